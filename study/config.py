@@ -1,0 +1,180 @@
+"""What a trial is and what data it sees: plain frozen dataclasses, without torch and without Ray.
+
+`TrialConfig` is flat on purpose: one field is one Optuna parameter, one MLflow param and one DataFrame column, and
+every run has the same set of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+Params = dict[str, str | int | float]
+
+METHODS: dict[str, tuple[str, str]] = {
+    "AE": ("deterministic", "none"),
+    "Gaussian AE": ("gaussian", "none"),
+    "VAE": ("gaussian", "kl"),
+    "WAE-MMD": ("deterministic", "mmd"),
+    "WAE-MMD Gaussian": ("gaussian", "mmd"),
+    "WAE-GAN": ("deterministic", "adversarial"),
+    "WAE-GAN Gaussian": ("gaussian", "adversarial"),
+    "RAE-L2": ("deterministic", "rae_l2"),
+    "InfoVAE": ("gaussian", "info_vae"),
+    "SWAE": ("deterministic", "sliced_wasserstein"),
+    "SWAE Gaussian": ("gaussian", "sliced_wasserstein"),
+}
+"""A method's name and the (encoder, regularizer) pair it stands for; the pair decides, the name is for people."""
+
+
+class UserError(Exception):
+    """Something the user can put right. The commands print it as one line and exit with status 2."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """One training run, complete: equal configs on one machine give bitwise equal results on the CPU.
+
+    Attributes:
+        dataset: A name in `study.data.datasets.DATASETS`, or `folder:PATH`.
+        encoder: `deterministic`, or `gaussian` (diagonal, by reparametrisation).
+        regularizer: A name in `study.model.regularizers.REGULARIZERS`.
+        weight: w in `loss = D + w * m(t) * R`; D in nats per image, so it compares across methods at one likelihood.
+        kernel: Kernel of the MMD, `imq` or `rbf`; `none` where no kernel is used.
+        latent_dim: Size of the code z.
+        annealing: A name in `study.model.schedules.SCHEDULES`, the m(t) above.
+        annealing_fraction: Share of the training that the schedule takes to reach its full weight, in [0, 1].
+        network: A name in `study.model.networks.NETWORKS`.
+        width: Units of a hidden layer, or channels of the first convolution.
+        likelihood: A name in `study.model.likelihoods.LIKELIHOODS`, the D above.
+        perceptual_weight: Weight of the perceptual term in D; 0 leaves it out.
+        total_variation_weight: Weight of the total-variation term in D; 0 leaves it out.
+        learning_rate: Adam's step size.
+        batch_size: Images in a step.
+        epochs: Passes over the training split.
+        seed: Seeds initialisation, batch order and noise.
+    """
+
+    dataset: str = "digits"
+    encoder: str = "deterministic"
+    regularizer: str = "none"
+    weight: float = 0.0
+    kernel: str = "none"
+    latent_dim: int = 8
+    annealing: str = "constant"
+    annealing_fraction: float = 0.0
+    network: str = "mlp"
+    width: int = 128
+    likelihood: str = "gaussian"
+    perceptual_weight: float = 0.0
+    total_variation_weight: float = 0.0
+    learning_rate: float = 2e-3
+    batch_size: int = 64
+    epochs: int = 60
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in {"latent_dim": 1, "width": 1, "batch_size": 2, "epochs": 1, "seed": 0}.items():
+            if getattr(self, name) < low:
+                raise UserError(f"{name}={getattr(self, name)}: it must be at least {low}")
+        for name in ("weight", "perceptual_weight", "total_variation_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"{name}={getattr(self, name)}: it must be a finite number, at least 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(f"learning_rate={self.learning_rate}: it must be a finite number above 0")
+        if not 0 <= self.annealing_fraction <= 1:
+            raise UserError(f"annealing_fraction={self.annealing_fraction}: it must lie in [0, 1]")
+        if self.encoder not in ("deterministic", "gaussian"):
+            raise UserError(f"encoder={self.encoder!r}: choose from deterministic, gaussian")
+
+    @property
+    def method(self) -> str:
+        """The method's name, or `encoder + regularizer` for a pair without one."""
+        pair = (self.encoder, self.regularizer)
+        return next((name for name, known in METHODS.items() if known == pair), " + ".join(pair))
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> TrialConfig:
+        """Builds a config from flat parameters, strictly.
+
+        Args:
+            params: Field values by name; strings are read as the field's type, so that MLflow params come back. Fields
+                not named keep their defaults. `method` is derived: it is checked where given.
+
+        Raises:
+            UserError: A name is not a field, a value does not read as the field's type, or it is out of range.
+        """
+        fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
+        unknown = sorted(set(params) - set(fields) - {"method"})
+        if unknown:
+            raise UserError(f"unknown parameter {', '.join(unknown)}: choose from {', '.join(fields)}")
+        config = cls(**{name: _read(name, fields[name], value) for name, value in params.items() if name != "method"})
+        if params.get("method", config.method) != config.method:
+            raise UserError(f"method={params['method']!r} contradicts encoder and regularizer ({config.method})")
+        return config
+
+    def to_params(self) -> Params:
+        """The flat parameters, `method` among them; `from_params` reads them back to an equal config."""
+        return {"method": self.method, **dataclasses.asdict(self)}
+
+    def replace(self, **changes: Any) -> TrialConfig:
+        """A copy with some fields changed, checked as strictly as `from_params`."""
+        return TrialConfig.from_params({**dataclasses.asdict(self), **changes})
+
+
+def _read(name: str, kind: str, value: Any) -> str | int | float:
+    try:
+        if isinstance(value, bool):
+            raise ValueError(value)
+        if kind == "str":
+            if not isinstance(value, str):
+                raise ValueError(value)
+            return value
+        number = float(value)
+        if kind == "int":
+            if isinstance(value, int):
+                return value
+            if not number.is_integer():
+                raise ValueError(value)
+            return int(value) if isinstance(value, str) else int(number)
+        return number
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{name}={value!r}: it must be {'text' if kind == 'str' else 'of type ' + kind}") from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """What a search space may know of a data set: enough for weight ranges and sensible defaults, no pixels.
+
+    Attributes:
+        name: The data set as the user named it.
+        channels: Colour channels.
+        height: Pixels.
+        width: Pixels.
+        train_size: Images in the training split.
+        validation_size: Images in the validation split.
+        test_size: Images in the test split.
+        num_classes: Classes of the labels.
+        total_variance: Sum over pixels and channels of the training images' variance on [0, 1]: the natural scale of w.
+        hash: Content hash of all three splits, images and labels.
+        defaults: Trial parameters that suit this data set (network, width, batch_size, learning_rate, epochs).
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    train_size: int
+    validation_size: int
+    test_size: int
+    num_classes: int
+    total_variance: float
+    hash: str
+    defaults: Params
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        return self.channels, self.height, self.width
