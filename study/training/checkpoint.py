@@ -1,0 +1,93 @@
+"""Checkpoints: written atomically, verified before they are believed, never unpickled.
+
+A file is a magic word, the SHA-256 of what follows, and what `torch.save` wrote. The digest tells a truncated or
+bit-flipped file from a good one, which torch's own format does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_MAGIC = b"AECKPT1\n"
+_NAME = re.compile(r"checkpoint-(\d{6})\.pt")
+KEEP = 2
+"""Checkpoints kept per attempt: the newest, and the one to fall back to when the newest is damaged."""
+
+
+class CheckpointError(Exception):
+    """The file is not a whole checkpoint."""
+
+
+def save(directory: Path, epoch: int, state: dict[str, Any]) -> Path:
+    """Writes `checkpoint-<epoch>.pt` so that it is there whole or not at all, and drops all but the newest `KEEP`.
+
+    Args:
+        directory: The attempt's folder.
+        epoch: Epochs trained so far.
+        state: Tensors, numbers, strings and containers of them.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    path = directory / f"checkpoint-{epoch:06d}.pt"
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "wb") as file:
+        file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    for old in _checkpoints(directory)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Reads a checkpoint back, with `weights_only=True`.
+
+    Raises:
+        CheckpointError: The file is missing, truncated or altered.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    payload = content[len(_MAGIC) + 32 :]
+    if content[: len(_MAGIC)] != _MAGIC or hashlib.sha256(payload).digest() != content[len(_MAGIC) : len(_MAGIC) + 32]:
+        raise CheckpointError(f"{path}: damaged (its checksum does not match)")
+    return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+
+
+def newest(trial_directory: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Any] | None, list[str]]:
+    """The state of the newest sound checkpoint over all attempts of a trial.
+
+    Returns:
+        The state, or None where there is no sound checkpoint; and one line for each damaged file passed over.
+    """
+    complaints = []
+    for path in _checkpoints(trial_directory, "attempt-*/"):
+        try:
+            return load(path, device), complaints
+        except CheckpointError as error:
+            complaints.append(str(error))
+    return None, complaints
+
+
+def _checkpoints(directory: Path, prefix: str = "") -> list[Path]:
+    """Newest first: by epoch, then by attempt."""
+    found = [(int(match[1]), path) for path in directory.glob(prefix + "*.pt") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, key=lambda item: (item[0], _attempt(item[1])), reverse=True)]
+
+
+def _attempt(path: Path) -> int:
+    match = re.fullmatch(r"attempt-(\d+)", path.parent.name)
+    return int(match[1]) if match else 0
