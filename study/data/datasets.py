@@ -1,0 +1,275 @@
+"""The data sets a study can run on, as uint8 tensors held in memory.
+
+To add one, write a loader `(directory, download) -> Loaded` and name it in `DATASETS` at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from study.config import DataSummary, Params, UserError
+from study.data.folder import load_folder
+from study.data.splits import Split, content_hash, three_way, total_variance
+
+_HELD_OUT = 10_000
+"""Images in the validation split of the large data sets."""
+_PROBE_SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set in its three splits.
+
+    Attributes:
+        name: As in `DATASETS`, or `folder:` and an absolute path.
+        train: What models and the judge are trained on.
+        validation: What the search and early stopping see.
+        test: Looked at once, at the end of a trial.
+        classes: Names of the labels, in their order.
+        summary: Sizes, hash, variance and suitable trial parameters.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    summary: DataSummary
+
+    def split(self, name: str) -> Split:
+        """The split called `train`, `validation` or `test`."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        if name not in splits:
+            raise ValueError(f"no split {name!r}: choose from {', '.join(splits)}")
+        return splits[name]
+
+    def to(self, device: torch.device | str) -> ImageData:
+        """The same data on another device."""
+        splits = [split.to(device) for split in (self.train, self.validation, self.test)]
+        return ImageData(self.name, splits[0], splits[1], splits[2], self.classes, self.summary)
+
+
+class Loaded(NamedTuple):
+    """What a loader gives back: the three splits and the class names."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+
+
+Loader = Callable[[Path, bool], Loaded]
+
+
+def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = True) -> ImageData:
+    """Loads a data set, downloading it where that is allowed and needed.
+
+    Args:
+        name: A name in `DATASETS`, or `folder:PATH`.
+        data_dir: Where downloaded data lie, in torchvision's layout (`DIR/MNIST/raw`); default `data/` under the
+            current directory.
+        download: Whether missing data may be fetched.
+
+    Raises:
+        UserError: Unknown name; data missing and not to be had; files damaged; a folder without usable images.
+    """
+    directory = Path("data" if data_dir is None else data_dir).expanduser().absolute()
+    kind, _, path = name.partition(":")
+    if kind == "folder" and path:
+        root = Path(path).expanduser().absolute()
+        whole, classes = load_folder(root)
+        held_out = min(_HELD_OUT, max(1, len(whole) // 5))
+        loaded = Loaded(*three_way(whole, held_out, held_out), classes)
+        name = f"folder:{root}"
+    elif name in DATASETS:
+        loaded = DATASETS[name](directory, download)
+    else:
+        raise UserError(f"no data set {name!r}: choose from {', '.join(DATASETS)}, or folder:PATH")
+    splits = (loaded.train, loaded.validation, loaded.test)
+    _, channels, height, width = loaded.train.images.shape
+    summary = DataSummary(
+        name=name,
+        channels=channels,
+        height=height,
+        width=width,
+        train_size=len(loaded.train),
+        validation_size=len(loaded.validation),
+        test_size=len(loaded.test),
+        num_classes=len(loaded.classes),
+        total_variance=total_variance(loaded.train.images),
+        hash=content_hash(splits),
+        defaults=_defaults(channels, height, width, len(loaded.train)),
+    )
+    return ImageData(name, *loaded, summary)
+
+
+def _defaults(channels: int, height: int, width: int, train_size: int) -> Params:
+    """Trial parameters by image size; small sets get more epochs, about as many steps."""
+    if channels * height * width <= 16 * 16:
+        return {"network": "mlp", "width": 128, "batch_size": 64, "learning_rate": 2e-3, "epochs": 60}
+    epochs = min(60, max(10, round(200_000 / train_size)))
+    shared: Params = {"batch_size": 128 if train_size >= 10_000 else 64, "learning_rate": 1e-3, "epochs": epochs}
+    if channels == 1 and height * width <= 32 * 32:
+        return {"network": "mlp", "width": 512, **shared}
+    return {"network": "conv", "width": 32, **shared}
+
+
+def _load_digits(directory: Path, download: bool) -> Loaded:
+    """The 1,797 real 8x8 digits inside scikit-learn (pixels 0..16), in 1,077 / 360 / 360."""
+    import sklearn.datasets
+
+    pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
+    images = torch.from_numpy(np.rint(pixels * (255 / 16)).astype(np.uint8)).reshape(-1, 1, 8, 8)
+    splits = three_way(Split(images, torch.from_numpy(labels.astype(np.int64))), 360, 360)
+    return Loaded(*splits, tuple("0123456789"))
+
+
+def _read_idx(path: Path) -> torch.Tensor:
+    """An uncompressed idx file of unsigned bytes (the format MNIST is published in).
+
+    Raises:
+        UserError: It is cut short or is another file.
+    """
+    content = path.read_bytes()
+    rank = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0
+    shape = tuple(np.frombuffer(content, ">i4", rank, 4).tolist()) if 4 + 4 * rank <= len(content) else ()
+    if not shape or len(content) != 4 + 4 * rank + int(np.prod(shape)):
+        raise UserError(f"{path} is damaged: delete {path.parent} and run again")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy())
+
+
+def _load_mnist_like(folder: str, classes: Sequence[str]) -> Loader:
+    """A loader for a data set in MNIST's format; the official test set stays the test split."""
+    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+    def load(directory: Path, download: bool) -> Loaded:
+        raw = directory / folder / "raw"
+        if not all((raw / name).is_file() for name in names):
+            _provide(folder, directory, raw, download)
+        tensors = [_read_idx(raw / name) for name in names]
+        train, test = (Split(tensors[i].unsqueeze(1), tensors[i + 1].long()) for i in (0, 2))
+        train, validation, _ = three_way(train, min(_HELD_OUT, len(train) // 6), 0)
+        return Loaded(train, validation, test, tuple(classes))
+
+    return load
+
+
+def _load_cifar10(directory: Path, download: bool) -> Loaded:
+    """CIFAR-10 in torchvision's layout, 40,000 / 10,000 / 10,000 images of 3x32x32."""
+    import torchvision.datasets
+
+    def read(train: bool) -> Split:
+        part = torchvision.datasets.CIFAR10(str(directory), train=train)
+        images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
+        return Split(images, torch.tensor(part.targets, dtype=torch.int64))
+
+    batches = directory / "cifar-10-batches-py"
+    try:
+        train = read(True)
+    except RuntimeError:  # torchvision's word for missing or damaged
+        _provide("CIFAR10", directory, batches, download)
+        train = read(True)
+    train, validation, _ = three_way(train, _HELD_OUT, 0)
+    return Loaded(train, validation, read(False), _CIFAR10)
+
+
+def _provide(torchvision_name: str, directory: Path, expected: Path, download: bool) -> None:
+    """Downloads through torchvision, into place only when complete.
+
+    Raises:
+        UserError: Downloading is not allowed or does not work; says where the data were looked for.
+    """
+    state = "incomplete" if expected.exists() else "missing"
+    advice = "give --data-dir, or use --dataset digits, which needs no download"
+    if not download:
+        raise UserError(f"{torchvision_name} is {state} in {expected}: put its files there, {advice}")
+    import torchvision.datasets
+
+    source = getattr(torchvision.datasets, torchvision_name)
+    urls = getattr(source, "mirrors", None) or [source.url]
+    reason = _unreachable(urls)
+    if reason:
+        raise UserError(f"{torchvision_name} is {state} in {expected} and cannot be downloaded ({reason}): {advice}")
+    existing = next(parent for parent in (directory, *directory.parents) if parent.exists())
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30.0)  # torchvision sets none: a silent server would hold the study for ever
+    try:
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=existing) as scratch:
+            source(scratch, download=True)
+            for file in sorted(Path(scratch).rglob("*")):
+                if file.is_file() and file.suffix != ".gz":
+                    target = directory / file.relative_to(scratch)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _move(file, target)
+    except (OSError, RuntimeError, EOFError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"downloading {torchvision_name} to {directory} failed ({line}): try again, {advice}"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves a file so that a reader never sees half of it, over file systems too."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        shutil.move(source, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _unreachable(urls: Sequence[str]) -> str | None:
+    """Why none of the servers answers within a few seconds; None when one does (any HTTP answer counts).
+
+    Name look-up ignores socket timeouts, so the probe runs in a thread that may be left behind.
+    """
+    reasons: list[str] = []
+    answered = threading.Event()
+    done = threading.Event()
+
+    def probe(url: str) -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD")
+            with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
+                answered.set()
+        except urllib.error.HTTPError as error:
+            error.close()
+            answered.set()
+        except Exception as error:  # whatever a proxy or resolver raises, it is a reason
+            reasons.append(str(getattr(error, "reason", error)) or type(error).__name__)
+        if answered.is_set() or len(reasons) == len(urls):
+            done.set()
+
+    for url in urls:
+        threading.Thread(target=probe, args=(url,), daemon=True).start()
+    done.wait(_PROBE_SECONDS)
+    if answered.is_set():
+        return None
+    return reasons[0] if reasons else f"no answer within {_PROBE_SECONDS:.0f} s"
+
+
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+DATASETS: dict[str, Loader] = {
+    "digits": _load_digits,
+    "mnist": _load_mnist_like("MNIST", "0123456789"),
+    "fashion_mnist": _load_mnist_like("FashionMNIST", _FASHION),
+    "cifar10": _load_cifar10,
+}
+"""Loaders by name; `folder:PATH` is read by `study.data.folder`."""

@@ -1,0 +1,90 @@
+"""Splits of a data set: the same images in the same split for ever, whatever the study's seed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_SPLIT_SEED = 20_180_504
+_CHUNK = 8_192
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels that belong together.
+
+    Attributes:
+        images: uint8 [N, C, H, W].
+        labels: int64 [N].
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Split:
+        """The split on another device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def take(self, indices: Tensor) -> Split:
+        """The images at `indices` (int64), in that order."""
+        return Split(self.images[indices].contiguous(), self.labels[indices])
+
+
+def stratified_order(labels: Tensor) -> Tensor:
+    """An order in which every leading part holds the classes in equal proportion, random within a class.
+
+    Args:
+        labels: int64 [N].
+
+    Returns:
+        int64 [N], a permutation that depends on the labels alone.
+    """
+    generator = np.random.RandomState(_SPLIT_SEED)  # the legacy generator: its stream is frozen across numpy versions
+    values = labels.numpy()
+    rank = np.empty(len(values))
+    for label in np.unique(values):
+        members = generator.permutation(np.flatnonzero(values == label))
+        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
+    ties = generator.permutation(len(values))
+    return torch.from_numpy(np.lexsort((ties, rank)))
+
+
+def three_way(whole: Split, validation_size: int, test_size: int) -> tuple[Split, Split, Split]:
+    """Cuts one set into train, validation and test, stratified by class."""
+    order = stratified_order(whole.labels)
+    train_size = len(whole) - validation_size - test_size
+    parts = torch.split(order, [train_size, validation_size, test_size])
+    return whole.take(parts[0]), whole.take(parts[1]), whole.take(parts[2])
+
+
+def content_hash(splits: tuple[Split, ...]) -> str:
+    """Hex digest over shapes, pixels and labels of the splits, in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for split in splits:
+        digest.update(repr(tuple(split.images.shape)).encode())
+        for tensor in (split.images, split.labels):
+            digest.update(tensor.contiguous().numpy().reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def total_variance(images: Tensor) -> float:
+    """Sum over pixels and channels of the variance over images, pixels scaled to [0, 1].
+
+    Args:
+        images: uint8 [N, C, H, W].
+    """
+    total = torch.zeros(images.shape[1:], dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    for chunk in images.split(_CHUNK):
+        values = chunk.float()
+        total += values.sum(0)
+        squares += values.square().sum(0)  # at most 8192 * 255^2: float32 keeps about seven digits of it
+    mean = total / len(images)
+    return float((squares / len(images) - mean.square()).clamp(min=0).sum() / 255**2)

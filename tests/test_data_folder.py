@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import logging
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study.config import UserError
+from study.data import folder
+from study.data.datasets import load_dataset
+
+
+def write_images(
+    root: Path, mode: str = "L", sizes: tuple[tuple[int, int], ...] = ((20, 12),), count: int = 20
+) -> Path:
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        width, height = sizes[index % len(sizes)]
+        target = root / ("cat", "dog")[index % 2]
+        target.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (height, width, 4), np.uint8)
+        Image.fromarray(pixels, "RGBA").convert(mode).save(target / f"{index:03}.png")
+    return root
+
+
+def test_one_small_size_is_kept(tmp_path: Path) -> None:
+    data = load_dataset(f"folder:{write_images(tmp_path)}")
+    assert data.summary.shape == (1, 12, 20)
+    assert [len(data.train), len(data.validation), len(data.test)] == [12, 4, 4]
+    assert data.classes == ("cat", "dog")
+    first = np.asarray(Image.open(tmp_path / "cat" / "000.png"))
+    everything = np.concatenate([split.images.numpy() for split in (data.train, data.validation, data.test)])
+    assert (everything == first).all((1, 2, 3)).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "side"),
+    [(((70, 50), (90, 40), (33, 100)), 32), (((200, 300),), 64), (((3, 9),), 8), (((63, 64), (64, 64)), 64)],
+)
+def test_odd_sizes_become_a_common_square(tmp_path: Path, sizes: tuple[tuple[int, int], ...], side: int) -> None:
+    data = load_dataset(f"folder:{write_images(tmp_path, 'RGB', sizes)}")
+    assert data.summary.shape == (3, side, side)
+    assert data.summary.defaults["network"] == ("conv" if side > 8 else "mlp")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "RGB", "RGBA", "P"])
+def test_modes(tmp_path: Path, mode: str) -> None:
+    write_images(tmp_path, "L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        for path in tmp_path.rglob("*.png"):
+            values = np.asarray(Image.open(path)).astype(np.uint16) * 257
+            Image.fromarray(values).save(path)
+    data = load_dataset(f"folder:{tmp_path}")
+    assert data.summary.channels == (1 if mode in ("1", "L", "LA", "I;16") else 3)
+    assert data.summary.total_variance > 1
+
+
+def test_grey_and_colour_mix_and_transparency_is_white(tmp_path: Path) -> None:
+    write_images(tmp_path, "L")
+    Image.new("RGBA", (20, 12), (0, 0, 0, 0)).save(tmp_path / "cat" / "clear.png")
+    data = load_dataset(f"folder:{tmp_path}")
+    assert data.summary.channels == 3
+    splits = (data.train, data.validation, data.test)
+    assert sum(int((split.images == 255).all(dim=(1, 2, 3)).sum()) for split in splits) == 1
+
+
+def test_strays_are_reported_and_not_fatal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path)
+    (tmp_path / "cat" / "notes.txt").write_text("not an image")
+    (tmp_path / "dog" / "torn.png").write_bytes((tmp_path / "dog" / "001.png").read_bytes()[:200])
+    (tmp_path / "README").write_text("about")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "x.txt").write_text("unseen")
+    with caplog.at_level(logging.WARNING):
+        data = load_dataset(f"folder:{tmp_path}")
+    assert len(data.train) + len(data.validation) + len(data.test) == 20
+    assert len(caplog.messages) == 1
+    assert "left out 3 files" in caplog.messages[0] and "cat/notes.txt" in caplog.messages[0]
+
+
+def test_broken_images_only(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    for index in range(30):
+        (tmp_path / "cat" / f"{index}.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with pytest.raises(UserError, match="0 readable images and 30 other files"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+def test_no_folder_and_no_classes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a directory"):
+        load_dataset(f"folder:{tmp_path / 'none'}")
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="one folder per class"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("side", [10_000, 60_000])
+def test_decompression_bomb(tmp_path: Path, side: int) -> None:
+    write_images(tmp_path)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    (tmp_path / "cat" / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
+    with pytest.raises(UserError, match=r"bomb\.png has more than"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+def test_jpeg_orientation_and_nesting(tmp_path: Path) -> None:
+    for index in range(10):
+        path = tmp_path / "a" / f"deep{index}" / "photo.jpg"
+        path.parent.mkdir(parents=True)
+        image = Image.new("RGB", (40, 20), "black")
+        image.paste("white", (0, 0, 40, 10))
+        exif = Image.Exif()
+        exif[0x0112] = 6  # stored lying on its side
+        image.save(path, exif=exif)
+    data = load_dataset(f"folder:{tmp_path}")
+    assert data.summary.shape == (3, 40, 20)
+    assert data.train.images[..., 15:].float().mean() > 250 and data.train.images[..., :5].float().mean() < 5
+    assert folder.MAX_SIDE == 64
