@@ -1,0 +1,187 @@
+"""A study as tidy tables, read from its directory or from MLflow; every figure and the report draw from these alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.config import TrialConfig, UserError
+
+METRIC_PREFIXES = ("train/", "val/", "test/")
+
+_PARAMS: dict[str, str] = {"method": "str"} | {field.name: str(field.type) for field in dataclasses.fields(TrialConfig)}
+_DTYPES = {"str": "str", "int": "int64", "float": "float64"}
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFrames:
+    """One or several studies as tables.
+
+    Attributes:
+        study: What `study.json` holds; of several studies, the first one's with the names joined.
+        trials: One row a trial: `study`, `number`, `origin`, `outcome`, `reason`, `replicate_of` (NaN where none),
+            `epochs_done`, `seconds` (wall time of all epochs kept), every `TrialConfig` parameter under its own name
+            (`epochs` is what was planned), and every metric with the value of the trial's LAST epoch (never the best;
+            NaN where that epoch did not measure it).
+        history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), `seconds`, metrics.
+        directories: Where each study's own files lie, by its name; empty for frames read from MLflow.
+    """
+
+    study: dict[str, Any]
+    trials: pd.DataFrame
+    history: pd.DataFrame
+    directories: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """Metric column -> `minimize` or `maximize`, in the study's order."""
+        return dict(self.study.get("objectives", {}))
+
+    def column(self, name: str) -> np.ndarray:
+        """A numeric column of `trials` as float64 [trials]; all NaN where there is no such column."""
+        if name not in self.trials:
+            return np.full(len(self.trials), np.nan)
+        return pd.to_numeric(self.trials[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def load_study(runs_dir: Path, name: str) -> StudyFrames:
+    """Reads `runs_dir/name`, finished or still running.
+
+    A torn last line of `metrics.jsonl` is ignored; per epoch the newest attempt wins; nothing past the epoch at which
+    the trial ended counts, since an orphaned process may write on.
+
+    Raises:
+        UserError: There is no such study, or its `study.json` is damaged.
+    """
+    directory = Path(runs_dir) / name
+    if not (directory / "study.json").is_file():
+        known = sorted(path.parent.name for path in Path(runs_dir).glob("*/study.json"))
+        choices = f"choose from {', '.join(known)}" if known else f"there is none in {runs_dir}"
+        raise UserError(f"no study {name!r} in {runs_dir}: {choices}")
+    study = _read_json(directory / "study.json")
+    if study is None:
+        raise UserError(f"{directory / 'study.json'} is damaged: it is not a JSON object")
+    records: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
+    for folder in sorted((directory / "trials").glob("[0-9]*")):
+        trial = _read_json(folder / "trial.json")
+        if trial is None:  # its driver died between making the folder and writing the file
+            continue
+        outcome = _read_json(folder / "outcome.json") or {}
+        number = int(trial["number"])
+        records.append(_record(study, number, trial, outcome))
+        epochs.extend(_epochs(folder, number, outcome.get("epochs")))
+    return build_frames(study, records, epochs, {str(study.get("name", name)): directory})
+
+
+def build_frames(
+    study: dict[str, Any],
+    records: list[dict[str, Any]],
+    epochs: list[dict[str, Any]],
+    directories: Mapping[str, Path],
+) -> StudyFrames:
+    """Puts trial records and epoch records into frames with fixed leading columns and dtypes, whatever is missing."""
+    name = str(study.get("name", ""))
+    history = pd.DataFrame(epochs)
+    for column in ("number", "epoch", "time", "seconds"):
+        if column not in history:
+            history[column] = np.nan
+    metrics = sorted(column for column in history if str(column).startswith(METRIC_PREFIXES))
+    history = history[["number", "epoch", "time", "seconds", *metrics]]
+    history = history.apply(pd.to_numeric, errors="coerce").astype("float64")
+    history = history.astype({"number": "int64", "epoch": "int64"}).sort_values(["number", "epoch"], ignore_index=True)
+    history.insert(0, "study", pd.Series(name, index=history.index, dtype="str"))
+
+    trials = pd.DataFrame(records)
+    fixed = {"number": "int", "origin": "str", "outcome": "str", "reason": "str", "replicate_of": "float"}
+    others = sorted(set(trials) - set(fixed) - set(_PARAMS))
+    for column, kind in {**fixed, **_PARAMS}.items():
+        if column not in trials:
+            trials[column] = None
+        trials[column] = _typed(trials[column], kind)
+    trials = trials[[*fixed, *_PARAMS, *others]].sort_values("number", ignore_index=True)
+    trials.insert(0, "study", pd.Series(name, index=trials.index, dtype="str"))
+    groups = history.groupby("number")
+    trials["epochs_done"] = trials["number"].map(groups["epoch"].max()).fillna(0).astype("int64")
+    trials["seconds"] = trials["number"].map(groups["seconds"].sum()).astype("float64")
+    last = history.drop_duplicates("number", keep="last")[["number", *metrics]]
+    return StudyFrames(study, trials.merge(last, on="number", how="left"), history, directories)
+
+
+def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
+    """Several studies as one, for one plot; rows are told apart by `study` and `number` together.
+
+    Raises:
+        UserError: The studies trade off different objectives or differ in their data, so one plot would mislead.
+    """
+    parts = list(studies)
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0].study
+    for part in parts[1:]:
+        if part.objectives != parts[0].objectives:
+            raise UserError(f"studies {first['name']} and {part.study['name']} have different objectives: plot them apart")
+        if part.study.get("data", {}).get("hash") != first.get("data", {}).get("hash"):
+            raise UserError(f"studies {first['name']} and {part.study['name']} saw different data: plot them apart")
+    return StudyFrames(
+        {**first, "name": " + ".join(str(part.study["name"]) for part in parts)},
+        pd.concat([part.trials for part in parts], ignore_index=True),
+        pd.concat([part.history for part in parts], ignore_index=True),
+        {name: path for part in parts for name, path in part.directories.items()},
+    )
+
+
+def _record(
+    study: Mapping[str, Any], number: int, trial: Mapping[str, Any], outcome: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One trial before its metrics; a trial without an outcome runs as long as its study does."""
+    unfinished = "running" if study.get("outcome") == "running" else "interrupted"
+    return {
+        **trial.get("params", {}),
+        "number": number,
+        "origin": trial.get("origin", "search"),
+        "outcome": outcome.get("outcome", unfinished),
+        "reason": outcome.get("reason"),
+        "replicate_of": trial.get("replicate_of"),
+    }
+
+
+def _epochs(folder: Path, number: int, last_epoch: int | None) -> Iterator[dict[str, Any]]:
+    by_epoch: dict[int, dict[str, Any]] = {}
+    attempts = [path for path in folder.glob("attempt-*") if path.name[8:].isdigit()]
+    for attempt in sorted(attempts, key=lambda path: int(path.name[8:])):
+        try:
+            lines = (attempt / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            try:
+                row = json.loads(line)
+                by_epoch[int(row["epoch"])] = row
+            except (ValueError, TypeError, KeyError):  # the line a kill -9 tore
+                continue
+    for epoch, row in by_epoch.items():
+        if last_epoch is None or epoch <= last_epoch:
+            row["number"] = number
+            yield row
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _typed(values: pd.Series, kind: str) -> pd.Series:
+    if kind == "str":
+        return values.astype("str")
+    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
+    return numbers.astype("int64") if kind == "int" and bool(numbers.notna().all()) else numbers

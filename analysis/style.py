@@ -1,0 +1,150 @@
+"""How every figure looks: one colour and marker per method throughout, common sizes, log axes people can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from study.config import METHODS, UserError
+
+FORMATS = ("png", "svg", "pdf")
+
+RC: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "svg.hashsalt": "analysis",
+    "pdf.fonttype": 42,
+}
+
+GREY = "#6b6b6b"
+COLOURS: dict[str, tuple[str, str]] = {
+    "AE": ("#000000", "o"),
+    "Gaussian AE": ("#000000", "p"),
+    "VAE": ("#0072B2", "s"),
+    "InfoVAE": ("#56B4E9", "D"),
+    "WAE-MMD": ("#D55E00", "^"),
+    "WAE-MMD Gaussian": ("#E69F00", "v"),
+    "WAE-GAN": ("#009E73", "P"),
+    "WAE-GAN Gaussian": ("#009E73", "X"),
+    "RAE-L2": ("#CC79A7", "h"),
+    "SWAE": ("#F0E442", "<"),
+    "SWAE Gaussian": ("#F0E442", ">"),
+}
+"""Method -> (colour, marker). Okabe and Ito's colours, safe for colour-blind readers; a method and its Gaussian-encoder
+twin share a family of colour, and the marker tells them apart without any colour."""
+
+LABELS: dict[str, str] = {
+    "reconstruction_mse": "Reconstruction error (MSE per pixel)",
+    "reconstruction_fid": "Fréchet distance of reconstructions",
+    "sample_fid": "Fréchet distance of samples",
+    "expost_fid": "Fréchet distance, GMM-10 on the codes",
+    "expost_gaussian_fid": "Fréchet distance, one Gaussian on the codes",
+    "sample_kid": "Kernel distance of samples",
+    "kl": "Rate: KL to N(0, I) (nats per image)",
+    "active_units": "Active latent units",
+    "penalty": "Penalty R(z), unweighted (its own unit)",
+    "reconstruction": "Reconstruction term D (nats per image)",
+    "weight": "Weight w · m(t) in force",
+    "loss": "Loss (nats per image)",
+    "latent_dim": "Latent size d",
+}
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def method_style(method: str) -> tuple[str, str]:
+    """(colour, marker) of a method; grey diamonds for one without an own entry."""
+    return COLOURS.get(method, (GREY, "d"))
+
+
+def methods_in_order(methods: Iterable[str]) -> list[str]:
+    """The distinct methods, in the order of `METHODS`, then others by name."""
+    order = list(METHODS)
+    return sorted({str(method) for method in methods}, key=lambda m: (order.index(m) if m in order else len(order), m))
+
+
+def label(column: str) -> str:
+    """Words, unit and split for a metric or parameter column."""
+    split, slash, name = column.rpartition("/")
+    words = LABELS.get(name, name.replace("_", " "))
+    return f"{words}, {SPLITS.get(split, split)}" if slash else words
+
+
+def new_figure(width: float = 7.0, height: float = 4.6) -> Figure:
+    """An empty figure of that many inches in the common style, outside pyplot: nothing global keeps it alive."""
+    matplotlib.rcParams.update(RC)
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def message_figure(text: str) -> Figure:
+    """A figure that says in words why there is nothing to see."""
+    figure = new_figure(6.0, 1.2)
+    figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color=GREY)
+    return figure
+
+
+def number(value: float) -> str:
+    """A value in three significant digits, as people write it: .0137, 28.1, 349."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def use_log(values: np.ndarray, *, spread: float = 3.0) -> bool:
+    """Whether a log axis helps: all finite values positive, and the largest at least `spread` times the smallest."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and (finite > 0).all() and finite.max() >= spread * finite.min())
+
+
+def log_axis(axes: Axes, which: str) -> None:
+    """Makes the `x` or `y` axis logarithmic with ticks at 1, 2, 5 and plain numbers: FIDs span little more than a decade."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    subs = (1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def save(figure: Figure, path: Path, format: str | None = None) -> Path:
+    """Writes the figure, byte for byte the same every time; the format is the path's suffix unless given.
+
+    Raises:
+        UserError: Another format than png, svg, pdf, or a place that cannot be written to.
+    """
+    chosen = format or path.suffix.lstrip(".") or "png"
+    if chosen not in FORMATS:
+        raise UserError(f"format {chosen!r}: choose from {', '.join(FORMATS)}")
+    if path.suffix.lstrip(".") != chosen:
+        path = path.with_name(f"{path.name}.{chosen}")
+    undated = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[chosen]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format=chosen, metadata=undated)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    return path

@@ -1,0 +1,198 @@
+"""Makes up a study directory with numbers like real ones (digits, SCIENCE-like magnitudes), without training anything."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from study.config import DataSummary, TrialConfig
+
+TOTAL_VARIANCE = 4.7
+PCA_MSE = {1: 0.0611, 2: 0.0526, 4: 0.0385, 8: 0.0245, 16: 0.0112, 32: 0.0022, 64: 0.0}
+FLOOR = {
+    "validation": {"sample_fid": 2.8, "reconstruction_fid": 2.8},
+    "test": {"sample_fid": 3.1, "reconstruction_fid": 3.1},
+}
+REASONS = {"failed": "loss is nan at epoch 3", "stopped": "dominated at epoch 6"}
+SCALES = {"kl": 0.01, "mmd": 0.3, "none": 1.0, "adversarial": 0.3}
+METHODS = (("deterministic", "mmd"), ("gaussian", "kl"), ("gaussian", "mmd"), ("deterministic", "adversarial"))
+
+
+def data_summary() -> DataSummary:
+    return DataSummary(
+        name="digits", channels=1, height=8, width=8, train_size=1077, validation_size=360, test_size=360,
+        num_classes=10, total_variance=TOTAL_VARIANCE, hash="d1" * 32, defaults={"network": "mlp", "epochs": 60},
+    )  # fmt: skip
+
+
+def study_record(name: str = "toy", **changes: Any) -> dict[str, Any]:
+    """What `study.json` holds."""
+    data = vars(data_summary())
+    return {
+        "format": 1,
+        "id": "0c5b2f2e-4f3a-4a34-9c1c-3d9b3a4f8f11",
+        "name": name,
+        "space": "method",
+        "space_hash": "5e" * 32,
+        "question": "How much reconstruction must an autoencoder give up to sample well?",
+        "grid": False,
+        "objectives": {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"},
+        "data": {**data, "defaults": dict(data["defaults"])},
+        "seed": 0,
+        "epochs": 12,
+        "num_trials": 24,
+        "sampler": "TPESampler",
+        "versions": {"python": "3.11.9", "torch": "2.15.0", "optuna": "5.0.0", "ray": "2.60.0", "mlflow": "3.17.2"},
+        "git_commit": "0123456789abcdef0123456789abcdef01234567",
+        "command": "python -m study.run --space method",
+        "created": "2026-11-20T18:00:00+00:00",
+        "references": {
+            "classifier": {"hash": "c1" * 32, "accuracy": 0.981},
+            "floor": FLOOR,
+            "pca": {split: {str(d): mse for d, mse in PCA_MSE.items()} for split in FLOOR},
+            "samples": {"validation": 3000, "test": 3000},
+        },
+        "outcome": "completed",
+        **changes,
+    }
+
+
+def configs(count: int, epochs: int, seed: int) -> list[tuple[str, TrialConfig]]:
+    """(origin, config) of each trial: references first, as a real study trains them, then a random search."""
+    generator = np.random.default_rng(seed)
+    chosen: list[tuple[str, TrialConfig]] = [
+        ("reference", TrialConfig(latent_dim=8, epochs=epochs)),
+        ("reference", TrialConfig(encoder="gaussian", regularizer="kl", weight=0.047, latent_dim=8, epochs=epochs)),
+    ]
+    while len(chosen) < count:
+        encoder, regularizer = METHODS[generator.integers(len(METHODS))]
+        scale = SCALES[regularizer]
+        config = TrialConfig(
+            encoder=encoder,
+            regularizer=regularizer,
+            weight=TOTAL_VARIANCE * scale * float(10 ** generator.uniform(-1.5, 1.5)),
+            kernel=str(generator.choice(["imq", "rbf"])) if regularizer == "mmd" else "none",
+            latent_dim=int(generator.choice([2, 4, 8, 16])),
+            annealing=str(generator.choice(["constant", "linear"])),
+            annealing_fraction=float(generator.choice([0.0, 0.3])),
+            epochs=epochs,
+        )
+        chosen.append(("first" if len(chosen) < 5 else "search", config))
+    return chosen[:count]
+
+
+def metrics_at(config: TrialConfig, epoch: int, generator: np.random.Generator) -> dict[str, float]:
+    """Made-up metrics of one epoch: more weight costs reconstruction, and helps samples up to a point."""
+    strength = config.weight / TOTAL_VARIANCE / SCALES.get(config.regularizer, 1.0)
+    noise = float(np.exp(0.04 * generator.standard_normal()))
+    early = 1 + 2 * math.exp(-5 * epoch / config.epochs)
+    mse = 0.033 * config.latent_dim**-0.45 * (1 + 0.15 * strength**0.8) * early * noise
+    mse = min(mse, 0.073)
+    fid = 6 + 75 / (1 + 12 * strength) + 1.5 * strength + 1.2 * config.latent_dim
+    fid *= early**0.5 * float(np.exp(0.08 * generator.standard_normal()))
+    rate = 12 / (1 + strength)
+    ramp = 1.0
+    if config.annealing == "linear" and config.annealing_fraction > 0:
+        ramp = min(1.0, epoch / config.epochs / config.annealing_fraction)
+    row = {
+        "reconstruction_mse": mse,
+        "reconstruction_fid": 4 + 200 * mse,
+        "sample_fid": fid,
+        "latent_mmd": 0.05 / (1 + strength),
+    }
+    if config.encoder == "gaussian":
+        row |= {"kl": rate, "active_units": float(round(min(config.latent_dim, 1 + rate))), "nll": 30 * mse * 64 + rate}
+        row |= {"mu_min": -3.0 + 0.1 * epoch / config.epochs, "mu_max": 3.0, "sigma_min": 0.1, "sigma_max": 1.0}
+    penalty = rate if config.regularizer == "kl" else 0.05 / (1 + strength)
+    train = {
+        "train/reconstruction": 32 * mse,
+        "train/penalty": penalty,
+        "train/weight": config.weight * ramp,
+        "train/loss": 32 * mse + config.weight * ramp * penalty,
+    }
+    return {**train, **{f"val/{name}": value for name, value in row.items()}}
+
+
+def write_trial(
+    directory: Path,
+    number: int,
+    config: TrialConfig,
+    rows: list[dict[str, Any]],
+    *,
+    origin: str = "search",
+    outcome: str = "completed",
+    replicate_of: int | None = None,
+    objectives: tuple[str, ...] = ("val/reconstruction_mse", "val/sample_fid"),
+) -> Path:
+    """Writes one trial's folder; `outcome="running"` writes no `outcome.json`."""
+    folder = directory / "trials" / f"{number:04d}"
+    attempt = folder / "attempt-1"
+    attempt.mkdir(parents=True)
+    record = {"number": number, "origin": origin, "params": config.to_params(), "replicate_of": replicate_of}
+    (folder / "trial.json").write_text(json.dumps({**record, "created": "2026-11-20T18:00:05+00:00"}))
+    (attempt / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if outcome != "running":
+        last = rows[-1] if rows else {}
+        values = None if outcome == "failed" else {name: last.get(name) for name in objectives}
+        end = {"outcome": outcome, "reason": REASONS.get(outcome), "values": values, "epochs": len(rows)}
+        (folder / "outcome.json").write_text(json.dumps({**end, "ended": "2026-11-20T18:03:00+00:00"}))
+    return folder
+
+
+def make_study(
+    runs_dir: Path,
+    name: str = "toy",
+    *,
+    trials: int = 24,
+    epochs: int = 12,
+    seed: int = 0,
+    mixed: bool = True,
+    replicates: int = 0,
+    **study_changes: Any,
+) -> Path:
+    """Writes a whole study; returns its directory.
+
+    Args:
+        runs_dir: Parent of the study's directory.
+        name: The study's name.
+        trials: Trials, replicates not among them; 0 leaves `study.json` alone.
+        epochs: Planned epochs of each.
+        seed: Equal arguments write equal files.
+        mixed: From the seventh trial on, every seventh was stopped half way, one failed on a NaN loss, and the last one is
+            still running; otherwise all completed.
+        replicates: Further seeds of the first two trials, each.
+        study_changes: Replaces entries of `study.json`.
+    """
+    directory = runs_dir / name
+    directory.mkdir(parents=True)
+    changes = {"epochs": epochs, "num_trials": trials, "seed": seed, **study_changes}
+    (directory / "study.json").write_text(json.dumps(study_record(name, **changes), indent=1))
+    planned = [(origin, config, None) for origin, config in configs(trials, epochs, seed)]
+    for copy in range(1, replicates + 1):
+        planned += [("replicate", planned[of][1].replace(seed=copy), of) for of in range(min(2, trials))]
+    for number, (origin, config, replicate_of) in enumerate(planned):
+        generator = np.random.default_rng((seed, number))
+        outcome, end = "completed", epochs
+        if mixed and number % 7 == 6:
+            outcome, end = "stopped", max(1, epochs // 2)
+        if mixed and number == 9:
+            outcome, end = "failed", min(3, epochs)
+        if mixed and number == trials - 1 and number > 5:
+            outcome, end = "running", max(1, epochs // 3)
+        rows = []
+        for epoch in range(1, end + 1):
+            row = {"epoch": epoch, "time": 1.79e9 + 10.0 * number + 0.1 * epoch, "seconds": 0.05 + 0.01 * (number % 3)}
+            metrics = metrics_at(config, epoch, generator)
+            if epoch % 3 and epoch != end:
+                metrics = {key: value for key, value in metrics.items() if not key.startswith("val/")}
+            if outcome == "failed" and epoch == end:
+                metrics = {key: math.nan for key in metrics if key.startswith("train/")}
+            if outcome == "completed" and epoch == epochs:
+                metrics |= {key.replace("val/", "test/"): 1.03 * v for key, v in metrics.items() if "val/" in key}
+            rows.append({**row, **metrics})
+        write_trial(directory, number, config, rows, origin=origin, outcome=outcome, replicate_of=replicate_of)
+    return directory
