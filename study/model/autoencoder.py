@@ -1,0 +1,200 @@
+"""The autoencoder, one class for every method, and its loss, one function for every method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from study.config import DataSummary, TrialConfig, UserError
+from study.model.likelihoods import Likelihood, build_likelihood
+from study.model.networks import NETWORKS, NetworkSize
+
+if TYPE_CHECKING:
+    from study.model.regularizers import Regularizer
+
+LOGVAR_MIDDLE, LOGVAR_REACH = -5.0, 15.0
+"""The encoder's log variance is held inside (-20, 10), softly. Below, a deviation (4.5e-5) is lost in float32 beside a
+code of size 1; above, exp overflows in a few steps of a bad start. A hard clamp would pass no gradient back from
+outside, and a posterior that shrank while the weight was still zero could not widen again."""
+
+
+class Posterior(NamedTuple):
+    """The code of a batch: N(mu, diag exp(logvar)), or the point mu.
+
+    Attributes:
+        mu: [B, d].
+        logvar: [B, d]; None for a deterministic encoder.
+    """
+
+    mu: Tensor
+    logvar: Tensor | None
+
+    def sample(self, generator: torch.Generator | None) -> Tensor:
+        """z [B, d], by reparametrisation (Kingma & Welling 1312.6114, §2.4); `mu` itself where deterministic."""
+        if self.logvar is None:
+            return self.mu
+        noise = torch.randn(self.mu.shape, generator=generator, device=self.mu.device, dtype=self.mu.dtype)
+        return self.mu + (0.5 * self.logvar).exp() * noise
+
+
+class Autoencoder(nn.Module):
+    """Encoder, decoder and likelihood. Images are float [B, C, H, W] in [0, 1], codes float [B, d].
+
+    Call `eval()` before measuring: networks with batch normalisation depend on it.
+
+    Attributes:
+        config: What it was built from.
+        summary: The data it was built for.
+        latent_dim: Size of the code, d.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        summary: DataSummary,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.summary = summary
+        self.latent_dim = config.latent_dim
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+
+    def encode(self, x: Tensor) -> Posterior:
+        """The posterior of images [B, C, H, W]."""
+        outputs = self.encoder(x)  # [B, d] or [B, 2d]
+        if self.config.encoder == "deterministic":
+            return Posterior(outputs, None)
+        mu, logvar = outputs.chunk(2, dim=1)  # [B, d] each
+        logvar = LOGVAR_MIDDLE + LOGVAR_REACH * torch.tanh((logvar - LOGVAR_MIDDLE) / LOGVAR_REACH)
+        return Posterior(mu, logvar)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean images of codes [B, d]: [B, C, H, W] in [0, 1]."""
+        return self.likelihood.mean(self.decoder(z))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """What becomes of images, deterministically: the decoded posterior mean, [B, C, H, W] in [0, 1]."""
+        return self.decode(self.encode(x).mu)
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator | None = None, *, draw: bool = False) -> Tensor:
+        """Images of n codes from the prior N(0, I), [n, C, H, W] in [0, 1].
+
+        Args:
+            n: How many.
+            generator: Source of the randomness, on the model's device; torch's own where None.
+            draw: Give a draw from p(x|z) instead of its mean, pixel noise and all.
+        """
+        parameter = next(self.parameters())
+        z = torch.randn((n, self.latent_dim), generator=generator, device=parameter.device, dtype=parameter.dtype)
+        raw = self.decoder(z)
+        return self.likelihood.draw(raw, generator) if draw else self.likelihood.mean(raw)
+
+    @torch.no_grad()
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
+        """Images decoded along straight lines between the codes of pairs [B, C, H, W]: [steps, B, C, H, W]."""
+        return self.latent_path(self.encode(x_a).mu, self.encode(x_b).mu, steps)
+
+    @torch.no_grad()
+    def latent_path(self, start: Tensor, end: Tensor, steps: int) -> Tensor:
+        """Images decoded along straight lines from codes `start` to codes `end` [B, d]: [steps, B, C, H, W]."""
+        share = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None, None]
+        path = torch.lerp(start, end, share)  # [steps, B, d]
+        return self.decode(path.flatten(0, 1)).unflatten(0, path.shape[:2])
+
+    @torch.no_grad()
+    def class_direction(self, x: Tensor, labels: Tensor, target: int) -> Tensor:
+        """Unit vector [d] from the mean code of all other classes to the mean code of class `target`.
+
+        Args:
+            x: Images [N, C, H, W], of the training split.
+            labels: [N], integers.
+            target: A class that some but not all of the images have.
+
+        Raises:
+            ValueError: No image, or every image, is of that class.
+        """
+        inside = labels == target
+        if not inside.any() or inside.all():
+            raise ValueError(f"class {target}: give images of this class and of others")
+        codes = self.encode(x).mu
+        return nn.functional.normalize(codes[inside].mean(dim=0) - codes[~inside].mean(dim=0), dim=0)
+
+    @torch.no_grad()
+    def morph(self, z: Tensor, direction: Tensor, distance: float, steps: int) -> Tensor:
+        """Images of codes [B, d] moved 0 to `distance` along `direction` [d]: [steps, B, C, H, W]."""
+        return self.latent_path(z, z + distance * direction, steps)
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x|z) of images [B, C, H, W] at codes [B, d], constants included: [B], nats."""
+        return -self.likelihood.cost(self.decoder(z), x) - self.likelihood.constant * x[0].numel()
+
+
+class LossTerms(NamedTuple):
+    """0-dim tensors of one batch; `loss` carries the gradient.
+
+    Attributes:
+        loss: reconstruction + weight * penalty.
+        reconstruction: D, nats per image.
+        penalty: R, unweighted, in its own unit.
+    """
+
+    loss: Tensor
+    reconstruction: Tensor
+    penalty: Tensor
+
+
+def compute_loss(
+    model: Autoencoder,
+    regularizer: Regularizer,
+    x: Tensor,
+    weight: float | Tensor,
+    generator: torch.Generator | None,
+) -> LossTerms:
+    """The loss of a batch, the same for every method: D(x, x̂) + w m(t) R(z), per image, averaged over the batch.
+
+    Args:
+        model: The autoencoder.
+        regularizer: R.
+        x: Images, [B, C, H, W] in [0, 1].
+        weight: w * m(t), a number or a 0-dim tensor.
+        generator: Source of posterior noise and prior draws, on x's device.
+    """
+    posterior = model.encode(x)  # mu [B, d], logvar [B, d] or None
+    z = posterior.sample(generator)  # [B, d]
+    raw = model.decoder(z)  # [B, maps * C, H, W]
+    reconstruction = model.likelihood.cost(raw, x).mean()  # [B] -> []
+    penalty = regularizer(model, posterior, z, generator)  # []
+    return LossTerms(reconstruction + weight * penalty, reconstruction.detach(), penalty.detach())
+
+
+def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:
+    """An untrained autoencoder, initialised from torch's global generator, which the caller seeds.
+
+    Raises:
+        UserError: `network` or `likelihood` names nothing there is.
+    """
+    if config.network not in NETWORKS:
+        raise UserError(f"network={config.network!r}: choose from {', '.join(NETWORKS)}")
+    likelihood = build_likelihood(config, summary)
+    encoder, decoder = NETWORKS[config.network](
+        NetworkSize(
+            channels=summary.channels,
+            height=summary.height,
+            width=summary.width,
+            latent_dim=config.latent_dim,
+            encoder_outputs=config.latent_dim * (2 if config.encoder == "gaussian" else 1),
+            decoder_channels=summary.channels * likelihood.maps,
+            hidden=config.width,
+        )
+    )
+    return Autoencoder(config, summary, encoder, decoder, likelihood)

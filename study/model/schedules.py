@@ -1,0 +1,159 @@
+"""Annealing of the regulariser's weight: m(t) in `loss = D + w * m(t) * R`.
+
+A schedule maps progress, the share of all training steps done, to a multiplier in [0, 1]. It reaches exactly 1 at
+`fraction` of the training and stays there, so a finished trial has trained at the weight it is filed under.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import final
+
+from study.config import TrialConfig, UserError
+
+CYCLES = 4
+RAMP_SHARE_OF_CYCLE = 0.5
+SIGMOID_STEEPNESS = 10.0
+
+
+def constant(share: float) -> float:
+    """Full weight from the first step."""
+    return 1.0
+
+
+def linear(share: float) -> float:
+    """Warm-up along a straight line."""
+    return share
+
+
+def sigmoid(share: float) -> float:
+    """Bowman et al. 1511.06349, §3.1, stretched so that it runs from exactly 0 to exactly 1."""
+    # A logistic curve is (1 + tanh)/2; dividing by tanh's end value normalises both ends at once.
+    half = SIGMOID_STEEPNESS / 4
+    return 0.5 + 0.5 * math.tanh(half * (2 * share - 1)) / math.tanh(half)
+
+
+def cosine(share: float) -> float:
+    """Half a cosine wave: flat at both ends."""
+    return 0.5 - 0.5 * math.cos(math.pi * share)
+
+
+def cyclical(share: float) -> float:
+    """Fu et al. 1903.10145, eq. 6: four cycles, each a ramp and then as long at full weight."""
+    return min(1.0, (share * CYCLES) % 1.0 / RAMP_SHARE_OF_CYCLE)
+
+
+def delayed(share: float) -> float:
+    """Zero for the first half of the way, then a straight ramp."""
+    return max(0.0, 2 * share - 1)
+
+
+class Schedule(ABC):
+    """A multiplier as a function of progress and, for schedules with a state, of what was observed so far."""
+
+    @abstractmethod
+    def multiplier(self, progress: float) -> float:
+        """m(t) in [0, 1] at `progress` in [0, 1]; 1 at progress 1."""
+
+    @abstractmethod
+    def observe(self, reconstruction: float) -> None:
+        """Takes in an epoch's mean reconstruction term on the training split, in nats per image, after that epoch."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, float]:
+        """What a checkpoint must hold to go on exactly as before."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Takes back what `state_dict` gave."""
+
+
+@final
+class Shape(Schedule):
+    """A curve over the first `fraction` of the training, then 1; without a state.
+
+    Args:
+        curve: Multiplier by the share of the way gone, in [0, 1).
+        fraction: Share of the training to reach full weight, in [0, 1]; 0 is full weight at once.
+    """
+
+    def __init__(self, curve: Callable[[float], float], fraction: float) -> None:
+        self.curve = curve
+        self.fraction = fraction
+
+    def multiplier(self, progress: float) -> float:
+        return 1.0 if progress >= self.fraction else self.curve(progress / self.fraction)
+
+    def observe(self, reconstruction: float) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, float]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        pass
+
+
+@final
+class QualityGated(Schedule):
+    """Zero until the reconstruction is good enough, then a straight ramp (Bowman et al. 1511.06349, done by hand).
+
+    The gate opens when the reconstruction term has fallen to `quality` times its value after the first epoch, or at a
+    deadline, half of `fraction`; the ramp takes as long again. Without the deadline a trial that never gets there would
+    train as a plain autoencoder and be filed under its weight.
+
+    Args:
+        fraction: Share of the training by which the weight is full at the latest, in [0, 1].
+        quality: Share of the first epoch's reconstruction term that counts as good enough.
+    """
+
+    def __init__(self, fraction: float, quality: float = 0.5) -> None:
+        self.ramp = self.deadline = fraction / 2
+        self.quality = quality
+        self.progress = 0.0
+        self.first = math.nan  # the reconstruction term after the first epoch
+        self.opened_at = math.inf
+
+    def multiplier(self, progress: float) -> float:
+        self.progress = progress
+        start = min(self.opened_at, self.deadline)
+        if progress >= start + self.ramp:
+            return 1.0
+        return max(0.0, (progress - start) / self.ramp)
+
+    def observe(self, reconstruction: float) -> None:
+        if math.isnan(self.first):
+            self.first = reconstruction
+        elif math.isinf(self.opened_at) and reconstruction <= self.quality * self.first:
+            self.opened_at = self.progress
+
+    def state_dict(self) -> dict[str, float]:
+        return {"progress": self.progress, "first": self.first, "opened_at": self.opened_at}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.progress, self.first, self.opened_at = state["progress"], state["first"], state["opened_at"]
+
+
+def build_schedule(config: TrialConfig) -> Schedule:
+    """The schedule a trial asks for.
+
+    Raises:
+        UserError: `annealing` is not a name in `SCHEDULES`.
+    """
+    if config.annealing not in SCHEDULES:
+        raise UserError(f"annealing={config.annealing!r}: choose from {', '.join(SCHEDULES)}")
+    return SCHEDULES[config.annealing](config.annealing_fraction)
+
+
+SCHEDULES: dict[str, Callable[[float], Schedule]] = {
+    "constant": partial(Shape, constant),
+    "linear": partial(Shape, linear),
+    "sigmoid": partial(Shape, sigmoid),
+    "cosine": partial(Shape, cosine),
+    "cyclical": partial(Shape, cyclical),
+    "delayed": partial(Shape, delayed),
+    "quality_gated": QualityGated,
+}
