@@ -13,7 +13,9 @@ from analysis import style
 from analysis.frame import StudyFrames, join_studies, load_study
 from study.config import UserError
 
-StudyOption = Annotated[list[str], typer.Option("--study", help="Name of a study; give several to see them in one plot.")]
+StudyOption = Annotated[
+    list[str], typer.Option("--study", help="Name of a study; give several to see them in one plot.")
+]
 RunsOption = Annotated[Path, typer.Option(help="Where the studies lie.")]
 
 

@@ -47,7 +47,25 @@ class StudyFrames:
         """A numeric column of `trials` as float64 [trials]; all NaN where there is no such column."""
         if name not in self.trials:
             return np.full(len(self.trials), np.nan)
-        return pd.to_numeric(self.trials[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        values: Any = pd.to_numeric(self.trials[name], errors="coerce")
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def text(self, name: str) -> np.ndarray:
+        """A column of `trials` as strings [trials]; "" where nothing is known."""
+        if name not in self.trials:
+            return np.full(len(self.trials), "", dtype=np.str_)
+        values: Any = self.trials[name].astype("str").fillna("")
+        return values.to_numpy(dtype=np.str_)
+
+    def labels(self) -> np.ndarray:
+        """What to call each trial: its number, after its study's name where there are several, [trials]."""
+        studies, numbers = self.text("study"), self.text("number")
+        several = len(set(studies)) > 1
+        return np.array([f"{s}/{n}" if several else n for s, n in zip(studies, numbers, strict=True)], dtype=np.str_)
+
+    def keep(self, rows: np.ndarray) -> StudyFrames:
+        """The frames with only the marked trials (boolean [trials]); the history stays whole."""
+        return dataclasses.replace(self, trials=self.trials[rows].reset_index(drop=True))
 
 
 def load_study(runs_dir: Path, name: str) -> StudyFrames:
@@ -88,7 +106,7 @@ def build_frames(
 ) -> StudyFrames:
     """Puts trial records and epoch records into frames with fixed leading columns and dtypes, whatever is missing."""
     name = str(study.get("name", ""))
-    history = pd.DataFrame(epochs)
+    history: Any = pd.DataFrame(epochs)  # Any: pandas' own types do not tell a column from a table
     for column in ("number", "epoch", "time", "seconds"):
         if column not in history:
             history[column] = np.nan
@@ -98,7 +116,7 @@ def build_frames(
     history = history.astype({"number": "int64", "epoch": "int64"}).sort_values(["number", "epoch"], ignore_index=True)
     history.insert(0, "study", pd.Series(name, index=history.index, dtype="str"))
 
-    trials = pd.DataFrame(records)
+    trials: Any = pd.DataFrame(records)
     fixed = {"number": "int", "origin": "str", "outcome": "str", "reason": "str", "replicate_of": "float"}
     others = sorted(set(trials) - set(fixed) - set(_PARAMS))
     for column, kind in {**fixed, **_PARAMS}.items():
@@ -126,7 +144,9 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
     first = parts[0].study
     for part in parts[1:]:
         if part.objectives != parts[0].objectives:
-            raise UserError(f"studies {first['name']} and {part.study['name']} have different objectives: plot them apart")
+            raise UserError(
+                f"studies {first['name']} and {part.study['name']} differ in their objectives: plot them apart"
+            )
         if part.study.get("data", {}).get("hash") != first.get("data", {}).get("hash"):
             raise UserError(f"studies {first['name']} and {part.study['name']} saw different data: plot them apart")
     return StudyFrames(
@@ -180,8 +200,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _typed(values: pd.Series, kind: str) -> pd.Series:
+def _typed(values: Any, kind: str) -> Any:
     if kind == "str":
         return values.astype("str")
-    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
+    numbers: Any = pd.to_numeric(values, errors="coerce")
+    numbers = numbers.astype("float64")
     return numbers.astype("int64") if kind == "int" and bool(numbers.notna().all()) else numbers

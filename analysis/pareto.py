@@ -22,9 +22,9 @@ def non_dominated(values: np.ndarray) -> np.ndarray:
         equal rows are all on it or all off it. A row that holds NaN or an infinity is never on it and dominates none.
     """
     values = np.asarray(values, dtype=np.float64)
-    front = np.isfinite(values).all(axis=1)
+    front = np.asarray(np.isfinite(values).all(axis=1))
     for index in np.flatnonzero(front):
-        others = values[front]  # rows already found dominated need no comparing: what dominates them dominates all theirs
+        others = values[front]  # without those found dominated: whatever dominates them dominates all that they do
         front[index] = not bool(((others <= values[index]).all(axis=1) & (others < values[index]).any(axis=1)).any())
     return front
 

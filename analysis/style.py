@@ -17,7 +17,7 @@ from study.config import METHODS, UserError
 
 FORMATS = ("png", "svg", "pdf")
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -108,7 +108,7 @@ def message_figure(text: str) -> Figure:
 def number(value: float) -> str:
     """A value in three significant digits, as people write it: .0137, 28.1, 349."""
     if not np.isfinite(value):
-        return "–"
+        return "n/a"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -119,11 +119,12 @@ def use_log(values: np.ndarray, *, spread: float = 3.0) -> bool:
 
 
 def log_axis(axes: Axes, which: str) -> None:
-    """Makes the `x` or `y` axis logarithmic with ticks at 1, 2, 5 and plain numbers: FIDs span little more than a decade."""
+    """Makes the `x` or `y` axis logarithmic with plain numbers, more of them the less it spans."""
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis: Axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    subs = (1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)
+    by_span = {5: (1, 1.5, 2, 3, 4, 5, 6, 8), 20: (1, 2, 3, 5, 7), 1000: (1, 2, 5), np.inf: (1,)}
+    subs = next(subs for span, subs in by_span.items() if high / low <= span)
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""Makes up a study directory with numbers like real ones (digits, SCIENCE-like magnitudes), without training anything."""
+"""Makes up a study directory with numbers like those real digits give, without training anything."""
 
 from __future__ import annotations
 
@@ -162,8 +162,8 @@ def make_study(
         trials: Trials, replicates not among them; 0 leaves `study.json` alone.
         epochs: Planned epochs of each.
         seed: Equal arguments write equal files.
-        mixed: From the seventh trial on, every seventh was stopped half way, one failed on a NaN loss, and the last one is
-            still running; otherwise all completed.
+        mixed: Every seventh trial was stopped half way, number 9 failed on a NaN loss and the last one still runs;
+            otherwise, and among the replicates, all completed.
         replicates: Further seeds of the first two trials, each.
         study_changes: Replaces entries of `study.json`.
     """
@@ -177,7 +177,7 @@ def make_study(
     for number, (origin, config, replicate_of) in enumerate(planned):
         generator = np.random.default_rng((seed, number))
         outcome, end = "completed", epochs
-        if mixed and number % 7 == 6:
+        if mixed and number % 7 == 6 and number < trials:
             outcome, end = "stopped", max(1, epochs // 2)
         if mixed and number == 9:
             outcome, end = "failed", min(3, epochs)

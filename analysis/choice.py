@@ -1,0 +1,65 @@
+"""From trials to a recommendation: which may be chosen at all, which are Pareto-optimal, and the knee."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis import pareto
+from analysis.frame import StudyFrames
+
+
+class Choice(NamedTuple):
+    """Rows of `frames.trials` by what they are good for.
+
+    Attributes:
+        values: Objectives, low is good (a maximised one is negated), [trials, k].
+        eligible: Completed, every objective finite, and not a further seed of another trial (the best of several seeds
+            would win by luck), [trials].
+        front: Rows on the Pareto front, sorted by the first objective.
+        knee: The row recommended when nothing else is said; None while the front is empty.
+    """
+
+    values: np.ndarray
+    eligible: np.ndarray
+    front: np.ndarray
+    knee: int | None
+
+
+def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Choice:
+    """Finds front and knee on the study's objectives, or on some of them."""
+    names = tuple(frames.objectives) if objectives is None else objectives
+    directions = [frames.objectives.get(name, "minimize") for name in names]
+    columns = [frames.column(name) for name in names]
+    values = pareto.minimised(np.stack(columns, axis=1) if columns else np.empty((len(frames.trials), 0)), directions)
+    completed = (frames.text("outcome") == "completed") & (frames.text("origin") != "replicate")
+    eligible = completed & np.isfinite(values).all(axis=1) & bool(names)
+    front = front_of(values, eligible)
+    return Choice(values, eligible, front, int(front[pareto.knee(values[front])]) if front.size else None)
+
+
+def front_of(values: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Rows on the Pareto front among the marked ones, sorted by the first objective, then the others.
+
+    Args:
+        values: Minimised objectives, [n, k].
+        members: Boolean, [n].
+    """
+    rows = np.flatnonzero(members)
+    front = rows[pareto.non_dominated(values[rows])]
+    return front[np.lexsort(values[front].T[::-1])] if front.size else front
+
+
+def seeds_of(frames: StudyFrames) -> dict[int, list[int]]:
+    """Rows of all completed seeds of each replicated trial, its first seed's row in front and as the key."""
+    completed = frames.text("outcome") == "completed"
+    study, number = frames.text("study"), frames.column("number")
+    replicate_of, origin = frames.column("replicate_of"), frames.text("origin")
+    first = {(study[row], number[row]): int(row) for row in np.flatnonzero(completed & (origin != "replicate"))}
+    seeds: dict[int, list[int]] = {}
+    for row in np.flatnonzero(completed & (origin == "replicate")):
+        base = first.get((study[row], replicate_of[row]))
+        if base is not None:
+            seeds.setdefault(base, [base]).append(int(row))
+    return seeds

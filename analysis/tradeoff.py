@@ -1,0 +1,286 @@
+"""The figure the study is for: reconstruction against sampling, every trial, fronts, floors and the knee.
+
+python -m analysis.tradeoff --study NAME --out tradeoff.png
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import command, style
+from analysis.choice import choose, front_of, seeds_of
+from analysis.frame import StudyFrames
+
+DEFAULT_AXES = ("val/reconstruction_mse", "val/sample_fid")
+SPLIT_NAMES = {"val": "validation", "test": "test", "train": "train"}
+
+
+class TradeoffInfo(NamedTuple):
+    """What the figure shows; the arrays have one entry per trial with both values finite.
+
+    Attributes:
+        missing: Why there is nothing to draw, or "".
+        name: Of the study or studies.
+        x_name: Metric column on the x axis (the first objective).
+        y_name: Metric column on the y axis (the second).
+        trial: The trials' labels, `7`, or `study/7` where there are several studies.
+        x: Values.
+        y: Values.
+        method: Names.
+        latent_dim: Sizes of z; NaN where not known.
+        outcome: `completed`, `stopped`, `failed`, `running` or `interrupted`.
+        origin: `reference`, `first`, `search`, `grid` or `replicate`.
+        front: Indices on the overall Pareto front, sorted by the first objective.
+        method_fronts: The same within each method.
+        knee: Index of the recommended trial, or None.
+        spread: Per replicated trial (its index): x and y of all its seeds, [seeds, 2].
+        floor: Real-data value of the y metric, or None: a training subset against the split, at the models' counts.
+        pca: Latent size -> x value of a PCA of that size, for the sizes the trials use.
+        left_out: Trials without finite values on both axes.
+    """
+
+    missing: str
+    name: str
+    x_name: str
+    y_name: str
+    trial: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    method: np.ndarray
+    latent_dim: np.ndarray
+    outcome: np.ndarray
+    origin: np.ndarray
+    front: np.ndarray
+    method_fronts: dict[str, np.ndarray]
+    knee: int | None
+    spread: dict[int, np.ndarray]
+    floor: float | None
+    pca: dict[int, float]
+    left_out: int
+
+
+def tradeoff_info(frames: StudyFrames) -> TradeoffInfo:
+    """Selects and computes everything the figure shows; only completed trials can be on a front."""
+    names = tuple(frames.objectives)[:2] if len(frames.objectives) >= 2 else DEFAULT_AXES
+    raw = np.stack([frames.column(name) for name in names], axis=1)
+    shown = np.asarray(np.isfinite(raw).all(axis=1))
+    drawn = frames.keep(shown)
+    chosen = choose(drawn, names)
+    method = drawn.text("method")
+    latent_dim = drawn.column("latent_dim")
+    x_split, _, x_metric = names[0].rpartition("/")
+    y_split, _, y_metric = names[1].rpartition("/")
+    references = frames.study.get("references") or {}
+    floor = references.get("floor", {}).get(SPLIT_NAMES.get(y_split, y_split), {}).get(y_metric)
+    pca = references.get("pca", {}).get(SPLIT_NAMES.get(x_split, x_split), {})
+    sizes = sorted({int(size) for size in latent_dim[np.isfinite(latent_dim)]})
+    return TradeoffInfo(
+        missing=_missing(frames, bool(shown.any())),
+        name=str(frames.study.get("name", "")),
+        x_name=names[0],
+        y_name=names[1],
+        trial=drawn.labels(),
+        x=raw[shown, 0],
+        y=raw[shown, 1],
+        method=method,
+        latent_dim=latent_dim,
+        outcome=drawn.text("outcome"),
+        origin=drawn.text("origin"),
+        front=chosen.front,
+        method_fronts={
+            name: front_of(chosen.values, chosen.eligible & (method == name)) for name in style.methods_in_order(method)
+        },
+        knee=chosen.knee,
+        spread={row: raw[shown][seeds] for row, seeds in seeds_of(drawn).items()},
+        floor=None if floor is None else float(floor),
+        pca={d: float(pca[str(d)]) for d in sizes if str(d) in pca and x_metric == "reconstruction_mse"},
+        left_out=int((~shown).sum()),
+    )
+
+
+def _missing(frames: StudyFrames, any_shown: bool) -> str:
+    if any_shown:
+        return ""
+    counts = Counter(frames.text("outcome").tolist())
+    states = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no trial yet"
+    return f"study {frames.study.get('name', '')}: nothing to draw, no trial has both objectives ({states})"
+
+
+def plot(info: TradeoffInfo) -> Figure:
+    """Draws the figure; the legend stands beside the axes, so it can never cover data."""
+    if info.missing:
+        return style.message_figure(info.missing)
+    figure = style.new_figure(8.0, 5.0)
+    axes = figure.add_subplot()
+    sizes = _marker_areas(info)
+    _draw_trials(axes, info, sizes)
+    _draw_fronts(axes, info)
+    _set_axes(axes, info)
+    _draw_references(axes, info)
+    _draw_knee(axes, info)
+    axes.set_title(f"{info.name}: reconstruction against sampling", pad=26 if info.pca else 8)
+    figure.legend(handles=_legend(info), loc="outside right upper")
+    return figure
+
+
+def _marker_areas(info: TradeoffInfo) -> np.ndarray:
+    """Marker area (points²) by latent size, smaller where many trials would cover each other."""
+    crowd = 1.0 if len(info.x) <= 100 else 0.45
+    return crowd * _area(np.where(np.isfinite(info.latent_dim), info.latent_dim, 4.0))
+
+
+def _area(latent_dim: np.ndarray | float) -> np.ndarray:
+    return 14.0 + 16.0 * np.log2(np.clip(latent_dim, 1, 128))
+
+
+def _draw_trials(axes: Axes, info: TradeoffInfo, areas: np.ndarray) -> None:
+    best = np.isin(np.arange(len(info.x)), np.concatenate([info.front, *info.method_fronts.values()]))
+    finished = info.outcome == "completed"
+    drawn = info.origin != "replicate"  # further seeds show as the range around their first
+    for method in style.methods_in_order(info.method):
+        colour, marker = style.method_style(method)
+        of_method = (info.method == method) & drawn
+        hollow = of_method & ~finished
+        axes.scatter(info.x[hollow], info.y[hollow], areas[hollow], marker=marker, facecolors="none",
+                     edgecolors=colour, linewidths=0.7, alpha=0.45, zorder=2)  # fmt: skip
+        for rows, alpha, order in ((finished & ~best, 0.45, 3), (finished & best, 1.0, 5)):
+            rows = rows & of_method
+            axes.scatter(info.x[rows], info.y[rows], areas[rows], marker=marker, facecolors=colour,
+                         edgecolors="white", linewidths=0.5, alpha=alpha, zorder=order)  # fmt: skip
+    reference = info.origin == "reference"
+    axes.scatter(info.x[reference], info.y[reference], 2 * areas[reference] + 60, marker="s", facecolors="none",
+                 edgecolors=style.GREY, linewidths=0.9, zorder=5)  # fmt: skip
+    for row, seeds in info.spread.items():
+        colour, _ = style.method_style(info.method[row])
+        low, high = seeds.min(axis=0), seeds.max(axis=0)
+        axes.plot([low[0], high[0]], [info.y[row]] * 2, color=colour, linewidth=1.2, zorder=4)
+        axes.plot([info.x[row]] * 2, [low[1], high[1]], color=colour, linewidth=1.2, zorder=4)
+
+
+def _draw_fronts(axes: Axes, info: TradeoffInfo) -> None:
+    """Fronts as steps: between two trials nothing better than the corner has been seen."""
+    axes.step(info.x[info.front], info.y[info.front], where="post", color="#b8b8b8", linewidth=5, alpha=0.6, zorder=1,
+              solid_capstyle="round")  # fmt: skip
+    if len(info.method_fronts) > 1:
+        for method, front in info.method_fronts.items():
+            axes.step(info.x[front], info.y[front], where="post", color=style.method_style(method)[0], linewidth=1.1,
+                      zorder=4)  # fmt: skip
+
+
+def _set_axes(axes: Axes, info: TradeoffInfo) -> None:
+    reference_x = list(info.pca.values())
+    reference_y = [] if info.floor is None else [info.floor]
+    for which, values, references in (("x", info.x, reference_x), ("y", info.y, reference_y)):
+        finite = np.concatenate([values, [value for value in references if value > 0]])
+        log = style.use_log(finite, spread=2.0)
+        low, high = finite.min(), finite.max()
+        if log:
+            low, high = low / 1.12, high * 1.12
+        else:
+            margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+            low, high = low - margin, high + margin
+        (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+        if log:
+            style.log_axis(axes, which)
+    axes.set_xlabel(f"{style.label(info.x_name)} — lower is better")
+    axes.set_ylabel(f"{style.label(info.y_name)} — lower is better")
+
+
+def _draw_references(axes: Axes, info: TradeoffInfo) -> None:
+    if info.floor is not None:
+        axes.axhline(info.floor, color=style.GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+        axes.annotate(f"real training images: {style.number(info.floor)}", (1, info.floor), (-2, 3),
+                      xycoords=axes.get_yaxis_transform(), textcoords="offset points", ha="right", fontsize=7.5,
+                      color=style.GREY)  # fmt: skip
+    if info.pca:
+        inside = {d: x for d, x in info.pca.items() if axes.get_xlim()[0] < x < axes.get_xlim()[1]}
+        for x in inside.values():
+            axes.axvline(x, color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)
+        for d, x in _apart(axes, inside).items():
+            axes.annotate(f"d={d}", (x, 1), (0, 2), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+                          ha="center", fontsize=7.5, color=style.GREY)  # fmt: skip
+        axes.annotate("PCA of d components (dotted)", (1, 1), (0, 13), xycoords="axes fraction",
+                      textcoords="offset points", ha="right", fontsize=7.5, color=style.GREY)  # fmt: skip
+
+
+def _apart(axes: Axes, marks: dict[int, float]) -> dict[int, float]:
+    """The marks whose labels do not run into the one before, from the left."""
+    kept: dict[int, float] = {}
+    left = -1.0
+    for d, x in sorted(marks.items(), key=lambda mark: mark[1]):
+        position = axes.transAxes.inverted().transform(axes.transData.transform((x, 1.0)))[0]
+        if position - left > 0.055:
+            kept[d], left = x, position
+    return kept
+
+
+def _draw_knee(axes: Axes, info: TradeoffInfo) -> None:
+    if info.knee is None:
+        return
+    x, y = info.x[info.knee], info.y[info.knee]
+    axes.scatter([x], [y], 240, marker="o", facecolors="none", edgecolors="black", linewidths=1.6, zorder=6)
+    size = info.latent_dim[info.knee]
+    words = f"{'knee' if len(info.front) > 1 else 'best'}: trial {info.trial[info.knee]}\n{info.method[info.knee]}"
+    words += f", d={size:.0f}" if np.isfinite(size) else ""
+    # Below and left of a front point lies no completed trial, so that is where the words go, unless the axis is there.
+    from_left = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0]
+    offset, side = ((-14, -14), "right") if from_left > 0.25 else ((10, -22), "left")
+    axes.annotate(words, (x, y), offset, textcoords="offset points", ha=side, va="top", fontsize=8, zorder=7,
+                  arrowprops={"arrowstyle": "-", "linewidth": 0.8, "shrinkB": 8})  # fmt: skip
+    for end in {int(info.front[0]), int(info.front[-1])} - {info.knee}:
+        axes.annotate(f"trial {info.trial[end]}", (info.x[end], info.y[end]), (0, -8), textcoords="offset points",
+                      ha="center" if end == info.front[0] else "right", va="top", fontsize=7.5, color=style.GREY,
+                      zorder=7)  # fmt: skip
+
+
+def _legend(info: TradeoffInfo) -> list[Line2D]:
+    def mark(name: str, marker: str, **look: Any) -> Line2D:
+        return Line2D([], [], linestyle="", marker=marker, label=name, **look)
+
+    handles = []
+    for method in style.methods_in_order(info.method):
+        colour, marker = style.method_style(method)
+        count = int(((info.method == method) & (info.origin != "replicate")).sum())
+        handles.append(Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=1.1,
+                              label=f"{method} ({count})"))  # fmt: skip
+    handles.append(Line2D([], [], color="#b8b8b8", linewidth=5, alpha=0.6, label="Pareto front of all"))
+    if (info.origin == "reference").any():
+        handles.append(mark("reference point", "s", color=style.GREY, markerfacecolor="none", markersize=11))
+    unfinished = (info.outcome != "completed") & (info.origin != "replicate")
+    if unfinished.any():
+        states = ", ".join(sorted(set(info.outcome[unfinished])))
+        words = f"{states} ({int(unfinished.sum())})"
+        handles.append(mark(words, "o", color=style.GREY, markerfacecolor="none", alpha=0.6))
+    if info.spread:
+        handles.append(Line2D([], [], color=style.GREY, marker="+", markersize=9, label="range over seeds"))
+    known = np.unique(info.latent_dim[np.isfinite(info.latent_dim)])
+    if known.size > 1:
+        handles.append(mark("size: latent size d", "", color="none"))
+        for d in dict.fromkeys([known[0], known[known.size // 2], known[-1]]):
+            handles.append(mark(f"d = {d:.0f}", "o", color=style.GREY, markersize=float(np.sqrt(_area(d)))))
+    return handles
+
+
+def describe(info: TradeoffInfo) -> str:
+    """The figure in words, for its caption and its alt text."""
+    if info.missing:
+        return info.missing
+    text = f"{len(info.x)} trials by reconstruction error and sample quality; {len(info.front)} are Pareto-optimal."
+    if info.knee is not None:
+        x, y = style.number(info.x[info.knee]), style.number(info.y[info.knee])
+        text += f" The knee is trial {info.trial[info.knee]} ({info.method[info.knee]}) at {x} and {y}."
+    if info.floor is not None:
+        text += f" Real training images reach {style.number(info.floor)} on the vertical axis."
+    if info.left_out:
+        text += f" {info.left_out} more trials have no values to show."
+    return text
+
+
+if __name__ == "__main__":
+    command.run_figure(tradeoff_info, plot, "tradeoff.png")

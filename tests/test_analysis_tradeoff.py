@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import pareto
+from analysis.choice import choose
+from analysis.frame import StudyFrames, join_studies, load_study
+from analysis.tradeoff import describe, plot, tradeoff_info
+from study.config import TrialConfig
+from tests.helpers_study import FLOOR, PCA_MSE, make_study, write_trial
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
+    runs = tmp_path_factory.mktemp("runs")
+    make_study(runs, replicates=2)
+    return load_study(runs, "toy")
+
+
+def test_front_is_that_of_completed_first_seeds(frames: StudyFrames) -> None:
+    info = tradeoff_info(frames)
+    points = list(enumerate(zip(info.x, info.y, strict=True)))
+    allowed = [
+        point for point in points if info.outcome[point[0]] == "completed" and info.origin[point[0]] != "replicate"
+    ]
+    expected = {i for i, p in allowed if not any(a <= p[0] and b <= p[1] and (a, b) != p for _, (a, b) in allowed)}
+    assert set(info.front.tolist()) == expected
+    assert (np.diff(info.x[info.front]) > 0).all()
+    assert (np.diff(info.y[info.front]) < 0).all()
+    assert info.knee == info.front[pareto.knee(np.stack([info.x, info.y], axis=1)[info.front])]
+
+
+def test_method_fronts_hold_their_method_alone(frames: StudyFrames) -> None:
+    info = tradeoff_info(frames)
+    for method, front in info.method_fronts.items():
+        assert set(info.method[front]) <= {method}
+        assert (info.outcome[front] == "completed").all()
+    everywhere = set(np.concatenate(list(info.method_fronts.values())).tolist())
+    assert set(info.front.tolist()) <= everywhere
+
+
+def test_references_are_those_of_the_objectives_split(frames: StudyFrames) -> None:
+    info = tradeoff_info(frames)
+    assert info.floor == FLOOR["validation"]["sample_fid"]
+    assert info.pca == {d: PCA_MSE[d] for d in sorted(set(info.latent_dim.astype(int)))}
+    other = StudyFrames({**frames.study, "objectives": {"val/kl": "minimize", "test/sample_fid": "minimize"}},
+                        frames.trials, frames.history)  # fmt: skip
+    info = tradeoff_info(other)
+    assert (info.x_name, info.y_name) == ("val/kl", "test/sample_fid")
+    assert (info.pca, info.floor) == ({}, FLOOR["test"]["sample_fid"])
+
+
+def test_spread_holds_every_seed_of_a_replicated_trial(frames: StudyFrames) -> None:
+    info = tradeoff_info(frames)
+    assert sorted(info.trial[list(info.spread)]) == ["0", "1"]
+    for row, seeds in info.spread.items():
+        assert seeds.shape == (3, 2)
+        assert seeds[0].tolist() == [info.x[row], info.y[row]]
+
+
+def test_a_maximised_objective_turns_the_front_round(frames: StudyFrames) -> None:
+    turned = {"val/reconstruction_mse": "minimize", "val/sample_fid": "maximize"}
+    info = tradeoff_info(StudyFrames({**frames.study, "objectives": turned}, frames.trials, frames.history))
+    assert (np.diff(info.y[info.front]) > 0).all()
+
+
+def test_trials_without_values_are_counted_not_drawn(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=4, mixed=False)
+    nan_row = {"epoch": 1, "val/reconstruction_mse": float("nan"), "val/sample_fid": 1.0}
+    write_trial(directory, 4, TrialConfig(), [nan_row])
+    info = tradeoff_info(load_study(tmp_path, "toy"))
+    assert (len(info.x), info.left_out) == (4, 1)
+    assert "1 more trials" in describe(info)
+
+
+def test_nothing_finished_is_a_clear_line(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0, outcome="running")
+    write_trial(directory, 0, TrialConfig(), [{"epoch": 1, "train/loss": 1.0}], outcome="running")
+    info = tradeoff_info(load_study(tmp_path, "toy"))
+    assert info.missing == "study toy: nothing to draw, no trial has both objectives (1 running)"
+    assert choose(load_study(tmp_path, "toy")).knee is None
+    plot(info)
+
+
+def test_several_studies_keep_their_names(tmp_path: Path) -> None:
+    make_study(tmp_path, "a", trials=3)
+    make_study(tmp_path, "b", trials=3, seed=1)
+    info = tradeoff_info(join_studies([load_study(tmp_path, "a"), load_study(tmp_path, "b")]))
+    assert info.trial.tolist() == ["a/0", "a/1", "a/2", "b/0", "b/1", "b/2"]
+    plot(info)
