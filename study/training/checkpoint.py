@@ -46,7 +46,7 @@ def save(directory: Path, epoch: int, state: dict[str, Any]) -> Path:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    for old in _checkpoints(directory)[KEEP:]:
+    for _, old in _checkpoints(directory)[KEEP:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -67,14 +67,24 @@ def load(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
     return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
 
 
-def newest(trial_directory: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Any] | None, list[str]]:
+def newest(
+    trial_directory: Path, device: str | torch.device = "cpu", *, before: int | None = None
+) -> tuple[dict[str, Any] | None, list[str]]:
     """The state of the newest sound checkpoint over all attempts of a trial.
+
+    Args:
+        trial_directory: The trial's folder.
+        device: Where its tensors go.
+        before: Only checkpoints of fewer epochs than this. A trial is resumed from before its last epoch, because what
+            follows that epoch (the final evaluation) may be missing.
 
     Returns:
         The state, or None where there is no sound checkpoint; and one line for each damaged file passed over.
     """
     complaints = []
-    for path in _checkpoints(trial_directory, "attempt-*/"):
+    for epoch, path in _checkpoints(trial_directory, "attempt-*/"):
+        if before is not None and epoch >= before:
+            continue
         try:
             return load(path, device), complaints
         except CheckpointError as error:
@@ -82,10 +92,10 @@ def newest(trial_directory: Path, device: str | torch.device = "cpu") -> tuple[d
     return None, complaints
 
 
-def _checkpoints(directory: Path, prefix: str = "") -> list[Path]:
+def _checkpoints(directory: Path, prefix: str = "") -> list[tuple[int, Path]]:
     """Newest first: by epoch, then by attempt."""
     found = [(int(match[1]), path) for path in directory.glob(prefix + "*.pt") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, key=lambda item: (item[0], _attempt(item[1])), reverse=True)]
+    return sorted(found, key=lambda item: (item[0], _attempt(item[1])), reverse=True)
 
 
 def _attempt(path: Path) -> int:

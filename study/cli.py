@@ -1,0 +1,40 @@
+"""What every command shares: options are typer's, errors are one line, exit codes are the contract's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+import typer
+
+from study.config import UserError
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def run_command(function: Callable[..., int | None], arguments: list[str] | None = None) -> None:
+    """Runs a typer function as a program and exits: 0 done, 1 failed, 2 bad usage in one line, 130 interrupted."""
+    sys.exit(command_status(function, arguments))
+
+
+def command_status(function: Callable[..., int | None], arguments: list[str] | None = None) -> int:
+    """As `run_command`, but gives the exit status back."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(function)
+    command: Any = typer.main.get_command(app)
+    try:
+        status = command.main(args=arguments, standalone_mode=False)
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except UserError as error:
+        return _fail(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    return status if isinstance(status, int) else DONE
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return USAGE

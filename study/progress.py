@@ -1,0 +1,86 @@
+"""What a person watches while a study runs: a live line on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from study.tuning.ledger import Tally
+
+
+class StudyProgress:
+    """Shows a tally as it changes.
+
+    Args:
+        tally: Counts and best values; read anew at each `refresh`.
+        num_trials: Trials the study is to have.
+        slots: Trials that run at once.
+        console: Where to print.
+        interval: Seconds between two updates, at least.
+    """
+
+    def __init__(self, tally: Tally, num_trials: int, slots: int, console: Console, interval: float = 1.0) -> None:
+        self._tally = tally
+        self._num_trials = num_trials
+        self._slots = slots
+        self._console = console
+        self._interval = interval
+        self._start = time.monotonic()
+        self._already_done = tally.done
+        self._last_shown = -1.0
+        self._last_text = ""
+        self._bar = Progress(
+            TextColumn("trials"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=num_trials, completed=tally.done)
+
+    def __enter__(self) -> StudyProgress:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def refresh(self) -> None:
+        """Shows the tally, at most once per interval; off a terminal, only when a trial has ended."""
+        now = time.monotonic()
+        if now - self._last_shown < self._interval:
+            return
+        text = self.text()
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._tally.done, description=text)
+        else:
+            ended = f"{self._tally.done}/{self._num_trials} trials"
+            if ended == self._last_text:
+                return
+            self._last_text = ended
+            self._console.print(f"{ended} · {text}", highlight=False, soft_wrap=True)
+        self._last_shown = now
+
+    def text(self) -> str:
+        """The tally in words: `2 running · 1 stopped · 0 failed · best sample_fid 7.1 · about 0:40 left`."""
+        tally = self._tally
+        parts = [f"{tally.running} running", f"{tally.stopped} stopped", f"{tally.failed} failed"]
+        parts += [f"best {name.rpartition('/')[2]} {value:.4g}" for name, value in tally.best.items()]
+        left = self.seconds_left()
+        if left is not None:
+            parts.append(f"about {int(left) // 60}:{int(left) % 60:02d} left")
+        return " · ".join(parts)
+
+    def seconds_left(self) -> float | None:
+        """Estimated from the trials ended in this session; None before the first of them."""
+        ended = self._tally.done - self._already_done
+        if ended < 1:
+            return None
+        return (time.monotonic() - self._start) / ended * max(0, self._num_trials - self._tally.done)

@@ -1,0 +1,121 @@
+"""`study.json`: what a study is, written when it begins and checked when it is taken up again."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import subprocess
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from study.config import DataSummary, UserError
+from study.files import read_json, write_json
+from study.space import LoadedSpace
+from study.timestamp import now
+
+FORMAT = 1
+_PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
+
+
+def study_path(directory: Path) -> Path:
+    """Where a study's record lies."""
+    return directory / "study.json"
+
+
+def read_study(directory: Path) -> dict[str, Any] | None:
+    """A study's record, or None where no study is.
+
+    Raises:
+        UserError: The record is damaged, or of a later format.
+    """
+    path = study_path(directory)
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if record is None:
+        raise UserError(f"{path} is not readable as JSON: restore it, or choose another --name")
+    if record.get("format") != FORMAT:
+        raise UserError(f"{path} has format {record.get('format')!r}, this version reads {FORMAT}: use the version that wrote it")
+    return record
+
+
+def new_study(
+    name: str, loaded: LoadedSpace, data: DataSummary, directions: Mapping[str, str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The record of a study about to begin; `settings` holds seed, epochs, num_trials, sampler and command."""
+    return {
+        "format": FORMAT,
+        "id": uuid.uuid4().hex,
+        "name": name,
+        "space": loaded.name,
+        "space_path": str(loaded.path),
+        "space_hash": loaded.hash,
+        "question": loaded.space.question,
+        "grid": loaded.space.grid,
+        "objectives": dict(directions),
+        "data": dataclasses.asdict(data),
+        **settings,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "git_commit": _git_commit(),
+        "created": now(),
+        "references": {},
+        "outcome": "running",
+    }
+
+
+def check_resumable(record: Mapping[str, Any], loaded: LoadedSpace, data: DataSummary, settings: Mapping[str, Any]) -> None:
+    """Refuses to go on with a study under other conditions than it began with.
+
+    Args:
+        record: The study's record.
+        loaded: The space given now.
+        data: The data found now.
+        settings: `seed`, `epochs` and `sampler` where the user gave them, None elsewhere.
+
+    Raises:
+        UserError: Something differs; the message says what.
+    """
+    name = record["name"]
+    if record["space"] != loaded.name:
+        raise UserError(f"study {name!r} was begun with --space {record['space']}: choose another --name for {loaded.name}")
+    if record["space_hash"] != loaded.hash:
+        raise UserError(f"{loaded.path} has changed since study {name!r} began: restore it, or choose another --name")
+    if record["data"]["name"] != data.name:
+        raise UserError(f"study {name!r} was begun with --dataset {record['data']['name']}: choose another --name")
+    if record["data"]["hash"] != data.hash:
+        raise UserError(f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --name")
+    for flag, value in settings.items():
+        if value is not None and value != record[flag]:
+            raise UserError(f"study {name!r} was begun with --{flag} {record[flag]}: leave it out, or choose another --name")
+
+
+def write_study(directory: Path, record: Mapping[str, Any]) -> None:
+    """Writes the record atomically."""
+    write_json(study_path(directory), record)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit() -> str | None:
+    """The commit of this code, `-dirty` where it has been changed; None outside a repository."""
+    here = Path(__file__).parent
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,116 @@
+"""`python -m study.run --space NAME`: runs a trade-off study, or takes one up where it was left."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from study.cli import DONE, run_command
+from study.config import UserError
+from study.space import LoadedSpace, builtin_spaces, load_space
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def run(
+    space: Annotated[str | None, typer.Option(help="A search space by name, or the path of a .py file.")] = None,
+    list_spaces: Annotated[bool, typer.Option("--list", help="List the search spaces and stop.")] = False,
+    dataset: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, cifar10 or folder:PATH.")] = "digits",
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie (torchvision's layout).")] = None,
+    num_trials: Annotated[int | None, typer.Option(min=1, help="Trials of the study; default: the space's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a trial; default: the data set's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of search and training.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random.")] = None,
+    name: Annotated[str | None, typer.Option(help="The study's name; default: the space and the data set.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study of this name.")] = False,
+    cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores of a trial.")] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs of a trial; 0.25: four on one.")] = 0,
+    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at once, at most.")] = None,
+    max_failures: Annotated[int, typer.Option(min=0, help="Retries of a trial whose process died.")] = 2,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster, or auto.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: MLFLOW_TRACKING_URI, then runs/.")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Where studies lie.")] = Path("runs"),
+    time_budget: Annotated[float | None, typer.Option(min=1, help="Seconds after which no trial begins.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first trials and stop.")] = False,
+) -> int:
+    """Runs a hyperparameter study of the trade-off between reconstruction and sampling."""
+    console = Console()
+    if list_spaces:
+        return _list(console)
+    if space is None:
+        raise UserError(f"--space is missing: choose from {', '.join(builtin_spaces())}, or give a .py file")
+    loaded = load_space(space)
+    study_name = name or _default_name(loaded, dataset)
+    if not _NAME.fullmatch(study_name):
+        raise UserError(f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)")
+    from study.session import Request, first_configs, make_plan, run_study  # imports torch: quick checks come first
+    from study.tuning.execute import Resources
+
+    plan = make_plan(
+        Request(
+            loaded=loaded,
+            name=study_name,
+            runs=runs_dir.expanduser().absolute(),
+            dataset=dataset,
+            data_dir=data_dir,
+            num_trials=num_trials,
+            epochs=epochs,
+            seed=seed,
+            sampler=sampler,
+            resume=resume,
+            command=shlex.join(["python", "-m", "study.run", *sys.argv[1:]]),
+        )
+    )
+    if dry_run:
+        return _show_first(console, first_configs(plan, limit=20))
+    return run_study(
+        plan,
+        console,
+        Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, max_concurrent=max_concurrent),
+        tracking_uri=tracking_uri,
+        address=address,
+        max_failures=max_failures,
+        time_budget=time_budget,
+    )
+
+
+def _show_first(console: Console, configs: list[Mapping[str, Any]]) -> int:
+    """Prints the parameters in which the first trials differ; what they share stands in one line below."""
+    shared = {key: value for key, value in configs[0].items() if all(config[key] == value for config in configs)}
+    varying = [key for key in configs[0] if key not in shared]
+    table = Table("trial", *varying, box=None, pad_edge=False)
+    for number, config in enumerate(configs):
+        cells = (config[key] for key in varying)
+        table.add_row(str(number), *(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
+    console.print(table)
+    console.print("all: " + " ".join(f"{key}={value}" for key, value in shared.items()), highlight=False)
+    return DONE
+
+
+def _default_name(loaded: LoadedSpace, dataset: str) -> str:
+    if dataset == "digits":
+        return loaded.name
+    kind, _, path = dataset.partition(":")
+    suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).name) if path else kind
+    return f"{loaded.name}-{suffix}"
+
+
+def _list(console: Console) -> int:
+    table = Table("space", "trials", "question", "cost", box=None, pad_edge=False)
+    for name in builtin_spaces():
+        space = load_space(name).space
+        table.add_row(name, str(space.num_trials), space.question, space.cost)
+    console.print(table)
+    return DONE
+
+
+if __name__ == "__main__":
+    run_command(run)

@@ -1,0 +1,256 @@
+"""One sitting of a study: checks what was asked, opens or creates the study, runs its trials and shows the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+from rich.console import Console
+
+from study import answer
+from study import record as study_record
+from study.cli import DONE, FAILED, INTERRUPTED
+from study.config import UserError
+from study.data.datasets import ImageData, load_dataset
+from study.files import read_json, write_json
+from study.measure.metrics import METRICS
+from study.progress import StudyProgress
+from study.space import LoadedSpace
+from study.tracking import Mirror, default_tracking_uri
+from study.tuning.execute import Resources, connect, disconnect, execute, shared_references
+from study.tuning.ledger import SAMPLERS, Ledger
+from study.tuning.searcher import LedgerSearcher
+
+DEFAULT_SEED = 0
+DEFAULT_SAMPLER = "tpe"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for; None where nothing was said.
+
+    Attributes:
+        loaded: The search space and its file.
+        name: The study's name.
+        runs: The folder of all studies, absolute.
+        dataset: As `TrialConfig.dataset`.
+        data_dir: Where data sets lie.
+        num_trials: Trials of the study, those of earlier sittings included.
+        epochs: Epochs of every trial.
+        seed: Seed of search and training.
+        sampler: One of `SAMPLERS`.
+        resume: Go on with a study that exists.
+        command: The command line, for the record.
+    """
+
+    loaded: LoadedSpace
+    name: str
+    runs: Path
+    dataset: str
+    data_dir: Path | None
+    num_trials: int | None
+    epochs: int | None
+    seed: int | None
+    sampler: str | None
+    resume: bool
+    command: str
+
+    @property
+    def directory(self) -> Path:
+        """The study's folder."""
+        return self.runs / self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A request that has been checked: nothing about it can fail for the user's doing any more.
+
+    Attributes:
+        request: What was asked.
+        data: The data set, loaded.
+        record: `study.json`, new or read back.
+        is_new: The study does not exist yet.
+    """
+
+    request: Request
+    data: ImageData
+    record: dict[str, Any]
+    is_new: bool
+
+    def open_ledger(self, directory: Path) -> Ledger:
+        """The study's ledger in `directory`."""
+        fixed = {"seed": self.record["seed"]}
+        if self.record["epochs"] is not None:
+            fixed["epochs"] = self.record["epochs"]
+        return Ledger(
+            directory,
+            self.request.loaded.space,
+            self.data.summary,
+            directions=self.record["objectives"],
+            fixed=fixed,
+            seed=self.record["seed"],
+            sampler=self.record["sampler"],
+        )
+
+
+def make_plan(request: Request) -> Plan:
+    """Checks a request against what lies on the disk, and loads the data. Writes nothing.
+
+    Raises:
+        UserError: The study exists and is not to be resumed, or cannot be; a name is unknown; the data are missing.
+    """
+    if request.sampler is not None and request.sampler not in SAMPLERS:
+        raise UserError(f"--sampler {request.sampler}: choose from {', '.join(SAMPLERS)}")
+    _check_writable(request.runs)
+    existing = study_record.read_study(request.directory)
+    if existing is not None and not request.resume:
+        raise UserError(
+            f"study {request.name!r} exists in {request.runs}: add --resume to go on with it, or choose another --name"
+        )
+    data = load_dataset(request.dataset, request.data_dir)
+    given = {"seed": request.seed, "epochs": request.epochs, "sampler": request.sampler}
+    if existing is not None:
+        study_record.check_resumable(existing, request.loaded, data.summary, given)
+        wanted = max(existing["num_trials"], request.num_trials or 0)
+        return Plan(request, data, {**existing, "num_trials": wanted}, is_new=False)
+    settings = {
+        "seed": DEFAULT_SEED if request.seed is None else request.seed,
+        "epochs": request.epochs,
+        "sampler": request.sampler or DEFAULT_SAMPLER,
+        "num_trials": request.num_trials or _default_num_trials(request, data),
+        "command": request.command,
+    }
+    directions = {f"val/{name}": METRICS[name].direction for name in request.loaded.space.objectives}
+    record = study_record.new_study(request.name, request.loaded, data.summary, directions, settings)
+    return Plan(request, data, record, is_new=True)
+
+
+def _default_num_trials(request: Request, data: ImageData) -> int:
+    space = request.loaded.space
+    return len(space.first_points(data.summary)) + len(space.references(data.summary)) if space.grid else space.num_trials
+
+
+def _check_writable(runs: Path) -> None:
+    nearest = next(path for path in (runs, *runs.parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--runs-dir {runs}: {nearest} is a file; choose a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--runs-dir {runs}: no permission to write in {nearest}; choose another folder")
+
+
+def first_configs(plan: Plan, limit: int) -> list[Mapping[str, Any]]:
+    """Parameters of the first trials that a new study would train, without training any."""
+    with tempfile.TemporaryDirectory() as scratch:
+        ledger = plan.open_ledger(Path(scratch))
+        assignments = iter(lambda: ledger.next(min(limit, plan.record["num_trials"])), None)
+        return [{"origin": assignment.origin, **assignment.config.to_params()} for assignment in assignments]
+
+
+@contextlib.contextmanager
+def _driving(directory: Path) -> Iterator[None]:
+    """Holds the study for this process alone.
+
+    Raises:
+        UserError: Another driver holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    owner = directory / "driver.json"
+    lock = filelock.FileLock(directory / ".driver.lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        driver = read_json(owner) or {}
+        raise UserError(
+            f"study {directory.name!r} is being run by process {driver.get('pid', '?')} on {driver.get('host', '?')}: "
+            "wait for it, or end it first"
+        ) from None
+    try:
+        write_json(owner, {"host": socket.gethostname(), "pid": os.getpid()})
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def run_study(
+    plan: Plan,
+    console: Console,
+    resources: Resources,
+    *,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+    max_failures: int = 2,
+    time_budget: float | None = None,
+) -> int:
+    """Runs the plan's trials and shows the answer.
+
+    Args:
+        plan: What to run.
+        console: Where a person watches.
+        resources: What a trial gets.
+        tracking_uri: MLflow's address; by default the local store beside the studies.
+        address: A running Ray cluster; by default Ray is started on this machine.
+        max_failures: Retries of a trial whose process died.
+        time_budget: Seconds after which no trial begins.
+
+    Returns:
+        The exit status of the command.
+    """
+    request, record = plan.request, plan.record
+    deadline = None if time_budget is None else time.time() + time_budget
+    uri = tracking_uri or default_tracking_uri(request.runs)
+    with _driving(request.directory):
+        study_record.write_study(request.directory, {**record, "outcome": "running"})
+        mirror = Mirror(request.directory, uri)
+        mirror.start()
+        outcome = "interrupted"
+        try:
+            ledger = plan.open_ledger(request.directory)
+            ledger.reconcile()
+            if ledger.tally.done < record["num_trials"]:
+                _train_all(plan, ledger, console, resources, address, max_failures, deadline)
+            if not ledger.unfinished:
+                outcome = "completed" if ledger.tally.completed else "failed"
+        finally:
+            study_record.write_study(request.directory, {**record, "outcome": outcome})
+            mirrored = mirror.close(30, outcome)
+    answer.show(console, request.runs, request.name, uri)
+    return {"completed": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
+
+
+def _train_all(
+    plan: Plan,
+    ledger: Ledger,
+    console: Console,
+    resources: Resources,
+    address: str | None,
+    max_failures: int,
+    deadline: float | None,
+) -> None:
+    request, record = plan.request, plan.record
+    slots = connect(address, resources)
+    try:
+        references = shared_references(plan.data, request.runs / "cache", resources)
+        record["references"] = references.summary()
+        study_record.write_study(request.directory, record)
+        searcher = LedgerSearcher(ledger, record["num_trials"], deadline=deadline)
+        with StudyProgress(ledger.tally, record["num_trials"], slots, console) as progress:
+            execute(
+                searcher,
+                plan.data,
+                references,
+                resources=resources,
+                slots=slots,
+                max_failures=max_failures,
+                refresh=progress.refresh,
+            )
+    finally:
+        disconnect()

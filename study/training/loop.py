@@ -1,0 +1,199 @@
+"""The training loop: a generator of epochs over data that is resident on the device.
+
+Nothing in a step waits for the device: the losses of an epoch are read once, at its end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from study.config import TrialConfig
+from study.data.datasets import ImageData
+from study.model.autoencoder import Autoencoder, build_autoencoder, compute_loss
+from study.model.regularizers import Regularizer, build_regularizer
+from study.model.schedules import Schedule, build_schedule
+
+EVALUATIONS = 8
+"""Evaluations spread over a training, so that metrics exist at 1/8, 1/4, 1/2 and the end, whatever its length."""
+
+
+class TrainingError(Exception):
+    """Training cannot go on, and would not on a second try: the loss is no longer a finite number."""
+
+
+def evaluation_epochs(epochs: int, evaluations: int = EVALUATIONS) -> frozenset[int]:
+    """The epochs (from 1) after which a training of that length is evaluated; the last is always one of them."""
+    return frozenset(math.ceil(part * epochs / evaluations) for part in range(1, evaluations + 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: Epochs trained so far, from 1.
+        train: Means over the epoch's steps: `loss`, `reconstruction` (nats per image), `penalty` (the regularizer's own
+            unit, unweighted); and `weight`, w * m(t) at the epoch's last step.
+        multiplier: m(t) at the epoch's last step.
+        metrics: What `evaluate` measured; empty between evaluations.
+        seconds: Wall time of the training steps.
+        evaluation_seconds: Wall time of the evaluation.
+        model: The model as it is now; the next epoch changes it.
+        trainer: Holds everything a resumed training needs; `trainer.state()` is good until the next epoch.
+    """
+
+    epoch: int
+    train: dict[str, float]
+    multiplier: float
+    metrics: dict[str, float]
+    seconds: float
+    evaluation_seconds: float
+    model: Autoencoder
+    trainer: Trainer
+
+
+class Trainer:
+    """Model, regularizer, optimisers, schedule and random generator of one training.
+
+    Args:
+        config: The trial.
+        data: The data set, already on `device`.
+        device: Where to train.
+    """
+
+    def __init__(self, config: TrialConfig, data: ImageData, device: str | torch.device = "cpu") -> None:
+        self.config = config
+        self.images = data.train.images
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.model: Autoencoder = build_autoencoder(config, data.summary).to(device)
+            self.regularizer: Regularizer = build_regularizer(config).to(device)
+        self.schedule: Schedule = build_schedule(config)
+        self.generator = torch.Generator(device).manual_seed(config.seed)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
+        critic = list(self.regularizer.parameters())
+        self.critic_optimizer = torch.optim.Adam(critic, lr=config.learning_rate, fused=True) if critic else None
+        self.batch_size = min(config.batch_size, len(self.images))
+        self.steps = len(self.images) // self.batch_size
+        self.epoch = 0
+        self.multiplier = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides how the training goes on; `load` takes it back."""
+        return {
+            "config": self.config.to_params(),
+            "epoch": self.epoch,
+            "multiplier": self.multiplier,
+            "model": self.model.state_dict(),
+            "regularizer": self.regularizer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "critic_optimizer": self.critic_optimizer.state_dict() if self.critic_optimizer else None,
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Puts the training where `state` left it.
+
+        Raises:
+            ValueError: The state belongs to another config.
+        """
+        if TrialConfig.from_params(state["config"]) != self.config:
+            raise ValueError("the checkpoint was written by another configuration")
+        self.epoch = state["epoch"]
+        self.multiplier = state["multiplier"]
+        self.model.load_state_dict(state["model"])
+        self.regularizer.load_state_dict(state["regularizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.critic_optimizer:
+            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"].cpu())
+
+    def train_epoch(self) -> dict[str, float]:
+        """One pass over the training images in a fresh order; a last, smaller batch is left out.
+
+        Returns:
+            The epoch's means, as `EpochResult.train`.
+
+        Raises:
+            TrainingError: The loss is not finite.
+        """
+        self.model.train()
+        order = torch.randperm(len(self.images), generator=self.generator, device=self.images.device)
+        terms: list[torch.Tensor] = []
+        for step, batch in enumerate(order[: self.steps * self.batch_size].split(self.batch_size)):
+            done = (self.epoch * self.steps + step + 1) / (self.config.epochs * self.steps)
+            self.multiplier = self.schedule.multiplier(done)
+            terms.extend(self._step(self.images[batch], self.config.weight * self.multiplier))
+        self.epoch += 1
+        loss, reconstruction, penalty = torch.stack(terms).view(self.steps, 3).double().mean(0).tolist()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} in epoch {self.epoch} (reconstruction {reconstruction}, penalty {penalty}): "
+                f"try a smaller learning_rate than {self.config.learning_rate:g} or another weight"
+            )
+        self.schedule.observe(reconstruction)
+        weight = self.config.weight * self.multiplier
+        return {"loss": loss, "reconstruction": reconstruction, "penalty": penalty, "weight": weight}
+
+    def _step(self, images: torch.Tensor, weight: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """One optimisation step on a uint8 batch [B, C, H, W]; gives loss, reconstruction and penalty, still on the device."""
+        x = images.float().div_(255)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = compute_loss(self.model, self.regularizer, x, weight, self.generator)
+        terms.loss.backward()
+        self.optimizer.step()
+        return terms.loss.detach(), terms.reconstruction.detach(), terms.penalty.detach()
+
+
+def train(
+    config: TrialConfig,
+    data: ImageData,
+    *,
+    evaluate: Callable[[Autoencoder], dict[str, float]],
+    device: str | torch.device = "cpu",
+    state: dict[str, Any] | None = None,
+) -> Iterator[EpochResult]:
+    """Trains one autoencoder, an epoch at a time.
+
+    Args:
+        config: The trial.
+        data: The data set, on `device`.
+        evaluate: Measures the model; called after the epochs of `evaluation_epochs`. It must leave the global random
+            generators and the model alone.
+        device: Where to train.
+        state: `Trainer.state()` of an interrupted training of the same config; on the CPU the epochs that follow equal
+            those of an uninterrupted one bit for bit.
+
+    Yields:
+        One result per epoch, from the first not yet trained.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
+    trainer = Trainer(config, data, device)
+    if state is not None:
+        trainer.load(state)
+    wanted = evaluation_epochs(config.epochs)
+    while trainer.epoch < config.epochs:
+        start = time.perf_counter()
+        means = trainer.train_epoch()
+        trained = time.perf_counter()
+        metrics = evaluate(trainer.model) if trainer.epoch in wanted else {}
+        yield EpochResult(
+            epoch=trainer.epoch,
+            train=means,
+            multiplier=trainer.multiplier,
+            metrics=metrics,
+            seconds=trained - start,
+            evaluation_seconds=time.perf_counter() - trained,
+            model=trainer.model,
+            trainer=trainer,
+        )

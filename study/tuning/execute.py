@@ -1,0 +1,143 @@
+"""Runs a study's trials on Ray: starts or joins a cluster, prepares what trials share, and lets Ray Tune schedule."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Ray reads these when it is imported.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our trials write their own records
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # its experiment snapshots are never restored
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+
+from study.config import UserError
+from study.data.datasets import ImageData
+from study.measure.evaluate import References, prepare_references
+from study.tuning.searcher import LedgerSearcher
+from study.tuning.trainable import pack, run_trial, unpack
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a trial gets, and how many run at once.
+
+    Attributes:
+        cpus: CPU cores of a trial; also its threads.
+        gpus: GPUs of a trial; a fraction lets several share one.
+        max_concurrent: Trials at once at most; None for as many as fit.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    max_concurrent: int | None = None
+
+
+def connect(address: str | None, resources: Resources) -> int:
+    """Starts Ray on this machine, or joins the cluster at `address`.
+
+    Returns:
+        The number of trials that run at once.
+
+    Raises:
+        UserError: No such cluster, or it has too few resources for a single trial.
+    """
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    except ConnectionError as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from error
+    available = ray.cluster_resources()
+    slots = []
+    for name, wanted in (("CPU", resources.cpus), ("GPU", resources.gpus)):
+        if wanted > 0:
+            slots.append(int(available.get(name, 0) / wanted))
+            if not slots[-1]:
+                flag = f"--{name.lower()}s-per-trial"
+                raise UserError(f"{flag} {wanted:g}: Ray has {available.get(name, 0):g} {name}s; ask for less, or add a worker")
+    return min(slots) if resources.max_concurrent is None else min(*slots, resources.max_concurrent)
+
+
+def disconnect() -> None:
+    """Leaves the cluster, and ends it where it was started by `connect`."""
+    ray.shutdown()
+
+
+def shared_references(data: ImageData, cache: Path, resources: Resources) -> References:
+    """Trains the feature classifier and measures the data's own references, in a task with a trial's resources."""
+    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_prepare)
+    return ray.get(task.remote(pack(data), cache, max(1, int(resources.cpus))))
+
+
+def _prepare(packed: Any, cache: Path, threads: int) -> References:
+    import torch
+
+    torch.set_num_threads(threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return prepare_references(unpack(packed), cache, device=device)
+
+
+class _Watcher(tune.Callback):
+    def __init__(self, refresh: Callable[[], None]) -> None:
+        self._refresh = refresh
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._refresh()
+
+
+def execute(
+    searcher: LedgerSearcher,
+    data: ImageData,
+    references: References,
+    *,
+    resources: Resources,
+    slots: int,
+    max_failures: int,
+    refresh: Callable[[], None],
+) -> None:
+    """Trains every trial the searcher hands out; returns when it has no more, or after an interrupt.
+
+    Args:
+        searcher: Hands out the trials and records how they end.
+        data: The data set; it is put into Ray's object store once.
+        references: What evaluation needs.
+        resources: What a trial gets.
+        slots: Trials at once.
+        max_failures: How often a trial that died is tried again from its newest checkpoint.
+        refresh: Called after each step of the scheduler's loop, to show progress.
+    """
+    threads = max(1, int(resources.cpus))
+    trainable = tune.with_parameters(run_trial, data=pack(data), references=references, threads=threads)
+    with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                max_concurrent_trials=slots,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                failure_config=tune.FailureConfig(max_failures=max_failures),
+                callbacks=[_Watcher(refresh)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()

@@ -1,0 +1,289 @@
+"""The ledger: Optuna's storage is the one truth about which trials exist, what they are and how they ended.
+
+Opening a ledger, adopting what an earlier driver left running and going on to the wanted number of trials are one
+operation, whether a study is new, killed, finished or extended. What is told to Optuna is written as attributes first,
+because a finished Optuna trial cannot be changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from study.config import DataSummary, TrialConfig, UserError
+from study.files import write_json
+from study.space import SearchSpace
+from study.timestamp import now
+
+SAMPLERS = ("tpe", "nsga2", "random")
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """A trial to train.
+
+    Attributes:
+        number: Its number in the study, from 0.
+        origin: Why it exists: `reference`, `first`, `grid` or `search`.
+        config: What to train.
+    """
+
+    number: int
+    origin: str
+    config: TrialConfig
+
+
+def trial_directory(study_directory: Path, number: int) -> Path:
+    """Where a trial keeps its files."""
+    return study_directory / "trials" / f"{number:04d}"
+
+
+def build_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampler:
+    """A sampler seeded by the study's seed and the ledger's length, so that a resumed study does not repeat itself.
+
+    Raises:
+        UserError: No such sampler.
+    """
+    mixed = zlib.crc32(f"{seed}:{trials}".encode())
+    if name == "tpe":
+        return optuna.samplers.TPESampler(
+            seed=mixed, multivariate=True, group=True, constant_liar=True, warn_independent_sampling=False
+        )
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=mixed)
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=mixed)
+    raise UserError(f"no sampler {name!r}: choose from {', '.join(SAMPLERS)}")
+
+
+@dataclasses.dataclass
+class Tally:
+    """Where a study stands.
+
+    Attributes:
+        completed: Trials trained to their end.
+        stopped: Trials stopped early.
+        failed: Trials that failed.
+        running: Trials handed out in this session and not yet recorded.
+        best: The best value of each objective among completed trials.
+    """
+
+    completed: int = 0
+    stopped: int = 0
+    failed: int = 0
+    running: int = 0
+    best: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """Trials that need no more training."""
+        return self.completed + self.stopped + self.failed
+
+    def add(self, outcome: str, values: Mapping[str, float] | None, directions: Mapping[str, str]) -> None:
+        """Counts a trial that ended."""
+        setattr(self, outcome, getattr(self, outcome) + 1)
+        if outcome == "completed" and values is not None:
+            for name, direction in directions.items():
+                better = min if direction == "minimize" else max
+                self.best[name] = better(self.best.get(name, values[name]), values[name])
+
+
+def _queue(space: SearchSpace, data: DataSummary) -> list[tuple[str, Mapping[str, Any]]]:
+    """The trials given beforehand: references and first points by turns, so that a short study has some of both."""
+    references = [("reference", point) for point in space.references(data)]
+    points = [("grid" if space.grid else "first", point) for point in space.first_points(data)]
+    turns = itertools.zip_longest(references, points)
+    return [entry for turn in turns for entry in turn if entry is not None]
+
+
+class Ledger:
+    """The trials of one study.
+
+    Args:
+        directory: The study's folder.
+        space: What is searched.
+        data: The data set's summary; spaces take their ranges from it.
+        directions: `minimize` or `maximize` by objective, in order; names as recorded (`val/sample_fid`).
+        fixed: Trial parameters that the command line fixes for all trials.
+        seed: The study's seed.
+        sampler: One of `SAMPLERS`.
+        storage: An Optuna storage URL; the study's own SQLite file where it is not given.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        space: SearchSpace,
+        data: DataSummary,
+        *,
+        directions: Mapping[str, str],
+        fixed: Mapping[str, Any],
+        seed: int,
+        sampler: str = "tpe",
+        storage: str | None = None,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.directory = directory
+        self.objectives = tuple(directions)
+        self.tally = Tally()
+        self._directions = directions
+        self._space = space
+        self._data = data
+        self._running: dict[int, optuna.trial.Trial] = {}
+        self._fixed = fixed
+        self._points = _queue(space, data)
+        self._study = optuna.create_study(
+            study_name=directory.name,
+            storage=storage or f"sqlite:///{directory / 'optuna.db'}",
+            directions=list(directions.values()),
+            load_if_exists=True,
+        )
+        trials = self._study.get_trials(deepcopy=False)
+        self._study.sampler = build_sampler(sampler, seed, len(trials))
+        self._adoptable = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        for trial in trials:
+            if trial.state.is_finished():
+                self.tally.add(trial.user_attrs["outcome"], trial.user_attrs["values"], directions)
+        self._created = len(trials)
+        self._enqueued = sum("origin" in trial.user_attrs or trial.state == TrialState.WAITING for trial in trials)
+
+    @property
+    def grid_size(self) -> int | None:
+        """Trials of an exact grid; None where the space is sampled."""
+        return len(self._points) if self._space.grid else None
+
+    @property
+    def unfinished(self) -> int:
+        """Trials that exist and have not ended: running, or cut off with their driver."""
+        return self._created - self.tally.done
+
+    def trials(self) -> Sequence[FrozenTrial]:
+        """All trials, oldest first; not to be changed."""
+        return self._study.get_trials(deepcopy=False)
+
+    def next(self, num_trials: int) -> Assignment | None:
+        """The next trial to train: one left running by an earlier driver, a point given beforehand, or a suggestion.
+
+        A trial whose result an earlier driver recorded but had no time to tell is told, not trained again.
+
+        Args:
+            num_trials: Trials the study is to have.
+
+        Returns:
+            The trial, its folder and `trial.json` written; or None when the study has all its trials.
+        """
+        while self._adoptable:
+            frozen = self._adoptable.pop(0)
+            trial = optuna.trial.Trial(self._study, frozen._trial_id)
+            if "outcome" not in frozen.user_attrs:
+                return self._assign(trial)
+            self._tell(trial, frozen.user_attrs)
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if not waiting:
+            if self._created >= num_trials:
+                return None
+            if self._enqueued < len(self._points):
+                origin, point = self._points[self._enqueued]
+                self._enqueued += 1
+                attributes = {"origin": origin, **({"overrides": dict(point)} if origin == "reference" else {})}
+                self._study.enqueue_trial({} if origin == "reference" else dict(point), user_attrs=attributes)
+            elif self._space.grid:
+                return None
+            self._created += 1
+        return self._assign(self._study.ask())
+
+    def record(
+        self,
+        number: int,
+        outcome: str,
+        *,
+        epochs: int,
+        values: Mapping[str, float] | None = None,
+        infeasible: Mapping[str, float] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Writes down how a trial ended, in the ledger and in its `outcome.json`.
+
+        Args:
+            number: The trial.
+            outcome: `completed`, `stopped` or `failed`.
+            epochs: Epochs it trained.
+            values: The objectives at its last epoch, by recorded name; None for a failed trial.
+            infeasible: By name, how far the trial misses being comparable (0 is comparable): `budget`, the missing share
+                of its epochs; `weight`, the missing share of its full weight.
+            reason: Why it failed or was stopped, one line.
+        """
+        if values is not None and not all(math.isfinite(values.get(name, math.nan)) for name in self.objectives):
+            outcome, reason, values = "failed", f"an objective is not finite: {dict(values)}", None
+        ended = {
+            "outcome": outcome,
+            "epochs": epochs,
+            "reason": reason,
+            "values": None if values is None else {name: values[name] for name in self.objectives},
+            "infeasible": dict(infeasible or {}),
+            "ended": now(),
+        }
+        trial = self._running.pop(number)
+        self.tally.running = len(self._running)
+        for name, value in ended.items():
+            if name != "outcome":
+                trial.set_user_attr(name, value)
+        trial.set_user_attr("outcome", outcome)  # last: with it the record is whole, see next()
+        self._tell(trial, ended)
+
+    def _tell(self, trial: optuna.trial.Trial, ended: Mapping[str, Any]) -> None:
+        values = ended["values"]
+        if values is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            for name, missing in ended["infeasible"].items():
+                if missing > 0:
+                    trial.set_constraint(name, missing)
+            self._study.tell(trial, [values[name] for name in self.objectives])
+        self.tally.add(ended["outcome"], values, self._directions)
+        self._write_outcome(trial.number, ended)
+
+    def _write_outcome(self, number: int, ended: Mapping[str, Any]) -> None:
+        names = ("outcome", "reason", "values", "epochs", "ended")
+        write_json(trial_directory(self.directory, number) / "outcome.json", {name: ended[name] for name in names})
+
+    def reconcile(self) -> None:
+        """Writes the `outcome.json` that an earlier driver recorded in the ledger but did not live to write."""
+        for trial in self.trials():
+            if trial.state.is_finished() and "outcome" in trial.user_attrs:
+                directory = trial_directory(self.directory, trial.number)
+                if not (directory / "outcome.json").exists():
+                    directory.mkdir(parents=True, exist_ok=True)
+                    self._write_outcome(trial.number, trial.user_attrs)
+
+    def _assign(self, trial: optuna.trial.Trial) -> Assignment:
+        attributes = trial.user_attrs
+        origin = attributes.get("origin", "search")
+        overrides = attributes.get("overrides")
+        if overrides is None:
+            overrides = self._space.suggest(trial, self._data)
+        config = self._space.config(self._data, overrides, self._fixed)
+        directory = trial_directory(self.directory, trial.number)
+        directory.mkdir(parents=True, exist_ok=True)
+        if not (directory / "trial.json").exists():
+            write_json(
+                directory / "trial.json",
+                {
+                    "number": trial.number,
+                    "origin": origin,
+                    "params": config.to_params(),
+                    "replicate_of": None,
+                    "created": now(),
+                },
+            )
+        self._running[trial.number] = trial
+        self.tally.running = len(self._running)
+        return Assignment(trial.number, origin, config)

@@ -1,0 +1,140 @@
+"""What runs in a trial's process: parameters in, epochs trained, files written, results reported to Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray import tune
+
+from study.config import DataSummary, TrialConfig
+from study.data.datasets import ImageData
+from study.data.splits import Split
+from study.measure.evaluate import Evaluator, MetricError, References
+from study.measure.pictures import write_pictures
+from study.training import checkpoint
+from study.training.loop import EpochResult, TrainingError, train
+
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+_SPLITS = ("train", "validation", "test")
+_ERROR = "error.txt"
+
+
+def pack(data: ImageData) -> tuple[DataSummary, tuple[str, ...], Arrays]:
+    """The data set as NumPy arrays, which Ray's object store shares between processes without copies."""
+    arrays = {name: (data.split(name).images.numpy(), data.split(name).labels.numpy()) for name in _SPLITS}
+    return data.summary, data.classes, arrays
+
+
+def unpack(packed: tuple[DataSummary, tuple[str, ...], Arrays]) -> ImageData:
+    """The data set again; on the CPU its tensors lie in the shared memory they came from."""
+    summary, classes, arrays = packed
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to the data
+        splits = {name: Split(*(torch.from_numpy(array) for array in arrays[name])) for name in _SPLITS}
+    return ImageData(name=summary.name, classes=classes, summary=summary, **splits)
+
+
+def last_error(trial_directory: Path) -> str:
+    """Why a trial's newest attempt failed, one line."""
+    attempts = sorted(trial_directory.glob("attempt-*/"), key=_number)
+    try:
+        lines = (attempts[-1] / _ERROR).read_text().strip().splitlines()
+    except (IndexError, OSError):
+        return "the trial's process died (killed, or out of memory)"
+    return lines[-1] if lines else "unknown error"
+
+
+def run_trial(config: dict[str, Any], *, data: Any, references: References, threads: int) -> None:
+    """Trains one trial in this process, from its newest sound checkpoint where there is one.
+
+    Args:
+        config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`.
+        data: The data set, packed.
+        references: What evaluation needs, computed once for the study.
+        threads: CPU threads to use.
+    """
+    # Ray reuses this process for the next trial: whatever a trial sets globally is set again here.
+    torch.set_num_threads(threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    directory = Path(config["directory"])
+    attempt = _new_attempt(directory)
+    try:
+        _train(TrialConfig.from_params(config["params"]), directory, attempt, unpack(data).to(device), references, device)
+    except (TrainingError, MetricError) as error:
+        (attempt / _ERROR).write_text(traceback.format_exc())
+        tune.report({"failure": str(error)})
+    except Exception:
+        (attempt / _ERROR).write_text(traceback.format_exc())
+        raise
+    finally:
+        if device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _train(
+    config: TrialConfig, directory: Path, attempt: Path, data: ImageData, references: References, device: str
+) -> None:
+    evaluator = Evaluator(data, references, device=device)
+    state, complaints = checkpoint.newest(directory, device, before=config.epochs)
+    if complaints:
+        (attempt / "warnings.txt").write_text("\n".join(complaints) + "\n")
+    # The generator is closed by hand: Ray ends a stopped trial by SystemExit out of tune.report.
+    with (
+        contextlib.closing(train(config, data, evaluate=evaluator.search_metrics, device=device, state=state)) as epochs,
+        open(attempt / "metrics.jsonl", "a", buffering=1) as file,
+    ):
+        for result in epochs:
+            last = result.epoch == config.epochs
+            record = _record(result)
+            if last:
+                start = time.perf_counter()
+                record |= {f"test/{name}": value for name, value in evaluator.final_metrics(result.model, "test").items()}
+                write_pictures(result.model, data, attempt)
+                record["final_seconds"] = time.perf_counter() - start
+            file.write(json.dumps(record) + "\n")
+            if result.metrics:
+                checkpoint.save(attempt, result.epoch, result.trainer.state())
+                tune.report(
+                    {
+                        "epoch": result.epoch,
+                        "multiplier": result.multiplier,
+                        **{f"val/{name}": value for name, value in result.metrics.items()},
+                    }
+                )
+
+
+def _record(result: EpochResult) -> dict[str, Any]:
+    return {
+        "epoch": result.epoch,
+        "time": time.time(),
+        "seconds": result.seconds,
+        "evaluation_seconds": result.evaluation_seconds,
+        **{f"train/{name}": value for name, value in result.train.items()},
+        **{f"val/{name}": value for name, value in result.metrics.items()},
+    }
+
+
+def _number(attempt: Path) -> int:
+    return int(attempt.name.removeprefix("attempt-"))
+
+
+def _new_attempt(directory: Path) -> Path:
+    """A fresh folder for this attempt: an orphan of an earlier one cannot write into it."""
+    number = 1 + max((_number(path) for path in directory.glob("attempt-*/")), default=0)
+    while True:
+        path = directory / f"attempt-{number}"
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
