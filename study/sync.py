@@ -1,0 +1,52 @@
+"""`python -m study.sync --study NAME`: rebuild or complete a study in MLflow from its directory."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from study.config import UserError
+from study.tracking import default_tracking_uri, redact, sync_study
+
+
+def find_study(runs_dir: Path, name: str) -> Path:
+    """The directory of a study.
+
+    Raises:
+        UserError: There is no study of that name.
+    """
+    directory = runs_dir / name
+    if re.fullmatch(r"[\w-][\w.-]*", name) and (directory / "study.json").is_file():
+        return directory
+    known = ", ".join(sorted(path.parent.name for path in runs_dir.glob("*/study.json")))
+    raise UserError(f"no study {name!r} in {runs_dir}: " + (f"choose from {known}" if known else "there is none"))
+
+
+def main(
+    study: Annotated[str, typer.Option("--study", "--name", help="The study's name.")],
+    runs_dir: Annotated[Path, typer.Option(help="Where the studies lie.")] = Path("runs"),
+    tracking_uri: Annotated[str | None, typer.Option(help="The MLflow store; MLFLOW_TRACKING_URI by default.")] = None,
+) -> None:
+    """Write into MLflow what a study's directory holds and MLflow lacks, each epoch exactly once."""
+    started = time.monotonic()
+    uri = tracking_uri or default_tracking_uri(runs_dir)
+    try:
+        report = sync_study(find_study(runs_dir, study), uri)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+    for problem in report.problems:
+        print(problem, file=sys.stderr)
+    print(
+        f"{study}: {report.trials} trials in {redact(uri)}; written now: {report.created} runs, {report.epochs} epochs "
+        f"({report.points} values) in {time.monotonic() - started:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,102 @@
+"""What a study's runs are called and what stands beside their numbers: names, params, tags and the note in the UI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from study.config import TrialConfig, UserError
+from study.files import read_json
+from study.tracking.store import redact
+
+
+def read_study(directory: Path) -> dict[str, Any]:
+    """What `study.json` says; its `id` is safe to stand in a search condition.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    study = read_json(directory / "study.json")
+    if study is None or not all(isinstance(study.get(name), str) for name in ("id", "name", "space", "created")):
+        raise UserError(f"{directory / 'study.json'} is missing or damaged: give the directory of a study")
+    if not re.fullmatch(r"[A-Za-z0-9-]+", study["id"], re.ASCII):
+        raise UserError(f"{directory / 'study.json'} is damaged: its id {study['id']!r} is no UUID")
+    return study
+
+
+def milliseconds(iso: Any, default: int | None = None) -> int:
+    """An ISO 8601 time as MLflow counts it, milliseconds since 1970.
+
+    Raises:
+        ValueError: It is no such time, and there is no default.
+    """
+    try:
+        return int(1000 * datetime.fromisoformat(iso).timestamp())
+    except (TypeError, ValueError, OverflowError):
+        if default is None:
+            raise ValueError(f"not an ISO 8601 time: {iso!r}") from None
+        return default
+
+
+def trial_name(number: int, config: TrialConfig) -> str:
+    """Tells a trial from the others in a legend: `0007 WAE-MMD d=8 w=1.4`."""
+    weight = "" if config.regularizer == "none" else f" w={config.weight:.3g}"
+    return f"{number:04d} {config.method} d={config.latent_dim}{weight}"
+
+
+def shared_tags(study: Mapping[str, Any]) -> dict[str, str]:
+    """Tags of every run of a study, to search by."""
+    tags = {"study.id": study["id"], "study.name": study["name"]}
+    if study.get("git_commit"):
+        tags["mlflow.source.git.commit"] = str(study["git_commit"])
+    if data_hash := study.get("data", {}).get("hash"):
+        tags["data.hash"] = str(data_hash)
+    return tags
+
+
+def study_params(study: Mapping[str, Any]) -> dict[str, str]:
+    """What stays as it is for the study's whole life; `num_trials` may grow, so it is a tag."""
+    params = {name: str(study[name]) for name in ("seed", "epochs", "sampler", "grid") if name in study}
+    params["dataset"] = str(study.get("data", {}).get("name", ""))
+    params["objectives"] = ", ".join(f"{name} ({direction})" for name, direction in _objectives(study))
+    return params
+
+
+def study_tags(study: Mapping[str, Any], outcome: str) -> dict[str, str]:
+    """Tags of the parent run."""
+    versions = study.get("versions", {})
+    return {
+        **shared_tags(study),
+        "study.space": study["space"],
+        "study.space_hash": str(study.get("space_hash", "")),
+        "study.num_trials": str(study.get("num_trials", "")),
+        "study.outcome": outcome,
+        **{f"version.{package}": str(version) for package, version in list(versions.items())[:50]},
+        "mlflow.note.content": _note(study),
+    }
+
+
+def _objectives(study: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    return study.get("objectives", {}).items()
+
+
+def _note(study: Mapping[str, Any]) -> str:
+    """The parent's description in the UI: the question, and how to see the answer there."""
+    axes = [f"`{name}` ({direction})" for name, direction in _objectives(study)]
+    command = redact(str(study.get("command", "")))
+    return "\n\n".join(
+        [
+            f"**{study.get('question', study['name'])}**",
+            f"One child run per trial. Trade-off: {' against '.join(axes)}.",
+            "To compare the trials, open the experiment's runs and search for "
+            f"``tags.`study.id` = '{study['id']}' and params.latent_dim != ''``. In the chart view add a *scatter "
+            "chart* of the two metrics and group by the param `method`, or a *parallel coordinates* chart over "
+            "`weight` and `latent_dim`; the image grids `samples` and `reconstructions` line the trials' pictures up. "
+            "Trials stopped early carry the tag `trial.outcome` = `stopped`: their last values are those of a shorter "
+            "training.",
+            f"Written by `{command}` from the study's directory, which holds the same numbers and the figures.",
+        ]
+    )

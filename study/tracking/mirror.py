@@ -1,0 +1,175 @@
+"""The mirror: passes of the writer on a thread of the driver, or one pass by hand; a dead server holds up nobody."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from study.config import UserError
+from study.tracking.description import read_study
+from study.tracking.store import artifact_root, check_uri, connect, one_line, redact, sqlite_path
+from study.tracking.writer import SyncReport, Writer
+
+_INTERVAL_S = 2.0
+_LONGEST_PAUSE_S = 60.0
+
+
+class MirrorBusyError(Exception):
+    """Another process writes this study into MLflow."""
+
+
+class Mirror:
+    """Keeps MLflow like a study directory, from a background thread that no trial ever waits for.
+
+    A failed pass is reported once, in one line, and tried again after pauses that grow to a minute; what it left out is
+    written by a later pass, or by `python -m study.sync`.
+
+    Args:
+        study_dir: The study's directory, with its `study.json`.
+        tracking_uri: Any SQL store or MLflow server.
+        interval: Seconds between passes.
+        report: Takes a line for the user; by default it goes to standard error.
+
+    Raises:
+        UserError: The tracking URI is of no known kind.
+    """
+
+    def __init__(
+        self,
+        study_dir: Path,
+        tracking_uri: str,
+        *,
+        interval: float = _INTERVAL_S,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        check_uri(tracking_uri)
+        self._directory = Path(study_dir).absolute()
+        self._uri = tracking_uri
+        self._interval = interval
+        self._tell = report or (lambda line: print(line, file=sys.stderr))
+        self._writer: Writer | None = None
+        # One process a study, or two could create a trial's run at a time. Not bound to the thread that takes it.
+        self._lock = FileLock(self._directory / "mlflow.lock", timeout=0, thread_local=False)
+        self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
+        self._closing = threading.Event()
+        self._outcome = "interrupted"
+        self._complete = False
+        self._told: set[str] = set()
+        self.failure: str | None = None
+        """Why the newest pass failed, one line without secrets; None when it succeeded."""
+        self.last_report: SyncReport | None = None
+        """What the newest complete pass left in MLflow."""
+
+    def start(self) -> None:
+        """Starts the thread; returns at once, before MLflow is even imported."""
+        self._thread.start()
+
+    def close(self, timeout_s: float = 30.0, outcome: str = "interrupted") -> bool:
+        """Ends the thread after a last pass, which also settles every run's status.
+
+        Args:
+            timeout_s: How long to wait for it; what is still under way then dies with the process.
+            outcome: How the study ended: `completed`, `interrupted` or `failed`.
+
+        Returns:
+            Whether everything in the directory is in MLflow.
+        """
+        self._outcome = outcome
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return self._complete and not self._thread.is_alive()
+
+    def sync(self, ended: str | None = None) -> SyncReport:
+        """One pass, in the calling thread.
+
+        Args:
+            ended: How the study ended; None while it runs.
+
+        Raises:
+            MirrorBusyError: Another process is at it.
+            Exception: Whatever the store raises. The next pass then learns anew what the store holds.
+        """
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise MirrorBusyError(f"another process is writing study {self._directory.name} into MLflow") from None
+        try:
+            if self._writer is None:
+                self._writer = Writer(
+                    self._directory, connect(self._uri), artifact_root(self._uri, self._directory.parent)
+                )
+            self._writer.sync(ended)
+        except BaseException:
+            self._writer = None
+            raise
+        self.last_report = self._writer.report()
+        return self.last_report
+
+    def release(self) -> None:
+        """Lets another process write this study."""
+        self._lock.release(force=True)
+
+    def location(self) -> str:
+        """Where to look at the study, without secrets: a page of the server, or the command that starts the UI."""
+        if not self._uri.startswith(("http:", "https:")):
+            database = sqlite_path(self._uri)
+            store = redact(self._uri) if database is None else f"sqlite:///{database}"
+            return f"mlflow ui --backend-store-uri '{store}'"
+        page = redact(self._uri).replace("***@", "").rstrip("/")
+        report = self.last_report
+        return page if report is None else f"{page}/#/experiments/{report.experiment_id}/runs/{report.run_id}"
+
+    def _run(self) -> None:
+        pause = self._interval
+        try:
+            while not self._closing.is_set():
+                pause = self._interval if self._attempt(None) else min(2 * pause, _LONGEST_PAUSE_S)
+                self._closing.wait(pause)
+            # A store that was well until now gets a second chance: a pass that fails clears what the writer believed.
+            attempts = 1 if self.failure else 2
+            self._complete = any(self._attempt(self._outcome) for _ in range(attempts))
+        finally:
+            self.release()
+
+    def _attempt(self, ended: str | None) -> bool:
+        try:
+            report = self.sync(ended)
+        except Exception as error:  # whatever the store does, the study goes on
+            if self.failure is None:
+                self._tell(f"MLflow at {redact(self._uri)} cannot be written, trying again: {one_line(error)}")
+            self.failure = one_line(error)
+            return False
+        if self.failure is not None:
+            self._tell(f"MLflow at {redact(self._uri)} is up to date again")
+            self.failure = None
+        for problem in report.problems:
+            if problem not in self._told:
+                self._told.add(problem)
+                self._tell(f"MLflow: {problem}")
+        return True
+
+
+def sync_study(study_dir: Path, tracking_uri: str) -> SyncReport:
+    """Rebuilds or completes a study in MLflow from its directory; what is there already is not written again.
+
+    Raises:
+        UserError: No such study, its driver is still running, or the store cannot be written.
+    """
+    outcome = str(read_study(study_dir).get("outcome"))
+    mirror = Mirror(study_dir, tracking_uri)
+    try:
+        # With the lock in hand nobody runs the study, whatever its file says.
+        return mirror.sync("interrupted" if outcome == "running" else outcome)
+    except MirrorBusyError as error:
+        raise UserError(f"{error}: wait until the study has ended") from None
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"MLflow at {redact(tracking_uri)} cannot be written: {one_line(error)}") from error
+    finally:
+        mirror.release()
