@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from study.config import DataSummary, TrialConfig, UserError
-from study.model.likelihoods import Likelihood, build_likelihood
+from study.model.likelihoods import Likelihood, build_likelihood, perceptual_distance, total_variation
 from study.model.networks import NETWORKS, NetworkSize
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def compute_loss(
     x: Tensor,
     weight: float | Tensor,
     generator: torch.Generator | None,
+    features: Callable[[Tensor], Tensor] | None = None,
 ) -> LossTerms:
     """The loss of a batch, the same for every method: D(x, x̂) + w m(t) R(z), per image, averaged over the batch.
 
@@ -168,11 +170,23 @@ def compute_loss(
         x: Images, [B, C, H, W] in [0, 1].
         weight: w * m(t), a number or a 0-dim tensor.
         generator: Source of posterior noise and prior draws, on x's device.
+        features: Frozen feature extractor, images -> [B, F]; needed where `perceptual_weight` is above 0.
+
+    Raises:
+        ValueError: `features` is missing.
     """
+    config = model.config
+    if config.perceptual_weight and features is None:
+        raise ValueError(f"perceptual_weight={config.perceptual_weight}: give a feature extractor")
     posterior = model.encode(x)  # mu [B, d], logvar [B, d] or None
     z = posterior.sample(generator)  # [B, d]
     raw = model.decoder(z)  # [B, maps * C, H, W]
-    reconstruction = model.likelihood.cost(raw, x).mean()  # [B] -> []
+    cost = model.likelihood.cost(raw, x)  # [B], nats
+    if config.perceptual_weight and features is not None:
+        cost = cost + config.perceptual_weight * perceptual_distance(features, model.likelihood.mean(raw), x)
+    if config.total_variation_weight:
+        cost = cost + config.total_variation_weight * total_variation(model.likelihood.mean(raw))
+    reconstruction = cost.mean()  # []
     penalty = regularizer(model, posterior, z, generator)  # []
     return LossTerms(reconstruction + weight * penalty, reconstruction.detach(), penalty.detach())
 

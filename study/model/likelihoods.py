@@ -1,20 +1,29 @@
-"""Reconstruction terms: how the decoder's output becomes an image, and what a difference costs in nats.
+"""Reconstruction terms: how the decoder's raw output becomes an image, and what a difference costs in nats.
 
-Each is the negative log-likelihood of an image, so that a weight means the same for every method at one likelihood.
-Where its scale is fixed, the constant that no parameter moves is left out of the loss and kept in `constant`.
+Each is the negative log-likelihood of an image, so that a weight means the same for every method at one likelihood. The
+decoder's output is taken as the mean itself and only clipped where an image is shown. Against a sigmoid, on digits and
+MNIST, that trained plain autoencoders to 8-20 % less error, gave codes of the prior's size, and cannot die in the flat
+end of a sigmoid on mostly black images. The `_tanh` variants have the bounded output.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from study.config import DataSummary, TrialConfig, UserError
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+LOWEST_LOGVAR = -2 * math.log(255)
+"""A learned deviation stays above one grey level: pixels that never change would else make the likelihood infinite."""
 
 
 class Likelihood(nn.Module, ABC):
@@ -22,7 +31,7 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         maps: Raw maps per colour channel that the decoder must give.
-        constant: Nats per pixel and channel left out of `cost`.
+        constant: Nats per pixel and channel that no parameter moves, left out of `cost`.
     """
 
     maps: int = 1
@@ -41,21 +50,153 @@ class Likelihood(nn.Module, ABC):
         """One draw from p(x|z), clipped to [0, 1], [B, C, H, W]."""
 
 
+def _gaussian_cost(center: Tensor, logvar: Tensor, x: Tensor) -> Tensor:
+    """-log N(x; center, exp(logvar)) summed over pixels, constants included: [B], nats."""
+    return (HALF_LOG_TWO_PI + 0.5 * (logvar + (x - center).square() * (-logvar).exp())).flatten(1).sum(dim=1)
+
+
+def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def _floor(logvar: Tensor) -> Tensor:
+    """The log variance held above `LOWEST_LOGVAR`, smoothly, so that the gradient finds back from there."""
+    return LOWEST_LOGVAR + F.softplus(logvar - LOWEST_LOGVAR)
+
+
+def _from_tanh(raw: Tensor) -> Tensor:
+    return 0.5 + 0.5 * torch.tanh(raw)
+
+
 @final
 class Gaussian(Likelihood):
     """Unit variance: half the sum of squared errors."""
 
-    constant = 0.5 * math.log(2 * math.pi)
+    constant = HALF_LOG_TWO_PI
+
+    def __init__(self, summary: DataSummary, *, tanh: bool = False) -> None:
+        super().__init__()
+        self.center = _from_tanh if tanh else nn.Identity()
 
     def cost(self, raw: Tensor, x: Tensor) -> Tensor:
-        return 0.5 * (raw - x).square().flatten(1).sum(dim=1)
+        return 0.5 * (x - self.center(raw)).square().flatten(1).sum(dim=1)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        return self.center(raw).clamp(0, 1)
+
+    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+        return (self.center(raw) + _normal(raw, generator)).clamp(0, 1)
+
+
+@final
+class GaussianScalar(Likelihood):
+    """One learned variance for all pixels (σ-VAE, 2006.13202, §3.1), starting at the data's own."""
+
+    def __init__(self, summary: DataSummary) -> None:
+        super().__init__()
+        variance = summary.total_variance / (summary.channels * summary.height * summary.width)
+        self.raw_logvar = nn.Parameter(torch.tensor(max(math.log(max(variance, 1e-12)), LOWEST_LOGVAR)))
+
+    @property
+    def logvar(self) -> Tensor:
+        """Logarithm of the variance, 0-dim."""
+        return _floor(self.raw_logvar)
+
+    def cost(self, raw: Tensor, x: Tensor) -> Tensor:
+        return _gaussian_cost(raw, self.logvar, x)
 
     def mean(self, raw: Tensor) -> Tensor:
         return raw.clamp(0, 1)
 
     def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
-        noise = torch.randn(raw.shape, generator=generator, device=raw.device)
-        return (raw + noise).clamp(0, 1)
+        return (raw + (0.5 * self.logvar).exp() * _normal(raw, generator)).clamp(0, 1)
+
+
+@final
+class GaussianPixel(Likelihood):
+    """The decoder also gives the log variance of each pixel: N(μ(z), diag σ²(z)), Kingma & Welling 1312.6114, C.2."""
+
+    maps = 2
+
+    def __init__(self, summary: DataSummary) -> None:
+        super().__init__()
+
+    def parameters_of(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance, [B, C, H, W] each."""
+        center, logvar = raw.chunk(2, dim=1)
+        return center, _floor(logvar)
+
+    def cost(self, raw: Tensor, x: Tensor) -> Tensor:
+        return _gaussian_cost(*self.parameters_of(raw), x)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        return self.parameters_of(raw)[0].clamp(0, 1)
+
+    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+        center, logvar = self.parameters_of(raw)
+        return (center + (0.5 * logvar).exp() * _normal(center, generator)).clamp(0, 1)
+
+
+@final
+class Laplace(Likelihood):
+    """Unit scale: the sum of absolute errors, which does not favour blur as squares do."""
+
+    constant = math.log(2)
+
+    def __init__(self, summary: DataSummary, *, tanh: bool = False) -> None:
+        super().__init__()
+        self.center = _from_tanh if tanh else nn.Identity()
+
+    def cost(self, raw: Tensor, x: Tensor) -> Tensor:
+        return (x - self.center(raw)).abs().flatten(1).sum(dim=1)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        return self.center(raw).clamp(0, 1)
+
+    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+        waits = torch.empty((2, *raw.shape), device=raw.device, dtype=raw.dtype).exponential_(generator=generator)
+        return (self.center(raw) + waits[0] - waits[1]).clamp(0, 1)  # a difference of exponentials is Laplace
+
+
+@final
+class Bernoulli(Likelihood):
+    """Binary cross-entropy; grey values count as probabilities, and the decoder gives logits."""
+
+    def __init__(self, summary: DataSummary) -> None:
+        super().__init__()
+
+    def cost(self, raw: Tensor, x: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(raw, x, reduction="none").flatten(1).sum(dim=1)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        return raw.sigmoid()
+
+    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+        return torch.bernoulli(raw.sigmoid(), generator=generator)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Sum of squared differences between neighbouring pixels, [B, C, H, W] -> [B].
+
+    On [0, 1] and summed; `0.5 * mean` on [-1, 1], as it is also written, is a weight of 2 over the number of pixels.
+    """
+    across, down = image.diff(dim=3).square(), image.diff(dim=2).square()
+    return across.flatten(1).sum(dim=1) + down.flatten(1).sum(dim=1)
+
+
+def perceptual_distance(features: Callable[[Tensor], Tensor], image: Tensor, x: Tensor) -> Tensor:
+    """Mean absolute difference of two images' features times the number of pixels, [B, C, H, W] twice -> [B].
+
+    At a weight of 1 a mean difference in features costs what the same mean difference of pixels does under `laplace`.
+
+    Args:
+        features: Frozen extractor, [B, C, H, W] in [0, 1] -> [B, F]. Not the classifier that judges the models.
+        image: The reconstruction, which receives the gradient.
+        x: The original.
+    """
+    with torch.no_grad():
+        wanted = features(x)
+    return (features(image) - wanted).abs().flatten(1).mean(dim=1) * x[0].numel()
 
 
 def build_likelihood(config: TrialConfig, summary: DataSummary) -> Likelihood:
@@ -66,7 +207,15 @@ def build_likelihood(config: TrialConfig, summary: DataSummary) -> Likelihood:
     """
     if config.likelihood not in LIKELIHOODS:
         raise UserError(f"likelihood={config.likelihood!r}: choose from {', '.join(LIKELIHOODS)}")
-    return LIKELIHOODS[config.likelihood]()
+    return LIKELIHOODS[config.likelihood](summary)
 
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": Gaussian}
+LIKELIHOODS: dict[str, Callable[[DataSummary], Likelihood]] = {
+    "gaussian": Gaussian,
+    "gaussian_tanh": partial(Gaussian, tanh=True),
+    "gaussian_scalar": GaussianScalar,
+    "gaussian_pixel": GaussianPixel,
+    "laplace": Laplace,
+    "laplace_tanh": partial(Laplace, tanh=True),
+    "bernoulli": Bernoulli,
+}

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable
 
 import torch.nn as nn
+
+from study.config import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,4 +103,99 @@ def conv(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
     return encoder, decoder
 
 
-NETWORKS: dict[str, Network] = {"mlp": mlp, "conv": conv}
+def mlp_500(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
+    """Two hidden layers of 500 units before the code and one after it: a decoder of low capacity. Ignores `hidden`."""
+    return _mlp(size, [500, 500], [500])
+
+
+def conv_64(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
+    """Two convolutions (64 channels, 4x4, stride 2) and 256 units before the code, mirrored after it. Ignores `hidden`.
+
+    Sides that are no multiple of 4 are padded with black and cropped again.
+    """
+    pad, crop, height, width = _padding(size, 4)
+    features = (64, height // 4, width // 4)
+    encoder = nn.Sequential(
+        pad,
+        nn.Conv2d(size.channels, 64, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        perceptron([math.prod(features), 256, size.encoder_outputs]),
+    )
+    decoder = nn.Sequential(
+        perceptron([size.latent_dim, 256, math.prod(features)]),
+        nn.ReLU(),
+        nn.Unflatten(1, features),
+        nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(64, size.decoder_channels, 4, stride=2, padding=1),
+        crop,
+    )
+    return encoder, decoder
+
+
+def _down(inputs: int, outputs: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),  # batch normalisation would take a bias off again
+        nn.BatchNorm2d(outputs),
+        nn.GELU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.MaxPool2d(2),
+        nn.GELU(),
+    ]
+
+
+def _up(inputs: int, outputs: int) -> list[nn.Module]:
+    return [
+        nn.BatchNorm2d(inputs),
+        nn.GELU(),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+        nn.Conv2d(inputs, inputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.GELU(),
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+    ]
+
+
+def deep(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
+    """Double convolutions with batch normalisation and GELU, halving the image down to 4x4 (`hidden` 8 for 256x256).
+
+    Channels double at each of the log2(side) - 2 levels. Images are padded with black to the next power of two.
+
+    Raises:
+        UserError: A side is above 256 pixels.
+    """
+    longest = max(size.height, size.width)
+    if longest > 256:
+        raise UserError(f"network=deep: images of {size.height}x{size.width} are too large, 256x256 at most")
+    side = max(8, 2 ** math.ceil(math.log2(longest)))
+    pad, crop, _, _ = _padding(size, side)
+    levels = int(math.log2(side)) - 2
+    channels = [size.hidden * 2**level for level in range(levels)]
+    back = [channels[-1], *(max(width, 2 * size.hidden) for width in channels[-2::-1]), size.decoder_channels]
+    features = (channels[-1], 4, 4)
+    encoder = nn.Sequential(
+        pad,
+        *itertools.chain(*itertools.starmap(_down, itertools.pairwise([size.channels, *channels]))),
+        nn.Flatten(),
+        nn.Linear(math.prod(features), size.encoder_outputs),
+    )
+    decoder = nn.Sequential(
+        nn.Linear(size.latent_dim, math.prod(features)),
+        nn.GELU(),
+        nn.Unflatten(1, features),
+        *itertools.chain(*itertools.starmap(_up, itertools.pairwise(back))),
+        crop,
+    )
+    return encoder, decoder
+
+
+def latent_critic(latent_dim: int, hidden: int) -> nn.Module:
+    """Logit that a code [B, d] was drawn from the prior, [B, 1]: four hidden layers (1711.01558, appendix)."""
+    return perceptron([latent_dim, *[hidden] * 4, 1])
+
+
+NETWORKS: dict[str, Network] = {"mlp": mlp, "mlp_500": mlp_500, "conv": conv, "conv_64": conv_64, "deep": deep}

@@ -8,11 +8,19 @@ from typing import final
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from study.config import TrialConfig, UserError
 from study.model.autoencoder import Autoencoder, Posterior
-from study.model.divergences import KERNELS, gaussian_kl, squared_mmd
+from study.model.divergences import KERNELS, gaussian_kl, sliced_wasserstein, squared_mmd
+from study.model.networks import latent_critic
+
+CRITIC_WIDTH = 128
+GRADIENT_PENALTY = 1.0
+SLICES = 50
+INFO_MMD = 10.0
+DECODER_DECAY = 1e-3
 
 
 class Regularizer(nn.Module, ABC):
@@ -74,6 +82,88 @@ class MMD(Regularizer):
         return squared_mmd(z, draw_prior(z, generator), self.kernel)
 
 
+@final
+class Adversarial(Regularizer):
+    """How sure a critic is that the codes are no draws from the prior, nats (WAE-GAN, 1711.01558, algorithm 1).
+
+    Non-saturating: -log p(prior | z). The critic has parameters and its own optimiser: each step, after the
+    autoencoder's, take a step on `critic_loss`. The penalty passes no gradient to the critic.
+    """
+
+    def __init__(self, config: TrialConfig) -> None:
+        super().__init__()
+        self.critic = latent_critic(config.latent_dim, CRITIC_WIDTH)
+
+    def forward(self, model: Autoencoder, posterior: Posterior, z: Tensor, generator: torch.Generator | None) -> Tensor:
+        frozen = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
+        return F.softplus(-torch.func.functional_call(self.critic, frozen, (z,))).mean()
+
+    def critic_loss(self, z: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The critic's own loss: telling codes from as many draws from the prior, and a gradient penalty.
+
+        The penalty (zero-centred, on both samples: Mescheder et al. 1801.04406, §4.1) keeps the critic smooth. Without
+        it the critic wins at weights well inside the range that pays, and the codes run away from the prior.
+
+        Args:
+            z: Codes, [B, d]; no gradient flows to them.
+            generator: Source of prior draws, on z's device.
+
+        Returns:
+            0-dim, nats; log 2 for a critic that cannot tell.
+        """
+        points = torch.cat([draw_prior(z, generator), z.detach()]).requires_grad_()  # [2B, d]
+        logits = self.critic(points)  # [2B, 1]
+        real, fake = logits.chunk(2)
+        (slope,) = torch.autograd.grad(logits.sum(), points, create_graph=True)  # [2B, d]
+        guess = 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
+        return guess + 0.5 * GRADIENT_PENALTY * slope.square().sum(dim=1).mean()
+
+
+@final
+class SlicedWasserstein(Regularizer):
+    """Squared sliced Wasserstein distance of the batch's codes to as many draws from the prior (SWAE, 1804.01947)."""
+
+    def __init__(self, config: TrialConfig) -> None:
+        super().__init__()
+
+    def forward(self, model: Autoencoder, posterior: Posterior, z: Tensor, generator: torch.Generator | None) -> Tensor:
+        directions = torch.randn((z.shape[1], SLICES), generator=generator, device=z.device, dtype=z.dtype)
+        return sliced_wasserstein(z, draw_prior(z, generator), F.normalize(directions, dim=0))
+
+
+@final
+class InfoVAE(Regularizer):
+    """KL + 10 squared MMD, nats per image: eq. 6 of 1706.02262 with α = 0 and λ = 11.
+
+    One weight scales both; the factor makes them pull alike where each alone finds its best weight.
+    """
+
+    def __init__(self, config: TrialConfig) -> None:
+        super().__init__()
+        _require_gaussian(config)
+        self.kernel = _require_kernel(config)
+
+    def forward(self, model: Autoencoder, posterior: Posterior, z: Tensor, generator: torch.Generator | None) -> Tensor:
+        assert posterior.logvar is not None
+        mmd = squared_mmd(z, draw_prior(z, generator), self.kernel)
+        return gaussian_kl(posterior.mu, posterior.logvar).mean() + INFO_MMD * mmd
+
+
+@final
+class RAEL2(Regularizer):
+    """Half the squared length of the code, plus weight decay on the decoder (RAE-L2, 1903.12436, eq. 11).
+
+    Without the decay a decoder makes up for any shrinking of the codes by growing its weights.
+    """
+
+    def __init__(self, config: TrialConfig) -> None:
+        super().__init__()
+
+    def forward(self, model: Autoencoder, posterior: Posterior, z: Tensor, generator: torch.Generator | None) -> Tensor:
+        decay = torch.stack([parameter.square().sum() for parameter in model.decoder.parameters()]).sum()
+        return 0.5 * z.square().sum(dim=1).mean() + DECODER_DECAY * 0.5 * decay
+
+
 def _require_gaussian(config: TrialConfig) -> None:
     if config.encoder != "gaussian":
         raise UserError(f"regularizer={config.regularizer}: it needs encoder=gaussian")
@@ -100,4 +190,8 @@ REGULARIZERS: dict[str, Callable[[TrialConfig], Regularizer]] = {
     "none": NoPenalty,
     "kl": KL,
     "mmd": MMD,
+    "adversarial": Adversarial,
+    "sliced_wasserstein": SlicedWasserstein,
+    "info_vae": InfoVAE,
+    "rae_l2": RAEL2,
 }
