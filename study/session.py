@@ -15,6 +15,7 @@ from typing import Any
 import filelock
 from rich.console import Console
 
+from analysis.frame import load_study
 from study import answer
 from study import record as study_record
 from study.cli import DONE, FAILED, INTERRUPTED
@@ -25,7 +26,7 @@ from study.measure.metrics import METRICS
 from study.progress import StudyProgress
 from study.space import LoadedSpace
 from study.tracking import Mirror, default_tracking_uri
-from study.tuning.execute import Resources, connect, disconnect, execute, shared_references
+from study.tuning.execute import Resources, cluster, execute, shared_references
 from study.tuning.ledger import SAMPLERS, Ledger
 from study.tuning.searcher import LedgerSearcher
 
@@ -221,8 +222,10 @@ def run_study(
                 outcome = "completed" if ledger.tally.completed else "failed"
         finally:
             study_record.write_study(request.directory, {**record, "outcome": outcome})
-            mirrored = mirror.close(30, outcome)
-    answer.show(console, request.runs, request.name, uri)
+            frames = load_study(request.runs, request.name)
+            answer.draw(frames, request.directory)
+            report = mirror.close(30, outcome)
+    answer.show(console, frames, request.directory)
     return {"completed": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
 
 
@@ -236,8 +239,7 @@ def _train_all(
     deadline: float | None,
 ) -> None:
     request, record = plan.request, plan.record
-    slots = connect(address, resources)
-    try:
+    with cluster(address, resources) as slots:
         references = shared_references(plan.data, request.runs / "cache", resources)
         record["references"] = references.summary()
         study_record.write_study(request.directory, record)
@@ -252,5 +254,3 @@ def _train_all(
                 max_failures=max_failures,
                 refresh=progress.refresh,
             )
-    finally:
-        disconnect()

@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from study import record
 from study.config import TrialConfig, UserError
-from study.files import read_json
 from study.tracking.store import redact
 
 
@@ -19,9 +19,11 @@ def read_study(directory: Path) -> dict[str, Any]:
     Raises:
         UserError: It is missing or damaged.
     """
-    study = read_json(directory / "study.json")
-    if study is None or not all(isinstance(study.get(name), str) for name in ("id", "name", "space", "created")):
-        raise UserError(f"{directory / 'study.json'} is missing or damaged: give the directory of a study")
+    study = record.read_study(directory)
+    if study is None:
+        raise UserError(f"no study in {directory}: there is no study.json")
+    if not all(isinstance(study.get(name), str) for name in ("id", "name", "space", "created")):
+        raise UserError(f"{directory / 'study.json'} is damaged: id, name, space or created is missing")
     if not re.fullmatch(r"[A-Za-z0-9-]+", study["id"], re.ASCII):
         raise UserError(f"{directory / 'study.json'} is damaged: its id {study['id']!r} is no UUID")
     return study
@@ -59,7 +61,8 @@ def shared_tags(study: Mapping[str, Any]) -> dict[str, str]:
 
 def study_params(study: Mapping[str, Any]) -> dict[str, str]:
     """What stays as it is for the study's whole life; `num_trials` may grow, so it is a tag."""
-    params = {name: str(study[name]) for name in ("seed", "epochs", "sampler", "grid") if name in study}
+    names = ("seed", "epochs", "sampler", "grid")
+    params = {name: str(study[name]) for name in names if study.get(name) is not None}
     params["dataset"] = str(study.get("data", {}).get("name", ""))
     params["objectives"] = ", ".join(f"{name} ({direction})" for name, direction in _objectives(study))
     return params

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,39 +42,47 @@ class Resources:
     max_concurrent: int | None = None
 
 
-def connect(address: str | None, resources: Resources) -> int:
-    """Starts Ray on this machine, or joins the cluster at `address`.
+@contextlib.contextmanager
+def cluster(address: str | None, resources: Resources) -> Iterator[int]:
+    """Ray on this machine, or the cluster at `address`, for as long as the block lasts.
 
-    Returns:
+    A Ray that this process has already joined is used as it is and left running.
+
+    Yields:
         The number of trials that run at once.
 
     Raises:
         UserError: No such cluster, or it has too few resources for a single trial.
     """
+    if ray.is_initialized():
+        yield _slots(resources)
+        return
     try:
         ray.init(
             address=address,
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            configure_logging=True,
         )
     except ConnectionError as error:
         raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from error
+    try:
+        yield _slots(resources)
+    finally:
+        ray.shutdown()
+
+
+def _slots(resources: Resources) -> int:
     available = ray.cluster_resources()
-    slots = []
+    slots = [] if resources.max_concurrent is None else [resources.max_concurrent]
     for name, wanted in (("CPU", resources.cpus), ("GPU", resources.gpus)):
         if wanted > 0:
-            slots.append(int(available.get(name, 0) / wanted))
-            if not slots[-1]:
-                flag = f"--{name.lower()}s-per-trial"
-                raise UserError(f"{flag} {wanted:g}: Ray has {available.get(name, 0):g} {name}s; ask for less, or add a worker")
-    return min(slots) if resources.max_concurrent is None else min(*slots, resources.max_concurrent)
-
-
-def disconnect() -> None:
-    """Leaves the cluster, and ends it where it was started by `connect`."""
-    ray.shutdown()
+            fitting = int(available.get(name, 0) / wanted + 1e-9)
+            if not fitting:
+                has = f"{available.get(name, 0):g} {name}s"
+                raise UserError(f"--{name.lower()}s-per-trial {wanted:g}: Ray has {has}; ask for less, or add a worker")
+            slots.append(fitting)
+    return min(slots)
 
 
 def shared_references(data: ImageData, cache: Path, resources: Resources) -> References:

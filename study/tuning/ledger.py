@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,9 +55,9 @@ def build_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSamp
     """
     mixed = zlib.crc32(f"{seed}:{trials}".encode())
     if name == "tpe":
-        return optuna.samplers.TPESampler(
-            seed=mixed, multivariate=True, group=True, constant_liar=True, warn_independent_sampling=False
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.TPESampler(seed=mixed, multivariate=True, group=True, constant_liar=True)
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=mixed)
     if name == "random":

@@ -1,0 +1,54 @@
+"""One Ray session for the whole test run, and the small data sets the tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from study.data.datasets import ImageData, load_dataset
+from tests.helpers import small
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageData:
+    """The default data set, whole."""
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: ImageData) -> ImageData:
+    """The first images of each split of the default data set."""
+    return small(digits, 256)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """Ray on two CPUs; starting it costs seconds, so tests share it."""
+    import ray
+
+    from study.tuning import execute  # sets Ray's environment before it starts
+
+    with execute.cluster(None, execute.Resources(cpus=1)):
+        yield
+    assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """Where the real MNIST lies beside the project; the test is skipped where it does not."""
+    path = Path(__file__).parents[2] / "shared" / "data"
+    if not (path / "MNIST").is_dir():
+        pytest.skip("real MNIST is not in ../shared/data")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Results do not depend on the machine's cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

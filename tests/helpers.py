@@ -1,0 +1,37 @@
+"""What several test modules need."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from study.config import DataSummary
+from study.data.datasets import ImageData
+
+
+def small(data: ImageData, images: int) -> ImageData:
+    """The data set cut down to so many images a split."""
+    indices = torch.arange(images)
+    splits = {name: data.split(name).take(indices) for name in ("train", "validation", "test")}
+    summary = dataclasses.replace(
+        data.summary, train_size=images, validation_size=images, test_size=images, hash=f"{data.summary.hash}-{images}"
+    )
+    return dataclasses.replace(data, **splits, summary=summary)
+
+
+def made_summary(channels: int = 1, height: int = 8, width: int = 8, total_variance: float = 4.7) -> DataSummary:
+    """The summary of a data set that need not exist."""
+    return DataSummary(
+        name="digits",
+        channels=channels,
+        height=height,
+        width=width,
+        train_size=1077,
+        validation_size=360,
+        test_size=360,
+        num_classes=10,
+        total_variance=total_variance,
+        hash="0",
+        defaults={"network": "mlp", "width": 128, "batch_size": 64, "learning_rate": 2e-3, "epochs": 60},
+    )

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study.config import METHODS, TrialConfig, UserError
+
+configs = st.builds(
+    TrialConfig,
+    encoder=st.sampled_from(["deterministic", "gaussian"]),
+    regularizer=st.sampled_from(["none", "kl", "mmd"]),
+    weight=st.floats(0, 1e9),
+    latent_dim=st.integers(1, 512),
+    annealing_fraction=st.floats(0, 1),
+    learning_rate=st.floats(1e-12, 10),
+    batch_size=st.integers(2, 4096),
+    epochs=st.integers(1, 10_000),
+    seed=st.integers(0, 2**63),
+)
+
+
+@given(configs)
+def test_params_read_back_to_an_equal_config(config: TrialConfig) -> None:
+    assert TrialConfig.from_params(config.to_params()) == config
+
+
+@given(configs)
+def test_params_read_back_from_text_as_mlflow_gives_them(config: TrialConfig) -> None:
+    assert TrialConfig.from_params({name: str(value) for name, value in config.to_params().items()}) == config
+
+
+@given(st.dictionaries(st.text(max_size=20), st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers())))
+def test_fuzz_any_params_give_a_config_or_one_line(params: dict[str, object]) -> None:
+    try:
+        TrialConfig.from_params(params)
+    except UserError as error:
+        assert str(error)
+
+
+@given(st.sampled_from([field.name for field in dataclasses.fields(TrialConfig)]), st.one_of(st.text(), st.floats(), st.none()))
+def test_fuzz_any_value_of_a_field_gives_a_config_or_one_line(name: str, value: object) -> None:
+    try:
+        TrialConfig.from_params({name: value})
+    except UserError as error:
+        assert name in str(error)
+
+
+@pytest.mark.parametrize(("method", "pair"), METHODS.items())
+def test_a_method_is_named_by_its_encoder_and_regularizer(method: str, pair: tuple[str, str]) -> None:
+    assert TrialConfig(encoder=pair[0], regularizer=pair[1]).method == method
+
+
+def test_every_run_has_the_same_keys() -> None:
+    plain = TrialConfig().to_params()
+    annealed = TrialConfig(encoder="gaussian", regularizer="kl", weight=1.0, annealing="linear").to_params()
+    assert list(plain) == list(annealed)
+    assert list(plain)[0] == "method"
+
+
+@pytest.mark.parametrize(
+    ("params", "word"),
+    [
+        ({"latnet_dim": 8}, "latnet_dim"),
+        ({"latent_dim": 0}, "latent_dim"),
+        ({"latent_dim": 2.5}, "latent_dim"),
+        ({"latent_dim": True}, "latent_dim"),
+        ({"weight": -1.0}, "weight"),
+        ({"weight": float("nan")}, "weight"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"annealing_fraction": 1.5}, "annealing_fraction"),
+        ({"encoder": "quantum"}, "deterministic, gaussian"),
+        ({"method": "VAE"}, "contradicts"),
+    ],
+)
+def test_bad_params_are_refused_with_the_name(params: dict[str, object], word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        TrialConfig.from_params(params)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from study.config import TrialConfig, UserError
+from study.model.regularizers import REGULARIZERS
+from study.model.schedules import SCHEDULES
+from study.space import builtin_spaces, load_space, weight_range
+from tests.helpers import made_summary
+
+SUMMARIES = [made_summary(), made_summary(1, 28, 28, 53.0), made_summary(3, 32, 32, 190.0)]
+SPACES = builtin_spaces()
+
+
+def _check(config: TrialConfig) -> None:
+    assert config.regularizer in REGULARIZERS
+    assert config.annealing in SCHEDULES
+    assert (config.kernel != "none") == (config.regularizer in ("mmd", "info_vae"))
+    assert (config.weight > 0) == (config.regularizer != "none")
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_space_says_what_it_asks_and_what_it_costs(name: str) -> None:
+    loaded = load_space(name)
+    assert loaded.space.question.endswith("?")
+    assert loaded.space.cost
+    assert f"--space {name}" in loaded.path.read_text()
+
+
+@pytest.mark.parametrize("summary", SUMMARIES, ids=lambda summary: "x".join(map(str, summary.shape)))
+@pytest.mark.parametrize("name", SPACES)
+def test_every_point_of_a_space_is_a_config(name: str, summary) -> None:
+    space = load_space(name).space
+    for reference in space.references(summary):
+        _check(space.config(summary, reference, {}))
+    for point in space.first_points(summary):
+        overrides = space.suggest(optuna.trial.FixedTrial(dict(point)), summary)
+        assert set(point) <= set(overrides)
+        _check(space.config(summary, overrides, {}))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_suggestion_of_a_space_is_a_config(name: str) -> None:
+    space = load_space(name).space
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(50):
+        trial = study.ask()
+        config = space.config(SUMMARIES[1], space.suggest(trial, SUMMARIES[1]), {"epochs": 3})
+        _check(config)
+        assert config.epochs == 3
+        assert trial.params.items() <= config.to_params().items()
+        study.tell(trial, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("name", [name for name in SPACES if load_space(name).space.grid])
+def test_a_grid_has_each_point_once(name: str) -> None:
+    points = [tuple(sorted(point.items())) for point in load_space(name).space.first_points(SUMMARIES[1])]
+    assert len(points) == len(set(points))
+
+
+def test_weight_ranges_grow_with_the_data_and_join() -> None:
+    low, high = weight_range(made_summary(total_variance=10.0), "kl", "mmd")
+    assert (low, high) == pytest.approx((0.003, 100.0))
+
+
+def test_the_command_line_wins_over_the_space_and_the_space_over_the_data() -> None:
+    space = load_space("wae_weight").space
+    config = space.config(SUMMARIES[0], {"epochs": 7, "latent_dim": 4}, {"epochs": 9})
+    assert (config.epochs, config.latent_dim, config.regularizer, config.width) == (9, 4, "mmd", 128)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("SPACE = 1", "define SPACE"),
+        ("1/0", "ZeroDivisionError"),
+        ("def f(:", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+    ],
+)
+def test_a_broken_space_file_is_refused_in_one_line(tmp_path: Path, content: str, word: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(content)
+    with pytest.raises(UserError, match=word):
+        load_space(str(path))
+
+
+def test_an_unknown_space_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="wae_weight"):
+        load_space("nope")
+    with pytest.raises(UserError, match="No such file"):
+        load_space(str(tmp_path / "absent.py"))
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200))
+def test_fuzz_any_file_gives_a_space_or_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "fuzzed.py"
+    path.write_bytes(content)
+    with pytest.raises(UserError):
+        load_space(str(path))

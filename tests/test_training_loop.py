@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from study.config import TrialConfig
+from study.data.datasets import ImageData
+from study.model.regularizers import REGULARIZERS
+from study.model.schedules import SCHEDULES
+from study.training import checkpoint
+from study.training.loop import EpochResult, Trainer, TrainingError, evaluation_epochs, train
+
+EPOCHS = 4
+
+
+def _config(**changes) -> TrialConfig:
+    base = {"width": 16, "latent_dim": 3, "epochs": EPOCHS, "kernel": "imq", "weight": 0.1, "learning_rate": 1e-3}
+    return TrialConfig.from_params({**base, **changes})
+
+
+def _encoder(regularizer: str) -> str:
+    return "gaussian" if regularizer in ("kl", "info_vae") else "deterministic"
+
+
+def _evaluate(model) -> dict[str, float]:
+    return {"total": sum(float(parameter.detach().sum()) for parameter in model.parameters())}
+
+
+def _run(config: TrialConfig, data: ImageData, state=None) -> list[EpochResult]:
+    return list(train(config, data, evaluate=_evaluate, state=state))
+
+
+def _numbers(results: list[EpochResult]) -> list[tuple]:
+    return [(result.epoch, result.train, result.metrics, result.multiplier) for result in results]
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_equal_configs_give_bitwise_equal_results(few_digits: ImageData, regularizer: str) -> None:
+    config = _config(regularizer=regularizer, encoder=_encoder(regularizer))
+    torch.rand(3)  # the global generator's state does not matter
+    first = _numbers(_run(config, few_digits))
+    torch.rand(5)
+    assert _numbers(_run(config, few_digits)) == first
+
+
+def test_another_seed_gives_another_result(few_digits: ImageData) -> None:
+    assert _numbers(_run(_config(), few_digits)) != _numbers(_run(_config(seed=1), few_digits))
+
+
+@pytest.mark.parametrize("annealing", SCHEDULES)
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, few_digits: ImageData, regularizer, annealing) -> None:
+    config = _config(
+        regularizer=regularizer, encoder=_encoder(regularizer), annealing=annealing, annealing_fraction=0.5
+    )
+    whole = _numbers(_run(config, few_digits))
+    epochs = train(config, few_digits, evaluate=_evaluate)
+    next(epochs)
+    path = checkpoint.save(tmp_path, 2, next(epochs).trainer.state())
+    epochs.close()
+    resumed = _run(config, few_digits, checkpoint.load(path))
+    assert _numbers(resumed) == whole[2:]
+
+
+def test_evaluating_does_not_change_training(few_digits: ImageData) -> None:
+    def noisy(model) -> dict[str, float]:
+        model.eval()
+        model.train()
+        return _evaluate(model)
+
+    plain = list(train(_config(), few_digits, evaluate=lambda model: {}))
+    measured = list(train(_config(), few_digits, evaluate=noisy))
+    assert [result.train for result in plain] == [result.train for result in measured]
+
+
+def test_a_state_of_another_config_is_refused(few_digits: ImageData) -> None:
+    state = Trainer(_config(), few_digits).state()
+    with pytest.raises(ValueError, match="another configuration"):
+        Trainer(_config(seed=1), few_digits).load(state)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_the_reason(few_digits: ImageData) -> None:
+    with pytest.raises(TrainingError, match=r"epoch \d.*learning_rate"):
+        _run(_config(encoder="gaussian", regularizer="kl", learning_rate=1e30), few_digits)
+
+
+def test_the_weight_follows_the_schedule_and_ends_at_its_full_value(few_digits: ImageData) -> None:
+    config = _config(regularizer="mmd", annealing="linear", annealing_fraction=0.5, weight=2.0)
+    weights = [result.train["weight"] for result in _run(config, few_digits)]
+    assert weights == pytest.approx([1.0, 2.0, 2.0, 2.0])
+
+
+def test_the_loss_is_the_sum_of_its_parts(few_digits: ImageData) -> None:
+    for result in _run(_config(regularizer="mmd", weight=3.0), few_digits):
+        means = result.train
+        assert means["loss"] == pytest.approx(means["reconstruction"] + 3.0 * means["penalty"], rel=1e-5)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 8, 10, 60, 61, 1000])
+def test_metrics_exist_at_every_rung_and_at_the_end(epochs: int) -> None:
+    wanted = evaluation_epochs(epochs)
+    assert {math.ceil(epochs * part) for part in (1 / 8, 1 / 4, 1 / 2, 1)} <= wanted
+    assert len(wanted) <= 8 and min(wanted) >= 1 and max(wanted) == epochs
+
+
+def test_results_are_evaluated_at_those_epochs_alone(few_digits: ImageData) -> None:
+    results = list(train(_config(epochs=16), few_digits, evaluate=_evaluate))
+    assert {result.epoch for result in results if result.metrics} == evaluation_epochs(16)
+
+
+def test_a_batch_larger_than_the_data_is_cut_to_it(few_digits: ImageData) -> None:
+    assert Trainer(_config(batch_size=4096), few_digits).steps == 1

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from study.config import UserError
+from study.space import SearchSpace, load_space
+from study.tuning.ledger import SAMPLERS, Ledger, trial_directory
+from tests.helpers import made_summary
+
+DIRECTIONS = {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"}
+VALUES = {"val/reconstruction_mse": 0.01, "val/sample_fid": 7.0}
+
+
+def open_ledger(directory: Path, space: SearchSpace | None = None, **changes: Any) -> Ledger:
+    directory.mkdir(exist_ok=True)
+    space = space or load_space("wae_weight").space
+    settings = {"directions": DIRECTIONS, "fixed": {"seed": 0}, "seed": 0, "sampler": "random", **changes}
+    return Ledger(directory, space, made_summary(), **settings)
+
+
+def _finish(ledger: Ledger, number: int, **values: float) -> None:
+    ledger.record(number, "completed", epochs=60, values={**VALUES, **values})
+
+
+def _run(ledger: Ledger, num_trials: int, limit: int = 1000) -> list[dict[str, Any]]:
+    configs = []
+    while len(configs) < limit and (assignment := ledger.next(num_trials)):
+        configs.append(assignment.config.to_params())
+        _finish(ledger, assignment.number)
+    return configs
+
+
+def _states(ledger: Ledger) -> list[str]:
+    return [trial.state.name for trial in ledger.trials()]
+
+
+def test_references_and_first_points_come_first_by_turns(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    origins = [ledger.next(20).origin for _ in range(14)]
+    assert origins == ["reference", "first"] * 6 + ["search"] * 2
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_study_has_as_many_trials_as_asked(tmp_path: Path, sampler: str) -> None:
+    ledger = open_ledger(tmp_path, sampler=sampler)
+    assert len(_run(ledger, 15)) == 15
+    assert ledger.next(15) is None
+    assert ledger.tally.completed == 15 and ledger.unfinished == 0
+
+
+def test_a_study_shorter_than_its_first_points_leaves_nothing_waiting(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _run(ledger, 3)
+    assert _states(ledger) == ["COMPLETE"] * 3
+
+
+def test_a_trial_cut_off_with_its_driver_is_handed_out_again_unchanged(tmp_path: Path) -> None:
+    first = open_ledger(tmp_path)
+    cut_off = [first.next(20) for _ in range(15)]
+    _finish(first, 3)
+    second = open_ledger(tmp_path)
+    adopted = [second.next(20) for _ in range(14)]
+    assert adopted == [assignment for assignment in cut_off if assignment.number != 3]
+    assert second.next(20).number == 15
+
+
+def test_extending_goes_on_where_the_study_ended_and_repeats_nothing(tmp_path: Path) -> None:
+    first = _run(open_ledger(tmp_path), 20)
+    more = _run(open_ledger(tmp_path), 30)
+    assert len(more) == 10
+    weights = [config["weight"] for config in first[12:] + more]
+    assert len(set(weights)) == len(weights)
+
+
+def test_equal_seeds_suggest_equally_and_other_seeds_otherwise(tmp_path: Path) -> None:
+    one, two, other = (
+        _run(open_ledger(tmp_path / name, seed=seed), 16) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert one == two != other
+
+
+def test_a_stopped_trial_is_infeasible_by_the_share_of_its_budget_it_misses(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for _ in range(3):
+        ledger.next(3)
+    _finish(ledger, 0)
+    ledger.record(1, "stopped", epochs=15, values={name: 0.0 for name in VALUES}, infeasible={"budget": 0.75, "weight": 0.0})
+    ledger.record(2, "failed", epochs=2, reason="the loss became nan")
+    study = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path}/optuna.db")
+    assert [trial.number for trial in study.best_trials] == [0]
+    assert study.trials[1].constraints == {"budget": 0.75}
+    assert _states(ledger) == ["COMPLETE", "COMPLETE", "FAIL"]
+    assert (ledger.tally.completed, ledger.tally.stopped, ledger.tally.failed) == (1, 1, 1)
+    assert ledger.tally.best == VALUES
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_an_objective_that_is_not_finite_fails_the_trial(tmp_path: Path, bad: float) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.next(1)
+    _finish(ledger, 0, **{"val/sample_fid": bad})
+    assert _states(ledger) == ["FAIL"]
+    outcome = json.loads((trial_directory(tmp_path, 0) / "outcome.json").read_text())
+    assert outcome["outcome"] == "failed" and "not finite" in outcome["reason"]
+
+
+def test_a_missing_objective_fails_the_trial(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.next(1)
+    ledger.record(0, "completed", epochs=60, values={"val/sample_fid": 1.0})
+    assert _states(ledger) == ["FAIL"]
+
+
+def test_a_result_recorded_but_not_told_is_told_and_not_trained_again(tmp_path: Path, monkeypatch) -> None:
+    first = open_ledger(tmp_path)
+    first.next(1)
+
+    def die(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(first._study, "tell", die)
+    with pytest.raises(KeyboardInterrupt):
+        _finish(first, 0)
+    second = open_ledger(tmp_path)
+    assert second.next(1) is None
+    assert _states(second) == ["COMPLETE"]
+    assert json.loads((trial_directory(tmp_path, 0) / "outcome.json").read_text())["values"] == VALUES
+
+
+def test_reconcile_writes_outcomes_an_earlier_driver_did_not(tmp_path: Path) -> None:
+    first = open_ledger(tmp_path)
+    _run(first, 2)
+    path = trial_directory(tmp_path, 1) / "outcome.json"
+    before = json.loads(path.read_text())
+    path.unlink()
+    open_ledger(tmp_path).reconcile()
+    assert json.loads(path.read_text()) == before
+
+
+def test_a_grid_is_trained_once_each_however_many_trials_are_asked(tmp_path: Path) -> None:
+    points = [{"latent_dim": size} for size in (2, 3, 5)]
+    space = SearchSpace(
+        question="?",
+        suggest=lambda trial, data: {"latent_dim": trial.suggest_categorical("latent_dim", [2, 3, 5])},
+        first_points=lambda data: points,
+        grid=True,
+    )
+    configs = _run(open_ledger(tmp_path, space), 100)
+    assert [config["latent_dim"] for config in configs] == [2, 3, 5]
+    assert _run(open_ledger(tmp_path, space), 100) == []
+
+
+def test_trial_json_says_what_the_trial_is(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    assignment = ledger.next(1)
+    record = json.loads((trial_directory(tmp_path, 0) / "trial.json").read_text())
+    assert record["number"] == 0 and record["origin"] == "reference"
+    assert record["params"] == assignment.config.to_params()
+
+
+def test_an_unknown_sampler_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="tpe, nsga2, random"):
+        open_ledger(tmp_path, sampler="nope")
