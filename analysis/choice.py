@@ -15,8 +15,8 @@ class Choice(NamedTuple):
 
     Attributes:
         values: Objectives, low is good (a maximised one is negated), [trials, k].
-        eligible: Completed, every objective finite, and not a further seed of another trial (the best of several seeds
-            would win by luck), [trials].
+        eligible: Completed under its full weight (a schedule that never got there trained something else), every
+            objective finite, and not a further seed of another trial (the best of several would win by luck), [trials].
         front: Rows on the Pareto front, sorted by the first objective.
         knee: The row recommended when nothing else is said; None while the front is empty.
     """
@@ -34,7 +34,8 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     columns = [frames.column(name) for name in names]
     values = pareto.minimised(np.stack(columns, axis=1) if columns else np.empty((len(frames.trials), 0)), directions)
     completed = (frames.text("outcome") == "completed") & (frames.text("origin") != "replicate")
-    eligible = completed & np.isfinite(values).all(axis=1) & bool(names)
+    reached = ~(frames.column("train/weight") < 0.999 * frames.column("weight"))
+    eligible = completed & reached & np.isfinite(values).all(axis=1) & bool(names)
     front = front_of(values, eligible)
     return Choice(values, eligible, front, int(front[pareto.knee(values[front])]) if front.size else None)
 

@@ -1,4 +1,4 @@
-"""The one shape of every command in this room: read a study, draw, write, and say in one line what went wrong."""
+"""The one shape of every figure's command: read one or several studies, draw, write."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis import style
 from analysis.frame import StudyFrames, join_studies, load_study
+from study.cli import run_command
 from study.config import UserError
 
 StudyOption = Annotated[
@@ -22,17 +23,6 @@ RunsOption = Annotated[Path, typer.Option(help="Where the studies lie.")]
 def load(studies: list[str], runs_dir: Path) -> StudyFrames:
     """The named studies as one set of frames."""
     return join_studies(load_study(runs_dir, name) for name in studies)
-
-
-def run(command: Callable[..., None]) -> None:
-    """Runs a function as a command; a `UserError` becomes one line and exit status 2."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
-    try:
-        app()
-    except UserError as error:
-        typer.echo(str(error), err=True)
-        raise SystemExit(2) from None
 
 
 def run_figure(info: Callable[[StudyFrames], Any], plot: Callable[[Any], Figure], default: str) -> None:
@@ -51,4 +41,4 @@ def run_figure(info: Callable[[StudyFrames], Any], plot: Callable[[Any], Figure]
             typer.echo(drawn.missing, err=True)
         typer.echo(style.save(plot(drawn), out or Path(default), format))
 
-    run(figure)
+    run_command(figure)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,11 @@ import numpy as np
 import pandas as pd
 
 from study.config import TrialConfig, UserError
+from study.files import read_json, read_lines
 
 METRIC_PREFIXES = ("train/", "val/", "test/")
+TIMES = ("seconds", "evaluation_seconds", "final_seconds")
+"""Wall time of an epoch's training steps, of its evaluation, and of the test metrics and pictures at the very end."""
 
 _PARAMS: dict[str, str] = {"method": "str"} | {field.name: str(field.type) for field in dataclasses.fields(TrialConfig)}
 _DTYPES = {"str": "str", "int": "int64", "float": "float64"}
@@ -26,10 +28,10 @@ class StudyFrames:
     Attributes:
         study: What `study.json` holds; of several studies, the first one's with the names joined.
         trials: One row a trial: `study`, `number`, `origin`, `outcome`, `reason`, `replicate_of` (NaN where none),
-            `epochs_done`, `seconds` (wall time of all epochs kept), every `TrialConfig` parameter under its own name
+            `epochs_done`, the `TIMES` (summed over the epochs kept), every `TrialConfig` parameter under its own name
             (`epochs` is what was planned), and every metric with the value of the trial's LAST epoch (never the best;
             NaN where that epoch did not measure it).
-        history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), `seconds`, metrics.
+        history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, metrics.
         directories: Where each study's own files lie, by its name; empty for frames read from MLflow.
     """
 
@@ -82,16 +84,16 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
         known = sorted(path.parent.name for path in Path(runs_dir).glob("*/study.json"))
         choices = f"choose from {', '.join(known)}" if known else f"there is none in {runs_dir}"
         raise UserError(f"no study {name!r} in {runs_dir}: {choices}")
-    study = _read_json(directory / "study.json")
+    study = read_json(directory / "study.json")
     if study is None:
         raise UserError(f"{directory / 'study.json'} is damaged: it is not a JSON object")
     records: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     for folder in sorted((directory / "trials").glob("[0-9]*")):
-        trial = _read_json(folder / "trial.json")
+        trial = read_json(folder / "trial.json")
         if trial is None:  # its driver died between making the folder and writing the file
             continue
-        outcome = _read_json(folder / "outcome.json") or {}
+        outcome = read_json(folder / "outcome.json") or {}
         number = int(trial["number"])
         records.append(_record(study, number, trial, outcome))
         epochs.extend(_epochs(folder, number, outcome.get("epochs")))
@@ -107,11 +109,11 @@ def build_frames(
     """Puts trial records and epoch records into frames with fixed leading columns and dtypes, whatever is missing."""
     name = str(study.get("name", ""))
     history: Any = pd.DataFrame(epochs)  # Any: pandas' own types do not tell a column from a table
-    for column in ("number", "epoch", "time", "seconds"):
+    for column in ("number", "epoch", "time", *TIMES):
         if column not in history:
             history[column] = np.nan
     metrics = sorted(column for column in history if str(column).startswith(METRIC_PREFIXES))
-    history = history[["number", "epoch", "time", "seconds", *metrics]]
+    history = history[["number", "epoch", "time", *TIMES, *metrics]]
     history = history.apply(pd.to_numeric, errors="coerce").astype("float64")
     history = history.astype({"number": "int64", "epoch": "int64"}).sort_values(["number", "epoch"], ignore_index=True)
     history.insert(0, "study", pd.Series(name, index=history.index, dtype="str"))
@@ -127,7 +129,8 @@ def build_frames(
     trials.insert(0, "study", pd.Series(name, index=trials.index, dtype="str"))
     groups = history.groupby("number")
     trials["epochs_done"] = trials["number"].map(groups["epoch"].max()).fillna(0).astype("int64")
-    trials["seconds"] = trials["number"].map(groups["seconds"].sum()).astype("float64")
+    for column in TIMES:
+        trials[column] = trials["number"].map(groups[column].sum(min_count=1)).astype("float64")
     last = history.drop_duplicates("number", keep="last")[["number", *metrics]]
     return StudyFrames(study, trials.merge(last, on="number", how="left"), history, directories)
 
@@ -176,28 +179,13 @@ def _epochs(folder: Path, number: int, last_epoch: int | None) -> Iterator[dict[
     by_epoch: dict[int, dict[str, Any]] = {}
     attempts = [path for path in folder.glob("attempt-*") if path.name[8:].isdigit()]
     for attempt in sorted(attempts, key=lambda path: int(path.name[8:])):
-        try:
-            lines = (attempt / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            continue
-        for line in lines:
-            try:
-                row = json.loads(line)
-                by_epoch[int(row["epoch"])] = row
-            except (ValueError, TypeError, KeyError):  # the line a kill -9 tore
-                continue
+        for row in read_lines(attempt / "metrics.jsonl"):
+            if isinstance(row.get("epoch"), int):
+                by_epoch[row["epoch"]] = row
     for epoch, row in by_epoch.items():
         if last_epoch is None or epoch <= last_epoch:
             row["number"] = number
             yield row
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _typed(values: Any, kind: str) -> Any:

@@ -1,0 +1,179 @@
+"""The study's answer in words: the recommended trial, what it gives up, which method does best, how sure that is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis import pareto, style
+from analysis.choice import Choice, choose, front_of, seeds_of
+from analysis.frame import StudyFrames
+
+
+class MethodRow(NamedTuple):
+    """One method's best.
+
+    Attributes:
+        method: Its name.
+        completed: Trials that may be chosen.
+        on_front: Of them on the overall front.
+        best: Best value of each objective, over all its trials.
+        share: Hypervolume of the method's own front over that of all trials, both on log objectives and up to a little
+            beyond the worst trial; NaN unless there are two objectives, positive throughout.
+    """
+
+    method: str
+    completed: int
+    on_front: int
+    best: tuple[float, ...]
+    share: float
+
+
+class Answer(NamedTuple):
+    """The answer as numbers and sentences.
+
+    Attributes:
+        sentences: To be read in order.
+        methods: One row a method that has completed trials, the best share first.
+        noise: Relative standard deviation over seeds per objective, pooled over replicated trials; NaN without any.
+    """
+
+    sentences: list[str]
+    methods: list[MethodRow]
+    noise: tuple[float, ...]
+
+
+def answer(frames: StudyFrames) -> Answer:
+    """Works the answer out; with nothing finished it says so."""
+    choice = choose(frames)
+    noise = _noise(frames, choice)
+    methods = _methods(frames, choice)
+    if choice.knee is None:
+        return Answer(["No trial has completed with both objectives yet, so there is no answer yet."], methods, noise)
+    sentences = [_recommendation(frames, choice.knee)]
+    sentences += _given_up(frames, choice)
+    sentences += _test(frames, choice.knee)
+    sentences += _by_method(methods)
+    sentences += _certainty(frames, choice, noise)
+    return Answer(sentences, methods, noise)
+
+
+def short_label(column: str) -> str:
+    """A metric's label without its unit or split: for running text."""
+    words = style.label(column.rpartition("/")[2]).partition(" (")[0]
+    return words if words[:7] in ("Fréchet",) else words[:1].lower() + words[1:]
+
+
+def _trial(frames: StudyFrames, row: int) -> str:
+    trial = frames.trials.iloc[row]
+    kernel = f", {trial['kernel']} kernel" if trial["kernel"] != "none" else ""
+    weight = f", weight {style.number(trial['weight'])}" if trial["regularizer"] != "none" else ""
+    return f"trial {frames.labels()[row]} ({trial['method']}, d={trial['latent_dim']}{weight}{kernel})"
+
+
+def _recommendation(frames: StudyFrames, knee: int) -> str:
+    values = " and ".join(
+        f"{short_label(name)} {style.number(frames.column(name)[knee])}" for name in frames.objectives
+    )
+    return f"Take {_trial(frames, knee)}, the knee of the front: {values} on validation images."
+
+
+def _given_up(frames: StudyFrames, choice: Choice) -> list[str]:
+    """The knee against the trial that is best in each objective alone."""
+    sentences = []
+    names = list(frames.objectives)
+    for index, name in enumerate(names):
+        end = int(choice.front[np.argmin(choice.values[choice.front, index])])
+        if end == choice.knee or choice.knee is None:
+            continue
+        parts = []
+        for other in names:
+            here, there = frames.column(other)[choice.knee], frames.column(other)[end]
+            parts.append(
+                f"{short_label(other)} {style.number(here)} instead of {style.number(there)} ({_ratio(here, there)})"
+            )
+        sentences.append(f"Against the best {short_label(name)}, {_trial(frames, end)}, it has {' and '.join(parts)}.")
+    return sentences
+
+
+def _ratio(here: float, there: float) -> str:
+    if not (here > 0 and there > 0):
+        return f"{here - there:+.3g}"
+    ratio = here / there
+    if 0.5 < ratio < 2:
+        return f"{100 * (ratio - 1):+.0f} %"
+    return f"{ratio:.1f} times" if ratio >= 2 else f"{1 / ratio:.1f} times less"
+
+
+def _test(frames: StudyFrames, knee: int) -> list[str]:
+    found = []
+    for name in frames.objectives:
+        column = "test/" + name.rpartition("/")[2]
+        value = frames.column(column)[knee]
+        if np.isfinite(value):
+            found.append(f"{short_label(name)} {style.number(value)}")
+    return [f"On the test images, which no choice was made on, it has {' and '.join(found)}."] if found else []
+
+
+def _methods(frames: StudyFrames, choice: Choice) -> list[MethodRow]:
+    method = frames.text("method")
+    rows = []
+    positive = (
+        bool(choice.front.size) and choice.values.shape[1] == 2 and bool((choice.values[choice.eligible] > 0).all())
+    )
+    log = np.log(np.where(choice.values > 0, choice.values, np.nan)) if positive else choice.values
+    reference = log[choice.eligible].max(axis=0) + 0.05 if positive else np.zeros(2)
+    whole = pareto.hypervolume(log[choice.front], reference) if positive else 1.0
+    for name in style.methods_in_order(method):
+        members = choice.eligible & (method == name)
+        if not members.any():
+            continue
+        lowest = choice.values[members].min(axis=0, keepdims=True)
+        best = tuple(pareto.minimised(lowest, list(frames.objectives.values()))[0].tolist())  # turns a negated one back
+        share = pareto.hypervolume(log[front_of(choice.values, members)], reference) / whole if positive else np.nan
+        rows.append(MethodRow(name, int(members.sum()), int((method[choice.front] == name).sum()), best, float(share)))
+    return sorted(rows, key=lambda row: -row.share) if positive else rows
+
+
+def _by_method(methods: list[MethodRow]) -> list[str]:
+    if len(methods) < 2 or not np.isfinite(methods[0].share):
+        return []
+    first, *rest = methods
+    others = ", ".join(f"{row.method} {100 * row.share:.0f} %" for row in rest)
+    return [
+        f"Of the area that all trials together dominate, {first.method} alone covers {100 * first.share:.0f} %; "
+        f"{others}. Methods with more trials had more chances."
+    ]
+
+
+def _noise(frames: StudyFrames, choice: Choice) -> tuple[float, ...]:
+    groups = [choice.values[rows] for rows in seeds_of(frames).values()]
+    groups = [np.abs(group) for group in groups if len(group) > 1 and np.isfinite(group).all()]
+    if not groups:
+        return (float("nan"),) * len(frames.objectives)
+    variances = [group.var(axis=0, ddof=1) / np.maximum(group.mean(axis=0), 1e-12) ** 2 for group in groups]
+    freedom = [len(group) - 1 for group in groups]
+    return tuple(float(value) for value in np.sqrt(np.average(variances, axis=0, weights=freedom)))
+
+
+def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...]) -> list[str]:
+    if not noise or not np.isfinite(noise).all():
+        return [
+            "Every configuration was trained with one seed, so it is not known how much of a difference between "
+            "neighbours on the front is chance: replicate the trials that matter before choosing between them."
+        ]
+    spread = " and ".join(
+        f"{100 * sd:.0f} % in {short_label(n)}" for n, sd in zip(frames.objectives, noise, strict=True)
+    )
+    assert choice.knee is not None
+    knee = np.abs(choice.values[choice.knee])
+    # Two single runs differ by chance by up to 1.96 * sqrt(2) standard deviations, 19 times in 20.
+    apart = np.abs(np.abs(choice.values) - knee) > 1.96 * np.sqrt(2) * np.array(noise) * knee
+    alike = [row for row in np.flatnonzero(choice.eligible & ~apart.any(axis=1)) if row != choice.knee]
+    text = f"Between seeds of one configuration the standard deviation is {spread}."
+    if alike:
+        labels = frames.labels()
+        names = ", ".join(labels[row] for row in alike[:8]) + (" and more" if len(alike) > 8 else "")
+        return [f"{text} Within that noise these cannot be told from the knee: trial {names}."]
+    return [f"{text} No other trial is within that noise of the knee in both objectives."]

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.answer import answer
+from analysis.choice import choose, seeds_of
+from analysis.frame import load_study
+from study.config import TrialConfig
+from tests.helpers_study import make_study, write_trial
+
+POINTS = {  # (method, mse, fid); knee: trial 1
+    0: ("VAE", 0.010, 100.0),
+    1: ("VAE", 0.015, 20.0),
+    2: ("AE", 0.060, 10.0),
+    3: ("AE", 0.061, 101.0),
+}
+CONFIGS = {"VAE": TrialConfig(encoder="gaussian", regularizer="kl", weight=0.05), "AE": TrialConfig()}
+
+
+def study(tmp_path: Path) -> Path:
+    directory = make_study(tmp_path, trials=0)
+    for number, (method, mse, fid) in POINTS.items():
+        row = {"val/reconstruction_mse": mse, "val/sample_fid": fid, "test/reconstruction_mse": 0.017}
+        write_trial(directory, number, CONFIGS[method], [{"epoch": 1, "train/weight": CONFIGS[method].weight, **row}])
+    return directory
+
+
+def test_recommends_the_knee_and_says_what_it_gives_up(tmp_path: Path) -> None:
+    study(tmp_path)
+    text = answer(load_study(tmp_path, "toy")).sentences
+    assert text[0].startswith("Take trial 1 (VAE, d=8, weight 0.05), the knee of the front: reconstruction error 0.015")
+    assert "Against the best reconstruction error, trial 0" in text[1]
+    assert "0.015 instead of 0.01 (+50 %)" in text[1]
+    assert "20 instead of 100 (5.0 times less)" in text[1]
+    assert "0.015 instead of 0.06 (4.0 times less)" in text[2]
+    assert "20 instead of 10 (2.0 times)" in text[2]
+    assert "On the test images" in text[3]
+    assert "reconstruction error 0.017" in text[3]
+    assert "one seed" in text[-1]
+
+
+def test_methods_are_ranked_by_the_area_they_dominate(tmp_path: Path) -> None:
+    study(tmp_path)
+    rows = answer(load_study(tmp_path, "toy")).methods
+    assert [(row.method, row.completed, row.on_front, row.best) for row in rows] == [
+        ("VAE", 2, 2, (0.010, 20.0)),
+        ("AE", 2, 1, (0.060, 10.0)),
+    ]
+    assert 0 < rows[1].share < rows[0].share < 1
+
+
+def test_noise_is_pooled_over_replicated_trials(tmp_path: Path) -> None:
+    directory = study(tmp_path)
+    for number, fid in ((4, 22.0), (5, 18.0)):
+        row = {"epoch": 1, "val/reconstruction_mse": 0.015, "val/sample_fid": fid, "train/weight": 0.05}
+        config = CONFIGS["VAE"].replace(seed=number)
+        write_trial(directory, number, config, [row], origin="replicate", replicate_of=1)
+    frames = load_study(tmp_path, "toy")
+    assert seeds_of(frames) == {1: [1, 4, 5]}
+    found = answer(frames)
+    assert found.noise == pytest.approx((0.0, np.std([20, 22, 18], ddof=1) / 20))
+    assert "10 % in Fréchet distance of samples" in found.sentences[-1]
+    assert choose(frames).front.tolist() == [0, 1, 2]  # trial 5, a lucky further seed, is not on it
+
+
+def test_a_trial_that_never_reached_its_weight_cannot_be_chosen(tmp_path: Path) -> None:
+    directory = study(tmp_path)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.001, "val/sample_fid": 1.0, "train/weight": 0.02}
+    write_trial(directory, 4, CONFIGS["VAE"], [row])
+    assert 4 not in choose(load_study(tmp_path, "toy")).front
+
+
+@pytest.mark.parametrize("trials", [0, 1, 2])
+def test_small_studies_have_an_answer_or_say_why_not(tmp_path: Path, trials: int) -> None:
+    make_study(tmp_path, trials=trials, mixed=False)
+    text = " ".join(answer(load_study(tmp_path, "toy")).sentences)
+    assert ("no answer yet" in text) == (trials == 0)
+    assert "nan" not in text

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from analysis.choice import choose
+from analysis.frame import load_study
+from analysis.report import trial_table, write_report
+from study.config import UserError
+from tests.helpers_study import make_study
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parsed(path: Path) -> Page:
+    page = Page()
+    page.feed(path.read_text())
+    assert page.open == []
+    return page
+
+
+def test_page_is_self_contained_and_complete(tmp_path: Path) -> None:
+    make_study(tmp_path, question="Is a < b & c?")
+    frames = load_study(tmp_path, "toy")
+    page, *pictures = write_report(frames, tmp_path / "out")
+    found = parsed(page)
+    images = [attributes for tag, attributes in found.tags if tag == "img"]
+    assert len(images) == len(pictures) >= 1
+    for image, picture in zip(images, pictures, strict=True):
+        assert base64.b64decode((image["src"] or "").partition("base64,")[2]) == picture.read_bytes()
+        assert len(image["alt"] or "") > 30
+    references = [value for _, attributes in found.tags for name in ("src", "href") if (value := attributes.get(name))]
+    assert all(value.startswith("data:") for value in references)
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttp", page.read_text())
+    assert "Is a &lt; b &amp; c?" in page.read_text()
+    assert "tradeoff.png" in {picture.name for picture in pictures}
+
+
+def test_table_holds_every_trial_and_marks_the_front(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    frames = load_study(tmp_path, "toy")
+    table, choice = trial_table(frames), choose(frames)
+    assert len(table["rows"]) == len(frames.trials)
+    assert {len(row["cells"]) for row in table["rows"]} == {len(table["columns"])}
+    assert [row["kind"] for row in table["rows"]].count("knee") == 1
+    marked = {index for index, row in enumerate(table["rows"]) if row["kind"]}
+    assert marked == set(choice.front.tolist())
+    assert "network" not in table["columns"]  # the same everywhere: it stands in the method section
+    column = table["columns"].index("val/sample_fid")
+    assert [row["cells"][column]["text"] for row in table["rows"]][9] == "n/a"
+
+
+@pytest.mark.parametrize("trials", [0, 1])
+def test_pages_of_small_studies_are_whole(tmp_path: Path, trials: int) -> None:
+    make_study(tmp_path, trials=trials, mixed=False, references={})
+    page, *_ = write_report(load_study(tmp_path, "toy"), tmp_path / "out")
+    parsed(page)
+
+
+def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    make_study(tmp_path, trials=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        write_report(load_study(tmp_path, "toy"), tmp_path / "file")
+
+
+def test_commands_write_their_files_and_exit_two_on_misuse(tmp_path: Path) -> None:
+    make_study(tmp_path, trials=3)
+
+    def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", f"analysis.{module}", "--runs-dir", str(tmp_path), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=False)
+
+    done = call("report", "--study", "toy", "--out", str(tmp_path / "out"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "report.html").exists()
+    for arguments in (["--study", "nope"], ["--study", "toy", "--format", "gif"]):
+        failed = call("tradeoff", *arguments, "--out", str(tmp_path / "x.png"))
+        assert failed.returncode == 2
+        assert len(failed.stderr.strip().splitlines()) == 1
+    drawn = call("tradeoff", "--study", "toy", "--out", str(tmp_path / "figure"), "--format", "svg")
+    assert drawn.returncode == 0
+    assert (tmp_path / "figure.svg").read_text().startswith("<?xml")
