@@ -1,0 +1,349 @@
+"""From a model to its metrics.
+
+What is shared by every trial (the judge, features of real images, floors, PCA errors) is computed once per data set by
+`prepare_references`; an `Evaluator` holds it on a device. Measuring is deterministic, has its own random numbers and
+leaves model and global generators as they were, so that measuring more often never changes a training.
+
+Counts: FID and its kin compare at most `max_images` real images with as many generated ones, and with 3,000 where the
+split is smaller: every trial with the same images and the same codes. Averages over images are taken on the same images
+of the validation split, and on the whole test split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from study.data.datasets import ImageData
+from study.data.splits import Split, stratified_order
+from study.measure.baselines import pca_errors
+from study.measure.features import (
+    Classifier,
+    TrainedClassifier,
+    as_float,
+    cached,
+    content_key,
+    judge_spec,
+    trained_classifier,
+)
+from study.measure.latent import DENSITIES, active_units, iwae_nll, spherical_midpoint
+from study.measure.metrics import (
+    METRICS,
+    Moments,
+    fid,
+    frechet_distance,
+    moments,
+    neighbourhood,
+    require_finite,
+    root,
+)
+from study.model.autoencoder import Autoencoder, Posterior
+from study.model.divergences import gaussian_kl, squared_mmd
+
+MAX_IMAGES = 5_000
+MIN_GENERATED = 3_000
+MAX_TRAINING_CODES = 10_000
+MMD_CODES = 2_000
+IWAE_IMAGES, IWAE_SAMPLES = 500, 64
+_VERSION = 1
+_SEED = 20_190_329
+
+
+@dataclass(frozen=True)
+class References:
+    """What every trial's metrics are measured with and compared to. Plain arrays and numbers: it can be pickled.
+
+    Attributes:
+        judge: The classifier.
+        scale: What its features are multiplied by, so that the training images' mean variance per feature is 1.
+        features: Real features by split, float32 [n, d]; the split's images in the order of `stratified_order`.
+        samples: Generated images by split.
+        floor: Metrics of training images in place of samples, by split: a reference, not a bound.
+        pca: `{split: {latent size: reconstruction MSE}}`.
+    """
+
+    judge: TrainedClassifier
+    scale: float
+    features: dict[str, np.ndarray]
+    samples: dict[str, int]
+    floor: dict[str, dict[str, float]]
+    pca: dict[str, dict[int, float]]
+
+    def summary(self) -> dict[str, Any]:
+        """The JSON-able record of a study."""
+        return {
+            "classifier": {
+                "hash": self.judge.hash,
+                "accuracy": self.judge.accuracy,
+                "features": self.judge.spec.features,
+                "seed": self.judge.spec.seed,
+            },
+            "floor": self.floor,
+            "pca": {split: {str(size): error for size, error in errors.items()} for split, errors in self.pca.items()},
+            "samples": self.samples,
+            "images": {split: len(features) for split, features in self.features.items()},
+        }
+
+
+def prepare_references(
+    data: ImageData, cache_dir: Path, *, device: torch.device | str = "cpu", max_images: int = MAX_IMAGES
+) -> References:
+    """Trains the judge and measures the real data with it, or finds both in the cache.
+
+    Args:
+        data: The data set, on any device.
+        cache_dir: Shared by all studies; files are named by content.
+        device: Where features are computed; the judge is always trained on the CPU.
+        max_images: Most real images of a split that FID and its kin use.
+    """
+    judge = trained_classifier(data, judge_spec(data.summary), cache_dir)
+    key = content_key(_VERSION, data.summary.hash, judge.hash, max_images)
+    record = cached(cache_dir / f"references-{key}.pt", lambda: _measure_real(data, judge, device, max_images))
+    return References(
+        judge=judge,
+        scale=record["scale"],
+        features={split: features.numpy() for split, features in record["features"].items()},
+        samples=record["samples"],
+        floor=record["floor"],
+        pca=record["pca"],
+    )
+
+
+def _measure_real(
+    data: ImageData, judge: TrainedClassifier, device: torch.device | str, max_images: int
+) -> dict[str, Any]:
+    classifier = judge.build(data.summary).to(device)
+
+    def features(images: Tensor) -> np.ndarray:
+        batches = (classifier.features(as_float(batch.to(device))) for batch in images.split(_batch_size(images)))
+        return torch.cat(list(batches)).cpu().numpy()
+
+    with torch.no_grad():
+        train = features(_first(data.train, 2 * max_images))
+        scale = 1 / math.sqrt(max(float(train.var(0, dtype=np.float64).mean()), 1e-12))
+        train *= scale
+        real = {name: features(_first(data.split(name), max_images)) * scale for name in ("validation", "test")}
+    samples = {name: max(len(values), MIN_GENERATED) for name, values in real.items()}
+    floor = {name: _feature_metrics(values, train[: samples[name]]) for name, values in real.items()}
+    require_finite({f"{name}/{metric}": value for name in floor for metric, value in floor[name].items()})
+    measured = {"validation": _first(data.validation, max_images), "test": data.test.images}
+    return {
+        "scale": scale,
+        "features": {name: torch.from_numpy(values.astype(np.float32)) for name, values in real.items()},
+        "samples": samples,
+        "floor": floor,
+        "pca": pca_errors(data.train.images, measured),
+    }
+
+
+def _first(split: Split, count: int) -> Tensor:
+    """The split's first images in the order that keeps classes in proportion."""
+    order = stratified_order(split.labels.cpu())[:count]
+    return split.images[order.to(split.images.device)]
+
+
+def _feature_metrics(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+    """Everything that compares two sets of features, `sample_fid` among it."""
+    named = {name: metric.function(real, generated) for name, metric in METRICS.items() if metric.function}
+    return {"sample_fid": fid(real, generated), **named, **neighbourhood(real, generated)._asdict()}
+
+
+def _batch_size(images: Tensor) -> int:
+    """Keeps the activations of a batch within some tens of megabytes."""
+    return max(64, min(1_024, 1_000_000 // images[0].numel()))
+
+
+@contextlib.contextmanager
+def _measuring(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+class _Measured(NamedTuple):
+    """What both metric sets need of one model on one split."""
+
+    metrics: dict[str, float]
+    posterior: Posterior
+    sample_features: np.ndarray
+
+
+class _Real:
+    """The real side of a split on the device: images uint8 [N, C, H, W], their features and moments."""
+
+    def __init__(self, images: Tensor, features: np.ndarray) -> None:
+        self.images = images
+        self.features = features.astype(np.float64)
+        self.moments: Moments = moments(self.features)
+        self.root = root(self.moments.covariance)
+
+    def fid(self, features: np.ndarray) -> float:
+        """Fréchet distance of features [n, d] to the split."""
+        return frechet_distance(self.moments, moments(features), self.root)
+
+
+class Evaluator:
+    """Measures models on one data set and one device.
+
+    Args:
+        data: The data set.
+        references: Of these data, from `prepare_references`.
+        device: Where models will be.
+    """
+
+    def __init__(self, data: ImageData, references: References, *, device: torch.device | str = "cpu") -> None:
+        self.data = data
+        self.references = references
+        self.device = torch.device(device)
+        self.judge: Classifier = references.judge.build(data.summary).to(self.device)
+        self._codes: dict[tuple[int, int], Tensor] = {}
+
+    @cached_property
+    def _validation(self) -> _Real:
+        features = self.references.features["validation"]
+        return _Real(_first(self.data.validation, len(features)).to(self.device), features)
+
+    @cached_property
+    def _test(self) -> _Real:
+        images = _first(self.data.test, len(self.data.test)).to(self.device)
+        return _Real(images, self.references.features["test"])
+
+    @cached_property
+    def _train_images(self) -> Tensor:
+        return _first(self.data.train, MAX_TRAINING_CODES).to(self.device)
+
+    def search_metrics(self, model: Autoencoder) -> dict[str, float]:
+        """The objectives and what is cheap, on the validation split: what search and early stopping see.
+
+        Raises:
+            MetricError: One is not finite.
+        """
+        with _measuring(model):
+            metrics = self._measure(model, "validation").metrics
+        require_finite(metrics)
+        return metrics
+
+    def final_metrics(self, model: Autoencoder, split: str) -> dict[str, float]:
+        """Every metric, once, at the end of a trial.
+
+        Args:
+            model: Trained to the end, on the evaluator's device.
+            split: `validation` or `test`.
+
+        Raises:
+            MetricError: One is not finite.
+        """
+        with _measuring(model):
+            metrics, posterior, sample_features = self._measure(model, split)
+            require_finite(metrics)  # the rest needs finite codes and features
+            real = self._real(split)
+            metrics.update(_feature_metrics(real.features, sample_features))
+            metrics.update(self._fitted_densities(model, real, self.references.samples[split]))
+            metrics["prior_gap"] = metrics["sample_fid"] - metrics["expost_fid"]
+            metrics["interpolation_fid"] = self._interpolation_fid(model, real, posterior.mu)
+            metrics["latent_mmd"] = self._latent_mmd(posterior)
+            if posterior.logvar is not None:
+                images = as_float(real.images[:IWAE_IMAGES])
+                size = max(1, _batch_size(images) // 4)
+                generator = self._generator()
+                bounds = [iwae_nll(model, batch, IWAE_SAMPLES, generator) for batch in images.split(size)]
+                metrics["nll"] = float(torch.cat(bounds).mean())
+        require_finite(metrics)
+        return metrics
+
+    def _real(self, split: str) -> _Real:
+        if split not in ("validation", "test"):
+            raise ValueError(f"no metrics on split {split!r}: choose from validation, test")
+        return self._validation if split == "validation" else self._test
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(_SEED)
+
+    def _prior_codes(self, n: int, latent_dim: int) -> Tensor:
+        """The fixed draws from N(0, I) that every model of this latent size is measured with, [n, d]."""
+        if (n, latent_dim) not in self._codes:
+            generator = torch.Generator().manual_seed(_SEED + latent_dim)
+            self._codes[n, latent_dim] = torch.randn(n, latent_dim, generator=generator).to(self.device)
+        return self._codes[n, latent_dim]
+
+    def _features(self, images: Iterable[Tensor]) -> np.ndarray:
+        """Judge's features of batches of images in [0, 1]: [n, d] float64."""
+        features = torch.cat([self.judge.features(batch) for batch in images])
+        return features.cpu().numpy().astype(np.float64) * self.references.scale
+
+    def _decoded_features(self, model: Autoencoder, z: Tensor, like: Tensor) -> np.ndarray:
+        return self._features(model.decode(batch) for batch in z.split(_batch_size(like)))
+
+    def _measure(self, model: Autoencoder, split: str) -> _Measured:
+        real = self._real(split)
+        errors, features, posteriors = [], [], []
+        left = len(real.features)
+        for batch in real.images.split(_batch_size(real.images)):
+            x = as_float(batch)
+            posterior = model.encode(x)
+            reconstruction = model.decode(posterior.mu)
+            errors.append((reconstruction - x).square().sum(dtype=torch.float64))
+            posteriors.append(posterior)
+            if left > 0:
+                features.append(self.judge.features(reconstruction[:left]))
+                left -= len(x)
+        mu = torch.cat([posterior.mu for posterior in posteriors])
+        logvar = None
+        if posteriors[0].logvar is not None:
+            logvar = torch.cat([posterior.logvar for posterior in posteriors])
+        reconstructed = torch.cat(features).cpu().numpy().astype(np.float64) * self.references.scale
+        z = self._prior_codes(self.references.samples[split], model.latent_dim)
+        sample_features = self._decoded_features(model, z, real.images)
+        second_moment = mu.double().square() if logvar is None else mu.double().square() + logvar.double().exp()
+        metrics = {
+            "reconstruction_mse": float(torch.stack(errors).sum()) / real.images.numel(),
+            "reconstruction_fid": real.fid(reconstructed),
+            "sample_fid": real.fid(sample_features),
+            "latent_rms": float(second_moment.mean().sqrt()),
+        }
+        if logvar is not None:
+            metrics["kl"] = float(gaussian_kl(mu.double(), logvar.double()).mean())
+            metrics["active_units"] = float(active_units(mu))
+        return _Measured(metrics, Posterior(mu, logvar), sample_features)
+
+    def _fitted_densities(self, model: Autoencoder, real: _Real, n: int) -> dict[str, float]:
+        """FID of samples from densities fitted to codes of training images, drawn from their posteriors."""
+        batches = self._train_images.split(_batch_size(self._train_images))
+        generator = self._generator()
+        codes = torch.cat([model.encode(as_float(batch)).sample(generator) for batch in batches])
+        values = codes.cpu().numpy().astype(np.float64)
+        if not np.isfinite(values).all():
+            return dict.fromkeys(DENSITIES, math.nan)
+        result = {}
+        for name, density in DENSITIES.items():
+            z = torch.from_numpy(density(values).sample(n)).to(self.device, codes.dtype)
+            result[name] = real.fid(self._decoded_features(model, z, real.images))
+        return result
+
+    def _interpolation_fid(self, model: Autoencoder, real: _Real, mu: Tensor) -> float:
+        """FID of decoded midpoints between the codes of random pairs of the split's images."""
+        count = len(real.features)
+        codes = mu[:count]
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(_SEED)).to(mu.device)
+        middle = spherical_midpoint(codes[order], codes[order.roll(1)])
+        return real.fid(self._decoded_features(model, middle, real.images))
+
+    def _latent_mmd(self, posterior: Posterior) -> float:
+        """Between up to 2,000 codes drawn from the posteriors and 2,000 draws from N(0, I), IMQ kernel."""
+        z = posterior.sample(self._generator())[:MMD_CODES].float()
+        return float(squared_mmd(z, self._prior_codes(MMD_CODES, z.shape[1]), "imq"))

@@ -1,0 +1,265 @@
+"""The judge: a small classifier of the data set itself, whose features FID and its kin live in.
+
+Inception's features mean nothing on 28x28 digits, so each data set has its own judge. It is trained once, on the
+training split alone, with its own random numbers and on one CPU thread, so that the same data give the same weights;
+the weights are cached by content and their hash is recorded with every study. The perceptual loss has a second
+classifier, of another seed and architecture: a model must not train on its own judge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import os
+import pickle
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from study.config import DataSummary
+from study.data.datasets import ImageData
+from study.data.splits import Split
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 512
+_SMALL = 256
+"""Images of at most so many numbers are judged by a perceptron: convolutions gain nothing on 8x8."""
+
+
+@dataclass(frozen=True)
+class ClassifierSpec:
+    """Everything that decides a classifier's weights, besides the data; raise `version` when the training changes.
+
+    Attributes:
+        kind: `perceptron` or `convolutions`.
+        channels: Sizes of the hidden layers, or of the convolutions, each of which halves the image.
+        kernel: Side of the first convolution.
+        features: Size of the feature vector.
+        epochs: Passes over the training split.
+        learning_rate: Peak of the one-cycle schedule.
+        seed: Of initialisation and batch order.
+        version: Of the training procedure.
+    """
+
+    kind: str
+    channels: tuple[int, ...]
+    kernel: int
+    features: int
+    epochs: int
+    learning_rate: float
+    seed: int
+    version: int = 1
+
+
+def judge_spec(summary: DataSummary) -> ClassifierSpec:
+    """The judge of a data set: 32 features for tiny images, 64 for others."""
+    epochs = _epochs(summary)
+    if math.prod(summary.shape) <= _SMALL:
+        return ClassifierSpec("perceptron", (128,), 0, 32, epochs, 1e-2, seed=101)
+    return ClassifierSpec("convolutions", _widths(16, summary), 5, 64, epochs, 6e-3, seed=101)
+
+
+def perceptual_spec(summary: DataSummary) -> ClassifierSpec:
+    """The perceptual loss's classifier: convolutions of other widths, kernels and seed, whatever the image size."""
+    return ClassifierSpec("convolutions", _widths(12, summary), 3, 48, _epochs(summary), 6e-3, seed=202)
+
+
+def _epochs(summary: DataSummary) -> int:
+    """About 250,000 images seen; small sets are shown at most 40 times."""
+    return min(40, max(5, round(250_000 / summary.train_size)))
+
+
+def _widths(first: int, summary: DataSummary) -> tuple[int, ...]:
+    """Doubling channels, halving the image until its longer side is 8 or less; at least two convolutions."""
+    halvings = max(2, math.ceil(math.log2(max(summary.height, summary.width) / 8)))
+    return tuple(min(64, first * 2**level) for level in range(halvings))
+
+
+class Classifier(nn.Module):
+    """A small network with a feature vector before its last layer.
+
+    Args:
+        spec: Its architecture.
+        summary: The data's shape and number of classes.
+    """
+
+    def __init__(self, spec: ClassifierSpec, summary: DataSummary) -> None:
+        super().__init__()
+        channels, height, width = summary.shape
+        layers: list[nn.Module] = []
+        if spec.kind == "perceptron":
+            size = math.prod(summary.shape)
+            for hidden in spec.channels:
+                layers.append(nn.Sequential(nn.Flatten(), nn.Linear(size, hidden), nn.ReLU()))
+                size = hidden
+        else:
+            for level, maps in enumerate(spec.channels):
+                kernel = spec.kernel if level == 0 else 3
+                layers.append(nn.Sequential(nn.Conv2d(channels, maps, kernel, 2, kernel // 2), nn.ReLU()))
+                channels, height, width = maps, math.ceil(height / 2), math.ceil(width / 2)
+            size = channels * height * width
+        self.stages = nn.ModuleList(layers)
+        self.embedding = nn.Sequential(nn.Flatten(), nn.Linear(size, spec.features), nn.ReLU())
+        self.head = nn.Linear(spec.features, summary.num_classes)
+
+    def intermediate(self, x: Tensor) -> list[Tensor]:
+        """Activations of every stage of images [B, C, H, W] in [0, 1], the feature vector [B, features] last."""
+        activations = []
+        for stage in self.stages:
+            x = stage(x)
+            activations.append(x)
+        return [*activations, self.embedding(x)]
+
+    def features(self, x: Tensor) -> Tensor:
+        """The feature vectors of images [B, C, H, W] in [0, 1]: [B, features]."""
+        return self.intermediate(x)[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class logits [B, classes]."""
+        return self.head(self.features(x))
+
+
+class Perceptual(nn.Module):
+    """The frozen activations of a classifier, for the perceptual loss.
+
+    Args:
+        classifier: Already trained; its parameters are frozen.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Activations of images [B, C, H, W] in [0, 1], differentiable in the images."""
+        return self.classifier.intermediate(x)
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """Weights with their record.
+
+    Attributes:
+        spec: What was trained.
+        state: The weights, on the CPU.
+        hash: Content hash of the weights.
+        accuracy: Share of the validation split classified rightly.
+    """
+
+    spec: ClassifierSpec
+    state: dict[str, Tensor]
+    hash: str
+    accuracy: float
+
+    def build(self, summary: DataSummary) -> Classifier:
+        """The classifier itself, frozen, in evaluation mode, on the CPU."""
+        with torch.random.fork_rng(devices=[]):  # the initialisation, at once overwritten, draws from the global one
+            classifier = Classifier(self.spec, summary)
+        classifier.load_state_dict(self.state)
+        return classifier.eval().requires_grad_(False)
+
+
+def trained_classifier(data: ImageData, spec: ClassifierSpec, cache_dir: Path) -> TrainedClassifier:
+    """The classifier of `spec` for these data, from the cache or trained now (seconds; on the training split only)."""
+    key = content_key(data.summary.hash, asdict(spec))
+    record = cached(cache_dir / f"classifier-{key}.pt", lambda: _train(data, spec))
+    return TrainedClassifier(spec, record["state"], record["hash"], record["accuracy"])
+
+
+def perceptual_classifier(data: ImageData, cache_dir: Path) -> Perceptual:
+    """The perceptual loss's feature extractor, on the CPU; trained now where the cache has none."""
+    return Perceptual(trained_classifier(data, perceptual_spec(data.summary), cache_dir).build(data.summary))
+
+
+def content_key(*parts: Any) -> str:
+    """A short hash of JSON-able parts, for cache file names."""
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `compute` gives, kept in a file of tensors and plain values.
+
+    A reader never sees half a file: two processes that race both compute, and one's file replaces the other's equal
+    one. A damaged file is computed again, and where the directory cannot be written the result is used without being
+    kept.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            return torch.load(path, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            logger.warning("%s is damaged: it is computed again", path)
+    content = compute()
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        logger.warning("%s could not be written (%s): it is computed again next time", path, error.strerror)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return content
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One arithmetic thread: sums then have one order, whatever the machine's number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(data: ImageData, spec: ClassifierSpec) -> dict[str, Any]:
+    """Cross-entropy, AdamW and a one-cycle learning rate, always on the CPU."""
+    train, validation = data.train.to("cpu"), data.validation.to("cpu")
+    with _one_thread(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(spec.seed)
+        classifier = Classifier(spec, data.summary)
+        generator = torch.Generator().manual_seed(spec.seed)
+        batch_size = 64 if len(train) < 20_000 else 128
+        steps = spec.epochs * math.ceil(len(train) / batch_size)
+        optimizer = torch.optim.AdamW(classifier.parameters(), lr=spec.learning_rate, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, spec.learning_rate, max(2, steps))
+        for _ in range(spec.epochs):
+            for batch in torch.randperm(len(train), generator=generator).split(batch_size):
+                optimizer.zero_grad(set_to_none=True)
+                F.cross_entropy(classifier(as_float(train.images[batch])), train.labels[batch]).backward()
+                optimizer.step()
+                schedule.step()
+        accuracy = _accuracy(classifier.eval(), validation)
+    state = {name: value.detach().clone() for name, value in classifier.state_dict().items()}
+    digest = hashlib.blake2b(digest_size=12)
+    for name, value in state.items():
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return {"state": state, "hash": digest.hexdigest(), "accuracy": accuracy}
+
+
+@torch.no_grad()
+def _accuracy(classifier: Classifier, split: Split) -> float:
+    right = sum(
+        int((classifier(as_float(images)).argmax(1) == labels).sum())
+        for images, labels in zip(split.images.split(_BATCH), split.labels.split(_BATCH), strict=True)
+    )
+    return right / len(split)
+
+
+def as_float(images: Tensor) -> Tensor:
+    """uint8 images as float in [0, 1]."""
+    return images.float().div_(255)

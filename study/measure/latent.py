@@ -1,0 +1,120 @@
+"""What is measured on codes: active units, the likelihood bound, and densities fitted after training."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from study.model.autoencoder import Autoencoder
+
+ACTIVE_VARIANCE = 0.01
+"""A latent unit is active when its posterior mean varies more than this over images (Burda et al. 1509.00519, §5.2)."""
+
+
+def active_units(mu: Tensor) -> int:
+    """How many units of the posterior means [N, d] vary over images."""
+    return int((mu.double().var(dim=0) > ACTIVE_VARIANCE).sum())
+
+
+@torch.no_grad()
+def iwae_nll(model: Autoencoder, x: Tensor, samples: int, generator: torch.Generator, chunk: int = 8) -> Tensor:
+    """Upper bound on -log p(x) by importance weighting (Burda et al. 1509.00519, eq. 8); it falls as `samples` grows.
+
+    p(x|z) is the likelihood the model was trained with, its constants included; p(z) is N(0, I).
+
+    Args:
+        model: With a Gaussian encoder.
+        x: Images [B, C, H, W] in [0, 1].
+        samples: k, codes drawn per image.
+        generator: On x's device.
+        chunk: Codes per image decoded at once; bounds the memory.
+
+    Returns:
+        [B], nats.
+
+    Raises:
+        ValueError: The encoder is deterministic.
+    """
+    posterior = model.encode(x)
+    if posterior.logvar is None:
+        raise ValueError("the importance-weighted bound needs a Gaussian encoder")
+    deviation = (0.5 * posterior.logvar).exp()
+    log_weights = []
+    for start in range(0, samples, chunk):
+        count = min(chunk, samples - start)
+        noise = torch.randn(
+            (count, *posterior.mu.shape), generator=generator, device=x.device, dtype=posterior.mu.dtype
+        )
+        z = posterior.mu + deviation * noise  # [k, B, d]
+        # log p(z) - log q(z|x): the terms in log 2π cancel.
+        log_ratio = 0.5 * (noise.square() + posterior.logvar - z.square()).sum(-1)  # [k, B]
+        repeated = x.expand(count, *x.shape).flatten(0, 1)
+        log_weights.append(log_ratio + model.log_likelihood(repeated, z.flatten(0, 1)).unflatten(0, (count, len(x))))
+    return math.log(samples) - torch.logsumexp(torch.cat(log_weights).double(), dim=0)
+
+
+class Density(Protocol):
+    """A density over codes that can be sampled."""
+
+    def sample(self, n: int) -> np.ndarray:
+        """n codes, [n, d] float64, the same at every call."""
+        ...
+
+
+class GaussianDensity:
+    """One Gaussian with full covariance, fitted to codes [N, d]."""
+
+    def __init__(self, codes: np.ndarray) -> None:
+        self.mean = codes.mean(0)
+        values, vectors = np.linalg.eigh(np.cov(codes, rowvar=False).reshape(len(self.mean), -1))
+        self.root = vectors * np.sqrt(values.clip(min=0))
+
+    def sample(self, n: int) -> np.ndarray:
+        noise = np.random.default_rng(0).standard_normal((n, len(self.mean)))
+        return self.mean + noise @ self.root.T
+
+
+class MixtureDensity:
+    """A mixture of Gaussians with full covariances, fitted to codes [N, d] (Ghosh et al. 1903.12436, §4)."""
+
+    def __init__(self, codes: np.ndarray, components: int = 10) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
+        # The floor on a component's variance follows the codes' scale, or collapsed codes could not be fitted.
+        floor = max(1e-6 * float(codes.var(0).mean()), 1e-12)
+        self.mixture = GaussianMixture(
+            min(components, len(codes)), reg_covar=floor, max_iter=50, tol=1e-2, random_state=0
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture near its optimum samples as well
+            self.mixture.fit(codes)
+
+    def sample(self, n: int) -> np.ndarray:
+        return np.random.default_rng(0).permutation(self.mixture.sample(n)[0])
+
+
+DENSITIES: dict[str, Callable[[np.ndarray], Density]] = {
+    "expost_fid": MixtureDensity,
+    "expost_gaussian_fid": GaussianDensity,
+}
+"""Densities fitted to training codes, by the metric that measures their samples."""
+
+
+def spherical_midpoint(a: Tensor, b: Tensor) -> Tensor:
+    """The point half way on the arc between codes [B, d]; half way on the line where they are opposite or zero.
+
+    The arc keeps the codes' length, which N(0, I) in many dimensions concentrates on (RAE's protocol, 1903.12436, §5).
+    """
+    length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+    line = (a + b) / 2
+    direction = a / length_a.clamp(min=1e-12) + b / length_b.clamp(min=1e-12)
+    size = direction.norm(dim=1, keepdim=True)
+    arc = direction / size.clamp(min=1e-12) * (length_a + length_b) / 2
+    return torch.where(size > 1e-3, arc, line)

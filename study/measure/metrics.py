@@ -1,0 +1,198 @@
+"""Every metric's name, direction and label, and the pure functions that compute them from feature vectors.
+
+Arrays in, numbers out, in float64 and without torch, so that figures and spaces can read the table cheaply. Feature
+arrays are [n, d]. To add a metric of samples against real images: write `function(real, generated) -> float` and name
+it in `METRICS`. A metric that is not finite is never hidden: `require_finite` fails it by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+NEAREST = 5
+"""Neighbours of precision, recall, density and coverage (arXiv 2002.09797, §4)."""
+_BLOCK = 2_000
+
+
+class MetricError(ArithmeticError):
+    """A metric came out as NaN or infinite; the message names it."""
+
+
+class Moments(NamedTuple):
+    """Mean [d] and covariance [d, d] (unbiased) of a set of vectors, float64."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def moments(features: np.ndarray) -> Moments:
+    """Mean and covariance of vectors [n, d], n at least 2."""
+    values = np.asarray(features, dtype=np.float64)
+    mean = values.mean(0)
+    centred = values - mean
+    return Moments(mean, centred.T @ centred / (len(values) - 1))
+
+
+def root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric square root of a positive semidefinite matrix [d, d]."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+
+
+def frechet_distance(a: Moments, b: Moments, root_a: np.ndarray | None = None) -> float:
+    """Squared Fréchet distance of two Gaussians (Heusel et al. 1706.08500, eq. 6).
+
+    `tr (A B)^½` is taken as `tr (A^½ B A^½)^½`, whose argument is symmetric: its eigenvalues are real and the result
+    stands also where a covariance is singular, which a general matrix square root does not survive.
+
+    Args:
+        a: Usually the real images.
+        b: The other Gaussian.
+        root_a: `root(a.covariance)`, where it is at hand.
+
+    Returns:
+        The distance, at least 0; NaN when an input is not finite.
+    """
+    if not all(np.isfinite(part).all() for part in (*a, *b)):
+        return math.nan
+    half = root(a.covariance) if root_a is None else root_a
+    shared = np.sqrt(np.linalg.eigvalsh(half @ b.covariance @ half).clip(min=0)).sum()
+    distance = np.square(a.mean - b.mean).sum() + np.trace(a.covariance) + np.trace(b.covariance) - 2 * shared
+    return float(np.maximum(distance, 0.0))
+
+
+def fid(real: np.ndarray, generated: np.ndarray) -> float:
+    """Fréchet distance of two sets of feature vectors."""
+    return frechet_distance(moments(real), moments(generated))
+
+
+def kid(real: np.ndarray, generated: np.ndarray) -> float:
+    """Kernel inception distance: unbiased squared MMD with the kernel (a·b/d + 1)³ (Bińkowski et al. 1801.01401).
+
+    It is a little below zero about half of the time when both sets come from one distribution.
+    """
+    a, b = (np.asarray(values, dtype=np.float64) for values in (real, generated))
+
+    def total(left: np.ndarray, right: np.ndarray) -> float:
+        return sum(
+            float(((left[start : start + _BLOCK] @ right.T / left.shape[1] + 1) ** 3).sum())
+            for start in range(0, len(left), _BLOCK)
+        )
+
+    def within(values: np.ndarray) -> float:
+        diagonal = ((np.square(values).sum(1) / values.shape[1] + 1) ** 3).sum()
+        return (total(values, values) - diagonal) / (len(values) * (len(values) - 1))
+
+    return float(within(a) + within(b) - 2 * total(a, b) / (len(a) * len(b)))
+
+
+class Neighbourhood(NamedTuple):
+    """How generated samples lie among real ones; each is better high.
+
+    Attributes:
+        precision: Share of samples inside some real image's neighbourhood (Kynkäänniemi et al. 1904.06991).
+        recall: Share of real images inside some sample's neighbourhood.
+        density: Real neighbourhoods a sample lies in, over k; can pass 1 (Naeem et al. 2002.09797, eq. 3).
+        coverage: Share of real images whose neighbourhood holds a sample (eq. 4).
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def neighbourhood(real: np.ndarray, generated: np.ndarray, nearest: int = NEAREST) -> Neighbourhood:
+    """Precision, recall, density and coverage; a neighbourhood reaches to the k-th nearest of its own set.
+
+    k shrinks on sets that have no k neighbours. A vector on the boundary is outside, as in the paper's code.
+    """
+    if not (np.isfinite(real).all() and np.isfinite(generated).all()):
+        return Neighbourhood(math.nan, math.nan, math.nan, math.nan)
+    real, generated = (np.asarray(values, dtype=np.float64) for values in (real, generated))
+    k = min(nearest, len(real) - 1, len(generated) - 1)
+    real_reach, generated_reach = _reach(real, k), _reach(generated, k)
+    inside_real = np.zeros(len(generated))
+    recalled, nearest_sample = np.zeros(len(real), bool), np.empty(len(real))
+    for start in range(0, len(real), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        distance = _distances(real[rows], generated)
+        inside_real += (distance < real_reach[rows, None]).sum(0)
+        recalled[rows] = (distance < generated_reach).any(1)
+        nearest_sample[rows] = distance.min(1)
+    return Neighbourhood(
+        precision=float((inside_real > 0).mean()),
+        recall=float(recalled.mean()),
+        density=float(inside_real.mean() / k),
+        coverage=float((nearest_sample < real_reach).mean()),
+    )
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared distances [n, m]; what is within rounding of 0 is 0, so that copies count as copies."""
+    lengths_a, lengths_b = np.square(a).sum(1), np.square(b).sum(1)
+    distance = lengths_a[:, None] + lengths_b - 2 * (a @ b.T)
+    distance[distance < 1e-12 * (lengths_a[:, None] + lengths_b)] = 0
+    return distance
+
+
+def _reach(values: np.ndarray, k: int) -> np.ndarray:
+    """Squared distance of every vector to its k-th nearest other one, [n]."""
+    blocks = [
+        np.partition(_distances(values[start : start + _BLOCK], values), k, axis=1)[:, k]
+        for start in range(0, len(values), _BLOCK)
+    ]
+    return np.concatenate(blocks)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is to be known of a metric wherever it is shown.
+
+    Attributes:
+        direction: Which way is better; `none` for a quantity that only describes.
+        label: For axes and tables.
+        function: For metrics of samples from the prior against real images: `function(real, generated)` on features.
+    """
+
+    direction: Literal["minimize", "maximize", "none"]
+    label: str
+    function: Callable[[np.ndarray, np.ndarray], float] | None = None
+
+
+def require_finite(values: Mapping[str, float]) -> None:
+    """Checks metrics by name.
+
+    Raises:
+        MetricError: One is NaN or infinite.
+    """
+    broken = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+        raise MetricError(f"not a finite metric: {', '.join(broken)}")
+
+
+METRICS: dict[str, Metric] = {
+    "reconstruction_mse": Metric("minimize", "Reconstruction error (MSE per pixel)"),
+    "reconstruction_fid": Metric("minimize", "Reconstruction FID"),
+    "sample_fid": Metric("minimize", "Sample FID"),
+    "sample_kid": Metric("minimize", "Sample KID", kid),
+    "precision": Metric("maximize", "Precision"),
+    "recall": Metric("maximize", "Recall"),
+    "density": Metric("maximize", "Density"),
+    "coverage": Metric("maximize", "Coverage"),
+    "expost_fid": Metric("minimize", "Sample FID, mixture of 10 Gaussians fitted to the codes"),
+    "expost_gaussian_fid": Metric("minimize", "Sample FID, one Gaussian fitted to the codes"),
+    "prior_gap": Metric("none", "Prior gap (sample FID less mixture FID)"),
+    "interpolation_fid": Metric("minimize", "Interpolation FID"),
+    "latent_mmd": Metric("none", "MMD² of the codes to N(0, I)"),
+    "latent_rms": Metric("none", "Root mean square of the codes"),
+    "kl": Metric("none", "Rate: KL of the posteriors to N(0, I) (nats per image)"),
+    "active_units": Metric("none", "Active latent units"),
+    "nll": Metric("minimize", "Negative log-likelihood (IWAE bound, own likelihood, nats per image)"),
+}
+"""Every metric by the name it is recorded under (`val/` or `test/` before it)."""
