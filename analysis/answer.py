@@ -62,7 +62,7 @@ def answer(frames: StudyFrames) -> Answer:
 def short_label(column: str) -> str:
     """A metric's label without its unit or split: for running text."""
     words = style.label(column.rpartition("/")[2]).partition(" (")[0]
-    return words if words[:7] in ("Fréchet",) else words[:1].lower() + words[1:]
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
 
 
 def _trial(frames: StudyFrames, row: int) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,26 @@ class StudyFrames:
         several = len(set(studies)) > 1
         return np.array([f"{s}/{n}" if several else n for s, n in zip(studies, numbers, strict=True)], dtype=np.str_)
 
+    def curve(self, row: int, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """A metric of the trial in that row over its training: (epochs, values), only where it was measured."""
+        trial = self.trials.iloc[row]
+        lines = self._history_rows.get((trial["study"], trial["number"]))
+        if lines is None or column not in self.history:
+            return np.empty(0), np.empty(0)
+        values = self.history[column].to_numpy(dtype=np.float64)[lines]
+        measured = np.isfinite(values)
+        return self.history["epoch"].to_numpy(dtype=np.float64)[lines][measured], values[measured]
+
+    @functools.cached_property
+    def _history_rows(self) -> dict[Any, np.ndarray]:
+        return self.history.groupby(["study", "number"]).indices
+
+    def nothing(self, why: str) -> str:
+        """One line for a figure that cannot be drawn: the study, why, and how far its trials are."""
+        counts = Counter(self.text("outcome").tolist())
+        states = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no trial yet"
+        return f"study {self.study.get('name', '')}: nothing to draw, {why} ({states})"
+
     def keep(self, rows: np.ndarray) -> StudyFrames:
         """The frames with only the marked trials (boolean [trials]); the history stays whole."""
         return dataclasses.replace(self, trials=self.trials[rows].reset_index(drop=True))
@@ -74,7 +96,7 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
     """Reads `runs_dir/name`, finished or still running.
 
     A torn last line of `metrics.jsonl` is ignored; per epoch the newest attempt wins; nothing past the epoch at which
-    the trial ended counts, since an orphaned process may write on.
+    a completed or stopped trial ended counts, since an orphaned process may write on.
 
     Raises:
         UserError: There is no such study, or its `study.json` is damaged.
@@ -96,7 +118,7 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
         outcome = read_json(folder / "outcome.json") or {}
         number = int(trial["number"])
         records.append(_record(study, number, trial, outcome))
-        epochs.extend(_epochs(folder, number, outcome.get("epochs")))
+        epochs.extend(_epochs(folder, number, outcome))
     return build_frames(study, records, epochs, {str(study.get("name", name)): directory})
 
 
@@ -115,6 +137,7 @@ def build_frames(
     metrics = sorted(column for column in history if str(column).startswith(METRIC_PREFIXES))
     history = history[["number", "epoch", "time", *TIMES, *metrics]]
     history = history.apply(pd.to_numeric, errors="coerce").astype("float64")
+    history = history.where(np.isfinite(history))  # an infinity is no value either, and MLflow cannot keep one
     history = history.astype({"number": "int64", "epoch": "int64"}).sort_values(["number", "epoch"], ignore_index=True)
     history.insert(0, "study", pd.Series(name, index=history.index, dtype="str"))
 
@@ -175,13 +198,14 @@ def _record(
     }
 
 
-def _epochs(folder: Path, number: int, last_epoch: int | None) -> Iterator[dict[str, Any]]:
+def _epochs(folder: Path, number: int, outcome: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     by_epoch: dict[int, dict[str, Any]] = {}
     attempts = [path for path in folder.glob("attempt-*") if path.name[8:].isdigit()]
     for attempt in sorted(attempts, key=lambda path: int(path.name[8:])):
         for row in read_lines(attempt / "metrics.jsonl"):
             if isinstance(row.get("epoch"), int):
                 by_epoch[row["epoch"]] = row
+    last_epoch = outcome.get("epochs") if outcome.get("outcome") != "failed" else None
     for epoch, row in by_epoch.items():
         if last_epoch is None or epoch <= last_epoch:
             row["number"] = number

@@ -11,9 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from study.config import METHODS, UserError
+from study.measure.metrics import METRICS
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -57,20 +59,12 @@ COLOURS: dict[str, tuple[str, str]] = {
 twin share a family of colour, and the marker tells them apart without any colour."""
 
 LABELS: dict[str, str] = {
-    "reconstruction_mse": "Reconstruction error (MSE per pixel)",
-    "reconstruction_fid": "Fréchet distance of reconstructions",
-    "sample_fid": "Fréchet distance of samples",
-    "expost_fid": "Fréchet distance, GMM-10 on the codes",
-    "expost_gaussian_fid": "Fréchet distance, one Gaussian on the codes",
-    "sample_kid": "Kernel distance of samples",
-    "kl": "Rate: KL to N(0, I) (nats per image)",
-    "active_units": "Active latent units",
-    "penalty": "Penalty R(z), unweighted (its own unit)",
-    "reconstruction": "Reconstruction term D (nats per image)",
-    "weight": "Weight w · m(t) in force",
     "loss": "Loss (nats per image)",
+    "reconstruction": "Reconstruction term D (nats per image)",
+    "penalty": "Penalty R(z), unweighted (its own unit)",
+    "weight": "Weight w · m(t) in force",
     "latent_dim": "Latent size d",
-}
+} | {name: metric.label for name, metric in METRICS.items()}
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -96,6 +90,15 @@ def new_figure(width: float = 7.0, height: float = 4.6) -> Figure:
     """An empty figure of that many inches in the common style, outside pyplot: nothing global keeps it alive."""
     matplotlib.rcParams.update(RC)
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def method_handles(methods: Iterable[str], *, linewidth: float = 1.1) -> list[Line2D]:
+    """Legend entries of the methods."""
+    handles = []
+    for method in methods_in_order(methods):
+        colour, marker = method_style(method)
+        handles.append(Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=linewidth, label=method))
+    return handles
 
 
 def message_figure(text: str) -> Figure:

@@ -5,7 +5,6 @@ python -m analysis.tradeoff --study NAME --out tradeoff.png
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,7 +80,7 @@ def tradeoff_info(frames: StudyFrames) -> TradeoffInfo:
     pca = references.get("pca", {}).get(SPLIT_NAMES.get(x_split, x_split), {})
     sizes = sorted({int(size) for size in latent_dim[np.isfinite(latent_dim)]})
     return TradeoffInfo(
-        missing=_missing(frames, bool(shown.any())),
+        missing="" if shown.any() else frames.nothing("no trial has both objectives"),
         name=str(frames.study.get("name", "")),
         x_name=names[0],
         y_name=names[1],
@@ -102,14 +101,6 @@ def tradeoff_info(frames: StudyFrames) -> TradeoffInfo:
         pca={d: float(pca[str(d)]) for d in sizes if str(d) in pca and x_metric == "reconstruction_mse"},
         left_out=int((~shown).sum()),
     )
-
-
-def _missing(frames: StudyFrames, any_shown: bool) -> str:
-    if any_shown:
-        return ""
-    counts = Counter(frames.text("outcome").tolist())
-    states = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no trial yet"
-    return f"study {frames.study.get('name', '')}: nothing to draw, no trial has both objectives ({states})"
 
 
 def plot(info: TradeoffInfo) -> Figure:

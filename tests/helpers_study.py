@@ -103,10 +103,11 @@ def metrics_at(config: TrialConfig, epoch: int, generator: np.random.Generator) 
         "reconstruction_fid": 4 + 200 * mse,
         "sample_fid": fid,
         "latent_mmd": 0.05 / (1 + strength),
+        "latent_rms": 1 + 1 / (1 + strength),
     }
     if config.encoder == "gaussian":
         row |= {"kl": rate, "active_units": float(round(min(config.latent_dim, 1 + rate))), "nll": 30 * mse * 64 + rate}
-        row |= {"mu_min": -3.0 + 0.1 * epoch / config.epochs, "mu_max": 3.0, "sigma_min": 0.1, "sigma_max": 1.0}
+        row |= {"mu_low": -3.0 + epoch / config.epochs, "mu_high": 3.0, "sigma_low": 0.1, "sigma_high": 1.0}
     penalty = rate if config.regularizer == "kl" else 0.05 / (1 + strength)
     train = {
         "train/reconstruction": 32 * mse,
@@ -186,12 +187,14 @@ def make_study(
         rows = []
         for epoch in range(1, end + 1):
             row = {"epoch": epoch, "time": 1.79e9 + 10.0 * number + 0.1 * epoch, "seconds": 0.05 + 0.01 * (number % 3)}
+            row["evaluation_seconds"] = 0.02
             metrics = metrics_at(config, epoch, generator)
             if epoch % 3 and epoch != end:
                 metrics = {key: value for key, value in metrics.items() if not key.startswith("val/")}
             if outcome == "failed" and epoch == end:
                 metrics = {key: math.nan for key in metrics if key.startswith("train/")}
             if outcome == "completed" and epoch == epochs:
+                row["final_seconds"] = 0.3
                 metrics |= {key.replace("val/", "test/"): 1.03 * v for key, v in metrics.items() if "val/" in key}
             rows.append({**row, **metrics})
         write_trial(directory, number, config, rows, origin=origin, outcome=outcome, replicate_of=replicate_of)

@@ -62,7 +62,7 @@ def test_noise_is_pooled_over_replicated_trials(tmp_path: Path) -> None:
     assert seeds_of(frames) == {1: [1, 4, 5]}
     found = answer(frames)
     assert found.noise == pytest.approx((0.0, np.std([20, 22, 18], ddof=1) / 20))
-    assert "10 % in Fréchet distance of samples" in found.sentences[-1]
+    assert "10 % in sample FID" in found.sentences[-1]
     assert choose(frames).front.tolist() == [0, 1, 2]  # trial 5, a lucky further seed, is not on it
 
 
