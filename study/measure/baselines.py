@@ -54,5 +54,6 @@ def _components(pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
     chosen = torch.linspace(0, len(pixels) - 1, min(_IMAGES, len(pixels))).long()
     values = pixels[chosen.to(pixels.device)].cpu().numpy().astype(np.float32) / 255
+    mean = values.mean(0)
     pca = PCA(min(MAX_COMPONENTS, len(values) - 1), svd_solver="randomized", random_state=0).fit(values)
-    return values.mean(0, dtype=np.float64).astype(np.float32), pca.components_.astype(np.float32)
+    return mean, np.asarray(pca.components_, dtype=np.float32)

@@ -163,7 +163,7 @@ def _batch_size(images: Tensor) -> int:
 
 
 @contextlib.contextmanager
-def _measuring(model: nn.Module) -> Iterator[None]:
+def measuring(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every module gets its own mode back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -233,7 +233,7 @@ class Evaluator:
         Raises:
             MetricError: One is not finite.
         """
-        with _measuring(model):
+        with measuring(model):
             metrics = self._measure(model, "validation").metrics
         require_finite(metrics)
         return metrics
@@ -248,7 +248,7 @@ class Evaluator:
         Raises:
             MetricError: One is not finite.
         """
-        with _measuring(model):
+        with measuring(model):
             metrics, posterior, sample_features = self._measure(model, split)
             require_finite(metrics)  # the rest needs finite codes and features
             real = self._real(split)

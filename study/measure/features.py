@@ -140,9 +140,14 @@ class Perceptual(nn.Module):
         super().__init__()
         self.classifier = classifier.eval().requires_grad_(False)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Activations of images [B, C, H, W] in [0, 1], differentiable in the images."""
-        return self.classifier.intermediate(x)
+    def forward(self, x: Tensor) -> Tensor:
+        """Activations [B, F] of images [B, C, H, W] in [0, 1], differentiable in the images.
+
+        Every stage is scaled by its size, so that a mean over all activations is the mean of the stages' means.
+        """
+        stages = [activation.flatten(1) for activation in self.classifier.intermediate(x)]
+        total = sum(stage.shape[1] for stage in stages)
+        return torch.cat([stage * (total / (len(stages) * stage.shape[1])) for stage in stages], dim=1)
 
 
 @dataclass(frozen=True)

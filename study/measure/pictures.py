@@ -1,0 +1,139 @@
+"""What a trial leaves for the eye: grids of images, and the small arrays that figures are drawn from."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from study.data.datasets import ImageData
+from study.data.splits import Split, stratified_order
+from study.measure.evaluate import measuring
+from study.measure.features import as_float
+from study.model.autoencoder import Autoencoder
+
+SAMPLES = 49
+PAIRS = 8
+STEPS = 11
+COLUMNS = 10
+MAX_CODES = 2_000
+MAX_MORPHS = 5
+_CELL = 64
+_GAP = 2
+_SEED = 49
+
+
+def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None:
+    """Writes a trained model's pictures and arrays, each file whole or not at all.
+
+    `images/samples.png`: 49 samples from N(0, I), the same codes for every model of one latent size.
+    `images/reconstructions.png`: 20 validation images, each above its reconstruction.
+    `arrays.npz` (images uint8 [..., C, H, W]): `codes` float32 [n, d] and `labels` int64 [n], posterior means of up to
+    2,000 validation images; `samples` [49]; `originals` and `reconstructions` [20]; `interpolations` [8, 11], between
+    pairs of validation images, first and last being the ends' reconstructions; `morphs` [m, 11] and `morph_classes`
+    int64 [m, 2], validation images of the first class moved along the direction of the second.
+
+    Args:
+        model: On the device of `data`.
+        data: The validation split is shown; class directions come from the training split.
+        directory: The attempt's folder; it exists.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    device = next(model.parameters()).device
+    with measuring(model):
+        validation = _first(data.validation, MAX_CODES, device)
+        images = as_float(validation.images)
+        shown = images[: 2 * COLUMNS]
+        generator = torch.Generator().manual_seed(_SEED)
+        z = torch.randn(SAMPLES, model.latent_dim, generator=generator).to(device)
+        ends = images[: 2 * PAIRS]
+        half = len(ends) // 2
+        arrays: dict[str, Any] = {
+            "codes": torch.cat([model.encode(batch).mu for batch in images.split(256)]).float().cpu().numpy(),
+            "labels": validation.labels.cpu().numpy(),
+            "samples": _as_bytes(model.decode(z)),
+            "originals": _as_bytes(shown),
+            "reconstructions": _as_bytes(model.reconstruct(shown)),
+            "interpolations": _as_bytes(model.interpolate(ends[:half], ends[half : 2 * half], STEPS).transpose(0, 1)),
+            **_morphs(model, data, validation, device),
+        }
+    (directory / "images").mkdir(exist_ok=True)
+    _write(directory / "images" / "samples.png", _png(grid(arrays["samples"], 7)))
+    pairs = _interleaved(arrays["originals"], arrays["reconstructions"], COLUMNS)
+    _write(directory / "images" / "reconstructions.png", _png(grid(pairs, min(COLUMNS, len(shown)))))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    _write(directory / "arrays.npz", buffer.getvalue())
+
+
+def grid(images: np.ndarray, columns: int) -> Image.Image:
+    """Images uint8 [N, C, H, W] in rows, tiny ones enlarged to about 64 pixels without smoothing."""
+    count, channels, height, width = images.shape
+    factor = max(1, round(_CELL / max(height, width)))
+    pixels = images.repeat(factor, axis=2).repeat(factor, axis=3).transpose(0, 2, 3, 1)
+    pixels = pixels if channels == 3 else pixels[..., :1].repeat(3, axis=3)
+    step_y, step_x = height * factor + _GAP, width * factor + _GAP
+    canvas = np.full((-(-count // columns) * step_y + _GAP, columns * step_x + _GAP, 3), 255, np.uint8)
+    for index, cell in enumerate(pixels):
+        top, left = (index // columns) * step_y + _GAP, (index % columns) * step_x + _GAP
+        canvas[top : top + height * factor, left : left + width * factor] = cell
+    return Image.fromarray(canvas)
+
+
+def _morphs(model: Autoencoder, data: ImageData, validation: Split, device: torch.device) -> dict[str, np.ndarray]:
+    """Rows that start at an image of one class and move along the direction of the next, as far as its mean code."""
+    train = _first(data.train, MAX_CODES, device)
+    x, labels = as_float(train.images), train.labels
+    rows, classes = [], []
+    count = len(data.classes)
+    for start in range(min(count, MAX_MORPHS) if count > 1 else 0):
+        target = (start + 1) % count
+        candidates = (validation.labels == start).nonzero()[:, 0]
+        inside = labels == target
+        if not len(candidates) or not inside.any() or inside.all():
+            continue
+        direction = model.class_direction(x, labels, target)
+        z = model.encode(as_float(validation.images[candidates[:1]])).mu
+        distance = float((model.encode(x[inside]).mu.mean(dim=0) - z[0]) @ direction)
+        rows.append(_as_bytes(model.morph(z, direction, distance, STEPS)[:, 0]))
+        classes.append((start, target))
+    images = np.stack(rows) if rows else np.empty((0, STEPS, *data.summary.shape), np.uint8)
+    return {"morphs": images, "morph_classes": np.array(classes, np.int64).reshape(-1, 2)}
+
+
+def _first(split: Split, count: int, device: torch.device) -> Split:
+    order = stratified_order(split.labels.cpu())[:count]
+    return split.take(order.to(split.labels.device)).to(device)
+
+
+def _as_bytes(images: Tensor) -> np.ndarray:
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def _interleaved(above: np.ndarray, below: np.ndarray, columns: int) -> np.ndarray:
+    """A row of `above`, the row of `below` that belongs to it, and so on."""
+    parts = [rows[start : start + columns] for start in range(0, len(above), columns) for rows in (above, below)]
+    return np.concatenate(parts)
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
