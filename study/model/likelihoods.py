@@ -22,8 +22,10 @@ from torch import Tensor
 from study.config import DataSummary, TrialConfig, UserError
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-LOWEST_LOGVAR = -2 * math.log(255)
-"""A learned deviation stays above one grey level: pixels that never change would else make the likelihood infinite."""
+LOWEST_LOGVAR = 2 * math.log(0.05)
+"""A learned deviation stays above 0.05. Pixels that never change would else make the likelihood infinite, and long
+before that their gradients drown the rest: with one grey level as the floor, digits trained to twice the error.
+"""
 
 
 class Likelihood(nn.Module, ABC):
