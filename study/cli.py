@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import click
 import typer
 
 from study.config import UserError
@@ -26,11 +25,12 @@ def command_status(function: Callable[..., int | None], arguments: list[str] | N
     command: Any = typer.main.get_command(app)
     try:
         status = command.main(args=arguments, standalone_mode=False)
-    except click.ClickException as error:
-        return _fail(error.format_message())
+    except typer.TyperException as error:
+        describe = getattr(error, "format_message", error.__str__)  # usage errors name the option at fault
+        return _fail(describe())
     except UserError as error:
         return _fail(str(error))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return status if isinstance(status, int) else DONE
 

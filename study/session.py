@@ -26,6 +26,7 @@ from study.measure.metrics import METRICS
 from study.progress import StudyProgress
 from study.space import LoadedSpace
 from study.tracking import Mirror, default_tracking_uri
+from study.tracking.store import check_uri
 from study.tuning.execute import Resources, cluster, execute, shared_references
 from study.tuning.ledger import SAMPLERS, Ledger
 from study.tuning.searcher import LedgerSearcher
@@ -208,6 +209,7 @@ def run_study(
     request, record = plan.request, plan.record
     deadline = None if time_budget is None else time.time() + time_budget
     uri = tracking_uri or default_tracking_uri(request.runs)
+    check_uri(uri)
     with _driving(request.directory):
         study_record.write_study(request.directory, {**record, "outcome": "running"})
         mirror = Mirror(request.directory, uri)

@@ -103,6 +103,9 @@ class _Watcher(tune.Callback):
     def __init__(self, refresh: Callable[[], None]) -> None:
         self._refresh = refresh
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as LedgerSearcher's
+
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._refresh()
 

@@ -62,6 +62,9 @@ class LedgerSearcher(Searcher):
                 reason=f"stopped after {epochs} of {config.epochs} epochs" if missing else None,
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles its searcher for Tuner.restore, which is never used: the ledger holds everything
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the ledger holds it."""
 

@@ -18,7 +18,8 @@ from ray import tune
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
-from study.measure.evaluate import Evaluator, MetricError, References
+from study.measure.evaluate import Evaluator, References
+from study.measure.metrics import MetricError
 from study.measure.pictures import write_pictures
 from study.training import checkpoint
 from study.training.loop import EpochResult, TrainingError, train

@@ -1,0 +1,209 @@
+"""The command a user types, run for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from mlflow.tracking import MlflowClient
+
+from analysis.frame import load_study
+from study.cli import command_status
+from study.run import run
+
+ROOT = Path(__file__).parents[1]
+
+
+def study_run(*arguments: object) -> int:
+    """`python -m study.run ARGUMENTS` in this process, where Ray is already up."""
+    return command_status(run, [str(argument) for argument in arguments])
+
+
+def ledger_states(directory: Path) -> Counter[str]:
+    """Trials of a study's ledger by state."""
+    study = optuna.load_study(study_name=directory.name, storage=f"sqlite:///{directory}/optuna.db")
+    return Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+
+
+def mlflow_runs(runs_dir: Path) -> tuple[list, list, MlflowClient]:
+    """Parent and child runs in the local store."""
+    client = MlflowClient(f"sqlite:///{runs_dir}/mlflow.db")
+    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    return parents, [run for run in found if "mlflow.parentRunId" in run.data.tags], client
+
+
+def check_whole(runs_dir: Path, name: str, trials: int, epochs: int) -> None:
+    """Asserts that directory, ledger and MLflow tell of the same finished trials, each epoch once."""
+    frames = load_study(runs_dir, name)
+    assert sorted(frames.trials["number"]) == list(range(trials))
+    assert set(frames.trials["outcome"]) == {"completed"}
+    for _, history in frames.history.groupby("number"):
+        assert history["epoch"].tolist() == list(range(1, epochs + 1))
+    assert ledger_states(runs_dir / name) == {"COMPLETE": trials}
+    [parent], children, client = mlflow_runs(runs_dir)
+    assert parent.info.status == "FINISHED"
+    assert sorted(int(child.data.tags["trial.number"]) for child in children) == list(range(trials))
+    assert {child.info.status for child in children} == {"FINISHED"}
+    for child in children:
+        steps = [point.step for point in client.get_metric_history(child.info.run_id, "train/loss")]
+        assert sorted(steps) == list(range(1, epochs + 1))
+
+
+@pytest.fixture(scope="module")
+def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs folder of a small finished study named `small`."""
+    runs_dir = tmp_path_factory.mktemp("runs")
+    status = study_run(
+        "--space", "wae_weight", "--name", "small", "--num-trials", 4, "--epochs", 4, "--runs-dir", runs_dir
+    )
+    assert status == 0
+    return runs_dir
+
+
+def test_a_study_ends_whole(finished: Path) -> None:
+    check_whole(finished, "small", trials=4, epochs=4)
+    assert (finished / "small" / "tradeoff.png").stat().st_size > 10_000
+    record = json.loads((finished / "small" / "study.json").read_text())
+    assert record["outcome"] == "completed"
+    assert record["references"]["classifier"]["accuracy"] > 0.9
+
+
+def test_search_sees_no_test_metric_and_test_is_measured_once(finished: Path) -> None:
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{finished}/small/optuna.db")
+    for trial in study.trials:
+        assert "test/" not in json.dumps({**trial.user_attrs, **trial.system_attrs})
+    history = load_study(finished, "small").history
+    measured = history[history["test/sample_fid"].notna()]
+    assert measured["epoch"].tolist() == [4] * 4
+
+
+def test_every_run_has_the_same_params_and_its_pictures(finished: Path) -> None:
+    [parent], children, client = mlflow_runs(finished)
+    assert len({tuple(sorted(child.data.params)) for child in children}) == 1
+    assert "tradeoff.png" in [file.path for file in client.list_artifacts(parent.info.run_id)]
+    for child in children:
+        images = [file.path for file in client.list_artifacts(child.info.run_id, "images")]
+        assert {"images/samples.png", "images/reconstructions.png"} <= set(images)
+
+
+def test_an_existing_study_is_not_touched_without_resume(finished: Path, capsys) -> None:
+    before = (finished / "small" / "study.json").read_bytes()
+    assert study_run("--space", "wae_weight", "--name", "small", "--runs-dir", finished) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert (finished / "small" / "study.json").read_bytes() == before
+
+
+def test_a_finished_study_taken_up_again_shows_its_answer(finished: Path, capsys) -> None:
+    assert study_run("--space", "wae_weight", "--name", "small", "--runs-dir", finished, "--resume") == 0
+    assert "Pareto-optimal" in capsys.readouterr().out
+    check_whole(finished, "small", trials=4, epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--epochs", "5"], "--epochs 4"),
+        (["--seed", "9"], "--seed 0"),
+        (["--sampler", "random"], "--sampler tpe"),
+        (["--space", "vae_beta"], "--space wae_weight"),
+    ],
+)
+def test_a_study_is_not_resumed_under_other_conditions(finished: Path, capsys, arguments: list[str], word: str) -> None:
+    defaults = ["--space", "wae_weight", "--name", "small", "--runs-dir", finished, "--resume"]
+    assert study_run(*defaults, *arguments) == 2
+    assert word in capsys.readouterr().err
+
+
+BAD = {
+    "unknown space": (["--space", "nope"], "wae_weight"),
+    "no space": ([], "wae_weight"),
+    "unknown data set": (["--space", "wae_weight", "--dataset", "nope"], "digits"),
+    "no trials": (["--space", "wae_weight", "--num-trials", "0"], "--num-trials"),
+    "trials not a number": (["--space", "wae_weight", "--num-trials", "many"], "--num-trials"),
+    "no such option": (["--space", "wae_weight", "--colour", "red"], "--colour"),
+    "unknown sampler": (["--space", "wae_weight", "--sampler", "nope"], "tpe"),
+    "a name that leaves the folder": (["--space", "wae_weight", "--name", "../x"], "--name"),
+    "no cores for a trial": (["--space", "wae_weight", "--cpus-per-trial", "0"], "--cpus-per-trial"),
+    "tracking of no known kind": (["--space", "wae_weight", "--tracking-uri", "gopher://x"], "tracking"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "word"), BAD.values(), ids=list(BAD))
+def test_bad_usage_is_one_line_and_leaves_nothing(tmp_path: Path, capsys, arguments: list[str], word: str) -> None:
+    assert study_run(*arguments, "--runs-dir", tmp_path / "runs") == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.strip().splitlines()) == 1
+    assert word in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runs_folder_under_a_file_is_bad_usage(tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    assert study_run("--space", "wae_weight", "--runs-dir", tmp_path / "file" / "runs") == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_a_folder_of_broken_images_is_bad_usage(tmp_path: Path, capsys) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "one.png").write_bytes(b"not an image")
+    arguments = ["--space", "wae_weight", "--dataset", f"folder:{tmp_path / 'images'}", "--runs-dir", tmp_path / "runs"]
+    assert study_run(*arguments) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_list_shows_each_space_with_question_trials_and_cost(capsys) -> None:
+    assert study_run("--list") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "wae_weight" in text and "How much reconstruction" in text and "24" in text and "digits" in text
+
+
+def test_dry_run_shows_the_first_trials_and_leaves_nothing(tmp_path: Path, capsys) -> None:
+    assert study_run("--space", "wae_weight", "--num-trials", 5, "--dry-run", "--runs-dir", tmp_path / "runs") == 0
+    assert "reference" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def _driver(runs_dir: Path, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "study.run", "--space", "wae_weight", "--name", "killed", "--runs-dir", runs_dir]
+    return subprocess.Popen(
+        [*map(str, command), *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+
+
+def test_a_killed_study_resumes_whole_and_extends(tmp_path: Path, ray_session: None) -> None:
+    driver = _driver(tmp_path, "--num-trials", 6, "--epochs", 8)
+    trials = tmp_path / "killed" / "trials"
+    deadline = time.monotonic() + 120
+    while len(list(trials.glob("*/outcome.json"))) < 2:  # half way
+        assert driver.poll() is None, driver.communicate()[0]
+        assert time.monotonic() < deadline, "no trial ended"
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    resume = ["--space", "wae_weight", "--name", "killed", "--runs-dir", tmp_path, "--resume"]
+    assert study_run(*resume) == 0
+    check_whole(tmp_path, "killed", trials=6, epochs=8)
+    first = load_study(tmp_path, "killed").trials.set_index("number")
+    assert study_run(*resume, "--num-trials", 8) == 0
+    check_whole(tmp_path, "killed", trials=8, epochs=8)
+    after = load_study(tmp_path, "killed").trials.set_index("number")
+    shared = ["weight", "latent_dim", "kernel", "val/sample_fid"]
+    assert after.loc[first.index, shared].equals(first[shared])
+    assert not after[["method", "weight", "latent_dim", "kernel"]].duplicated().any()
