@@ -257,7 +257,7 @@ def test_growing_study_is_followed_line_by_line(runs: Path) -> None:
 
 @pytest.mark.parametrize("torn", [0, 1, 40])
 def test_killed_driver_and_its_successor(runs: Path, torn: int) -> None:
-    study = make_study(runs, trials=6, epochs=8)
+    study = make_study(runs, trials=4, epochs=8)
     whole = {path: path.read_text() for path in study.glob("trials/*/attempt-1/metrics.jsonl")}
     ends = {path: path.read_text() for path in study.glob("trials/*/outcome.json")}
     for path in ends:
@@ -266,7 +266,7 @@ def test_killed_driver_and_its_successor(runs: Path, torn: int) -> None:
         path.write_text("".join(text.splitlines(keepends=True)[:4])[: -torn or None])
     once(study)
     first = {number: run.info.run_id for number, run in runs_of(study)[1].items()}
-    assert len(first) == 6
+    assert len(first) == 4
     for path, text in [*whole.items(), *ends.items()]:
         path.write_text(text)
     once(study, "completed")
@@ -375,7 +375,7 @@ def test_store_that_fails_now_and_then(
     """Every third call fails, before it took effect or after."""
     from mlflow import MlflowClient
 
-    study = make_study(runs, trials=7, epochs=3)
+    study = make_study(runs, trials=5, epochs=2)
     original = getattr(MlflowClient, method)
     calls = 0
 

@@ -58,7 +58,10 @@ def redact(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one short line without secrets."""
+    """An error's first cause as one short line without secrets."""
+    # MLflow, requests and SQLAlchemy each wrap what went wrong in a paragraph of their own.
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
     message = " ".join(redact(str(error)).split())
     message = message if len(message) <= 300 else message[:299] + "…"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
