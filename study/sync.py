@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from study.cli import run_command
 from study.config import UserError
 from study.tracking import default_tracking_uri, redact, sync_study
 
@@ -35,11 +36,7 @@ def main(
     """Write into MLflow what a study's directory holds and MLflow lacks, each epoch exactly once."""
     started = time.monotonic()
     uri = tracking_uri or default_tracking_uri(runs_dir)
-    try:
-        report = sync_study(find_study(runs_dir, study), uri)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(2) from None
+    report = sync_study(find_study(runs_dir, study), uri)
     for problem in report.problems:
         print(problem, file=sys.stderr)
     print(
@@ -49,4 +46,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

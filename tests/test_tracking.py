@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from study.cli import command_status
 from study.config import TrialConfig, UserError
 from study.sync import main as sync_command
 from study.tracking import Mirror, default_tracking_uri, redact, sync_study
@@ -736,7 +737,7 @@ def test_default_tracking_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_location(runs: Path) -> None:
     study = make_study(runs, trials=1, epochs=1)
-    assert Mirror(study, uri_of(study)).location() == f"mlflow ui --backend-store-uri 'sqlite:///{runs}/mlflow.db'"
+    assert Mirror(study, uri_of(study)).location() == f"mlflow ui --backend-store-uri sqlite:///{runs}/mlflow.db"
     assert Mirror(study, "http://u:p@host:5000/").location() == "http://host:5000"
 
 
@@ -745,18 +746,14 @@ def test_location(runs: Path) -> None:
 
 def test_sync_command(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_study(runs, trials=2, epochs=2)
-    sync_command("toy", runs, None)
+    assert command_status(sync_command, ["--name", "toy", "--runs-dir", str(runs)]) == 0
     assert "toy: 2 trials in sqlite:///" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["nope", "../runs/toy", ".", "toy/../toy"])
 def test_security_sync_command_with_another_name(runs: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    import typer
-
     make_study(runs, trials=1, epochs=1)
-    with pytest.raises(typer.Exit) as caught:
-        sync_command(name, runs, None)
-    assert caught.value.exit_code == 2
+    assert command_status(sync_command, ["--study", name, "--runs-dir", str(runs)]) == 2
     assert capsys.readouterr().err.endswith("choose from toy\n")
 
 

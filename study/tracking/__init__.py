@@ -1,7 +1,7 @@
 """MLflow as a mirror of the study directory."""
 
 from study.tracking.mirror import Mirror, sync_study
-from study.tracking.store import default_tracking_uri, redact
+from study.tracking.store import check_uri, default_tracking_uri, redact
 from study.tracking.writer import SyncReport
 
-__all__ = ["Mirror", "SyncReport", "default_tracking_uri", "redact", "sync_study"]
+__all__ = ["Mirror", "SyncReport", "check_uri", "default_tracking_uri", "redact", "sync_study"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from study.config import UserError
 from study.tracking.description import read_study
-from study.tracking.store import artifact_root, check_uri, connect, one_line, redact, sqlite_path
+from study.tracking.store import artifact_root, check_uri, connect, one_line, redact, sqlite_path, sqlite_uri
 from study.tracking.writer import SyncReport, Writer
 
 _INTERVAL_S = 2.0
@@ -118,8 +119,8 @@ class Mirror:
         """Where to look at the study, without secrets: a page of the server, or the command that starts the UI."""
         if not self._uri.startswith(("http:", "https:")):
             database = sqlite_path(self._uri)
-            store = redact(self._uri) if database is None else f"sqlite:///{database}"
-            return f"mlflow ui --backend-store-uri '{store}'"
+            store = redact(self._uri) if database is None else sqlite_uri(database)
+            return f"mlflow ui --backend-store-uri {shlex.quote(store)}"
         page = redact(self._uri).replace("***@", "").rstrip("/")
         report = self.last_report
         return page if report is None else f"{page}/#/experiments/{report.experiment_id}/runs/{report.run_id}"
