@@ -91,8 +91,8 @@ def test_every_run_has_the_same_params_and_its_pictures(finished: Path) -> None:
     assert len({tuple(sorted(child.data.params)) for child in children}) == 1
     assert "tradeoff.png" in [file.path for file in client.list_artifacts(parent.info.run_id)]
     for child in children:
-        images = [file.path for file in client.list_artifacts(child.info.run_id, "images")]
-        assert {"images/samples.png", "images/reconstructions.png"} <= set(images)
+        images = " ".join(file.path for file in client.list_artifacts(child.info.run_id, "images"))
+        assert "images/samples" in images and "images/reconstructions" in images
 
 
 def test_an_existing_study_is_not_touched_without_resume(finished: Path, capsys) -> None:
