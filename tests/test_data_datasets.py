@@ -13,9 +13,6 @@ from study.config import TrialConfig, UserError
 from study.data import datasets
 from study.data.datasets import DATASETS, load_dataset
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
-needs_mnist = pytest.mark.skipif(not (REAL / "MNIST").is_dir(), reason="real MNIST is not in ../shared/data")
-
 
 def write_idx(path: Path, array: np.ndarray) -> None:
     header = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}i", *array.shape)
@@ -57,10 +54,9 @@ def test_mnist_layout(tmp_path: Path, name: str, folder: str) -> None:
     assert dataclasses.astuple(data.summary)[1:4] == (1, 28, 28)
 
 
-@needs_mnist
-def test_real_mnist() -> None:
+def test_real_mnist(mnist_dir: Path) -> None:
     started = time.perf_counter()
-    data = load_dataset("mnist", REAL, download=False)
+    data = load_dataset("mnist", mnist_dir, download=False)
     assert time.perf_counter() - started < 5
     assert [len(data.train), len(data.validation), len(data.test)] == [50_000, 10_000, 10_000]
     assert data.summary.total_variance == pytest.approx(52.7, abs=0.1)

@@ -198,11 +198,12 @@ def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     one. A damaged file is computed again, and where the directory cannot be written the result is used without being
     kept.
     """
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            return torch.load(path, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError):
-            logger.warning("%s is damaged: it is computed again", path)
+    try:
+        return torch.load(path, weights_only=True)
+    except OSError:
+        pass  # not there, or not to be read: computed now
+    except (RuntimeError, EOFError, pickle.UnpicklingError):
+        logger.warning("%s is damaged: it is computed again", path)
     content = compute()
     temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:

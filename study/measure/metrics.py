@@ -31,11 +31,12 @@ class Moments(NamedTuple):
 
 
 def moments(features: np.ndarray) -> Moments:
-    """Mean and covariance of vectors [n, d], n at least 2."""
+    """Mean and covariance of vectors [n, d], n at least 2; not finite where a vector is not."""
     values = np.asarray(features, dtype=np.float64)
-    mean = values.mean(0)
-    centred = values - mean
-    return Moments(mean, centred.T @ centred / (len(values) - 1))
+    with np.errstate(invalid="ignore"):
+        mean = values.mean(0)
+        centred = values - mean
+        return Moments(mean, centred.T @ centred / (len(values) - 1))
 
 
 def root(covariance: np.ndarray) -> np.ndarray:

@@ -89,9 +89,13 @@ def grid(images: np.ndarray, columns: int) -> Image.Image:
 
 
 def _morphs(model: Autoencoder, data: ImageData, validation: Split, device: torch.device) -> dict[str, np.ndarray]:
-    """Rows that start at an image of one class and move along the direction of the next, as far as its mean code."""
+    """Rows that start at an image of one class and move along the direction of the next.
+
+    They go as far as the next class's mean code, and at least the distance between it and the other classes' mean.
+    """
     train = _first(data.train, MAX_CODES, device)
     x, labels = as_float(train.images), train.labels
+    codes = model.encode(x).mu
     rows, classes = [], []
     count = len(data.classes)
     for start in range(min(count, MAX_MORPHS) if count > 1 else 0):
@@ -102,7 +106,8 @@ def _morphs(model: Autoencoder, data: ImageData, validation: Split, device: torc
             continue
         direction = model.class_direction(x, labels, target)
         z = model.encode(as_float(validation.images[candidates[:1]])).mu
-        distance = float((model.encode(x[inside]).mu.mean(dim=0) - z[0]) @ direction)
+        middle = codes[inside].mean(dim=0)
+        distance = float(torch.max((middle - z[0]) @ direction, (middle - codes[~inside].mean(dim=0)) @ direction))
         rows.append(_as_bytes(model.morph(z, direction, distance, STEPS)[:, 0]))
         classes.append((start, target))
     images = np.stack(rows) if rows else np.empty((0, STEPS, *data.summary.shape), np.uint8)

@@ -1,0 +1,218 @@
+"""The evaluator as a whole: what it measures, what it leaves alone, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pickle
+import random
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from study.config import TrialConfig
+from study.data.datasets import ImageData
+from study.data.splits import Split
+from study.measure import evaluate
+from study.measure.evaluate import Evaluator, References, prepare_references
+from study.measure.metrics import METRICS, MetricError, fid
+from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
+from study.training.loop import train
+from tests.helpers import made_summary
+
+GAUSSIAN_ONLY = {"kl", "active_units", "nll"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def references(digits: ImageData, cache: Path) -> References:
+    return prepare_references(digits, cache)
+
+
+@pytest.fixture(scope="module")
+def evaluator(digits: ImageData, references: References) -> Evaluator:
+    return Evaluator(digits, references)
+
+
+def model(encoder: str = "gaussian", **changes: Any) -> Autoencoder:
+    torch.manual_seed(3)
+    regularizer = "kl" if encoder == "gaussian" else "none"
+    config = TrialConfig(encoder=encoder, regularizer=regularizer, latent_dim=4, width=16, **changes)
+    return build_autoencoder(config, made_summary())
+
+
+class Copier(nn.Module):
+    """Code = pixels: reconstructs perfectly."""
+
+    latent_dim = 64
+
+    def encode(self, x: Tensor) -> Posterior:
+        return Posterior(x.flatten(1), None)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z.unflatten(1, (1, 8, 8)).clamp(0, 1)
+
+
+def test_metrics_references_of_the_digits(references: References, digits: ImageData) -> None:
+    summary = references.summary()
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["classifier"]["accuracy"] >= 0.95
+    assert summary["samples"] == {"validation": 3_000, "test": 3_000}
+    assert summary["images"] == {"validation": 360, "test": 360}
+    assert set(summary["floor"]["validation"]) <= set(METRICS)
+    assert summary["floor"]["validation"]["sample_fid"] < 1
+    assert summary["floor"]["validation"]["precision"] > 0.9
+    assert summary["pca"]["test"]["8"] == pytest.approx(0.0249, abs=1e-3)
+    assert pickle.loads(pickle.dumps(references)).summary() == summary
+
+
+def test_metrics_references_are_cached_by_content(
+    digits: ImageData, references: References, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "pca_errors", None)  # would fail if anything were computed
+    again = prepare_references(digits, cache)
+    assert again.summary() == references.summary()
+    assert all(np.array_equal(again.features[name], references.features[name]) for name in references.features)
+    other = dataclasses.replace(digits, summary=dataclasses.replace(digits.summary, hash="another"))
+    with pytest.raises(TypeError):
+        prepare_references(other, cache)
+
+
+def test_metrics_of_a_perfect_copy(evaluator: Evaluator) -> None:
+    metrics = evaluator.search_metrics(cast(Autoencoder, Copier()))
+    assert metrics["reconstruction_mse"] == 0
+    assert metrics["reconstruction_fid"] == pytest.approx(0, abs=1e-5)
+    assert metrics["sample_fid"] > 1
+    assert set(metrics) == {"reconstruction_mse", "reconstruction_fid", "sample_fid", "latent_rms"}
+
+
+def test_metrics_of_reconstructions_against_the_definition(evaluator: Evaluator, digits: ImageData) -> None:
+    autoencoder = model().eval()
+    metrics = evaluator.search_metrics(autoencoder)
+    x = digits.validation.images.float() / 255
+    posterior = autoencoder.encode(x)
+    assert posterior.logvar is not None
+    assert metrics["reconstruction_mse"] == pytest.approx(float((autoencoder.reconstruct(x) - x).square().mean()), 1e-5)
+    variance = posterior.logvar.detach().exp()
+    mu = posterior.mu.detach()
+    kl = 0.5 * (mu.square() + variance - variance.log() - 1).sum(1).mean()
+    assert metrics["kl"] == pytest.approx(float(kl), rel=1e-4)
+    assert metrics["latent_rms"] == pytest.approx(float((mu.square() + variance).mean().sqrt()), rel=1e-5)
+    scale = evaluator.references.scale
+    with torch.no_grad():
+        features = [evaluator.judge.features(images).numpy() * scale for images in (x, autoencoder.reconstruct(x))]
+    assert metrics["reconstruction_fid"] == pytest.approx(fid(*features), rel=1e-3)
+
+
+@pytest.mark.parametrize("encoder", ["deterministic", "gaussian"])
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_metrics_final_set_is_complete_and_agrees_with_search(evaluator: Evaluator, encoder: str, split: str) -> None:
+    autoencoder = model(encoder)
+    final = evaluator.final_metrics(autoencoder, split)
+    assert set(final) == set(METRICS) - (GAUSSIAN_ONLY if encoder == "deterministic" else set())
+    assert all(type(value) is float and math.isfinite(value) for value in final.values())
+    assert final["prior_gap"] == final["sample_fid"] - final["expost_fid"]
+    search = evaluator.search_metrics(autoencoder)
+    assert set(search) < set(final)
+    if split == "validation":
+        assert {name: final[name] for name in search} == search
+
+
+def test_metrics_are_repeatable_and_leave_no_trace(digits: ImageData, references: References) -> None:
+    autoencoder = model()
+    autoencoder.train()
+    autoencoder.decoder.eval()
+    modes = [module.training for module in autoencoder.modules()]
+    weights = {name: value.clone() for name, value in autoencoder.state_dict().items()}
+    torch.manual_seed(7)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+    first = [Evaluator(digits, references).search_metrics(autoencoder) for _ in range(2)]
+    last = [Evaluator(digits, references).final_metrics(autoencoder, "test") for _ in range(2)]
+    assert first[0] == first[1] and last[0] == last[1]
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]
+    assert random.getstate() == before[2]
+    assert [module.training for module in autoencoder.modules()] == modes
+    assert all(torch.equal(value, weights[name]) for name, value in autoencoder.state_dict().items())
+    assert torch.is_grad_enabled()
+
+
+def test_measuring_metrics_never_changes_training(few_digits: ImageData, evaluator: Evaluator) -> None:
+    config = TrialConfig(epochs=3, latent_dim=4, width=16, encoder="gaussian", regularizer="kl", weight=0.01)
+
+    def trained(measure: Any) -> dict[str, Tensor]:
+        for result in train(config, few_digits, evaluate=measure):
+            state = result.model.state_dict()
+        return state
+
+    plain, measured = trained(lambda _: {}), trained(evaluator.search_metrics)
+    assert all(torch.equal(plain[name], measured[name]) for name in plain)
+
+
+def test_search_metrics_see_no_test_images(digits: ImageData, references: References) -> None:
+    blind = dataclasses.replace(digits, test=Split(torch.empty(0), torch.empty(0)))
+    autoencoder = model()
+    metrics = Evaluator(blind, references).search_metrics(autoencoder)
+    assert metrics == Evaluator(digits, references).search_metrics(autoencoder)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize("final", [False, True])
+def test_metrics_nan_fails_by_name(evaluator: Evaluator, part: str, final: bool) -> None:
+    autoencoder = model("deterministic")
+    with torch.no_grad():
+        for parameter in getattr(autoencoder, part).parameters():
+            parameter.fill_(math.nan)
+    autoencoder.train()
+    with pytest.raises(MetricError, match="reconstruction_mse is nan"):
+        evaluator.final_metrics(autoencoder, "test") if final else evaluator.search_metrics(autoencoder)
+    assert autoencoder.training
+
+
+def test_metrics_do_not_depend_on_the_batch_size(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    autoencoder = model()
+    whole = evaluator.search_metrics(autoencoder)
+    monkeypatch.setattr(evaluate, "_batch_size", lambda images: 77)
+    assert evaluator.search_metrics(autoencoder) == pytest.approx(whole, rel=1e-3)
+
+
+def test_metrics_samples_are_shared_by_all_models_of_a_latent_size(evaluator: Evaluator) -> None:
+    codes = evaluator._prior_codes(3_000, 4)
+    assert torch.equal(codes, Evaluator(evaluator.data, evaluator.references)._prior_codes(3_000, 4))
+    assert not torch.equal(codes, evaluator._prior_codes(3_000, 5)[:, :4])
+
+
+def test_no_metrics_on_training_images(evaluator: Evaluator) -> None:
+    with pytest.raises(ValueError, match="validation, test"):
+        evaluator.final_metrics(model(), "train")
+
+
+@pytest.mark.parametrize(("shape", "sizes", "classes"), [((3, 20, 12), (6, 2, 2), 2), ((1, 33, 33), (12, 4, 4), 1)])
+def test_metrics_of_a_tiny_data_set(
+    tmp_path: Path, shape: tuple[int, int, int], sizes: tuple[int, int, int], classes: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    splits = [
+        Split(
+            torch.randint(0, 256, (size, *shape), generator=generator, dtype=torch.uint8),
+            torch.arange(size) % classes,
+        )
+        for size in sizes
+    ]
+    summary = dataclasses.replace(
+        made_summary(*shape), train_size=sizes[0], num_classes=classes, validation_size=sizes[1], test_size=sizes[2]
+    )
+    data = ImageData("tiny", splits[0], splits[1], splits[2], tuple("ab"[:classes]), summary)
+    evaluator = Evaluator(data, prepare_references(data, tmp_path))
+    config = TrialConfig(encoder="gaussian", regularizer="kl", latent_dim=3, width=8)
+    metrics = evaluator.final_metrics(build_autoencoder(config, summary), "test")
+    assert set(metrics) == set(METRICS)
