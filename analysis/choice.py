@@ -64,3 +64,25 @@ def seeds_of(frames: StudyFrames) -> dict[int, list[int]]:
         if base is not None:
             seeds.setdefault(base, [base]).append(int(row))
     return seeds
+
+
+def highlights(frames: StudyFrames, at_most: int = 8) -> list[int]:
+    """Rows worth a name of their own: knee and ends of the front, each method's knee, references, more of the front."""
+    choice = choose(frames)
+    method, origin = frames.text("method"), frames.text("origin")
+    rows = [] if choice.knee is None else [choice.knee, int(choice.front[0]), int(choice.front[-1])]
+    for name in sorted(set(method[choice.eligible])):
+        front = front_of(choice.values, choice.eligible & (method == name))
+        rows.append(int(front[pareto.knee(choice.values[front])]))
+    rows += np.flatnonzero(choice.eligible & (origin == "reference")).tolist() + choice.front.tolist()
+    return list(dict.fromkeys(rows))[:at_most]
+
+
+def latent_groups(latent_dim: np.ndarray, at_most: int = 4) -> list[tuple[str, np.ndarray]]:
+    """Trials by latent size: (label, boolean [trials]), each size alone where they are few, else in ranges."""
+    sizes = np.unique(latent_dim[np.isfinite(latent_dim)])
+    groups = []
+    for part in np.array_split(sizes, min(at_most, len(sizes))) if sizes.size else []:
+        label = f"d = {part[0]:.0f}" if len(part) == 1 else f"d = {part[0]:.0f} to {part[-1]:.0f}"
+        groups.append((label, (latent_dim >= part[0]) & (latent_dim <= part[-1])))
+    return groups

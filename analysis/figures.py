@@ -8,7 +8,23 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis import tradeoff
+from analysis import (
+    importances,
+    interpolations,
+    latent_scatter,
+    latent_size,
+    learning_curves,
+    morphs,
+    parallel,
+    posterior_range,
+    rate_distortion,
+    reconstructions,
+    samples,
+    search_progress,
+    time_spent,
+    tradeoff,
+    weight_curves,
+)
 from analysis.frame import StudyFrames
 
 
@@ -31,4 +47,36 @@ class FigureSpec:
 
 FIGURES: dict[str, FigureSpec] = {
     "tradeoff": FigureSpec("The trade-off", tradeoff.tradeoff_info, tradeoff.plot, tradeoff.describe),
+    "samples": FigureSpec("Random samples", samples.samples_info, samples.plot, samples.describe),
+    "reconstructions": FigureSpec(
+        "Reconstructions", reconstructions.reconstructions_info, reconstructions.plot, reconstructions.describe
+    ),
+    "weight_curves": FigureSpec(
+        "What the weight does", weight_curves.weight_curves_info, weight_curves.plot, weight_curves.describe
+    ),
+    "latent_size": FigureSpec("Latent size", latent_size.latent_size_info, latent_size.plot, latent_size.describe),
+    "rate_distortion": FigureSpec(
+        "Rate and distortion", rate_distortion.rate_distortion_info, rate_distortion.plot, rate_distortion.describe
+    ),
+    "parallel": FigureSpec("All choices at once", parallel.parallel_info, parallel.plot, parallel.describe),
+    "importances": FigureSpec(
+        "Which choices matter", importances.importances_info, importances.plot, importances.describe
+    ),
+    "learning_curves": FigureSpec(
+        "Learning curves", learning_curves.learning_curves_info, learning_curves.plot, learning_curves.describe
+    ),
+    "posterior_range": FigureSpec(
+        "Range of the codes", posterior_range.posterior_range_info, posterior_range.plot, posterior_range.describe
+    ),
+    "latent_scatter": FigureSpec(
+        "The latent space", latent_scatter.latent_scatter_info, latent_scatter.plot, latent_scatter.describe
+    ),
+    "interpolations": FigureSpec(
+        "Interpolations", interpolations.interpolations_info, interpolations.plot, interpolations.describe
+    ),
+    "morphs": FigureSpec("Attribute morphs", morphs.morphs_info, morphs.plot, morphs.describe),
+    "search_progress": FigureSpec(
+        "Progress of the search", search_progress.search_progress_info, search_progress.plot, search_progress.describe
+    ),
+    "time_spent": FigureSpec("Where the time went", time_spent.time_spent_info, time_spent.plot, time_spent.describe),
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,14 @@ METRIC_PREFIXES = ("train/", "val/", "test/")
 TIMES = ("seconds", "evaluation_seconds", "final_seconds")
 """Wall time of an epoch's training steps, of its evaluation, and of the test metrics and pictures at the very end."""
 
+_SPLITS = {"val": "validation"}
 _PARAMS: dict[str, str] = {"method": "str"} | {field.name: str(field.type) for field in dataclasses.fields(TrialConfig)}
 _DTYPES = {"str": "str", "int": "int64", "float": "float64"}
+
+
+Arrays = dict[str, np.ndarray]
+ArraySource = Callable[[int], "Arrays | None"]
+"""A trial's number to its arrays (see `study.measure.pictures`), None where it has none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,17 +38,17 @@ class StudyFrames:
     Attributes:
         study: What `study.json` holds; of several studies, the first one's with the names joined.
         trials: One row a trial: `study`, `number`, `origin`, `outcome`, `reason`, `replicate_of` (NaN where none),
-            `epochs_done`, the `TIMES` (summed over the epochs kept), every `TrialConfig` parameter under its own name
-            (`epochs` is what was planned), and every metric with the value of the trial's LAST epoch (never the best;
-            NaN where that epoch did not measure it).
+            `epochs_done`, the `TIMES` (summed over the epochs kept), `last_time` (of its last epoch), every
+            `TrialConfig` parameter under its own name (`epochs` is what was planned), and every metric with the value
+            of the trial's LAST epoch (never the best; NaN where that epoch did not measure it).
         history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, metrics.
-        directories: Where each study's own files lie, by its name; empty for frames read from MLflow.
+        sources: By the study's name, what fetches a trial's arrays; figures of pictures alone need it.
     """
 
     study: dict[str, Any]
     trials: pd.DataFrame
     history: pd.DataFrame
-    directories: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, ArraySource] = dataclasses.field(default_factory=dict)
 
     @property
     def objectives(self) -> dict[str, str]:
@@ -53,6 +61,12 @@ class StudyFrames:
             return np.full(len(self.trials), np.nan)
         values: Any = pd.to_numeric(self.trials[name], errors="coerce")
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def is_number(self, name: str) -> bool:
+        """Whether a column of `trials` holds a number for every trial, rather than words or gaps."""
+        return bool(np.isfinite(self.column(name)).all()) and (
+            name not in self.trials or self.trials[name].dtype.kind in "if"
+        )
 
     def text(self, name: str) -> np.ndarray:
         """A column of `trials` as strings [trials]; "" where nothing is known."""
@@ -80,6 +94,23 @@ class StudyFrames:
     @functools.cached_property
     def _history_rows(self) -> dict[Any, np.ndarray]:
         return self.history.groupby(["study", "number"]).indices
+
+    def arrays(self, row: int) -> Arrays | None:
+        """The pictures and codes that the trial in that row left at its end; None where it left none."""
+        trial = self.trials.iloc[row]
+        source = self.sources.get(str(trial["study"]))
+        return None if source is None else source(int(trial["number"]))
+
+    def floor(self, metric: str) -> float | None:
+        """The value of a metric column for real training images in place of generated ones; None where not measured."""
+        split, _, name = metric.rpartition("/")
+        value = (self.study.get("references") or {}).get("floor", {}).get(_SPLITS.get(split, split), {}).get(name)
+        return None if value is None else float(value)
+
+    def pca(self, split: str) -> dict[int, float]:
+        """Latent size -> per-pixel reconstruction error of a PCA of that size, on the split with that metric prefix."""
+        found = (self.study.get("references") or {}).get("pca", {}).get(_SPLITS.get(split, split), {})
+        return {int(size): float(error) for size, error in found.items()}
 
     def nothing(self, why: str) -> str:
         """One line for a figure that cannot be drawn: the study, why, and how far its trials are."""
@@ -119,14 +150,16 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
         number = int(trial["number"])
         records.append(_record(study, number, trial, outcome))
         epochs.extend(_epochs(folder, number, outcome))
-    return build_frames(study, records, epochs, {str(study.get("name", name)): directory})
+    return build_frames(
+        study, records, epochs, {str(study.get("name", name)): functools.partial(_arrays_on_disk, directory)}
+    )
 
 
 def build_frames(
     study: dict[str, Any],
     records: list[dict[str, Any]],
     epochs: list[dict[str, Any]],
-    directories: Mapping[str, Path],
+    sources: Mapping[str, ArraySource],
 ) -> StudyFrames:
     """Puts trial records and epoch records into frames with fixed leading columns and dtypes, whatever is missing."""
     name = str(study.get("name", ""))
@@ -138,6 +171,7 @@ def build_frames(
     history = history[["number", "epoch", "time", *TIMES, *metrics]]
     history = history.apply(pd.to_numeric, errors="coerce").astype("float64")
     history = history.where(np.isfinite(history))  # an infinity is no value either, and MLflow cannot keep one
+    history["time"] = np.floor(1000 * history["time"]) / 1000  # to the millisecond, as MLflow keeps it
     history = history.astype({"number": "int64", "epoch": "int64"}).sort_values(["number", "epoch"], ignore_index=True)
     history.insert(0, "study", pd.Series(name, index=history.index, dtype="str"))
 
@@ -154,8 +188,9 @@ def build_frames(
     trials["epochs_done"] = trials["number"].map(groups["epoch"].max()).fillna(0).astype("int64")
     for column in TIMES:
         trials[column] = trials["number"].map(groups[column].sum(min_count=1)).astype("float64")
+    trials["last_time"] = trials["number"].map(groups["time"].max()).astype("float64")
     last = history.drop_duplicates("number", keep="last")[["number", *metrics]]
-    return StudyFrames(study, trials.merge(last, on="number", how="left"), history, directories)
+    return StudyFrames(study, trials.merge(last, on="number", how="left"), history, sources)
 
 
 def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
@@ -179,7 +214,7 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
         {**first, "name": " + ".join(str(part.study["name"]) for part in parts)},
         pd.concat([part.trials for part in parts], ignore_index=True),
         pd.concat([part.history for part in parts], ignore_index=True),
-        {name: path for part in parts for name, path in part.directories.items()},
+        {name: source for part in parts for name, source in part.sources.items()},
     )
 
 
@@ -200,8 +235,7 @@ def _record(
 
 def _epochs(folder: Path, number: int, outcome: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     by_epoch: dict[int, dict[str, Any]] = {}
-    attempts = [path for path in folder.glob("attempt-*") if path.name[8:].isdigit()]
-    for attempt in sorted(attempts, key=lambda path: int(path.name[8:])):
+    for attempt in _attempts(folder):
         for row in read_lines(attempt / "metrics.jsonl"):
             if isinstance(row.get("epoch"), int):
                 by_epoch[row["epoch"]] = row
@@ -210,6 +244,28 @@ def _epochs(folder: Path, number: int, outcome: Mapping[str, Any]) -> Iterator[d
         if last_epoch is None or epoch <= last_epoch:
             row["number"] = number
             yield row
+
+
+def _attempts(folder: Path) -> list[Path]:
+    """A trial's attempts, oldest first."""
+    attempts = [path for path in folder.glob("attempt-*") if path.name[8:].isdigit()]
+    return sorted(attempts, key=lambda path: int(path.name[8:]))
+
+
+def _arrays_on_disk(directory: Path, number: int) -> Arrays | None:
+    for attempt in reversed(_attempts(directory / "trials" / f"{number:04d}")):
+        if (attempt / "arrays.npz").is_file():
+            return read_arrays(attempt / "arrays.npz")
+    return None
+
+
+def read_arrays(path: Path) -> Arrays | None:
+    """The arrays in a file; None for a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def _typed(values: Any, kind: str) -> Any:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from study.config import METHODS, UserError
 from study.measure.metrics import METRICS
@@ -73,6 +73,23 @@ def method_style(method: str) -> tuple[str, str]:
     return COLOURS.get(method, (GREY, "d"))
 
 
+def class_colour(label: int) -> str:
+    """A class's colour; -1, no class, is grey. Ten that differ in lightness too (Paul Tol's "muted"), then again."""
+    palette = (
+        "#332288",
+        "#88CCEE",
+        "#44AA99",
+        "#117733",
+        "#999933",
+        "#DDCC77",
+        "#CC6677",
+        "#882255",
+        "#AA4499",
+        "#000000",
+    )
+    return "#9a9a9a" if label < 0 else palette[label % len(palette)]
+
+
 def methods_in_order(methods: Iterable[str]) -> list[str]:
     """The distinct methods, in the order of `METHODS`, then others by name."""
     order = list(METHODS)
@@ -101,6 +118,11 @@ def method_handles(methods: Iterable[str], *, linewidth: float = 1.1) -> list[Li
     return handles
 
 
+def line_handle(words: str, colour: str, dashes: Any) -> Line2D:
+    """A legend entry of a plain line."""
+    return Line2D([], [], color=colour, linestyle=dashes, linewidth=1.2, label=words)
+
+
 def message_figure(text: str) -> Figure:
     """A figure that says in words why there is nothing to see."""
     figure = new_figure(6.0, 1.2)
@@ -121,17 +143,25 @@ def use_log(values: np.ndarray, *, spread: float = 3.0) -> bool:
     return bool(finite.size and (finite > 0).all() and finite.max() >= spread * finite.min())
 
 
-def log_axis(axes: Axes, which: str) -> None:
-    """Makes the `x` or `y` axis logarithmic with plain numbers, more of them the less it spans."""
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+def log_axis(axes: Axes, which: str, values: np.ndarray) -> None:
+    """Makes the `x` or `y` axis logarithmic with plain numbers as ticks, more of them the less the values span."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log", nonpositive="mask")
     axis: Axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = axis.get_view_interval()
+    finite = values[np.isfinite(values)]
     by_span = {5: (1, 1.5, 2, 3, 4, 5, 6, 8), 20: (1, 2, 3, 5, 7), 1000: (1, 2, 5), np.inf: (1,)}
-    subs = next(subs for span, subs in by_span.items() if high / low <= span)
+    subs = next(subs for span, subs in by_span.items() if finite.max() / finite.min() <= span)
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
+
+
+def size_ticks(axes: Axes, sizes: np.ndarray) -> None:
+    """Ticks at the latent sizes themselves, thinned out to at most eight."""
+    shown = sizes[:: max(1, -(-len(sizes) // 8))]
+    axes.xaxis.set_major_locator(FixedLocator(shown.tolist()))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, path: Path, format: str | None = None) -> Path:

@@ -17,7 +17,6 @@ from analysis.choice import choose, front_of, seeds_of
 from analysis.frame import StudyFrames
 
 DEFAULT_AXES = ("val/reconstruction_mse", "val/sample_fid")
-SPLIT_NAMES = {"val": "validation", "test": "test", "train": "train"}
 
 
 class TradeoffInfo(NamedTuple):
@@ -74,10 +73,7 @@ def tradeoff_info(frames: StudyFrames) -> TradeoffInfo:
     method = drawn.text("method")
     latent_dim = drawn.column("latent_dim")
     x_split, _, x_metric = names[0].rpartition("/")
-    y_split, _, y_metric = names[1].rpartition("/")
-    references = frames.study.get("references") or {}
-    floor = references.get("floor", {}).get(SPLIT_NAMES.get(y_split, y_split), {}).get(y_metric)
-    pca = references.get("pca", {}).get(SPLIT_NAMES.get(x_split, x_split), {})
+    pca = frames.pca(x_split) if x_metric == "reconstruction_mse" else {}
     sizes = sorted({int(size) for size in latent_dim[np.isfinite(latent_dim)]})
     return TradeoffInfo(
         missing="" if shown.any() else frames.nothing("no trial has both objectives"),
@@ -97,8 +93,8 @@ def tradeoff_info(frames: StudyFrames) -> TradeoffInfo:
         },
         knee=chosen.knee,
         spread={row: raw[shown][seeds] for row, seeds in seeds_of(drawn).items()},
-        floor=None if floor is None else float(floor),
-        pca={d: float(pca[str(d)]) for d in sizes if str(d) in pca and x_metric == "reconstruction_mse"},
+        floor=frames.floor(names[1]),
+        pca={d: pca[d] for d in sizes if d in pca},
         left_out=int((~shown).sum()),
     )
 
@@ -178,7 +174,7 @@ def _set_axes(axes: Axes, info: TradeoffInfo) -> None:
             low, high = low - margin, high + margin
         (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
         if log:
-            style.log_axis(axes, which)
+            style.log_axis(axes, which, np.array([low, high]))
     axes.set_xlabel(f"{style.label(info.x_name)} — lower is better")
     axes.set_ylabel(f"{style.label(info.y_name)} — lower is better")
 

@@ -118,6 +118,30 @@ def metrics_at(config: TrialConfig, epoch: int, generator: np.random.Generator) 
     return {**train, **{f"val/{name}": value for name, value in row.items()}}
 
 
+def arrays_of(config: TrialConfig, seed: int) -> dict[str, Any]:
+    """Arrays in the shapes of `study.measure.pictures`: blobs in place of digits, codes in one cloud per class."""
+    generator = np.random.default_rng(seed)
+
+    def images(*shape: int) -> np.ndarray:
+        y, x = np.mgrid[:8, :8]
+        centre = generator.uniform(2, 6, (*shape, 2, 1, 1))
+        blob = np.exp(-((y - centre[..., 0, :, :]) ** 2 + (x - centre[..., 1, :, :]) ** 2) / 4)
+        return (255 * blob[..., None, :, :]).astype(np.uint8)
+
+    labels = np.arange(200) % 10
+    means = generator.standard_normal((10, config.latent_dim)) * (3 if config.regularizer == "none" else 0.8)
+    return {
+        "codes": (means[labels] + 0.4 * generator.standard_normal((200, config.latent_dim))).astype(np.float32),
+        "labels": labels.astype(np.int64),
+        "samples": images(49),
+        "originals": images(20),
+        "reconstructions": images(20),
+        "interpolations": images(8, 11),
+        "morphs": images(3, 11),
+        "morph_classes": np.array([[0, 1], [1, 2], [2, 3]]),
+    }
+
+
 def write_trial(
     directory: Path,
     number: int,
@@ -153,6 +177,7 @@ def make_study(
     seed: int = 0,
     mixed: bool = True,
     replicates: int = 0,
+    arrays: bool = False,
     **study_changes: Any,
 ) -> Path:
     """Writes a whole study; returns its directory.
@@ -166,6 +191,7 @@ def make_study(
         mixed: Every seventh trial was stopped half way, number 9 failed on a NaN loss and the last one still runs;
             otherwise, and among the replicates, all completed.
         replicates: Further seeds of the first two trials, each.
+        arrays: Completed trials leave an `arrays.npz`.
         study_changes: Replaces entries of `study.json`.
     """
     directory = runs_dir / name
@@ -197,5 +223,7 @@ def make_study(
                 row["final_seconds"] = 0.3
                 metrics |= {key.replace("val/", "test/"): 1.03 * v for key, v in metrics.items() if "val/" in key}
             rows.append({**row, **metrics})
-        write_trial(directory, number, config, rows, origin=origin, outcome=outcome, replicate_of=replicate_of)
+        folder = write_trial(directory, number, config, rows, origin=origin, outcome=outcome, replicate_of=replicate_of)
+        if arrays and outcome == "completed":
+            np.savez_compressed(folder / "attempt-1" / "arrays.npz", **arrays_of(config, number))
     return directory

@@ -115,7 +115,7 @@ def test_studies_join_only_when_one_plot_of_them_is_fair(tmp_path: Path) -> None
     both = join_studies([a, b])
     assert both.study["name"] == "a + b"
     assert both.trials.groupby("study").size().to_dict() == {"a": 3, "b": 4}
-    assert set(both.directories) == {"a", "b"}
+    assert set(both.sources) == {"a", "b"}
     assert join_studies([a]) is a
     for name, word in (("other", "objectives"), ("mnist", "data")):
         with pytest.raises(UserError, match=word):

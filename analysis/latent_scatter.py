@@ -1,0 +1,126 @@
+"""Codes of validation images by class, beside draws from the prior: the plane for d=2, all pairs for d=3.
+
+python -m analysis.latent_scatter --study NAME --out latent_scatter.png
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import command, style
+from analysis.frame import StudyFrames
+from analysis.pictures import NO_PICTURES, Representative, representatives
+
+MOST_PANELS = 15
+MOST_POINTS = 1_500
+RADIUS = float(np.sqrt(5.991))
+"""A circle around 95 % of a two-dimensional standard normal (the chi-squared quantile of two degrees)."""
+
+
+class Panel(NamedTuple):
+    """Points of one pair of coordinates.
+
+    Attributes:
+        title: Trial and coordinates.
+        points: [n, 2].
+        labels: Class numbers [n], -1 for draws from the prior.
+    """
+
+    title: str
+    points: np.ndarray
+    labels: np.ndarray
+
+
+class LatentScatter(NamedTuple):
+    """The prior's panel, then the trials'.
+
+    Attributes:
+        missing: Why there is nothing to draw, or "".
+        panels: In order.
+    """
+
+    missing: str
+    panels: list[Panel]
+
+
+def latent_scatter_info(frames: StudyFrames) -> LatentScatter:
+    """Per method the trial with the fewest latent units; above three, the two coordinates that vary most."""
+    smallest: dict[str, Representative] = {}
+    for trial in representatives(frames, "codes"):
+        smallest.setdefault(trial.method, trial)
+    if not smallest:
+        return LatentScatter(frames.nothing(NO_PICTURES), [])
+    count = min(MOST_POINTS, max(len(trial.arrays["codes"]) for trial in smallest.values()))
+    prior = np.random.default_rng(0).standard_normal((count, 2))
+    panels = [Panel("N(0, I), the prior", prior, np.full(count, -1))]
+    for trial in smallest.values():
+        codes, labels = trial.arrays["codes"][:MOST_POINTS], trial.arrays["labels"][:MOST_POINTS]
+        for pair in coordinate_pairs(codes):
+            shown = codes[:, pair] if len(pair) == 2 else np.column_stack([codes[:, 0], np.zeros(len(codes))])
+            words = "" if codes.shape[1] <= 2 else f", z{pair[0] + 1} and z{pair[1] + 1}"
+            panels.append(Panel(f"{trial.method}, d={codes.shape[1]}{words}", shown, labels))
+    return LatentScatter("", panels[:MOST_PANELS])
+
+
+def coordinate_pairs(codes: np.ndarray) -> list[list[int]]:
+    """Which coordinates of codes [n, d] to draw: all pairs up to d=3, else the two with the largest variance."""
+    size = codes.shape[1]
+    if size == 1:
+        return [[0]]
+    if size <= 3:
+        return [list(pair) for pair in itertools.combinations(range(size), 2)]
+    return [sorted(np.argsort(-codes.var(axis=0), kind="stable")[:2].tolist())]
+
+
+def plot(info: LatentScatter) -> Figure:
+    """Small panels, each with the circle that holds 95 % of the prior; the scale is each panel's own."""
+    if info.missing:
+        return style.message_figure(info.missing)
+    columns = min(4, len(info.panels))
+    rows = -(-len(info.panels) // columns)
+    figure = style.new_figure(0.9 + 2.1 * columns, 0.2 + 2.3 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    classes = sorted({int(label) for panel in info.panels for label in np.unique(panel.labels) if label >= 0})
+    angle = np.linspace(0, 2 * np.pi, 100)
+    for axes, panel in itertools.zip_longest(grid.flat, info.panels):
+        if panel is None:
+            axes.set_axis_off()
+            continue
+        for label in np.unique(panel.labels):
+            points = panel.points[panel.labels == label]
+            axes.scatter(points[:, 0], points[:, 1], 4, color=style.class_colour(int(label)), linewidths=0, alpha=0.7,
+                         rasterized=True)  # fmt: skip
+        axes.plot(RADIUS * np.cos(angle), RADIUS * np.sin(angle), color="black", linewidth=0.8, linestyle="--")
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_title(panel.title, fontsize=8, fontweight="normal")
+        axes.tick_params(labelsize=6.5)
+    handles = [
+        Line2D([], [], linestyle="", marker="o", markersize=4, color=style.class_colour(label), label=str(label))
+        for label in classes[:20]
+    ]
+    handles.append(style.line_handle("95 % of\nthe prior", "black", "--"))
+    figure.legend(handles=handles, loc="outside right upper", title="class", fontsize=7.5)
+    return figure
+
+
+def describe(info: LatentScatter) -> str:
+    """The figure in words."""
+    if info.missing:
+        return info.missing
+    outside = [
+        f"{panel.title}: {100 * np.mean(np.hypot(panel.points[:, 0], panel.points[:, 1]) <= RADIUS):.0f} %"
+        for panel in info.panels[1:]
+    ]
+    return (
+        "Posterior means of validation images coloured by class, beside draws from the prior; the circle holds 95 % of "
+        f"the prior. Share of codes inside it: {'; '.join(outside)}."
+    )
+
+
+if __name__ == "__main__":
+    command.run_figure(latent_scatter_info, plot, "latent_scatter.png")

@@ -1,0 +1,131 @@
+"""What the figures of images share: one trial for each method and latent size, tiling, rows of images by trial."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import pareto, style
+from analysis.choice import choose, front_of
+from analysis.frame import Arrays, StudyFrames
+
+MOST_ROWS = 16
+NO_PICTURES = "no completed trial has left pictures"
+
+
+class Representative(NamedTuple):
+    """A trial that stands for its method at its latent size: the knee of their own front.
+
+    Attributes:
+        row: Its row in the trials.
+        trial: Its label.
+        method: Its method.
+        latent_dim: Its latent size.
+        arrays: What it left.
+    """
+
+    row: int
+    trial: str
+    method: str
+    latent_dim: int
+    arrays: Arrays
+
+    @property
+    def label(self) -> str:
+        """Method, size and trial, in two lines."""
+        return f"{self.method}\nd={self.latent_dim} (trial {self.trial})"
+
+
+class Strips(NamedTuple):
+    """Rows of images.
+
+    Attributes:
+        missing: Why there is nothing to draw, or "".
+        title: Heading.
+        labels: Left of each row.
+        methods: Of each row, "" for a row of data.
+        rows: Images uint8 [n, C, H, W] of each row.
+        caption: The figure in words.
+    """
+
+    missing: str
+    title: str
+    labels: list[str]
+    methods: list[str]
+    rows: list[np.ndarray]
+    caption: str
+
+
+def representatives(frames: StudyFrames, needed: str, at_most: int = MOST_ROWS) -> list[Representative]:
+    """One trial per method and latent size, in that order, of those that hold the needed array.
+
+    Where these are more than `at_most`, latent sizes are left out evenly, the smallest and the largest last.
+    """
+    choice = choose(frames)
+    method, latent_dim, labels = frames.text("method"), frames.column("latent_dim"), frames.labels()
+    methods = style.methods_in_order(method[choice.eligible])
+    sizes = np.unique(latent_dim[choice.eligible])
+    if methods and len(sizes) > (most := max(1, at_most // len(methods))):
+        sizes = sizes[np.unique(np.linspace(0, len(sizes) - 1, most).round().astype(int))]
+    found = []
+    for name in methods:
+        for size in sizes:
+            front = front_of(choice.values, choice.eligible & (method == name) & (latent_dim == size))
+            if not front.size:
+                continue
+            row = int(front[pareto.knee(choice.values[front])])
+            arrays = frames.arrays(row)
+            if arrays is not None and needed in arrays and len(arrays[needed]):
+                found.append(Representative(row, str(labels[row]), name, int(size), arrays))
+    return found
+
+
+def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
+    """Images uint8 [N, C, H, W] as one RGB picture [rows, columns, 3], white between them."""
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
+        pixels = image[:3] if channels >= 3 else image[:1].repeat(3, axis=0)
+        canvas[top : top + height, left : left + width] = pixels.transpose(1, 2, 0)
+    return canvas
+
+
+def show(axes: Axes, picture: np.ndarray) -> None:
+    """Draws a picture pixel for pixel, without axes."""
+    axes.imshow(picture, interpolation="nearest", aspect="equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def label_row(axes: Axes, text: str, method: str) -> None:
+    """Words left of a row, in the method's colour where that can be read."""
+    colour = style.method_style(method)[0] if method and method not in ("SWAE", "SWAE Gaussian") else "black"
+    look: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 7.5, "color": colour}
+    axes.set_ylabel(text, **look)
+
+
+def plot_strips(info: Strips) -> Figure:
+    """One row of images under the other."""
+    if info.missing:
+        return style.message_figure(info.missing)
+    most = max(len(row) for row in info.rows)
+    figure = style.new_figure(1.6 + 0.52 * most, 0.4 + 0.56 * len(info.rows))
+    panels = figure.subplots(len(info.rows), 1, squeeze=False)[:, 0]
+    for axes, row, label, method in zip(panels, info.rows, info.labels, info.methods, strict=True):
+        show(axes, tile(row, most))
+        label_row(axes, label, method)
+    figure.suptitle(info.title, fontsize=9, fontweight="bold")
+    return figure
+
+
+def describe_strips(info: Strips) -> str:
+    """The figure in words."""
+    return info.missing or info.caption

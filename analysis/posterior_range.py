@@ -1,0 +1,95 @@
+"""Where the codes lie during training: range of posterior means and deviations, and their root mean square (prior: 1).
+
+python -m analysis.posterior_range --study NAME --out posterior_range.png
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis import command, style
+from analysis.curves import Named, draw_named, named_handles, named_trials
+from analysis.frame import StudyFrames
+
+Line = tuple[np.ndarray, np.ndarray]
+PANELS = {
+    "Posterior means, lowest and highest": ("val/mu_low", "val/mu_high"),
+    "Posterior deviations, lowest and highest": ("val/sigma_low", "val/sigma_high"),
+    "Root mean square of the codes": ("val/latent_rms",),
+}
+
+
+class PosteriorRange(NamedTuple):
+    """Ranges over the epochs.
+
+    Attributes:
+        missing: Why there is nothing to draw, or "".
+        panels: Title -> its metric columns, those that were measured.
+        named: The trials with a name.
+        lines: Metric -> (epochs, values) per named trial.
+    """
+
+    missing: str
+    panels: dict[str, tuple[str, ...]]
+    named: list[Named]
+    lines: dict[str, list[Line]]
+
+
+def posterior_range_info(frames: StudyFrames) -> PosteriorRange:
+    """Takes the measured columns of the named trials."""
+    panels = {
+        title: columns
+        for title, columns in PANELS.items()
+        if all(name in frames.history and frames.history[name].notna().any() for name in columns)
+    }
+    named = named_trials(frames, at_most=6)
+    return PosteriorRange(
+        missing="" if panels and named else frames.nothing("no latent ranges were recorded"),
+        panels=panels,
+        named=named,
+        lines={name: [frames.curve(trial.row, name) for trial in named] for names in panels.values() for name in names},
+    )
+
+
+def plot(info: PosteriorRange) -> Figure:
+    """A panel per quantity; low and high of a trial share its line style."""
+    if info.missing:
+        return style.message_figure(info.missing)
+    figure = style.new_figure(2.2 + 2.7 * len(info.panels), 3.0)
+    panels = figure.subplots(1, len(info.panels), squeeze=False)[0]
+    for axes, (title, columns) in zip(panels, info.panels.items(), strict=True):
+        for name in columns:
+            for trial, (epochs, values) in zip(info.named, info.lines[name], strict=True):
+                draw_named(axes, trial, epochs, values)
+        axes.set_title(title, fontweight="normal", fontsize=8.5)
+        axes.set_xlabel("Epoch")
+        if columns == ("val/latent_rms",):
+            axes.axhline(1.0, color=style.GREY, linestyle="--", linewidth=1)
+            axes.annotate("prior N(0, I)", (1, 1), (-2, 3), xycoords=axes.get_yaxis_transform(), fontsize=7.5,
+                          textcoords="offset points", ha="right", color=style.GREY)  # fmt: skip
+    figure.legend(handles=named_handles(info.named), loc="outside right upper", title="trial", alignment="left")
+    return figure
+
+
+def describe(info: PosteriorRange) -> str:
+    """The figure in words."""
+    if info.missing:
+        return info.missing
+    text = f"Latent codes of {len(info.named)} trials over training, on validation images."
+    ends = [
+        (trial.label, values[-1])
+        for trial, (_, values) in zip(info.named, info.lines.get("val/latent_rms", []), strict=False)
+        if len(values)
+    ]
+    if ends:
+        text += (
+            " Root mean square at the end: " + ", ".join(f"{style.number(end)} for {name}" for name, end in ends) + "."
+        )
+    return text
+
+
+if __name__ == "__main__":
+    command.run_figure(posterior_range_info, plot, "posterior_range.png")

@@ -1,0 +1,33 @@
+"""Validation images and their reconstructions by method and latent size.
+
+python -m analysis.reconstructions --study NAME --out reconstructions.png
+"""
+
+from __future__ import annotations
+
+from analysis import command
+from analysis.frame import StudyFrames
+from analysis.pictures import NO_PICTURES, Strips, describe_strips, plot_strips, representatives
+
+COUNT = 14
+
+plot, describe = plot_strips, describe_strips
+
+
+def reconstructions_info(frames: StudyFrames) -> Strips:
+    """The same images for every trial, the first of the validation split's fixed order."""
+    found = [trial for trial in representatives(frames, "reconstructions") if "originals" in trial.arrays]
+    if not found:
+        return Strips(frames.nothing(NO_PICTURES), "", [], [], [], "")
+    return Strips(
+        missing="",
+        title="Validation images and their reconstructions",
+        labels=["data", *(trial.label for trial in found)],
+        methods=["", *(trial.method for trial in found)],
+        rows=[found[0].arrays["originals"][:COUNT], *(trial.arrays["reconstructions"][:COUNT] for trial in found)],
+        caption=f"Validation images (top) and reconstructions by {len(found)} trials, one per method and latent size.",
+    )
+
+
+if __name__ == "__main__":
+    command.run_figure(reconstructions_info, plot, "reconstructions.png")

@@ -1,0 +1,97 @@
+"""What the search got for its epochs: hypervolume of the front over all epochs trained, stopped trials' among them.
+
+python -m analysis.search_progress --study NAME --out search_progress.png
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis import command, pareto, style
+from analysis.choice import choose, front_of
+from analysis.frame import StudyFrames
+
+
+class SearchProgress(NamedTuple):
+    """The front's growth, in the order in which trials ended.
+
+    Attributes:
+        missing: Why there is nothing to draw, or "".
+        logarithmic: Hypervolume is taken on log objectives: they are positive throughout.
+        studies: Study name -> epochs trained when each trial ended and hypervolume by then as a share of what all
+            studies together reached, [trials, 2].
+        on_front: Study name -> the steps of its curve that ended with a trial of its final front.
+    """
+
+    missing: str
+    logarithmic: bool
+    studies: dict[str, np.ndarray]
+    on_front: dict[str, np.ndarray]
+
+
+def search_progress_info(frames: StudyFrames) -> SearchProgress:
+    """The reference point lies a little beyond the worst completed trial of all studies shown."""
+    choice = choose(frames)
+    usable = bool(choice.front.size) and choice.values.shape[1] == 2
+    if not usable:
+        return SearchProgress(frames.nothing("no trial has completed with two objectives"), False, {}, {})
+    positive = bool((choice.values[choice.eligible] > 0).all())
+    values = np.log(np.where(choice.values > 0, choice.values, np.nan)) if positive else choice.values
+    worst, best = values[choice.eligible].max(axis=0), values[choice.eligible].min(axis=0)
+    reference = worst + 0.05 * np.maximum(worst - best, 1e-6)
+    whole = pareto.hypervolume(values[choice.front], reference)
+    study, epochs = frames.text("study"), frames.column("epochs_done")
+    studies, on_front = {}, {}
+    for name in dict.fromkeys(study.tolist()):
+        rows = np.flatnonzero((study == name) & (epochs > 0))
+        rows = rows[np.lexsort((frames.column("number")[rows], frames.column("last_time")[rows]))]
+        curve, front = [], np.empty(0, dtype=int)
+        for row in rows:
+            if choice.eligible[row]:
+                members = np.zeros(len(study), dtype=bool)
+                members[[*front, row]] = True
+                front = front_of(values, members)
+            curve.append(pareto.hypervolume(values[front], reference) / whole)
+        studies[name] = np.column_stack([np.cumsum(epochs[rows]), curve])
+        on_front[name] = np.flatnonzero(np.isin(rows, front))
+    return SearchProgress("", positive, studies, on_front)
+
+
+def plot(info: SearchProgress) -> Figure:
+    """A step per trial that ended; marks where a trial of the final front came in."""
+    if info.missing:
+        return style.message_figure(info.missing)
+    figure = style.new_figure(6.4, 3.6)
+    axes = figure.add_subplot()
+    palette = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
+    for index, (name, curve) in enumerate(info.studies.items()):
+        colour = palette[index % len(palette)]
+        marks = curve[info.on_front[name]]
+        axes.step([0, *curve[:, 0]], [0, *curve[:, 1]], where="post", color=colour, linewidth=1.5, label=name)
+        axes.plot(marks[:, 0], marks[:, 1], "o", color=colour, markersize=4, markeredgecolor="white",
+                  label="a trial of the final front" if index == 0 else None)  # fmt: skip
+    axes.set_ylim(0, 1.05)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("Epochs trained, of all trials together")
+    scale = "log objectives" if info.logarithmic else "objectives"
+    axes.set_ylabel(f"Dominated area ({scale}),\nshare of the final one")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def describe(info: SearchProgress) -> str:
+    """The figure in words."""
+    if info.missing:
+        return info.missing
+    parts = []
+    for name, curve in info.studies.items():
+        step = int(np.argmax(curve[:, 1] >= 0.95 * curve[-1, 1]))
+        parts.append(f"{name} had 95 % of its final area after {curve[step, 0]:,.0f} of {curve[-1, 0]:,.0f} epochs")
+    return "Growth of the dominated area (hypervolume) with the epochs spent: " + "; ".join(parts) + "."
+
+
+if __name__ == "__main__":
+    command.run_figure(search_progress_info, plot, "search_progress.png")

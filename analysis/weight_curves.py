@@ -1,0 +1,152 @@
+"""What the weight does: each objective over w by method and latent size; one weight proves little about a method.
+
+python -m analysis.weight_curves --study NAME --out weight_curves.png
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis import command, style
+from analysis.choice import choose, latent_groups
+from analysis.frame import StudyFrames
+
+BINS = 10
+
+
+class WeightCurves(NamedTuple):
+    """Completed trials with both a weight and a value.
+
+    Attributes:
+        missing: Why there is nothing to draw, or "".
+        objectives: Metric columns, one row of panels each.
+        groups: Labels of the latent sizes, one column of panels each.
+        weight: w of each point, [points].
+        values: Objectives of each point, [points, objectives].
+        method: Of each point.
+        group: Index into `groups` of each point.
+        curves: (method, group) -> weights and median objectives per bin, [bins, 1 + objectives], by growing weight.
+        unweighted: (method, group) -> median objectives of the trials without a weight (a plain AE), [objectives].
+        floor: Objective -> real-data value, where there is one.
+    """
+
+    missing: str
+    objectives: list[str]
+    groups: list[str]
+    weight: np.ndarray
+    values: np.ndarray
+    method: np.ndarray
+    group: np.ndarray
+    curves: dict[tuple[str, int], np.ndarray]
+    unweighted: dict[tuple[str, int], np.ndarray]
+    floor: dict[str, float]
+
+
+def weight_curves_info(frames: StudyFrames) -> WeightCurves:
+    """Bins weights on a log scale, finely enough that a study of some dozen trials keeps every point apart."""
+    choice = choose(frames)
+    drawn = frames.keep(choice.eligible)
+    objectives = list(frames.objectives)
+    weight, method = drawn.column("weight"), drawn.text("method")
+    columns = [drawn.column(name) for name in objectives]
+    values = np.stack(columns, axis=1) if columns else np.empty((len(weight), 0))
+    labels, group = [], np.full(len(weight), -1)
+    for label, members in latent_groups(drawn.column("latent_dim")):
+        group[members] = len(labels)
+        labels.append(label)
+    curves: dict[tuple[str, int], np.ndarray] = {}
+    unweighted: dict[tuple[str, int], np.ndarray] = {}
+    for name in style.methods_in_order(method):
+        for index in range(len(labels)):
+            members = (method == name) & (group == index)
+            if (members & (weight > 0)).any():
+                curves[name, index] = binned(weight[members & (weight > 0)], values[members & (weight > 0)])
+            if (members & (weight == 0)).any():
+                unweighted[name, index] = np.median(values[members & (weight == 0)], axis=0)
+    return WeightCurves(
+        missing="" if curves else frames.nothing("no trial with a weight has completed"),
+        objectives=objectives,
+        groups=labels,
+        weight=weight,
+        values=values,
+        method=method,
+        group=group,
+        curves=curves,
+        unweighted=unweighted,
+        floor={name: value for name in objectives if (value := frames.floor(name)) is not None},
+    )
+
+
+def binned(weight: np.ndarray, values: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Median weight and values per occupied bin of log weight, [occupied, 1 + k]; few points stay themselves."""
+    order = np.argsort(weight, kind="stable")
+    points = np.column_stack([weight, values])[order]
+    if len(points) <= bins:
+        return points
+    edges = np.linspace(np.log(points[0, 0]), np.log(points[-1, 0]), bins + 1)
+    index = np.clip(np.searchsorted(edges, np.log(points[:, 0]), side="right") - 1, 0, bins - 1)
+    return np.stack([np.median(points[index == i], axis=0) for i in np.unique(index)])
+
+
+def plot(info: WeightCurves) -> Figure:
+    """A grid of panels: objectives down, latent sizes across; axes shared so that panels compare."""
+    if info.missing:
+        return style.message_figure(info.missing)
+    rows, columns = len(info.objectives), len(info.groups)
+    figure = style.new_figure(2.2 + 2.3 * columns, 0.9 + 2.3 * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey="row", squeeze=False)
+    weighted = info.weight > 0
+    for row, objective in enumerate(info.objectives):
+        for column, label in enumerate(info.groups):
+            axes = grid[row, column]
+            for (method, group), curve in info.curves.items():
+                if group != column:
+                    continue
+                colour, marker = style.method_style(method)
+                points = weighted & (info.method == method) & (info.group == column)
+                crowd = points.sum() > BINS
+                axes.scatter(info.weight[points], info.values[points, row], 8 if crowd else 20, color=colour,
+                             marker=marker, alpha=0.25 if crowd else 0.9, linewidths=0)  # fmt: skip
+                axes.plot(curve[:, 0], curve[:, 1 + row], color=colour, linewidth=1.4)
+            for (method, group), values in info.unweighted.items():
+                if group == column:
+                    axes.axhline(values[row], color=style.method_style(method)[0], linewidth=1.2, linestyle="-.")
+            if objective in info.floor:
+                axes.axhline(info.floor[objective], color=style.GREY, linewidth=1, linestyle="--")
+            if row == 0:
+                axes.set_title(label, fontweight="normal", loc="center")
+        shown = np.concatenate([info.values[:, row], [info.floor.get(objective, np.nan)]])
+        if style.use_log(shown, spread=2.0):
+            style.log_axis(grid[row, 0], "y", shown)
+        grid[row, 0].set_ylabel(style.label(objective).replace(", ", ",\n"))
+    style.log_axis(grid[0, 0], "x", info.weight[weighted])
+    figure.supxlabel("Weight w  (loss = D + w · R, D in nats per image)", fontsize=9)
+    handles = style.method_handles([method for method, _ in (*info.curves, *info.unweighted)])
+    if info.floor:
+        handles.append(style.line_handle("real training images", style.GREY, "--"))
+    if info.unweighted:
+        handles.append(style.line_handle("without a weight", "black", "-."))
+    figure.legend(handles=handles, loc="outside right upper")
+    return figure
+
+
+def describe(info: WeightCurves) -> str:
+    """The figure in words."""
+    if info.missing:
+        return info.missing
+    weighted = info.weight > 0
+    low, high = (style.number(value) for value in (info.weight[weighted].min(), info.weight[weighted].max()))
+    count = int(weighted.sum())
+    text = f"Each objective over the weight, {count} trials from w = {low} to {high}, one column per latent size."
+    for index, objective in enumerate(info.objectives[1:2], start=1):
+        best = int(np.argmin(np.where(weighted, info.values[:, index], np.inf)))
+        where = f"{info.method[best]} at w = {style.number(info.weight[best])}, {info.groups[info.group[best]]}"
+        text += f" The lowest {style.label(objective)} is {style.number(info.values[best, index])}: {where}."
+    return text
+
+
+if __name__ == "__main__":
+    command.run_figure(weight_curves_info, plot, "weight_curves.png")
