@@ -75,8 +75,8 @@ def perceptual_spec(summary: DataSummary) -> ClassifierSpec:
 
 
 def _epochs(summary: DataSummary) -> int:
-    """About 250,000 images seen; small sets are shown at most 40 times."""
-    return min(40, max(5, round(250_000 / summary.train_size)))
+    """About 200,000 images seen; small sets are shown at most 40 times."""
+    return min(40, max(4, round(200_000 / summary.train_size)))
 
 
 def _widths(first: int, summary: DataSummary) -> tuple[int, ...]:

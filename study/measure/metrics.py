@@ -16,7 +16,7 @@ import numpy as np
 
 NEAREST = 5
 """Neighbours of precision, recall, density and coverage (arXiv 2002.09797, §4)."""
-_BLOCK = 2_000
+_BLOCK = 512
 
 
 class MetricError(ArithmeticError):
