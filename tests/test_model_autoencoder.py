@@ -22,7 +22,7 @@ def _config(**changes: str | int | float) -> TrialConfig:
     return TrialConfig(latent_dim=3, width=8).replace(**changes)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "stacked"])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("shade", [0.0, 1.0])
 def test_network_gradients_are_finite_at_extreme_inputs(network: str, likelihood: str, shade: float) -> None:

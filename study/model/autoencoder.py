@@ -12,6 +12,7 @@ from torch import Tensor
 from study.config import DataSummary, TrialConfig, UserError
 from study.model.likelihoods import Likelihood, build_likelihood, perceptual_distance, total_variation
 from study.model.networks import NETWORKS, NetworkSize
+from study.model.stacked import FirstStage
 
 if TYPE_CHECKING:
     from study.model.regularizers import Regularizer
@@ -20,6 +21,10 @@ LOGVAR_MIDDLE, LOGVAR_REACH = -5.0, 15.0
 """The encoder's log variance is held inside (-20, 10), softly. Below, a deviation (4.5e-5) is lost in float32 beside a
 code of size 1; above, exp overflows in a few steps of a bad start. A hard clamp would pass no gradient back from
 outside, and a posterior that shrank while the weight was still zero could not widen again."""
+
+
+CODE_LIKELIHOODS = ("gaussian", "gaussian_scalar", "gaussian_pixel", "laplace")
+"""Likelihoods with an unbounded mean, which the codes of a first stage need."""
 
 
 class Posterior(NamedTuple):
@@ -50,6 +55,7 @@ class Autoencoder(nn.Module):
         config: What it was built from.
         summary: The data it was built for.
         latent_dim: Size of the code, d.
+        first_stage: For `stacked`, the frozen autoencoder between images and what the encoder reads; None otherwise.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Autoencoder(nn.Module):
         encoder: nn.Module,
         decoder: nn.Module,
         likelihood: Likelihood,
+        first_stage: FirstStage | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -67,9 +74,10 @@ class Autoencoder(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
+        self.first_stage = first_stage
 
-    def encode(self, x: Tensor) -> Posterior:
-        """The posterior of images [B, C, H, W]."""
+    def posterior(self, x: Tensor) -> Posterior:
+        """The posterior of what the encoder reads: images [B, C, H, W], or the first stage's codes for `stacked`."""
         outputs = self.encoder(x)  # [B, d] or [B, 2d]
         if self.config.encoder == "deterministic":
             return Posterior(outputs, None)
@@ -77,9 +85,17 @@ class Autoencoder(nn.Module):
         logvar = LOGVAR_MIDDLE + LOGVAR_REACH * torch.tanh((logvar - LOGVAR_MIDDLE) / LOGVAR_REACH)
         return Posterior(mu, logvar)
 
+    def encode(self, x: Tensor) -> Posterior:
+        """The posterior of images [B, C, H, W]."""
+        return self.posterior(self.first_stage.encode(x) if self.first_stage else x)
+
     def decode(self, z: Tensor) -> Tensor:
         """Mean images of codes [B, d]: [B, C, H, W] in [0, 1]."""
-        return self.likelihood.mean(self.decoder(z))
+        raw = self.decoder(z)
+        if self.first_stage:
+            # The likelihoods allowed here give the mean in their first maps; it is a code, so nothing is clipped.
+            return self.first_stage.decode(raw[:, : self.first_stage.summary.channels])
+        return self.likelihood.mean(raw)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -94,11 +110,15 @@ class Autoencoder(nn.Module):
             n: How many.
             generator: Source of the randomness, on the model's device; torch's own where None.
             draw: Give a draw from p(x|z) instead of its mean, pixel noise and all.
+
+        Raises:
+            UserError: A draw is asked of a `stacked` model, whose likelihood is not one of pixels.
         """
+        if draw and self.first_stage:
+            raise UserError("network=stacked has no likelihood of pixels: ask for means instead of draws")
         parameter = next(self.parameters())
         z = torch.randn((n, self.latent_dim), generator=generator, device=parameter.device, dtype=parameter.dtype)
-        raw = self.decoder(z)
-        return self.likelihood.draw(raw, generator) if draw else self.likelihood.mean(raw)
+        return self.likelihood.draw(self.decoder(z), generator) if draw else self.decode(z)
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
@@ -136,7 +156,11 @@ class Autoencoder(nn.Module):
         return self.latent_path(z, z + distance * direction, steps)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z) of images [B, C, H, W] at codes [B, d], constants included: [B], nats."""
+        """log p(x|z) of images [B, C, H, W] at codes [B, d], constants included: [B], nats.
+
+        For `stacked` it is the density of the first stage's codes, not of the pixels.
+        """
+        x = self.first_stage.encode(x) if self.first_stage else x
         return -self.likelihood.cost(self.decoder(z), x) - self.likelihood.constant * x[0].numel()
 
 
@@ -167,7 +191,7 @@ def compute_loss(
     Args:
         model: The autoencoder.
         regularizer: R.
-        x: Images, [B, C, H, W] in [0, 1].
+        x: What the encoder reads: images, [B, C, H, W] in [0, 1]; for `stacked` the first stage's codes, [B, 10, h, w].
         weight: w * m(t), a number or a 0-dim tensor.
         generator: Source of posterior noise and prior draws, on x's device.
         features: Frozen feature extractor, images -> [B, F]; needed where `perceptual_weight` is above 0.
@@ -178,7 +202,7 @@ def compute_loss(
     config = model.config
     if config.perceptual_weight and features is None:
         raise ValueError(f"perceptual_weight={config.perceptual_weight}: give a feature extractor")
-    posterior = model.encode(x)  # mu [B, d], logvar [B, d] or None
+    posterior = model.posterior(x)  # mu [B, d], logvar [B, d] or None
     z = posterior.sample(generator)  # [B, d]
     raw = model.decoder(z)  # [B, maps * C, H, W]
     cost = model.likelihood.cost(raw, x)  # [B], nats
@@ -194,21 +218,33 @@ def compute_loss(
 def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:
     """An untrained autoencoder, initialised from torch's global generator, which the caller seeds.
 
+    A `stacked` model comes with an untrained first stage: load a trained one's state into `first_stage`.
+
     Raises:
-        UserError: `network` or `likelihood` names nothing there is.
+        UserError: `network` or `likelihood` names nothing there is, or they do not go together.
     """
     if config.network not in NETWORKS:
         raise UserError(f"network={config.network!r}: choose from {', '.join(NETWORKS)}")
-    likelihood = build_likelihood(config, summary)
+    first_stage = None
+    seen = summary
+    if config.network == "stacked":
+        if config.likelihood not in CODE_LIKELIHOODS or config.perceptual_weight or config.total_variation_weight:
+            raise UserError(
+                f"network=stacked reconstructs codes, not pixels: use likelihood {', '.join(CODE_LIKELIHOODS)}, "
+                "without perceptual and total-variation terms"
+            )
+        first_stage = FirstStage(summary)
+        seen = first_stage.summary
+    likelihood = build_likelihood(config, seen)
     encoder, decoder = NETWORKS[config.network](
         NetworkSize(
-            channels=summary.channels,
-            height=summary.height,
-            width=summary.width,
+            channels=seen.channels,
+            height=seen.height,
+            width=seen.width,
             latent_dim=config.latent_dim,
             encoder_outputs=config.latent_dim * (2 if config.encoder == "gaussian" else 1),
-            decoder_channels=summary.channels * likelihood.maps,
+            decoder_channels=seen.channels * likelihood.maps,
             hidden=config.width,
         )
     )
-    return Autoencoder(config, summary, encoder, decoder, likelihood)
+    return Autoencoder(config, summary, encoder, decoder, likelihood, first_stage)

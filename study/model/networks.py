@@ -67,15 +67,15 @@ def mlp(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
     return _mlp(size, [size.hidden] * 2, [size.hidden] * 2)
 
 
-def _padding(size: NetworkSize, multiple: int) -> tuple[nn.Module, nn.Module, int, int]:
-    """Modules that pad an image to a multiple of a size with black and crop it again, and the padded height, width."""
-    extra_height, extra_width = -size.height % multiple, -size.width % multiple
+def pad_and_crop(height: int, width: int, multiple: int) -> tuple[nn.Module, nn.Module, int, int]:
+    """Modules that pad an image with black to a multiple of a size and crop it again, and the padded sides."""
+    extra_height, extra_width = -height % multiple, -width % multiple
     left, top = extra_width // 2, extra_height // 2
-    margins = (left, extra_width - left, top, extra_height - top)
-    left, right, top, bottom = margins
-    pad = nn.ZeroPad2d(margins) if any(margins) else nn.Identity()
-    crop = nn.ZeroPad2d((-left, -right, -top, -bottom)) if any(margins) else nn.Identity()  # negative padding crops
-    return pad, crop, size.height + extra_height, size.width + extra_width
+    right, bottom = extra_width - left, extra_height - top
+    if not extra_width and not extra_height:
+        return nn.Identity(), nn.Identity(), height, width
+    pad, crop = nn.ZeroPad2d((left, right, top, bottom)), nn.ZeroPad2d((-left, -right, -top, -bottom))  # below 0: crops
+    return pad, crop, height + extra_height, width + extra_width
 
 
 def conv(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
@@ -86,7 +86,7 @@ def conv(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
     downs = 1
     while max(size.height, size.width) > 8 * 2**downs:
         downs += 1
-    pad, crop, height, width = _padding(size, 2**downs)
+    pad, crop, height, width = pad_and_crop(size.height, size.width, 2**downs)
     height, width = height // 2**downs, width // 2**downs
     channels = [size.hidden * 2**level for level in range(downs)]
     down: list[nn.Module] = []
@@ -113,7 +113,7 @@ def conv_64(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
 
     Sides that are no multiple of 4 are padded with black and cropped again.
     """
-    pad, crop, height, width = _padding(size, 4)
+    pad, crop, height, width = pad_and_crop(size.height, size.width, 4)
     features = (64, height // 4, width // 4)
     encoder = nn.Sequential(
         pad,
@@ -172,7 +172,7 @@ def deep(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
     if longest > 256:
         raise UserError(f"network=deep: images of {size.height}x{size.width} are too large, 256x256 at most")
     side = max(8, 2 ** math.ceil(math.log2(longest)))
-    pad, crop, _, _ = _padding(size, side)
+    pad, crop, _, _ = pad_and_crop(size.height, size.width, side)
     levels = int(math.log2(side)) - 2
     channels = [size.hidden * 2**level for level in range(levels)]
     back = [channels[-1], *(max(width, 2 * size.hidden) for width in channels[-2::-1]), size.decoder_channels]
@@ -198,4 +198,11 @@ def latent_critic(latent_dim: int, hidden: int) -> nn.Module:
     return perceptron([latent_dim, *[hidden] * 4, 1])
 
 
-NETWORKS: dict[str, Network] = {"mlp": mlp, "mlp_500": mlp_500, "conv": conv, "conv_64": conv_64, "deep": deep}
+NETWORKS: dict[str, Network] = {
+    "mlp": mlp,
+    "mlp_500": mlp_500,
+    "conv": conv,
+    "conv_64": conv_64,
+    "deep": deep,
+    "stacked": mlp,  # on the codes of a first stage, see `study.model.stacked`
+}
