@@ -17,23 +17,30 @@ class StudyProgress:
     Args:
         tally: Counts and best values; read anew at each `refresh`.
         num_trials: Trials the study is to have.
-        slots: Trials that run at once.
         console: Where to print.
+        noun: What is counted.
         interval: Seconds between two updates, at least.
     """
 
-    def __init__(self, tally: Tally, num_trials: int, slots: int, console: Console, interval: float = 1.0) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        num_trials: int,
+        console: Console,
+        noun: str = "trials",
+        interval: float = 1.0,
+    ) -> None:
         self._tally = tally
         self._num_trials = num_trials
-        self._slots = slots
         self._console = console
+        self._noun = noun
         self._interval = interval
         self._start = time.monotonic()
         self._already_done = tally.done
         self._last_shown = -1.0
         self._last_text = ""
         self._bar = Progress(
-            TextColumn("trials"),
+            TextColumn(noun),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.description}"),
@@ -61,7 +68,7 @@ class StudyProgress:
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._tally.done, description=text)
         else:
-            ended = f"{self._tally.done}/{self._num_trials} trials"
+            ended = f"{self._tally.done}/{self._num_trials} {self._noun}"
             if ended == self._last_text:
                 return
             self._last_text = ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import sys
@@ -17,6 +18,7 @@ from study.cli import DONE, run_command
 from study.config import UserError
 from study.space import LoadedSpace, builtin_spaces, load_space
 
+DEFAULT_REPLICATES = 5
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -39,6 +41,9 @@ def run(
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: MLFLOW_TRACKING_URI, then runs/.")] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where studies lie.")] = Path("runs"),
     time_budget: Annotated[float | None, typer.Option(min=1, help="Seconds after which no trial begins.")] = None,
+    replicates: Annotated[
+        int, typer.Option(min=0, help=f"Fresh seeds for each Pareto-optimal trial; {DEFAULT_REPLICATES} without a number.")
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first trials and stop.")] = False,
 ) -> int:
     """Runs a hyperparameter study of the trade-off between reconstruction and sampling."""
@@ -79,6 +84,7 @@ def run(
         address=address,
         max_failures=max_failures,
         time_budget=time_budget,
+        replicates=replicates,
     )
 
 
@@ -93,6 +99,16 @@ def _show_first(console: Console, configs: list[Mapping[str, Any]]) -> int:
     console.print(table)
     console.print("all: " + " ".join(f"{key}={value}" for key, value in shared.items()), highlight=False)
     return DONE
+
+
+def with_default_replicates(arguments: list[str]) -> list[str]:
+    """Lets `--replicates` stand without a number."""
+    filled: list[str] = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+        filled.append(argument)
+        if argument == "--replicates" and not (following or "").lstrip("-").isdigit():
+            filled.append(str(DEFAULT_REPLICATES))
+    return filled
 
 
 def _default_name(loaded: LoadedSpace, dataset: str) -> str:
@@ -113,4 +129,4 @@ def _list(console: Console) -> int:
 
 
 if __name__ == "__main__":
-    run_command(run)
+    run_command(run, with_default_replicates(sys.argv[1:]))

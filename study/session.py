@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import socket
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any
 import filelock
 from rich.console import Console
 
+from analysis.choice import choose
 from analysis.frame import load_study
 from study import answer
 from study import record as study_record
@@ -26,13 +28,15 @@ from study.measure.metrics import METRICS
 from study.progress import StudyProgress
 from study.space import LoadedSpace
 from study.tracking import Mirror, default_tracking_uri
-from study.tracking.store import check_uri
+from study.tracking.store import check_uri, redact
 from study.tuning.execute import Resources, cluster, execute, shared_references
 from study.tuning.ledger import SAMPLERS, Ledger
 from study.tuning.searcher import LedgerSearcher
 
 DEFAULT_SEED = 0
 DEFAULT_SAMPLER = "tpe"
+MIRROR_SECONDS = 60
+"""How long the end of a study waits for MLflow."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,7 +132,7 @@ def make_plan(request: Request) -> Plan:
         "epochs": request.epochs,
         "sampler": request.sampler or DEFAULT_SAMPLER,
         "num_trials": request.num_trials or _default_num_trials(request, data),
-        "command": request.command,
+        "command": redact(request.command),
     }
     directions = {f"val/{name}": METRICS[name].direction for name in request.loaded.space.objectives}
     record = study_record.new_study(request.name, request.loaded, data.summary, directions, settings)
@@ -191,6 +195,7 @@ def run_study(
     address: str | None = None,
     max_failures: int = 2,
     time_budget: float | None = None,
+    replicates: int = 0,
 ) -> int:
     """Runs the plan's trials and shows the answer.
 
@@ -202,6 +207,7 @@ def run_study(
         address: A running Ray cluster; by default Ray is started on this machine.
         max_failures: Retries of a trial whose process died.
         time_budget: Seconds after which no trial begins.
+        replicates: Fresh seeds with which each Pareto-optimal configuration is trained again after the search.
 
     Returns:
         The exit status of the command.
@@ -218,41 +224,50 @@ def run_study(
         try:
             ledger = plan.open_ledger(request.directory)
             ledger.reconcile()
-            if ledger.tally.done < record["num_trials"]:
-                _train_all(plan, ledger, console, resources, address, max_failures, deadline)
+            if ledger.tally.done < record["num_trials"] or ledger.unfinished or replicates:
+                with cluster(address, resources) as slots:
+                    references = shared_references(plan.data, request.runs / "cache", resources)
+                    record["references"] = references.summary()
+                    study_record.write_study(request.directory, record)
+                    searcher = LedgerSearcher(ledger, record["num_trials"], deadline=deadline)
+                    run = functools.partial(
+                        execute,
+                        searcher,
+                        plan.data,
+                        references,
+                        resources=resources,
+                        slots=slots,
+                        max_failures=max_failures,
+                    )
+                    with StudyProgress(ledger.tally, record["num_trials"], console) as progress:
+                        run(refresh=progress.refresh)
+                    if replicates and not ledger.unfinished:
+                        enqueued = _replicate(plan, ledger, replicates)
+                        with StudyProgress(ledger.extra_tally, enqueued, console, "replicates") as progress:
+                            run(refresh=progress.refresh)
             if not ledger.unfinished:
                 outcome = "completed" if ledger.tally.completed else "failed"
         finally:
             study_record.write_study(request.directory, {**record, "outcome": outcome})
             frames = load_study(request.runs, request.name)
             answer.draw(frames, request.directory)
-            report = mirror.close(30, outcome)
+            mirrored = mirror.close(MIRROR_SECONDS, outcome)
     answer.show(console, frames, request.directory)
+    if mirrored:
+        console.print(f"MLflow   {mirror.location()}", soft_wrap=True, highlight=False)
+    else:
+        console.print(
+            f"MLflow   not complete ({mirror.failure or 'it took too long'}); when it answers: "
+            f"python -m study.sync --study {request.name} --runs-dir {request.runs}",
+            soft_wrap=True,
+            highlight=False,
+        )
     return {"completed": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
 
 
-def _train_all(
-    plan: Plan,
-    ledger: Ledger,
-    console: Console,
-    resources: Resources,
-    address: str | None,
-    max_failures: int,
-    deadline: float | None,
-) -> None:
-    request, record = plan.request, plan.record
-    with cluster(address, resources) as slots:
-        references = shared_references(plan.data, request.runs / "cache", resources)
-        record["references"] = references.summary()
-        study_record.write_study(request.directory, record)
-        searcher = LedgerSearcher(ledger, record["num_trials"], deadline=deadline)
-        with StudyProgress(ledger.tally, record["num_trials"], slots, console) as progress:
-            execute(
-                searcher,
-                plan.data,
-                references,
-                resources=resources,
-                slots=slots,
-                max_failures=max_failures,
-                refresh=progress.refresh,
-            )
+def _replicate(plan: Plan, ledger: Ledger, replicates: int) -> int:
+    """Enqueues every Pareto-optimal configuration with fresh seeds, the same ones for all; gives their number."""
+    frames = load_study(plan.request.runs, plan.request.name)
+    seeds = range(plan.record["seed"] + 1, plan.record["seed"] + 1 + replicates)
+    numbers = frames.trials["number"].iloc[choose(frames).front]
+    return sum(ledger.replicate(int(number), seeds) for number in numbers)

@@ -25,6 +25,8 @@ from study.space import SearchSpace
 from study.timestamp import now
 
 SAMPLERS = ("tpe", "nsga2", "random")
+EXTRA_ORIGINS = ("replicate", "retrain")
+"""Trials beyond the search: they count towards no `num_trials`, never join the front and teach the sampler nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Assignment:
 
     Attributes:
         number: Its number in the study, from 0.
-        origin: Why it exists: `reference`, `first`, `grid` or `search`.
+        origin: Why it exists: `reference`, `first`, `grid` or `search`, or one of `EXTRA_ORIGINS`.
         config: What to train.
     """
 
@@ -70,6 +72,7 @@ class Tally:
     """Where a study stands.
 
     Attributes:
+        objectives: Direction by objective.
         completed: Trials trained to their end.
         stopped: Trials stopped early.
         failed: Trials that failed.
@@ -77,6 +80,7 @@ class Tally:
         best: The best value of each objective among completed trials.
     """
 
+    objectives: Mapping[str, str]
     completed: int = 0
     stopped: int = 0
     failed: int = 0
@@ -88,11 +92,11 @@ class Tally:
         """Trials that need no more training."""
         return self.completed + self.stopped + self.failed
 
-    def add(self, outcome: str, values: Mapping[str, float] | None, directions: Mapping[str, str]) -> None:
+    def add(self, outcome: str, values: Mapping[str, float] | None) -> None:
         """Counts a trial that ended."""
         setattr(self, outcome, getattr(self, outcome) + 1)
         if outcome == "completed" and values is not None:
-            for name, direction in directions.items():
+            for name, direction in self.objectives.items():
                 better = min if direction == "minimize" else max
                 self.best[name] = better(self.best.get(name, values[name]), values[name])
 
@@ -134,8 +138,8 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.directory = directory
         self.objectives = tuple(directions)
-        self.tally = Tally()
-        self._directions = directions
+        self.tally = Tally(directions)
+        self.extra_tally = Tally(directions)
         self._space = space
         self._data = data
         self._running: dict[int, optuna.trial.Trial] = {}
@@ -152,9 +156,10 @@ class Ledger:
         self._adoptable = [trial for trial in trials if trial.state == TrialState.RUNNING]
         for trial in trials:
             if trial.state.is_finished():
-                self.tally.add(trial.user_attrs["outcome"], trial.user_attrs["values"], directions)
-        self._created = len(trials)
-        self._enqueued = sum("origin" in trial.user_attrs or trial.state == TrialState.WAITING for trial in trials)
+                self._tally_of(trial.user_attrs).add(trial.user_attrs["outcome"], trial.user_attrs["values"])
+        searched = [trial for trial in trials if not _is_extra(trial.user_attrs)]
+        self._created = len(searched)
+        self._enqueued = sum("origin" in trial.user_attrs for trial in searched)
 
     @property
     def grid_size(self) -> int | None:
@@ -163,8 +168,8 @@ class Ledger:
 
     @property
     def unfinished(self) -> int:
-        """Trials that exist and have not ended: running, or cut off with their driver."""
-        return self._created - self.tally.done
+        """Trials that exist and have not ended: running, waiting, or cut off with their driver."""
+        return sum(not trial.state.is_finished() for trial in self.trials())
 
     def trials(self) -> Sequence[FrozenTrial]:
         """All trials, oldest first; not to be changed."""
@@ -201,6 +206,26 @@ class Ledger:
             self._created += 1
         return self._assign(self._study.ask())
 
+    def replicate(self, number: int, seeds: Sequence[int]) -> int:
+        """Enqueues a trial's configuration again, once per seed it has not been replicated with.
+
+        Args:
+            number: The trial to repeat.
+            seeds: Seeds for training; each replicate differs from the trial in its seed alone.
+
+        Returns:
+            The replicates of this trial there are now, of these seeds.
+        """
+        trials = self.trials()
+        original = TrialConfig.from_params(trials[number].user_attrs["params"])
+        known = {trial.user_attrs["params"]["seed"] for trial in trials if trial.user_attrs.get("replicate_of") == number}
+        for seed in seeds:
+            if seed not in known:
+                params = original.replace(seed=seed).to_params()
+                attributes = {"origin": "replicate", "params": params, "replicate_of": number}
+                self._study.enqueue_trial({}, user_attrs=attributes)
+        return len(seeds)
+
     def record(
         self,
         number: int,
@@ -233,7 +258,9 @@ class Ledger:
             "ended": now(),
         }
         trial = self._running.pop(number)
-        self.tally.running = len(self._running)
+        self._tally_of(trial.user_attrs).running -= 1
+        if _is_extra(trial.user_attrs):
+            ended["infeasible"] = {**ended["infeasible"], "extra": 1.0}
         for name, value in ended.items():
             if name != "outcome":
                 trial.set_user_attr(name, value)
@@ -249,7 +276,7 @@ class Ledger:
                 if missing > 0:
                     trial.set_constraint(name, missing)
             self._study.tell(trial, [values[name] for name in self.objectives])
-        self.tally.add(ended["outcome"], values, self._directions)
+        self._tally_of(trial.user_attrs).add(ended["outcome"], values)
         self._write_outcome(trial.number, ended)
 
     def _write_outcome(self, number: int, ended: Mapping[str, Any]) -> None:
@@ -265,13 +292,20 @@ class Ledger:
                     directory.mkdir(parents=True, exist_ok=True)
                     self._write_outcome(trial.number, trial.user_attrs)
 
+    def _tally_of(self, attributes: Mapping[str, Any]) -> Tally:
+        return self.extra_tally if _is_extra(attributes) else self.tally
+
     def _assign(self, trial: optuna.trial.Trial) -> Assignment:
         attributes = trial.user_attrs
         origin = attributes.get("origin", "search")
-        overrides = attributes.get("overrides")
-        if overrides is None:
-            overrides = self._space.suggest(trial, self._data)
-        config = self._space.config(self._data, overrides, self._fixed)
+        if "params" in attributes:
+            config = TrialConfig.from_params(attributes["params"])
+        else:
+            overrides = attributes.get("overrides")
+            if overrides is None:
+                overrides = self._space.suggest(trial, self._data)
+            config = self._space.config(self._data, overrides, self._fixed)
+            trial.set_user_attr("params", config.to_params())
         directory = trial_directory(self.directory, trial.number)
         directory.mkdir(parents=True, exist_ok=True)
         if not (directory / "trial.json").exists():
@@ -281,10 +315,14 @@ class Ledger:
                     "number": trial.number,
                     "origin": origin,
                     "params": config.to_params(),
-                    "replicate_of": None,
+                    "replicate_of": attributes.get("replicate_of"),
                     "created": now(),
                 },
             )
         self._running[trial.number] = trial
-        self.tally.running = len(self._running)
+        self._tally_of(attributes).running += 1
         return Assignment(trial.number, origin, config)
+
+
+def _is_extra(attributes: Mapping[str, Any]) -> bool:
+    return attributes.get("origin") in EXTRA_ORIGINS

@@ -98,7 +98,9 @@ def _train(
             record = _record(result)
             if last:
                 start = time.perf_counter()
-                record |= {f"test/{name}": value for name, value in evaluator.final_metrics(result.model, "test").items()}
+                for split, prefix in (("validation", "val"), ("test", "test")):
+                    metrics = evaluator.final_metrics(result.model, split)
+                    record |= {f"{prefix}/{name}": value for name, value in metrics.items()}
                 write_pictures(result.model, data, attempt)
                 record["final_seconds"] = time.perf_counter() - start
             file.write(json.dumps(record) + "\n")
