@@ -63,7 +63,7 @@ def latent_scatter_info(frames: StudyFrames) -> LatentScatter:
         for pair in coordinate_pairs(codes):
             shown = codes[:, pair] if len(pair) == 2 else np.column_stack([codes[:, 0], np.zeros(len(codes))])
             words = "" if codes.shape[1] <= 2 else f", z{pair[0] + 1} and z{pair[1] + 1}"
-            panels.append(Panel(f"{trial.method}, d={codes.shape[1]}{words}", shown, labels))
+            panels.append(Panel(f"{trial.method}\nd={codes.shape[1]}{words}", shown, labels))
     return LatentScatter("", panels[:MOST_PANELS])
 
 
@@ -112,13 +112,13 @@ def describe(info: LatentScatter) -> str:
     """The figure in words."""
     if info.missing:
         return info.missing
-    outside = [
-        f"{panel.title}: {100 * np.mean(np.hypot(panel.points[:, 0], panel.points[:, 1]) <= RADIUS):.0f} %"
-        for panel in info.panels[1:]
-    ]
+    shares = []
+    for panel in info.panels[1:]:
+        inside = np.hypot(panel.points[:, 0], panel.points[:, 1]) <= RADIUS
+        shares.append(f"{' '.join(panel.title.split())}: {100 * inside.mean():.0f} %")
     return (
         "Posterior means of validation images coloured by class, beside draws from the prior; the circle holds 95 % of "
-        f"the prior. Share of codes inside it: {'; '.join(outside)}."
+        f"the prior. Share of codes inside it: {'; '.join(shares)}."
     )
 
 

@@ -82,11 +82,11 @@ def plot(info: LatentSize) -> Figure:
             axes.plot(knees[:, 0], knees[:, 1 + index], color=colour, marker=marker, markersize=6, linewidth=1.4)
         shown = [info.values[:, index]]
         if objective.endswith("/reconstruction_mse") and len(info.pca):
-            axes.plot(info.pca[:, 0], info.pca[:, 1], color=style.GREY, linestyle=":", marker=".", linewidth=1)
+            axes.plot(info.pca[:, 0], info.pca[:, 1], color=style.GREY, linestyle=":", linewidth=1.2,
+                      marker="." if len(info.pca) == 1 else "")  # fmt: skip
             shown.append(info.pca[:, 1])
         if objective in info.floor:
-            axes.axhline(info.floor[objective], color=style.GREY, linestyle="--", linewidth=1)
-            shown.append(np.array([info.floor[objective]]))
+            style.draw_floor(axes, info.values[:, index], info.floor[objective], words=False)
         if style.use_log(np.concatenate(shown), spread=2.0):
             style.log_axis(axes, "y", np.concatenate(shown))
         if style.use_log(info.latent_dim, spread=2.0):

@@ -73,6 +73,8 @@ def plot(info: LearningCurves) -> Figure:
             style.log_axis(axes, "y", shown)
         axes.set_title(style.label(metric).replace(" (", "\n("), fontweight="normal", fontsize=8.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if metric == "val/active_units":
+            axes.yaxis.get_major_locator().set_params(integer=True)
     for index, axes in enumerate(panels.flat):
         if index >= len(info.metrics):
             axes.set_axis_off()

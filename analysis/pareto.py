@@ -43,14 +43,19 @@ def knee(front: np.ndarray) -> int:
             positive throughout is scaled without the logarithm.
 
     Returns:
-        Row of the knee; the first of equals. Where no point lies below the chord, an end, the first in order.
+        Row of the knee. Of points equally far below the chord (a front of two has only its ends) the one with the
+        lowest product of positive objectives, then the first.
     """
     front = np.asarray(front, dtype=np.float64)
     positive = (front > 0).all(axis=0)
-    scaled = np.where(positive, np.log(np.where(positive, front, 1.0)), front)
+    logs = np.log(np.where(positive, front, 1.0))
+    scaled = np.where(positive, logs, front)
     low, high = scaled.min(axis=0), scaled.max(axis=0)
     scaled = (scaled - low) / np.where(high > low, high - low, 1.0)
-    return int(np.argmin(np.round(scaled.sum(axis=1), 12)))  # rounded: points equal but for the last bit stay equals
+    order = np.lexsort(
+        (logs.sum(axis=1), np.round(scaled.sum(axis=1), 12))
+    )  # rounded: equal but for the last bit is equal
+    return int(order[0])
 
 
 def hypervolume(values: np.ndarray, reference: np.ndarray) -> float:

@@ -98,6 +98,7 @@ def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 def show(axes: Axes, picture: np.ndarray) -> None:
     """Draws a picture pixel for pixel, without axes."""
     axes.imshow(picture, interpolation="nearest", aspect="equal")
+    axes.set_anchor("W")  # beside the words that belong to it
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -105,11 +106,16 @@ def show(axes: Axes, picture: np.ndarray) -> None:
         spine.set_visible(False)
 
 
+def text_colour(method: str) -> str:
+    """The method's colour where words in it can be read on white, else black."""
+    colour = style.method_style(method)[0] if method else "black"
+    return "black" if colour in ("#F0E442", "#56B4E9") else colour
+
+
 def label_row(axes: Axes, text: str, method: str) -> None:
-    """Words left of a row, in the method's colour where that can be read."""
-    colour = style.method_style(method)[0] if method and method not in ("SWAE", "SWAE Gaussian") else "black"
-    look: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 7.5, "color": colour}
-    axes.set_ylabel(text, **look)
+    """Words left of a row."""
+    look: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 7.5}
+    axes.set_ylabel(text, color=text_colour(method), **look)
 
 
 def plot_strips(info: Strips) -> Figure:
@@ -117,7 +123,7 @@ def plot_strips(info: Strips) -> Figure:
     if info.missing:
         return style.message_figure(info.missing)
     most = max(len(row) for row in info.rows)
-    figure = style.new_figure(1.6 + 0.52 * most, 0.4 + 0.56 * len(info.rows))
+    figure = style.new_figure(2.2 + 0.5 * most, 0.4 + 0.56 * len(info.rows))
     panels = figure.subplots(len(info.rows), 1, squeeze=False)[:, 0]
     for axes, row, label, method in zip(panels, info.rows, info.labels, info.methods, strict=True):
         show(axes, tile(row, most))

@@ -60,6 +60,7 @@ def plot(info: PosteriorRange) -> Figure:
         return style.message_figure(info.missing)
     figure = style.new_figure(2.2 + 2.7 * len(info.panels), 3.0)
     panels = figure.subplots(1, len(info.panels), squeeze=False)[0]
+    handles = named_handles(info.named)
     for axes, (title, columns) in zip(panels, info.panels.items(), strict=True):
         for name in columns:
             for trial, (epochs, values) in zip(info.named, info.lines[name], strict=True):
@@ -68,9 +69,8 @@ def plot(info: PosteriorRange) -> Figure:
         axes.set_xlabel("Epoch")
         if columns == ("val/latent_rms",):
             axes.axhline(1.0, color=style.GREY, linestyle="--", linewidth=1)
-            axes.annotate("prior N(0, I)", (1, 1), (-2, 3), xycoords=axes.get_yaxis_transform(), fontsize=7.5,
-                          textcoords="offset points", ha="right", color=style.GREY)  # fmt: skip
-    figure.legend(handles=named_handles(info.named), loc="outside right upper", title="trial", alignment="left")
+            handles.append(style.line_handle("prior N(0, I): 1", style.GREY, "--"))
+    figure.legend(handles=handles, loc="outside right upper", title="trial", alignment="left")
     return figure
 
 

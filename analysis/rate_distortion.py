@@ -14,6 +14,8 @@ from analysis import command, style
 from analysis.choice import choose, latent_groups
 from analysis.frame import StudyFrames
 
+COLLAPSED = 0.1
+
 
 class RateDistortion(NamedTuple):
     """Completed trials with a Gaussian encoder.
@@ -68,7 +70,7 @@ def rate_distortion_info(frames: StudyFrames) -> RateDistortion:
 
 
 def plot(info: RateDistortion) -> Figure:
-    """Points by method, joined at equal latent size; along a grey line rate plus distortion stays the same."""
+    """Points by method, joined at equal latent size."""
     if info.missing:
         return style.message_figure(info.missing)
     figure = style.new_figure(7.0, 4.2)
@@ -82,18 +84,11 @@ def plot(info: RateDistortion) -> Figure:
         end = (info.rate[rows[-1]], info.distortion[rows[-1]])
         axes.annotate(label.replace(" ", ""), end, fontsize=7, color=colour,
                       xytext=(5, -3 + 9 * order.index(method)), textcoords="offset points")  # fmt: skip
-    left, right = 0.0, 1.08 * max(float(info.rate.max()), 1e-9)
-    bottom, top = 0.0, 1.08 * float(info.distortion.max())
-    for total in np.linspace(0, right + top, 14)[1:-1]:
-        axes.plot([left, right], [total - left, total - right], color="#dcdcdc", linewidth=0.8, zorder=0)
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
-    axes.grid(False)
+    axes.set_xlim(left=-0.02 * float(info.rate.max()))
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("Rate: KL to N(0, I), nats per image, validation")
     axes.set_ylabel("Distortion: ½ · summed squared error,\nnats per image, validation")
-    handles = style.method_handles(info.method)
-    handles.append(style.line_handle("equal rate + distortion", "#c0c0c0", "-"))
-    figure.legend(handles=handles, loc="outside right upper")
+    figure.legend(handles=style.method_handles(info.method), loc="outside right upper")
     return figure
 
 
@@ -101,12 +96,15 @@ def describe(info: RateDistortion) -> str:
     """The figure in words."""
     if info.missing:
         return info.missing
-    best = int(np.argmin(info.rate + info.distortion))
-    collapsed = int((info.rate < 0.1).sum())
-    text = f"Rate against distortion of {len(info.rate)} trials with a Gaussian encoder. Their sum is lowest, "
-    text += f"{style.number(info.rate[best] + info.distortion[best])} nats, for trial {info.trial[best]} "
-    text += f"({info.method[best]}, rate {style.number(info.rate[best])})."
-    return text + (f" {collapsed} collapsed to a rate below 0.1." if collapsed else "")
+    low, high = style.number(float(info.rate.min())), style.number(float(info.rate.max()))
+    text = (
+        f"Rate against distortion of {len(info.rate)} trials with a Gaussian encoder, rates from {low} to {high} nats."
+    )
+    text += " Where a VAE has reached its optimum, its curve falls with a slope of minus the weight."
+    collapsed = int((info.rate < COLLAPSED).sum())
+    return text + (
+        f" {collapsed} collapsed: a rate below {COLLAPSED} says nothing about the image." if collapsed else ""
+    )
 
 
 if __name__ == "__main__":

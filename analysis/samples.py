@@ -5,68 +5,52 @@ python -m analysis.samples --study NAME --out samples.png
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from analysis import command, style
 from analysis.frame import StudyFrames
-from analysis.pictures import NO_PICTURES, Representative, label_row, representatives, show, tile
+from analysis.pictures import NO_PICTURES, Representative, representatives, show, text_colour, tile
 
 ROW = 7
 
 
 class Samples(NamedTuple):
-    """A grid of grids.
+    """Grids side by side.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
-        methods: Down.
-        sizes: Latent sizes, across.
-        trials: By (method, latent size); not every pair was trained.
+        trials: One per method and latent size, in that order.
     """
 
     missing: str
-    methods: list[str]
-    sizes: list[int]
-    trials: dict[tuple[str, int], Representative]
+    trials: list[Representative]
 
 
 def samples_info(frames: StudyFrames) -> Samples:
     """One trial per method and latent size; all of one latent size decode the same codes."""
     found = representatives(frames, "samples")
-    return Samples(
-        missing="" if found else frames.nothing(NO_PICTURES),
-        methods=style.methods_in_order(trial.method for trial in found),
-        sizes=sorted({trial.latent_dim for trial in found}),
-        trials={(trial.method, trial.latent_dim): trial for trial in found},
-    )
+    return Samples("" if found else frames.nothing(NO_PICTURES), found)
 
 
 def plot(info: Samples) -> Figure:
-    """Methods down, latent sizes across."""
+    """Grids in reading order; where every method has every size, a method is a row."""
     if info.missing:
         return style.message_figure(info.missing)
-    rows, columns = len(info.methods), len(info.sizes)
-    figure = style.new_figure(1.2 + 1.9 * columns, 0.3 + 2.0 * rows)
+    sizes = len({trial.latent_dim for trial in info.trials})
+    complete = len(info.trials) == sizes * len({trial.method for trial in info.trials})
+    columns = sizes if complete and sizes > 1 else min(4, len(info.trials))
+    rows = -(-len(info.trials) // columns)
+    figure = style.new_figure(max(3.0, 2.0 * columns), 2.35 * rows)
     panels = figure.subplots(rows, columns, squeeze=False)
-    for row, method in enumerate(info.methods):
-        for column, size in enumerate(info.sizes):
-            axes = panels[row, column]
-            trial = info.trials.get((method, size))
-            if trial is None:
-                axes.set_axis_off()
-            else:
-                show(axes, tile(trial.arrays["samples"], ROW))
-                axes.set_xlabel(f"trial {trial.trial}", fontsize=7, labelpad=2)
-            if row == 0:
-                axes.set_title(f"d = {size}", loc="center", fontweight="normal")
-            if column == 0:
-                axes.set_axis_on()
-                label_row(axes, method, method)
-                if trial is None:
-                    axes.set(xticks=[], yticks=[])
-                    axes.spines[:].set_visible(False)
+    for axes, trial in itertools.zip_longest(panels.flat, info.trials):
+        if trial is None:
+            axes.set_axis_off()
+            continue
+        show(axes, tile(trial.arrays["samples"], ROW))
+        axes.set_title(trial.label, loc="left", fontsize=8, fontweight="normal", color=text_colour(trial.method))
     return figure
 
 
@@ -74,10 +58,9 @@ def describe(info: Samples) -> str:
     """The figure in words."""
     if info.missing:
         return info.missing
-    sizes = ", ".join(str(size) for size in info.sizes)
     return (
-        f"Images decoded from N(0, I), by method ({', '.join(info.methods)}) down and latent size ({sizes}) across; "
-        "each grid is of the trial with the best compromise for its method and size, and none was picked by eye."
+        f"Images decoded from N(0, I) by {len(info.trials)} trials: for each method and latent size the one with the "
+        "best compromise between the objectives. None was picked by eye."
     )
 
 

@@ -156,6 +156,31 @@ def log_axis(axes: Axes, which: str, values: np.ndarray) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def worth_showing(values: np.ndarray, reference: float) -> bool:
+    """Whether an axis should reach out to a reference: not where that would squeeze the values into a corner."""
+    finite = values[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    if low > 0 and reference > 0:
+        room = max(high / low, 10.0) ** 0.4
+        return low / room <= reference <= high * room
+    room = 0.6 * max(high - low, abs(high))
+    return low - room <= reference <= high + room
+
+
+def draw_floor(axes: Axes, values: np.ndarray, floor: float, *, words: bool = True) -> None:
+    """A dashed line where real training images lie, or an arrow to them where that is far below the values."""
+    text = f"real training images: {number(floor)}" if words else ""
+    if worth_showing(values, floor):
+        axes.axhline(floor, color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+        where, offset = (1.0, floor), (-2, 3)
+        transform = axes.get_yaxis_transform()
+    else:
+        text = f"↓ {text}" if words else f"↓ {number(floor)}"
+        where, offset, transform = (1.0, 0.0), (-2, 4), axes.transAxes
+    axes.annotate(text, where, offset, xycoords=transform, textcoords="offset points", ha="right", fontsize=7.5,
+                  color=GREY)  # fmt: skip
+
+
 def size_ticks(axes: Axes, sizes: np.ndarray) -> None:
     """Ticks at the latent sizes themselves, thinned out to at most eight."""
     shown = sizes[:: max(1, -(-len(sizes) // 8))]

@@ -164,14 +164,16 @@ def _set_axes(axes: Axes, info: TradeoffInfo) -> None:
     reference_x = list(info.pca.values())
     reference_y = [] if info.floor is None else [info.floor]
     for which, values, references in (("x", info.x, reference_x), ("y", info.y, reference_y)):
-        finite = np.concatenate([values, [value for value in references if value > 0]])
+        finite = np.concatenate([values, [value for value in references if style.worth_showing(values, value)]])
         log = style.use_log(finite, spread=2.0)
-        low, high = finite.min(), finite.max()
+        low, high = float(finite.min()), float(finite.max())
+        # Room to the left for half a marker, and below for words: nothing completed lies under the front.
+        room = (0.04, 0.04) if which == "x" else (0.06 if values.min() > low else 0.16, 0.04)
         if log:
-            low, high = low / 1.12, high * 1.12
+            low, high = low * (low / high) ** room[0], high * (high / low) ** room[1]
         else:
-            margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-            low, high = low - margin, high + margin
+            width = (high - low) or abs(high) or 1.0
+            low, high = low - room[0] * width, high + room[1] * width
         (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
         if log:
             style.log_axis(axes, which, np.array([low, high]))
@@ -181,10 +183,7 @@ def _set_axes(axes: Axes, info: TradeoffInfo) -> None:
 
 def _draw_references(axes: Axes, info: TradeoffInfo) -> None:
     if info.floor is not None:
-        axes.axhline(info.floor, color=style.GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-        axes.annotate(f"real training images: {style.number(info.floor)}", (1, info.floor), (-2, 3),
-                      xycoords=axes.get_yaxis_transform(), textcoords="offset points", ha="right", fontsize=7.5,
-                      color=style.GREY)  # fmt: skip
+        style.draw_floor(axes, info.y, info.floor)
     if info.pca:
         inside = {d: x for d, x in info.pca.items() if axes.get_xlim()[0] < x < axes.get_xlim()[1]}
         for x in inside.values():
@@ -215,14 +214,17 @@ def _draw_knee(axes: Axes, info: TradeoffInfo) -> None:
     size = info.latent_dim[info.knee]
     words = f"{'knee' if len(info.front) > 1 else 'best'}: trial {info.trial[info.knee]}\n{info.method[info.knee]}"
     words += f", d={size:.0f}" if np.isfinite(size) else ""
-    # Below and left of a front point lies no completed trial, so that is where the words go, unless the axis is there.
+    # Below and left of a front point lies no completed trial, so that is where the words go, if they fit there.
     from_left = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0]
-    offset, side = ((-14, -14), "right") if from_left > 0.25 else ((10, -22), "left")
+    needed = 0.04 + 0.0115 * max(len(line) for line in words.splitlines())
+    offset, side = ((-14, -14), "right") if from_left > needed else ((10, -22), "left")
     axes.annotate(words, (x, y), offset, textcoords="offset points", ha=side, va="top", fontsize=8, zorder=7,
+                  bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.5, "linewidth": 0},
                   arrowprops={"arrowstyle": "-", "linewidth": 0.8, "shrinkB": 8})  # fmt: skip
+    # Nothing completed lies below either end's label: the one is leftmost, the other lowest.
     for end in {int(info.front[0]), int(info.front[-1])} - {info.knee}:
         axes.annotate(f"trial {info.trial[end]}", (info.x[end], info.y[end]), (0, -8), textcoords="offset points",
-                      ha="center" if end == info.front[0] else "right", va="top", fontsize=7.5, color=style.GREY,
+                      ha="center" if end == info.front[0] else "left", va="top", fontsize=7.5, color=style.GREY,
                       zorder=7)  # fmt: skip
 
 

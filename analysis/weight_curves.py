@@ -115,10 +115,10 @@ def plot(info: WeightCurves) -> Figure:
                 if group == column:
                     axes.axhline(values[row], color=style.method_style(method)[0], linewidth=1.2, linestyle="-.")
             if objective in info.floor:
-                axes.axhline(info.floor[objective], color=style.GREY, linewidth=1, linestyle="--")
+                style.draw_floor(axes, info.values[:, row], info.floor[objective], words=False)
             if row == 0:
                 axes.set_title(label, fontweight="normal", loc="center")
-        shown = np.concatenate([info.values[:, row], [info.floor.get(objective, np.nan)]])
+        shown = info.values[:, row]
         if style.use_log(shown, spread=2.0):
             style.log_axis(grid[row, 0], "y", shown)
         grid[row, 0].set_ylabel(style.label(objective).replace(", ", ",\n"))

@@ -65,6 +65,7 @@ def test_knee_is_furthest_below_the_chord_in_log_space() -> None:
     [
         ([[1.0, 1.0]], 0),
         ([[1.0, 2.0], [2.0, 1.0]], 0),
+        ([[1.0, 4.0], [1.1, 1.0]], 1),  # only ends: the lowest product
         ([[1.0, 8.0], [1.1, 2.0], [8.0, 1.0]], 1),
         ([[1.0, 8.0], [7.9, 7.9], [8.0, 1.0]], 0),  # nothing below the chord: the first end
         ([[-1.0, 1.0], [-0.9, -0.5], [3.0, -1.0]], 1),  # not positive: scaled without the logarithm
