@@ -21,7 +21,7 @@ from analysis.frame import load_study
 from study import answer
 from study import record as study_record
 from study.cli import DONE, FAILED, INTERRUPTED
-from study.config import UserError
+from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
 from study.files import read_json, write_json
 from study.measure.metrics import METRICS
@@ -29,7 +29,7 @@ from study.progress import StudyProgress
 from study.space import LoadedSpace
 from study.tracking import Mirror, default_tracking_uri
 from study.tracking.store import check_uri, redact
-from study.tuning.execute import Resources, cluster, execute, shared_references
+from study.tuning.execute import Resources, cluster, execute, prepare
 from study.tuning.ledger import SAMPLERS, Ledger
 from study.tuning.searcher import LedgerSearcher
 
@@ -226,7 +226,8 @@ def run_study(
             ledger.reconcile()
             if ledger.tally.done < record["num_trials"] or ledger.unfinished or replicates:
                 with cluster(address, resources) as slots:
-                    references = shared_references(plan.data, request.runs / "cache", resources)
+                    cache = request.runs / "cache"
+                    references = prepare(plan.data, _kinds(plan), cache, resources)
                     record["references"] = references.summary()
                     study_record.write_study(request.directory, record)
                     searcher = LedgerSearcher(ledger, record["num_trials"], deadline=deadline)
@@ -235,6 +236,7 @@ def run_study(
                         searcher,
                         plan.data,
                         references,
+                        cache,
                         resources=resources,
                         slots=slots,
                         max_failures=max_failures,
@@ -263,6 +265,15 @@ def run_study(
             highlight=False,
         )
     return {"completed": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
+
+
+def _kinds(plan: Plan) -> list[TrialConfig]:
+    """One known config of every kind that needs something ready-made, so that it is made before the first trial."""
+    kinds: dict[tuple[bool, bool], TrialConfig] = {}
+    for params in first_configs(plan, plan.record["num_trials"]):
+        config = TrialConfig.from_params({name: value for name, value in params.items() if name != "origin"})
+        kinds.setdefault((config.network == "stacked", config.perceptual_weight > 0), config)
+    return [config for needs, config in kinds.items() if any(needs)]
 
 
 def _replicate(plan: Plan, ledger: Ledger, replicates: int) -> int:

@@ -32,7 +32,7 @@ def test_network_gradients_are_finite_at_extreme_inputs(network: str, likelihood
     x = torch.full((4, 1, 12, 12), shade)
     terms = compute_loss(model, build_regularizer(config), x, 1.0, _generator())
     terms.loss.backward()
-    assert all(term.isfinite() for term in terms)
+    assert all(term.isfinite() for term in terms[:3])
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
@@ -54,7 +54,7 @@ def test_loss_is_reconstruction_plus_weighted_penalty() -> None:
     config = _config(regularizer="mmd", kernel="imq")
     model, x = build_autoencoder(config, made_summary()), torch.rand(8, 1, 8, 8)
     terms = compute_loss(model, build_regularizer(config), x, torch.tensor(2.5), _generator())
-    assert all(term.shape == () for term in terms)
+    assert all(term.shape == () for term in terms[:3])
     torch.testing.assert_close(terms.loss, terms.reconstruction + 2.5 * terms.penalty)
     raw = model.decoder(model.encode(x).mu)
     torch.testing.assert_close(terms.reconstruction, 0.5 * (raw - x).square().sum() / 8)

@@ -221,7 +221,7 @@ def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One arithmetic thread: sums then have one order, whatever the machine's number of cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -234,7 +234,7 @@ def _one_thread() -> Iterator[None]:
 def _train(data: ImageData, spec: ClassifierSpec) -> dict[str, Any]:
     """Cross-entropy, AdamW and a one-cycle learning rate, always on the CPU."""
     train, validation = data.train.to("cpu"), data.validation.to("cpu")
-    with _one_thread(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with one_thread(), torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(spec.seed)
         classifier = Classifier(spec, data.summary)
         generator = torch.Generator().manual_seed(spec.seed)

@@ -165,17 +165,19 @@ class Autoencoder(nn.Module):
 
 
 class LossTerms(NamedTuple):
-    """0-dim tensors of one batch; `loss` carries the gradient.
+    """What one batch gave: 0-dim tensors, of which `loss` alone carries a gradient, and the codes.
 
     Attributes:
         loss: reconstruction + weight * penalty.
         reconstruction: D, nats per image.
         penalty: R, unweighted, in its own unit.
+        codes: The codes the decoder saw, [B, d], without gradient: what a critic learns from.
     """
 
     loss: Tensor
     reconstruction: Tensor
     penalty: Tensor
+    codes: Tensor
 
 
 def compute_loss(
@@ -212,7 +214,7 @@ def compute_loss(
         cost = cost + config.total_variation_weight * total_variation(model.likelihood.mean(raw))
     reconstruction = cost.mean()  # []
     penalty = regularizer(model, posterior, z, generator)  # []
-    return LossTerms(reconstruction + weight * penalty, reconstruction.detach(), penalty.detach())
+    return LossTerms(reconstruction + weight * penalty, reconstruction.detach(), penalty.detach(), z.detach())
 
 
 def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from ray import tune
 
-from study.config import UserError
+from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.measure.evaluate import References, prepare_references
+from study.measure.pretrain import pretrain
 from study.tuning.searcher import LedgerSearcher
 from study.tuning.trainable import pack, run_trial, unpack
 
@@ -85,18 +86,39 @@ def _slots(resources: Resources) -> int:
     return min(slots)
 
 
-def shared_references(data: ImageData, cache: Path, resources: Resources) -> References:
-    """Trains the feature classifier and measures the data's own references, in a task with a trial's resources."""
+def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, resources: Resources) -> References:
+    """Computes what trials share before the first of them begins, in a task with a trial's resources.
+
+    Args:
+        data: The data set.
+        configs: Trials that are known beforehand; what they need ready-made is trained now, into the cache.
+        cache: The folder of what studies share.
+        resources: Of the task.
+
+    Returns:
+        The feature classifier and the data's own scores.
+
+    Raises:
+        UserError: Something the trials need cannot be made from these data.
+    """
     task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_prepare)
-    return ray.get(task.remote(pack(data), cache, max(1, int(resources.cpus))))
+    try:
+        return ray.get(task.remote(pack(data), configs, cache, max(1, int(resources.cpus))))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
 
 
-def _prepare(packed: Any, cache: Path, threads: int) -> References:
+def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: int) -> References:
     import torch
 
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return prepare_references(unpack(packed), cache, device=device)
+    data = unpack(packed)
+    for config in configs:
+        pretrain(config, data, cache)
+    return prepare_references(data, cache, device=device)
 
 
 class _Watcher(tune.Callback):
@@ -114,6 +136,7 @@ def execute(
     searcher: LedgerSearcher,
     data: ImageData,
     references: References,
+    cache: Path,
     *,
     resources: Resources,
     slots: int,
@@ -126,13 +149,15 @@ def execute(
         searcher: Hands out the trials and records how they end.
         data: The data set; it is put into Ray's object store once.
         references: What evaluation needs.
+        cache: The folder of what studies share.
         resources: What a trial gets.
         slots: Trials at once.
         max_failures: How often a trial that died is tried again from its newest checkpoint.
         refresh: Called after each step of the scheduler's loop, to show progress.
     """
     threads = max(1, int(resources.cpus))
-    trainable = tune.with_parameters(run_trial, data=pack(data), references=references, threads=threads)
+    shared = {"data": pack(data), "references": references, "cache": cache, "threads": threads}
+    trainable = tune.with_parameters(run_trial, **shared)
     with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from ray import tune
 
-from study.config import DataSummary, TrialConfig
+from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure.evaluate import Evaluator, References
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_pictures
+from study.measure.pretrain import pretrain
 from study.training import checkpoint
 from study.training.loop import EpochResult, TrainingError, train
 
@@ -54,13 +55,14 @@ def last_error(trial_directory: Path) -> str:
     return lines[-1] if lines else "unknown error"
 
 
-def run_trial(config: dict[str, Any], *, data: Any, references: References, threads: int) -> None:
+def run_trial(config: dict[str, Any], *, data: Any, references: References, cache: Path, threads: int) -> None:
     """Trains one trial in this process, from its newest sound checkpoint where there is one.
 
     Args:
         config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`.
         data: The data set, packed.
         references: What evaluation needs, computed once for the study.
+        cache: The folder of what studies share.
         threads: CPU threads to use.
     """
     # Ray reuses this process for the next trial: whatever a trial sets globally is set again here.
@@ -69,8 +71,9 @@ def run_trial(config: dict[str, Any], *, data: Any, references: References, thre
     directory = Path(config["directory"])
     attempt = _new_attempt(directory)
     try:
-        _train(TrialConfig.from_params(config["params"]), directory, attempt, unpack(data).to(device), references, device)
-    except (TrainingError, MetricError) as error:
+        trial = TrialConfig.from_params(config["params"])
+        _train(trial, directory, attempt, unpack(data).to(device), references, cache, device)
+    except (TrainingError, MetricError, UserError) as error:
         (attempt / _ERROR).write_text(traceback.format_exc())
         tune.report({"failure": str(error)})
     except Exception:
@@ -82,15 +85,29 @@ def run_trial(config: dict[str, Any], *, data: Any, references: References, thre
 
 
 def _train(
-    config: TrialConfig, directory: Path, attempt: Path, data: ImageData, references: References, device: str
+    config: TrialConfig,
+    directory: Path,
+    attempt: Path,
+    data: ImageData,
+    references: References,
+    cache: Path,
+    device: str,
 ) -> None:
     evaluator = Evaluator(data, references, device=device)
     state, complaints = checkpoint.newest(directory, device, before=config.epochs)
     if complaints:
         (attempt / "warnings.txt").write_text("\n".join(complaints) + "\n")
+    training = train(
+        config,
+        data,
+        evaluate=evaluator.search_metrics,
+        device=device,
+        pretrained=pretrain(config, data, cache, device=device),
+        state=state,
+    )
     # The generator is closed by hand: Ray ends a stopped trial by SystemExit out of tune.report.
     with (
-        contextlib.closing(train(config, data, evaluate=evaluator.search_metrics, device=device, state=state)) as epochs,
+        contextlib.closing(training) as epochs,
         open(attempt / "metrics.jsonl", "a", buffering=1) as file,
     ):
         for result in epochs:
