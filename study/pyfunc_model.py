@@ -1,0 +1,40 @@
+"""What MLflow runs to load and use an exported model: logged as code, so that nothing is pickled.
+
+It stands alone, as the exported `model.py` beside it does: what loads it needs mlflow, numpy, torch and safetensors.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+
+class ExportedAutoencoder(PythonModel):
+    """Reconstructs images; with the parameter `n` above 0, draws so many new ones instead.
+
+    Input and output are float32 [B, C, H, W] in [0, 1]; a DataFrame holds one flattened image a row, in one column.
+    """
+
+    def load_context(self, context) -> None:
+        source = Path(context.artifacts["model.py"])  # what it loads lies beside it
+        name = f"exported_autoencoder_{abs(hash(source))}"  # several may be loaded in one process
+        spec = importlib.util.spec_from_file_location(name, source)
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
+        spec.loader.exec_module(module)
+        self.model = module.load()
+
+    def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
+        params = params or {}
+        if count := int(params.get("n", 0)):
+            return self.model.sample(count, torch.Generator().manual_seed(int(params.get("seed", 0)))).numpy()
+        return self.model.reconstruct(torch.tensor(np.asarray(model_input, np.float32))).numpy()
+
+
+set_model(ExportedAutoencoder())

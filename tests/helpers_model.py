@@ -1,0 +1,54 @@
+"""A finished study with real models in it, written in a moment and without Ray."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+from study.config import DataSummary, TrialConfig
+from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.training import checkpoint
+from tests.helpers_study import study_record, write_trial
+
+EPOCHS = 2
+ERRORS, FIDS = (0.01, 0.012, 0.05), (40.0, 10.0, 9.0)
+"""Of three trials, all on the front; the second is its knee however one looks at it."""
+
+
+def made_model(config: TrialConfig, summary: DataSummary) -> Autoencoder:
+    """A model as if trained: no parameter or statistic is where it started."""
+    torch.manual_seed(config.seed)
+    model = build_autoencoder(config, summary)
+    if model.first_stage:
+        model.first_stage.scale.fill_(1.0)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(0.05 * torch.rand_like(tensor))
+    return model.eval()
+
+
+def write_study(directory: Path, summary: DataSummary, models: dict[int, Autoencoder]) -> Path:
+    """A completed study with these trials, at most three."""
+    directory.mkdir(parents=True)
+    record = study_record(directory.name, data=dataclasses.asdict(summary), epochs=EPOCHS, num_trials=len(models))
+    (directory / "study.json").write_text(json.dumps(record))
+    for number, model in models.items():
+        rows = [
+            {
+                "epoch": epoch,
+                "time": 1.79e9 + epoch,
+                "seconds": 0.1,
+                "train/weight": model.config.weight,
+                "val/reconstruction_mse": ERRORS[number],
+                "val/sample_fid": FIDS[number],
+            }
+            for epoch in range(1, EPOCHS + 1)
+        ]
+        folder = write_trial(directory, number, model.config, rows)
+        state = {"config": model.config.to_params(), "epoch": EPOCHS, "model": model.state_dict()}
+        checkpoint.save(folder / "attempt-1", EPOCHS, state)
+    return directory
