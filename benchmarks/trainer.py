@@ -2,9 +2,9 @@
 
     python -m benchmarks.trainer
 
-The bare loop, written here, is the least that trains the same model: one gather, forward, loss, backward, fused Adam and
-`zero_grad(set_to_none=True)`. Same network, data and batch, one thread, runs interleaved; the figure is the median ratio of
-images per second over seven pairs.
+The bare loop, written here, is the least that trains the same model: one gather, forward, loss, backward, fused
+Adam and `zero_grad(set_to_none=True)`. Same network, data and batch, one thread, runs interleaved; the figure is
+the median ratio of images per second over seven pairs.
 """
 
 from __future__ import annotations

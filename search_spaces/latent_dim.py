@@ -1,13 +1,14 @@
 """Eighteen models: AE, VAE and WAE-MMD at six latent sizes, on the codes of one shared convolutional first stage.
 
-The experiment of "Variational and Wasserstein Image Autoencoders": a fully convolutional autoencoder turns 28x28 images into
-7x7x10 codes once; three-layer autoencoders are then trained on the codes and measured in image space. Each model is trained
-once, to the end.
+The experiment of "Variational and Wasserstein Image Autoencoders": a fully convolutional autoencoder turns 28x28
+images into 7x7x10 codes once; three-layer autoencoders are then trained on the codes and measured in image space.
+Each model is trained once, to the end.
 
     python -m study.run --space latent_dim --dataset mnist
 
-Expected on MNIST: the AE has the smallest error at every size and, from 8 dimensions on, by far the worst samples; VAE and WAE
-sample several times better for little error. A Gaussian mixture fitted to the AE's codes samples well too: its fault is the prior.
+Expected on MNIST: the AE has the smallest error at every size and, from 8 dimensions on, by far the worst samples;
+VAE and WAE sample several times better for little error. A Gaussian mixture fitted to the AE's codes samples well
+too: its fault is the prior.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python -m study.run --space method
 
-What a parameter means can depend on another (no weight without a regularizer, no kernel without an MMD); such a parameter
-is asked for only where it means something, and the sampler models each group of parameters on its own.
+What a parameter means can depend on another (no weight without a regularizer, no kernel without an MMD); such a
+parameter is asked for only where it means something, and the sampler models each group of parameters on its own.
 
-Expected: the front is shared: plain AEs hold the end of small error, WAEs and VAEs at moderate weights the end of good samples.
+Expected: the front is shared: plain AEs hold the end of small error, WAEs and VAEs at moderate weights the end of
+good samples.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """WAE-MMD over its weight, latent size and kernel, with AE and VAE beside it: the curve missing from most comparisons.
 
-Tolstikhin et al., Wasserstein Auto-Encoders (arXiv 1711.01558), train at a single weight. A comparison with a VAE then says
-more about that weight than about the method: too strong and the reconstruction suffers, too weak and samples do.
+Tolstikhin et al., Wasserstein Auto-Encoders (arXiv 1711.01558), train at a single weight. A comparison with a VAE
+then says more about that weight than about the method: too strong and the reconstruction suffers, too weak and
+samples do.
 
     python -m study.run --space wae_weight
 
-Expected: along growing weight `reconstruction_mse` rises slowly and `sample_fid` falls, then both rise; the plain AE has
-the lowest error and by far the worst samples.
+Expected: along growing weight `reconstruction_mse` rises slowly and `sample_fid` falls, then both rise; the plain
+AE has the lowest error and by far the worst samples.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a study says at its end: the Pareto-optimal trials, the recommended one, the picture and where all of it lies."""
+"""What a study says at its end: the Pareto-optimal trials, the recommended one, the picture, and where it all lies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from analysis import style, tradeoff
 from analysis.choice import Choice, choose
-from analysis.frame import StudyFrames, load_study
+from analysis.frame import StudyFrames
 
 _COLUMNS = ("method", "latent_dim", "weight", "kernel", "annealing")
 _ROWS = 12
@@ -34,11 +34,15 @@ def show(console: Console, frames: StudyFrames, directory: Path) -> None:
     )
     if choice.knee is not None:
         console.print(_front_table(frames, choice))
-    console.print(f"study    {directory}", f"picture  {directory / 'tradeoff.png'}", sep="\n", soft_wrap=True, highlight=False)
+    console.print(
+        f"study    {directory}", f"picture  {directory / 'tradeoff.png'}", sep="\n", soft_wrap=True, highlight=False
+    )
 
 
 def _front_table(frames: StudyFrames, choice: Choice) -> Table:
-    table = Table(title="Pareto-optimal trials (▸ the knee: recommended)", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title="Pareto-optimal trials (▸ the knee: recommended)", title_justify="left", box=None, pad_edge=False
+    )
     table.add_column("")
     names = list(frames.objectives)
     for name in ("trial", *_COLUMNS, *(name.rpartition("/")[2] for name in names)):

@@ -110,7 +110,10 @@ class TrialConfig:
         unknown = sorted(set(params) - set(fields) - {"method"})
         if unknown:
             raise UserError(f"unknown parameter {', '.join(unknown)}: choose from {', '.join(fields)}")
-        config = cls(**{name: _read(name, fields[name], value) for name, value in params.items() if name != "method"})
+        values: dict[str, Any] = {
+            key: _read(key, fields[key], value) for key, value in params.items() if key != "method"
+        }
+        config = cls(**values)
         if params.get("method", config.method) != config.method:
             raise UserError(f"method={params['method']!r} contradicts encoder and regularizer ({config.method})")
         return config

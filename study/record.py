@@ -38,7 +38,9 @@ def read_study(directory: Path) -> dict[str, Any] | None:
     if record is None:
         raise UserError(f"{path} is not readable as JSON: restore it, or choose another --name")
     if record.get("format") != FORMAT:
-        raise UserError(f"{path} has format {record.get('format')!r}, this version reads {FORMAT}: use the version that wrote it")
+        raise UserError(
+            f"{path} has format {record.get('format')!r}, this version reads {FORMAT}: use the version that wrote it"
+        )
     return record
 
 
@@ -66,7 +68,9 @@ def new_study(
     }
 
 
-def check_resumable(record: Mapping[str, Any], loaded: LoadedSpace, data: DataSummary, settings: Mapping[str, Any]) -> None:
+def check_resumable(
+    record: Mapping[str, Any], loaded: LoadedSpace, data: DataSummary, settings: Mapping[str, Any]
+) -> None:
     """Refuses to go on with a study under other conditions than it began with.
 
     Args:
@@ -80,16 +84,22 @@ def check_resumable(record: Mapping[str, Any], loaded: LoadedSpace, data: DataSu
     """
     name = record["name"]
     if record["space"] != loaded.name:
-        raise UserError(f"study {name!r} was begun with --space {record['space']}: choose another --name for {loaded.name}")
+        raise UserError(
+            f"study {name!r} was begun with --space {record['space']}: choose another --name for {loaded.name}"
+        )
     if record["space_hash"] != loaded.hash:
         raise UserError(f"{loaded.path} has changed since study {name!r} began: restore it, or choose another --name")
     if record["data"]["name"] != data.name:
         raise UserError(f"study {name!r} was begun with --dataset {record['data']['name']}: choose another --name")
     if record["data"]["hash"] != data.hash:
-        raise UserError(f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --name")
+        raise UserError(
+            f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --name"
+        )
     for flag, value in settings.items():
         if value is not None and value != record[flag]:
-            raise UserError(f"study {name!r} was begun with --{flag} {record[flag]}: leave it out, or choose another --name")
+            raise UserError(
+                f"study {name!r} was begun with --{flag} {record[flag]}: leave it out, or choose another --name"
+            )
 
 
 def write_study(directory: Path, record: Mapping[str, Any]) -> None:

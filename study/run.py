@@ -42,7 +42,8 @@ def run(
     runs_dir: Annotated[Path, typer.Option(help="Where studies lie.")] = Path("runs"),
     time_budget: Annotated[float | None, typer.Option(min=1, help="Seconds after which no trial begins.")] = None,
     replicates: Annotated[
-        int, typer.Option(min=0, help=f"Fresh seeds for each Pareto-optimal trial; {DEFAULT_REPLICATES} without a number.")
+        int,
+        typer.Option(min=0, help=f"Fresh seeds for each Pareto-optimal trial; {DEFAULT_REPLICATES} without a number."),
     ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first trials and stop.")] = False,
 ) -> int:
@@ -55,7 +56,9 @@ def run(
     loaded = load_space(space)
     study_name = name or _default_name(loaded, dataset)
     if not _NAME.fullmatch(study_name):
-        raise UserError(f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)")
+        raise UserError(
+            f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)"
+        )
     from study.session import Request, first_configs, make_plan, run_study  # imports torch: quick checks come first
     from study.tuning.execute import Resources
 

@@ -141,7 +141,9 @@ def make_plan(request: Request) -> Plan:
 
 def _default_num_trials(request: Request, data: ImageData) -> int:
     space = request.loaded.space
-    return len(space.first_points(data.summary)) + len(space.references(data.summary)) if space.grid else space.num_trials
+    return (
+        len(space.first_points(data.summary)) + len(space.references(data.summary)) if space.grid else space.num_trials
+    )
 
 
 def _check_writable(runs: Path) -> None:

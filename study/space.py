@@ -49,7 +49,7 @@ class SearchSpace:
     """
 
     question: str
-    suggest: Callable[[optuna.Trial, DataSummary], Mapping[str, Any]]
+    suggest: Callable[[optuna.trial.BaseTrial, DataSummary], Mapping[str, Any]]
     base: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] = _no_points
     first_points: Callable[[DataSummary], Sequence[Mapping[str, Any]]] = _no_points

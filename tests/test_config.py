@@ -32,7 +32,9 @@ def test_params_read_back_from_text_as_mlflow_gives_them(config: TrialConfig) ->
     assert TrialConfig.from_params({name: str(value) for name, value in config.to_params().items()}) == config
 
 
-@given(st.dictionaries(st.text(max_size=20), st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers())))
+@given(
+    st.dictionaries(st.text(max_size=20), st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers()))
+)
 def test_fuzz_any_params_give_a_config_or_one_line(params: dict[str, object]) -> None:
     try:
         TrialConfig.from_params(params)
@@ -40,7 +42,10 @@ def test_fuzz_any_params_give_a_config_or_one_line(params: dict[str, object]) ->
         assert str(error)
 
 
-@given(st.sampled_from([field.name for field in dataclasses.fields(TrialConfig)]), st.one_of(st.text(), st.floats(), st.none()))
+@given(
+    st.sampled_from([field.name for field in dataclasses.fields(TrialConfig)]),
+    st.one_of(st.text(), st.floats(), st.none()),
+)
 def test_fuzz_any_value_of_a_field_gives_a_config_or_one_line(name: str, value: object) -> None:
     try:
         TrialConfig.from_params({name: value})
@@ -57,7 +62,7 @@ def test_every_run_has_the_same_keys() -> None:
     plain = TrialConfig().to_params()
     annealed = TrialConfig(encoder="gaussian", regularizer="kl", weight=1.0, annealing="linear").to_params()
     assert list(plain) == list(annealed)
-    assert list(plain)[0] == "method"
+    assert next(iter(plain)) == "method"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_every_point_of_a_space_is_a_config(name: str, summary) -> None:
 @pytest.mark.parametrize("name", SPACES)
 def test_every_suggestion_of_a_space_is_a_config(name: str) -> None:
     space = load_space(name).space
-    study = optuna.create_study(directions=["minimize"] * 2, sampler=optuna.samplers.RandomSampler(seed=0))
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(50):
         trial = study.ask()
         config = space.config(SUMMARIES[1], space.suggest(trial, SUMMARIES[1]), {"epochs": 3})

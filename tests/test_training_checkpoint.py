@@ -10,7 +10,9 @@ from study.training import checkpoint
 
 def _write(directory: Path, *epochs: int) -> list[Path]:
     directory.mkdir(exist_ok=True)
-    return [checkpoint.save(directory, epoch, {"epoch": epoch, "x": torch.full((3,), float(epoch))}) for epoch in epochs]
+    return [
+        checkpoint.save(directory, epoch, {"epoch": epoch, "x": torch.full((3,), float(epoch))}) for epoch in epochs
+    ]
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
@@ -73,5 +75,5 @@ def test_security_a_pickle_is_not_run(tmp_path: Path) -> None:
             return (exec, ("raise SystemExit('ran')",))
 
     path = checkpoint.save(tmp_path, 1, {"evil": Evil()})
-    with pytest.raises(Exception, match="weights_only|Weights only|Unsupported"):
+    with pytest.raises(Exception, match=r"weights_only|Weights only|Unsupported"):
         checkpoint.load(path)

@@ -9,7 +9,7 @@ import pytest
 
 from study.config import UserError
 from study.space import SearchSpace, load_space
-from study.tuning.ledger import SAMPLERS, Ledger, trial_directory
+from study.tuning.ledger import SAMPLERS, Assignment, Ledger, trial_directory
 from tests.helpers import made_summary
 
 DIRECTIONS = {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"}
@@ -21,6 +21,12 @@ def open_ledger(directory: Path, space: SearchSpace | None = None, **changes: An
     space = space or load_space("wae_weight").space
     settings = {"directions": DIRECTIONS, "fixed": {"seed": 0}, "seed": 0, "sampler": "random", **changes}
     return Ledger(directory, space, made_summary(), **settings)
+
+
+def _next(ledger: Ledger, num_trials: int = 20) -> Assignment:
+    assignment = ledger.next(num_trials)
+    assert assignment is not None
+    return assignment
 
 
 def _finish(ledger: Ledger, number: int, **values: float) -> None:
@@ -41,7 +47,7 @@ def _states(ledger: Ledger) -> list[str]:
 
 def test_references_and_first_points_come_first_by_turns(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
-    origins = [ledger.next(20).origin for _ in range(14)]
+    origins = [_next(ledger).origin for _ in range(14)]
     assert origins == ["reference", "first"] * 6 + ["search"] * 2
 
 
@@ -61,12 +67,12 @@ def test_a_study_shorter_than_its_first_points_leaves_nothing_waiting(tmp_path: 
 
 def test_a_trial_cut_off_with_its_driver_is_handed_out_again_unchanged(tmp_path: Path) -> None:
     first = open_ledger(tmp_path)
-    cut_off = [first.next(20) for _ in range(15)]
+    cut_off = [_next(first) for _ in range(15)]
     _finish(first, 3)
     second = open_ledger(tmp_path)
-    adopted = [second.next(20) for _ in range(14)]
+    adopted = [_next(second) for _ in range(14)]
     assert adopted == [assignment for assignment in cut_off if assignment.number != 3]
-    assert second.next(20).number == 15
+    assert _next(second).number == 15
 
 
 def test_extending_goes_on_where_the_study_ended_and_repeats_nothing(tmp_path: Path) -> None:
@@ -89,7 +95,9 @@ def test_a_stopped_trial_is_infeasible_by_the_share_of_its_budget_it_misses(tmp_
     for _ in range(3):
         ledger.next(3)
     _finish(ledger, 0)
-    ledger.record(1, "stopped", epochs=15, values={name: 0.0 for name in VALUES}, infeasible={"budget": 0.75, "weight": 0.0})
+    ledger.record(
+        1, "stopped", epochs=15, values={name: 0.0 for name in VALUES}, infeasible={"budget": 0.75, "weight": 0.0}
+    )
     ledger.record(2, "failed", epochs=2, reason="the loss became nan")
     study = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path}/optuna.db")
     assert [trial.number for trial in study.best_trials] == [0]
@@ -157,7 +165,7 @@ def test_a_grid_is_trained_once_each_however_many_trials_are_asked(tmp_path: Pat
 
 def test_trial_json_says_what_the_trial_is(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
-    assignment = ledger.next(1)
+    assignment = _next(ledger, 1)
     record = json.loads((trial_directory(tmp_path, 0) / "trial.json").read_text())
     assert record["number"] == 0 and record["origin"] == "reference"
     assert record["params"] == assignment.config.to_params()

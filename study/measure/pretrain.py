@@ -16,14 +16,16 @@ from study.model.stacked import train_first_stage
 _VERSION = 1
 
 
-def pretrain(config: TrialConfig, data: ImageData, cache_dir: Path, *, device: str | torch.device = "cpu") -> Pretrained:
+def pretrain(
+    config: TrialConfig, data: ImageData, cache_dir: Path, *, device: str | torch.device = "cpu"
+) -> Pretrained:
     """What a trial of this config needs, from the cache or trained now.
 
     Args:
         config: The trial.
         data: The data set.
         cache_dir: Shared by all studies; files are named by content.
-        device: Where the trial will train. The parts are trained on the CPU wherever that is, so that they are the same.
+        device: Where the trial will train. The parts are always trained on the CPU, so that they are the same.
 
     Raises:
         UserError: The first stage collapsed.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -193,7 +193,7 @@ def train(
     device: str | torch.device = "cpu",
     pretrained: Pretrained = NOTHING_PRETRAINED,
     state: dict[str, Any] | None = None,
-) -> Iterator[EpochResult]:
+) -> Generator[EpochResult]:
     """Trains one autoencoder, an epoch at a time.
 
     Args:

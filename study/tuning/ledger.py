@@ -148,7 +148,7 @@ class Ledger:
         self._study = optuna.create_study(
             study_name=directory.name,
             storage=storage or f"sqlite:///{directory / 'optuna.db'}",
-            directions=list(directions.values()),
+            directions=[optuna.study.StudyDirection[direction.upper()] for direction in directions.values()],
             load_if_exists=True,
         )
         trials = self._study.get_trials(deepcopy=False)
@@ -218,7 +218,8 @@ class Ledger:
         """
         trials = self.trials()
         original = TrialConfig.from_params(trials[number].user_attrs["params"])
-        known = {trial.user_attrs["params"]["seed"] for trial in trials if trial.user_attrs.get("replicate_of") == number}
+        earlier = [trial.user_attrs for trial in trials if trial.user_attrs.get("replicate_of") == number]
+        known = {attributes["params"]["seed"] for attributes in earlier}
         for seed in seeds:
             if seed not in known:
                 params = original.replace(seed=seed).to_params()
@@ -243,8 +244,8 @@ class Ledger:
             outcome: `completed`, `stopped` or `failed`.
             epochs: Epochs it trained.
             values: The objectives at its last epoch, by recorded name; None for a failed trial.
-            infeasible: By name, how far the trial misses being comparable (0 is comparable): `budget`, the missing share
-                of its epochs; `weight`, the missing share of its full weight.
+            infeasible: By name, how far the trial misses being comparable (0 is comparable): `budget`, the missing
+                share of its epochs; `weight`, the missing share of its full weight.
             reason: Why it failed or was stopped, one line.
         """
         if values is not None and not all(math.isfinite(values.get(name, math.nan)) for name in self.objectives):
