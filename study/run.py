@@ -123,7 +123,7 @@ def _default_name(loaded: LoadedSpace, dataset: str) -> str:
 
 
 def _list(console: Console) -> int:
-    table = Table("space", "trials", "question", "cost", box=None, pad_edge=False)
+    table = Table("space", "trials", "question", "cost", box=None, pad_edge=False, leading=1)
     for name in builtin_spaces():
         space = load_space(name).space
         table.add_row(name, str(space.num_trials), space.question, space.cost)
