@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,11 +19,25 @@ StudyOption = Annotated[
     list[str], typer.Option("--study", help="Name of a study; give several to see them in one plot.")
 ]
 RunsOption = Annotated[Path, typer.Option(help="Where the studies lie.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(help="Read MLflow. [default: only where there is no such study in --runs-dir: MLFLOW_TRACKING_URI]"),
+]
 
 
-def load(studies: list[str], runs_dir: Path) -> StudyFrames:
-    """The named studies as one set of frames."""
-    return join_studies(load_study(runs_dir, name) for name in studies)
+def load(studies: list[str], runs_dir: Path, tracking_uri: str | None = None) -> StudyFrames:
+    """The named studies as one set of frames, from their directories where these are at hand, else from MLflow."""
+    return join_studies(_load_one(name, runs_dir, tracking_uri) for name in studies)
+
+
+def _load_one(name: str, runs_dir: Path, tracking_uri: str | None) -> StudyFrames:
+    on_disk = (runs_dir / name / "study.json").is_file()
+    uri = tracking_uri or (None if on_disk else os.environ.get("MLFLOW_TRACKING_URI"))
+    if uri is None:
+        return load_study(runs_dir, name)
+    from analysis.frame_mlflow import load_from_mlflow  # imports MLflow, which takes a second
+
+    return load_from_mlflow(uri, name)
 
 
 def run_figure(info: Callable[[StudyFrames], Any], plot: Callable[[Any], Figure], default: str) -> None:
@@ -31,12 +46,13 @@ def run_figure(info: Callable[[StudyFrames], Any], plot: Callable[[Any], Figure]
     def figure(
         study: StudyOption,
         runs_dir: RunsOption = Path("runs"),
+        tracking_uri: TrackingOption = None,
         out: Annotated[Path | None, typer.Option(help="File to write. [default: the figure's name]")] = None,
         format: Annotated[str | None, typer.Option(help="png, svg or pdf. [default: as the file's name says]")] = None,
     ) -> None:
         if format is not None and format not in style.FORMATS:
             raise UserError(f"--format {format}: choose from {', '.join(style.FORMATS)}")
-        drawn = info(load(study, runs_dir))
+        drawn = info(load(study, runs_dir, tracking_uri))
         if drawn.missing:
             typer.echo(drawn.missing, err=True)
         typer.echo(style.save(plot(drawn), out or Path(default), format))

@@ -158,7 +158,7 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
 def build_frames(
     study: dict[str, Any],
     records: list[dict[str, Any]],
-    epochs: list[dict[str, Any]],
+    epochs: list[dict[str, Any]] | pd.DataFrame,
     sources: Mapping[str, ArraySource],
 ) -> StudyFrames:
     """Puts trial records and epoch records into frames with fixed leading columns and dtypes, whatever is missing."""

@@ -225,5 +225,6 @@ def make_study(
             rows.append({**row, **metrics})
         folder = write_trial(directory, number, config, rows, origin=origin, outcome=outcome, replicate_of=replicate_of)
         if arrays and outcome == "completed":
+            (folder / "attempt-1" / "images").mkdir()
             np.savez_compressed(folder / "attempt-1" / "arrays.npz", **arrays_of(config, number))
     return directory
