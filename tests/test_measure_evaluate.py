@@ -25,7 +25,7 @@ from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
 from study.training.loop import train
 from tests.helpers import made_summary
 
-GAUSSIAN_ONLY = {"kl", "active_units", "nll"}
+GAUSSIAN_ONLY = {"kl", "active_units", "nll", "sigma_low", "sigma_high", "log_likelihood", "elbo"}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,8 @@ def test_metrics_of_a_perfect_copy(evaluator: Evaluator) -> None:
     assert metrics["reconstruction_mse"] == 0
     assert metrics["reconstruction_fid"] == pytest.approx(0, abs=1e-5)
     assert metrics["sample_fid"] > 1
-    assert set(metrics) == {"reconstruction_mse", "reconstruction_fid", "sample_fid", "latent_rms"}
+    assert set(metrics) == {"reconstruction_mse", "reconstruction_fid", "sample_fid", "latent_rms", "mu_low", "mu_high"}
+    assert (metrics["mu_low"], metrics["mu_high"]) == (0, 1)  # the darkest and the brightest pixel
 
 
 def test_metrics_of_reconstructions_against_the_definition(evaluator: Evaluator, digits: ImageData) -> None:
@@ -107,10 +108,51 @@ def test_metrics_of_reconstructions_against_the_definition(evaluator: Evaluator,
     kl = 0.5 * (mu.square() + variance - variance.log() - 1).sum(1).mean()
     assert metrics["kl"] == pytest.approx(float(kl), rel=1e-4)
     assert metrics["latent_rms"] == pytest.approx(float((mu.square() + variance).mean().sqrt()), rel=1e-5)
+    assert (metrics["mu_low"], metrics["mu_high"]) == pytest.approx((float(mu.min()), float(mu.max())), rel=1e-5)
+    sigma = variance.sqrt()
+    ends = float(sigma.min()), float(sigma.max())
+    assert (metrics["sigma_low"], metrics["sigma_high"]) == pytest.approx(ends, rel=1e-5)
     scale = evaluator.references.scale
     with torch.no_grad():
         features = [evaluator.judge.features(images).numpy() * scale for images in (x, autoencoder.reconstruct(x))]
     assert metrics["reconstruction_fid"] == pytest.approx(fid(*features), rel=1e-3)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_scalar", "gaussian_pixel", "laplace", "bernoulli"])
+def test_elbo_and_its_terms_against_distributions(evaluator: Evaluator, digits: ImageData, likelihood: str) -> None:
+    autoencoder = model(likelihood=likelihood).eval()
+    metrics = evaluator.search_metrics(autoencoder)
+    x = digits.validation.images.float() / 255
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        mu, logvar = autoencoder.encode(x)
+        assert logvar is not None
+        q = torch.distributions.Normal(mu, (logvar / 2).exp())
+        bounds = []
+        for _ in range(20):
+            z = torch.normal(q.mean, q.stddev, generator=generator)
+            raw = autoencoder.decoder(z)
+            if likelihood == "laplace":
+                p = torch.distributions.Laplace(raw, 1.0)
+            elif likelihood == "bernoulli":
+                p = torch.distributions.Bernoulli(logits=raw, validate_args=False)
+            elif likelihood == "gaussian_scalar":
+                p = torch.distributions.Normal(raw, (autoencoder.likelihood.logvar / 2).exp())
+            elif likelihood == "gaussian_pixel":
+                centre, log_variance = autoencoder.likelihood.parameters_of(raw)
+                p = torch.distributions.Normal(centre, (log_variance / 2).exp())
+            else:
+                p = torch.distributions.Normal(raw, 1.0)
+            bounds.append(p.log_prob(x).flatten(1).sum(1).mean())
+    kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert metrics["log_likelihood"] == pytest.approx(float(torch.stack(bounds).mean()), rel=5e-3)
+    assert metrics["kl"] == pytest.approx(float(kl), rel=1e-4)
+    assert metrics["elbo"] == metrics["log_likelihood"] - metrics["kl"]
+
+
+def test_elbo_is_below_the_importance_weighted_bound(evaluator: Evaluator) -> None:
+    metrics = evaluator.final_metrics(model(), "validation")
+    assert metrics["elbo"] <= -metrics["nll"] + 0.05  # the latter on 360 of the images, with 64 draws
 
 
 @pytest.mark.parametrize("encoder", ["deterministic", "gaussian"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,14 @@ from PIL import Image
 from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
-from study.measure.pictures import grid, write_pictures
+from study.measure.pictures import grid, write_history, write_pictures
 from study.model.autoencoder import Autoencoder, build_autoencoder
 from tests.helpers import made_summary
 
 
-def model(data: ImageData, latent_dim: int = 4) -> Autoencoder:
-    torch.manual_seed(0)
-    return build_autoencoder(TrialConfig(latent_dim=latent_dim, width=16), data.summary)
+def model(data: ImageData, seed: int = 0, **changes: Any) -> Autoencoder:
+    torch.manual_seed(seed)
+    return build_autoencoder(TrialConfig(latent_dim=4, width=16, **changes), data.summary)
 
 
 def test_pictures_and_arrays(few_digits: ImageData, tmp_path: Path) -> None:
@@ -61,6 +62,36 @@ def test_pictures_are_the_same_every_time(few_digits: ImageData, tmp_path: Path)
     assert torch.equal(state, torch.get_rng_state())
     for name in ("arrays.npz", "images/samples.png", "images/reconstructions.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_history_of_reconstructions_over_attempts(few_digits: ImageData, tmp_path: Path) -> None:
+    attempts = [tmp_path / f"attempt-{number}" for number in (1, 2, 10)]
+    models = [model(few_digits, seed=seed) for seed in range(3)]
+    for attempt, autoencoder, epochs in zip(attempts, models, ([2, 4], [4, 6], [8]), strict=True):
+        attempt.mkdir()
+        for epoch in epochs:
+            write_history(autoencoder, few_digits, attempt, epoch)
+    write_pictures(models[2], few_digits, attempts[-1])
+    arrays = np.load(attempts[-1] / "arrays.npz")
+    assert arrays["history_epochs"].tolist() == [2, 4, 6, 8]
+    x = torch.from_numpy(arrays["originals"][:10]).float() / 255
+    for row, trained in enumerate((0, 1, 1, 2)):  # epoch 4 was trained twice: the newer attempt counts
+        with torch.no_grad():
+            expected = models[trained].reconstruct(x).numpy() * 255
+        assert np.abs(expected - arrays["history"][row]).max() <= 0.51
+    assert np.array_equal(arrays["history"][-1], arrays["reconstructions"][:10])
+
+
+def test_kl_of_each_unit_adds_up_to_the_kl(few_digits: ImageData, tmp_path: Path) -> None:
+    autoencoder = model(few_digits, encoder="gaussian", regularizer="kl")
+    write_pictures(autoencoder, few_digits, tmp_path)
+    units = np.load(tmp_path / "arrays.npz")["kl_per_unit"]
+    with torch.no_grad():
+        mu, logvar = autoencoder.encode(few_digits.validation.images.float() / 255)
+    assert logvar is not None
+    prior = torch.distributions.Normal(0.0, 1.0)
+    expected = torch.distributions.kl_divergence(torch.distributions.Normal(mu, (logvar / 2).exp()), prior).mean(0)
+    assert units == pytest.approx(expected.numpy(), rel=1e-4)
 
 
 @pytest.mark.parametrize("images", [2, 5])

@@ -291,14 +291,19 @@ class Evaluator:
 
     def _measure(self, model: Autoencoder, split: str) -> _Measured:
         real = self._real(split)
-        errors, features, posteriors = [], [], []
+        errors, features, posteriors, likelihoods = [], [], [], []
         left = len(real.features)
+        # The same noise for every model of this latent size: bounds then differ by their models alone.
+        noise = iter(self._prior_codes(len(real.images), model.latent_dim).split(_batch_size(real.images)))
         for batch in real.images.split(_batch_size(real.images)):
             x = as_float(batch)
             posterior = model.encode(x)
             reconstruction = model.decode(posterior.mu)
             errors.append((reconstruction - x).square().sum(dtype=torch.float64))
             posteriors.append(posterior)
+            if posterior.logvar is not None:
+                z = posterior.mu + (0.5 * posterior.logvar).exp() * next(noise)
+                likelihoods.append(model.log_likelihood(x, z).double())
             if left > 0:
                 features.append(self.judge.features(reconstruction[:left]))
                 left -= len(x)
@@ -315,10 +320,16 @@ class Evaluator:
             "reconstruction_fid": real.fid(reconstructed),
             "sample_fid": real.fid(sample_features),
             "latent_rms": float(second_moment.mean().sqrt()),
+            "mu_low": float(mu.min()),
+            "mu_high": float(mu.max()),
         }
         if logvar is not None:
+            metrics["sigma_low"] = float((0.5 * logvar.min()).exp())
+            metrics["sigma_high"] = float((0.5 * logvar.max()).exp())
             metrics["kl"] = float(gaussian_kl(mu.double(), logvar.double()).mean())
             metrics["active_units"] = float(active_units(mu))
+            metrics["log_likelihood"] = float(torch.cat(likelihoods).mean())
+            metrics["elbo"] = metrics["log_likelihood"] - metrics["kl"]
         return _Measured(metrics, Posterior(mu, logvar), sample_features)
 
     def _fitted_densities(self, model: Autoencoder, real: _Real, n: int) -> dict[str, float]:

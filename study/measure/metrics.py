@@ -192,8 +192,14 @@ METRICS: dict[str, Metric] = {
     "interpolation_fid": Metric("minimize", "Interpolation FID"),
     "latent_mmd": Metric("none", "MMD² of the codes to N(0, I)"),
     "latent_rms": Metric("none", "Root mean square of the codes"),
+    "mu_low": Metric("none", "Lowest posterior mean"),
+    "mu_high": Metric("none", "Highest posterior mean"),
+    "sigma_low": Metric("none", "Lowest posterior deviation"),
+    "sigma_high": Metric("none", "Highest posterior deviation"),
     "kl": Metric("none", "Rate: KL of the posteriors to N(0, I) (nats per image)"),
     "active_units": Metric("none", "Active latent units"),
+    "log_likelihood": Metric("none", "Log-likelihood under the posterior (own likelihood, nats per image)"),
+    "elbo": Metric("maximize", "ELBO: log-likelihood less rate (own likelihood, nats per image)"),
     "nll": Metric("minimize", "Negative log-likelihood (IWAE bound, own likelihood, nats per image)"),
 }
 """Every metric by the name it is recorded under (`val/` or `test/` before it)."""

@@ -16,7 +16,8 @@ from study.data.datasets import ImageData
 from study.data.splits import Split, stratified_order
 from study.measure.evaluate import measuring
 from study.measure.features import as_float
-from study.model.autoencoder import Autoencoder
+from study.model.autoencoder import Autoencoder, Posterior
+from study.model.divergences import unit_kl
 
 SAMPLES = 49
 PAIRS = 8
@@ -24,6 +25,7 @@ STEPS = 11
 COLUMNS = 10
 MAX_CODES = 2_000
 MAX_MORPHS = 5
+HISTORY = 10
 _CELL = 64
 _GAP = 2
 _SEED = 49
@@ -35,9 +37,11 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
     `images/samples.png`: 49 samples from N(0, I), the same codes for every model of one latent size.
     `images/reconstructions.png`: 20 validation images, each above its reconstruction.
     `arrays.npz` (images uint8 [..., C, H, W]): `codes` float32 [n, d] and `labels` int64 [n], posterior means of up to
-    2,000 validation images; `samples` [49]; `originals` and `reconstructions` [20]; `interpolations` [8, 11], between
-    pairs of validation images, first and last being the ends' reconstructions; `morphs` [m, 11] and `morph_classes`
-    int64 [m, 2], validation images of the first class moved along the direction of the second.
+    2,000 validation images; `kl_per_unit` float32 [d], their mean KL to the prior in nats (Gaussian encoders only);
+    `samples` [49]; `originals` and `reconstructions` [20]; `interpolations` [8, 11], between pairs of validation images,
+    first and last being the ends' reconstructions; `morphs` [m, 11] and `morph_classes` int64 [m, 2], validation images
+    of the first class moved along the direction of the second; `history` [e, 10] and `history_epochs` int64 [e],
+    reconstructions of the first ten originals over the training, see `write_history`.
 
     Args:
         model: On the device of `data`.
@@ -56,14 +60,17 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
         z = torch.randn(SAMPLES, model.latent_dim, generator=generator).to(device)
         ends = images[: 2 * PAIRS]
         half = len(ends) // 2
+        posteriors = [model.encode(batch) for batch in images.split(256)]
         arrays: dict[str, Any] = {
-            "codes": torch.cat([model.encode(batch).mu for batch in images.split(256)]).float().cpu().numpy(),
+            "codes": torch.cat([posterior.mu for posterior in posteriors]).float().cpu().numpy(),
             "labels": validation.labels.cpu().numpy(),
+            **_kl_per_unit(posteriors),
             "samples": _as_bytes(model.decode(z)),
             "originals": _as_bytes(shown),
             "reconstructions": _as_bytes(model.reconstruct(shown)),
             "interpolations": _as_bytes(model.interpolate(ends[:half], ends[half : 2 * half], STEPS).transpose(0, 1)),
             **_morphs(model, data, validation, device),
+            **_read_history(directory.parent),
         }
     (directory / "images").mkdir(exist_ok=True)
     _write(directory / "images" / "samples.png", _png(grid(arrays["samples"], 7)))
@@ -72,6 +79,46 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     _write(directory / "arrays.npz", buffer.getvalue())
+
+
+def write_history(model: Autoencoder, data: ImageData, directory: Path, epoch: int) -> None:
+    """Writes what the model makes of ten validation images after an epoch: `history/000008.npy`, uint8 [10, C, H, W].
+
+    The images are the first of `write_pictures`' `originals`, which gathers the epochs of all attempts at the end.
+
+    Args:
+        model: On the device of `data`.
+        data: The validation split is shown.
+        directory: The attempt's folder; it exists.
+        epoch: Epochs trained so far.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with measuring(model):
+        shown = as_float(_first(data.validation, HISTORY, next(model.parameters()).device).images)
+        images = _as_bytes(model.reconstruct(shown))
+    (directory / "history").mkdir(exist_ok=True)
+    buffer = io.BytesIO()
+    np.save(buffer, images)
+    _write(directory / "history" / f"{epoch:06d}.npy", buffer.getvalue())
+
+
+def _read_history(trial_directory: Path) -> dict[str, np.ndarray]:
+    """The reconstructions of every evaluated epoch; of an epoch trained twice, the newest attempt's."""
+    by_epoch = {
+        int(path.stem): path
+        for path in sorted(
+            trial_directory.glob("attempt-*/history/*.npy"), key=lambda path: int(path.parts[-3].removeprefix("attempt-"))
+        )
+    }
+    epochs = sorted(by_epoch)
+    if not epochs:
+        return {}
+    return {
+        "history": np.stack([np.load(by_epoch[epoch], allow_pickle=False) for epoch in epochs]),
+        "history_epochs": np.array(epochs, np.int64),
+    }
 
 
 def grid(images: np.ndarray, columns: int) -> Image.Image:
@@ -86,6 +133,13 @@ def grid(images: np.ndarray, columns: int) -> Image.Image:
         top, left = (index // columns) * step_y + _GAP, (index % columns) * step_x + _GAP
         canvas[top : top + height * factor, left : left + width * factor] = cell
     return Image.fromarray(canvas)
+
+
+def _kl_per_unit(posteriors: list[Posterior]) -> dict[str, np.ndarray]:
+    if posteriors[0].logvar is None:
+        return {}
+    units = [unit_kl(posterior.mu, posterior.logvar) for posterior in posteriors if posterior.logvar is not None]
+    return {"kl_per_unit": torch.cat(units).double().mean(dim=0).float().cpu().numpy()}
 
 
 def _morphs(model: Autoencoder, data: ImageData, validation: Split, device: torch.device) -> dict[str, np.ndarray]:

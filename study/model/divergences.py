@@ -15,6 +15,12 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 Kernel = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
+def unit_kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    """The summands of `gaussian_kl`, one for each unit of the code: [B, d], nats, never negative."""
+    # expm1 keeps the digits that exp(logvar) - 1 loses near the prior, where a collapsed posterior sits.
+    return 0.5 * (mu.square() + torch.expm1(logvar) - logvar)
+
+
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, diag exp(logvar)) || N(0, I)), Kingma & Welling 1312.6114, appendix B.
 
@@ -25,8 +31,7 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     Returns:
         [B], nats, never negative.
     """
-    # expm1 keeps the digits that exp(logvar) - 1 loses near the prior, where a collapsed posterior sits.
-    return 0.5 * (mu.square() + torch.expm1(logvar) - logvar).sum(dim=1)
+    return unit_kl(mu, logvar).sum(dim=1)
 
 
 def imq(squared_distance: Tensor, dim: int) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure.evaluate import Evaluator, References
 from study.measure.metrics import MetricError
-from study.measure.pictures import write_pictures
+from study.measure.pictures import write_history, write_pictures
 from study.measure.pretrain import pretrain
 from study.training import checkpoint
 from study.training.loop import EpochResult, TrainingError, train
@@ -113,6 +113,8 @@ def _train(
         for result in epochs:
             last = result.epoch == config.epochs
             record = _record(result)
+            if result.metrics:
+                write_history(result.model, data, attempt, result.epoch)
             if last:
                 start = time.perf_counter()
                 for split, prefix in (("validation", "val"), ("test", "test")):
