@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import shlex
@@ -59,7 +60,7 @@ def run(
         raise UserError(
             f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)"
         )
-    from study.session import Request, first_configs, make_plan, run_study  # imports torch: quick checks come first
+    from study.session import Request, first_configs, make_plan, replicate_front, run_study  # imports torch: quick checks come first
     from study.tuning.execute import Resources
 
     plan = make_plan(
@@ -87,7 +88,7 @@ def run(
         address=address,
         max_failures=max_failures,
         time_budget=time_budget,
-        replicates=replicates,
+        enqueue_extra=functools.partial(replicate_front, plan, replicates) if replicates else None,
     )
 
 

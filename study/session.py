@@ -9,7 +9,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,8 @@ def run_study(
     address: str | None = None,
     max_failures: int = 2,
     time_budget: float | None = None,
-    replicates: int = 0,
+    search: bool = True,
+    enqueue_extra: Callable[[Ledger], None] | None = None,
 ) -> int:
     """Runs the plan's trials and shows the answer.
 
@@ -209,7 +210,8 @@ def run_study(
         address: A running Ray cluster; by default Ray is started on this machine.
         max_failures: Retries of a trial whose process died.
         time_budget: Seconds after which no trial begins.
-        replicates: Fresh seeds with which each Pareto-optimal configuration is trained again after the search.
+        search: Go on to the study's number of trials; otherwise only trials that have begun are finished.
+        enqueue_extra: Enqueues trials beyond the search; called once no other trial is left unfinished.
 
     Returns:
         The exit status of the command.
@@ -226,13 +228,14 @@ def run_study(
         try:
             ledger = plan.open_ledger(request.directory)
             ledger.reconcile()
-            if ledger.tally.done < record["num_trials"] or ledger.unfinished or replicates:
+            num_trials = record["num_trials"] if search else 0
+            if ledger.tally.done < num_trials or ledger.unfinished or enqueue_extra:
                 with cluster(address, resources) as slots:
                     cache = request.runs / "cache"
                     references = prepare(plan.data, _kinds(plan), cache, resources)
                     record["references"] = references.summary()
                     study_record.write_study(request.directory, record)
-                    searcher = LedgerSearcher(ledger, record["num_trials"], deadline=deadline)
+                    searcher = LedgerSearcher(ledger, num_trials, deadline=deadline)
                     run = functools.partial(
                         execute,
                         searcher,
@@ -245,9 +248,10 @@ def run_study(
                     )
                     with StudyProgress(ledger.tally, record["num_trials"], console) as progress:
                         run(refresh=progress.refresh)
-                    if replicates and not ledger.unfinished:
-                        enqueued = _replicate(plan, ledger, replicates)
-                        with StudyProgress(ledger.extra_tally, enqueued, console, "replicates") as progress:
+                    if enqueue_extra and not ledger.unfinished:
+                        enqueue_extra(ledger)
+                        extra = ledger.extra_tally.done + ledger.unfinished
+                        with StudyProgress(ledger.extra_tally, extra, console, "trials beyond the search") as progress:
                             run(refresh=progress.refresh)
             if not ledger.unfinished:
                 outcome = "completed" if ledger.tally.completed else "failed"
@@ -278,9 +282,10 @@ def _kinds(plan: Plan) -> list[TrialConfig]:
     return [config for needs, config in kinds.items() if any(needs)]
 
 
-def _replicate(plan: Plan, ledger: Ledger, replicates: int) -> int:
-    """Enqueues every Pareto-optimal configuration with fresh seeds, the same ones for all; gives their number."""
+def replicate_front(plan: Plan, replicates: int, ledger: Ledger) -> None:
+    """Enqueues every Pareto-optimal configuration with so many fresh seeds, the same ones for all."""
     frames = load_study(plan.request.runs, plan.request.name)
     seeds = range(plan.record["seed"] + 1, plan.record["seed"] + 1 + replicates)
     numbers = frames.trials["number"].iloc[choose(frames).front]
-    return sum(ledger.replicate(int(number), seeds) for number in numbers)
+    for number in numbers:
+        ledger.replicate(int(number), seeds)

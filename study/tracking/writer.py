@@ -232,8 +232,9 @@ class Writer:
         except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
             self.problems[f"trial {number}: trial.json is left out: {one_line(error)}"] = None
             return None
-        if (replicated := record.get("replicate_of")) is not None:
-            tags["trial.replicate_of"] = str(replicated)
+        for name in ("replicate_of", "retrain_of"):
+            if (other := record.get(name)) is not None:
+                tags[f"trial.{name}"] = str(other)
         return _Trial(number, folder, config, tags, created, TrialRecords(folder), self._known.pop(number, None))
 
     # --- writing -------------------------------------------------------------------------------------------------

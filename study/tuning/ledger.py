@@ -227,6 +227,23 @@ class Ledger:
                 self._study.enqueue_trial({}, user_attrs=attributes)
         return len(seeds)
 
+    def retrain(self, number: int, epochs: int) -> None:
+        """Enqueues a trial's configuration again with another number of epochs.
+
+        What was asked for before is not enqueued twice, unless it failed.
+
+        Args:
+            number: The trial.
+            epochs: Passes over the training split, from new initial weights.
+        """
+        trials = self.trials()
+        params = TrialConfig.from_params(trials[number].user_attrs["params"]).replace(epochs=epochs).to_params()
+        attributes = {"origin": "retrain", "params": params, "retrain_of": number}
+        if not any(
+            attributes.items() <= trial.user_attrs.items() and trial.state != TrialState.FAIL for trial in trials
+        ):
+            self._study.enqueue_trial({}, user_attrs=attributes)
+
     def record(
         self,
         number: int,
@@ -317,6 +334,7 @@ class Ledger:
                     "origin": origin,
                     "params": config.to_params(),
                     "replicate_of": attributes.get("replicate_of"),
+                    "retrain_of": attributes.get("retrain_of"),
                     "created": now(),
                 },
             )
