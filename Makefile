@@ -2,14 +2,21 @@
 PYTHON ?= python3
 RUNS ?= runs
 STUDY ?= wae_weight
+SPACE ?= wae_weight
+WORKERS ?= 2
+COMPOSE ?= docker compose
 OUT ?= $(RUNS)/$(STUDY)/report
 
-.PHONY: study test test-all lint format ui report bench clean
+.PHONY: study test test-all lint format ui report bench secrets up down cluster-study clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --upgrade pip
 	.venv/bin/pip install --quiet --editable '.[test,lint]'
+	touch $@
+
+.venv/.cluster-installed: .venv/.installed
+	.venv/bin/pip install --quiet --editable '.[cluster]'
 	touch $@
 
 study: .venv/.installed
@@ -18,7 +25,7 @@ study: .venv/.installed
 test: .venv/.installed
 	.venv/bin/python -m pytest -m 'not fault and not cluster and not browser'
 
-test-all: .venv/.installed
+test-all: .venv/.cluster-installed
 	.venv/bin/python -m pytest
 
 lint: .venv/.installed
@@ -38,6 +45,27 @@ report: .venv/.installed
 
 bench: .venv/.installed
 	.venv/bin/python -m benchmarks.trainer
+
+.DELETE_ON_ERROR:
+
+# The containers run as another user: a file each may read, in a folder that nobody else on this machine may enter.
+secrets/%:
+	@mkdir -p -m 700 secrets
+	@$(PYTHON) -c 'import secrets; print(secrets.token_hex(32), end="")' > $@
+	@chmod 444 $@
+
+secrets: secrets/ray_token secrets/study_db_password secrets/mlflow_db_password
+
+up: secrets
+	mkdir -p data
+	GIT_COMMIT=$$(git rev-parse HEAD) $(COMPOSE) up --build --detach --wait --scale worker=$(WORKERS)
+
+down:
+	$(COMPOSE) down
+
+# More options of study.run: make cluster-study SPACE=method ARGS='--dataset mnist --num-trials 40'
+cluster-study:
+	$(COMPOSE) exec ray-head python -m study.run --space $(SPACE) --resume $(ARGS)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,36 @@
+# One image for every node of the cluster: Ray's head and workers, the driver, and the MLflow server.
+FROM python:3.11.13-slim-bookworm
+
+# cpu: torch without CUDA. cuda: PyPI's torch, several times the size, which also runs on a CPU.
+ARG ACCELERATOR=cpu
+
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/app \
+    HOME=/tmp
+
+RUN groupadd --gid 10001 study \
+    && useradd --uid 10001 --gid study --no-create-home --home-dir /tmp study \
+    && install -d -o study -g study /srv/study /srv/study/runs /srv/study/data /mlartifacts
+
+# Dependencies come before the code: a changed line of code does not install torch again.
+WORKDIR /app
+COPY pyproject.toml deploy/constraints.txt deploy/requirements.py ./
+RUN python requirements.py pyproject.toml cluster > requirements.txt \
+    && if [ "$ACCELERATOR" = cpu ]; then export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu; \
+       sed -E 's/^(torch|torchvision)==.*/&+cpu/' -i constraints.txt; fi \
+    && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
+
+COPY deploy/ray-node.sh deploy/
+COPY analysis analysis
+COPY benchmarks benchmarks
+COPY search_spaces search_spaces
+COPY study study
+
+ARG GIT_COMMIT=""
+ENV STUDY_GIT_COMMIT=$GIT_COMMIT
+
+# Studies lie in ./runs and data sets in ./data, the defaults of every command.
+WORKDIR /srv/study
+USER 10001:10001
+CMD ["python", "-m", "study.run", "--list"]
