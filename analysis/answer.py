@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis import pareto, style
-from analysis.choice import Choice, choose, front_of, seeds_of
+from analysis import pareto, replicates, style
+from analysis.choice import Choice, choose, front_of, replicates_of
 from analysis.frame import StudyFrames
 
 
@@ -36,7 +36,8 @@ class Answer(NamedTuple):
     Attributes:
         sentences: To be read in order.
         methods: One row a method that has completed trials, the best share first.
-        noise: Relative standard deviation over seeds per objective, pooled over replicated trials; NaN without any.
+        noise: Relative standard deviation over replicates per objective, pooled over replicated trials (whose own
+            values, being selected, are not among them); NaN without any.
     """
 
     sentences: list[str]
@@ -59,12 +60,6 @@ def answer(frames: StudyFrames) -> Answer:
     return Answer(sentences, methods, noise)
 
 
-def short_label(column: str) -> str:
-    """A metric's label without its unit or split: for running text."""
-    words = style.label(column.rpartition("/")[2]).partition(" (")[0]
-    return words[:1].lower() + words[1:] if words[1:2].islower() else words
-
-
 def _trial(frames: StudyFrames, row: int) -> str:
     trial = frames.trials.iloc[row]
     kernel = f", {trial['kernel']} kernel" if trial["kernel"] != "none" else ""
@@ -74,7 +69,7 @@ def _trial(frames: StudyFrames, row: int) -> str:
 
 def _recommendation(frames: StudyFrames, knee: int) -> str:
     values = " and ".join(
-        f"{short_label(name)} {style.number(frames.column(name)[knee])}" for name in frames.objectives
+        f"{style.short_label(name)} {style.number(frames.column(name)[knee])}" for name in frames.objectives
     )
     return f"Take {_trial(frames, knee)}, the knee of the front: {values} on validation images."
 
@@ -91,9 +86,11 @@ def _given_up(frames: StudyFrames, choice: Choice) -> list[str]:
         for other in names:
             here, there = frames.column(other)[choice.knee], frames.column(other)[end]
             parts.append(
-                f"{short_label(other)} {style.number(here)} instead of {style.number(there)} ({_ratio(here, there)})"
+                f"{style.short_label(other)} {style.number(here)} instead of {style.number(there)} "
+                f"({_ratio(here, there)})"
             )
-        sentences.append(f"Against the best {short_label(name)}, {_trial(frames, end)}, it has {' and '.join(parts)}.")
+        best = f"the best {style.short_label(name)}, {_trial(frames, end)}"
+        sentences.append(f"Against {best}, it has {' and '.join(parts)}.")
     return sentences
 
 
@@ -112,7 +109,7 @@ def _test(frames: StudyFrames, knee: int) -> list[str]:
         column = "test/" + name.rpartition("/")[2]
         value = frames.column(column)[knee]
         if np.isfinite(value):
-            found.append(f"{short_label(name)} {style.number(value)}")
+            found.append(f"{style.short_label(name)} {style.number(value)}")
     return [f"On the test images, which no choice was made on, it has {' and '.join(found)}."] if found else []
 
 
@@ -148,7 +145,7 @@ def _by_method(methods: list[MethodRow]) -> list[str]:
 
 
 def _noise(frames: StudyFrames, choice: Choice) -> tuple[float, ...]:
-    groups = [choice.values[rows] for rows in seeds_of(frames).values()]
+    groups = [choice.values[rows] for rows in replicates_of(frames).values()]
     groups = [np.abs(group) for group in groups if len(group) > 1 and np.isfinite(group).all()]
     if not groups:
         return (float("nan"),) * len(frames.objectives)
@@ -164,16 +161,43 @@ def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...]) ->
             "neighbours on the front is chance: replicate the trials that matter before choosing between them."
         ]
     spread = " and ".join(
-        f"{100 * sd:.0f} % in {short_label(n)}" for n, sd in zip(frames.objectives, noise, strict=True)
+        f"{100 * sd:.0f} % in {style.short_label(n)}" for n, sd in zip(frames.objectives, noise, strict=True)
     )
     assert choice.knee is not None
+    text = f"Between seeds of one configuration the standard deviation is {spread}."
+    found = replicates.replicates_info(frames)
+    sentences = _replicated(found)
     knee = np.abs(choice.values[choice.knee])
     # Two single runs differ by chance by up to 1.96 * sqrt(2) standard deviations, 19 times in 20.
     apart = np.abs(np.abs(choice.values) - knee) > 1.96 * np.sqrt(2) * np.array(noise) * knee
-    alike = [row for row in np.flatnonzero(choice.eligible & ~apart.any(axis=1)) if row != choice.knee]
-    text = f"Between seeds of one configuration the standard deviation is {spread}."
-    if alike:
-        labels = frames.labels()
-        names = ", ".join(labels[row] for row in alike[:8]) + (" and more" if len(alike) > 8 else "")
-        return [f"{text} Within that noise these cannot be told from the knee: trial {names}."]
-    return [f"{text} No other trial is within that noise of the knee in both objectives."]
+    tested = {choice.knee, *(found.rows.tolist() if sentences else [])}
+    near = [row for row in np.flatnonzero(choice.eligible & ~apart.any(axis=1)) if row not in tested]
+    once = " trained once" if sentences else ""
+    if near:
+        names = _listed([frames.labels()[row] for row in near])
+        return [*sentences, f"{text} Within that noise these{once} cannot be told from the knee: trial {names}."]
+    return [*sentences, f"{text} No other trial{once} is within that noise of the knee in both objectives."]
+
+
+def _replicated(found: replicates.ReplicatesInfo) -> list[str]:
+    """The knee by its replicates, and the replicated trials it cannot be told from; nothing where there are too few."""
+    knee = found.knee
+    if knee is None or len(found.values[knee]) < 2:
+        return []
+    parts = [
+        f"{style.short_label(name)} {style.number(found.mean[knee, i])} (95 % interval "
+        f"{style.number(found.low[knee, i])} to {style.number(found.high[knee, i])}; "
+        f"the search saw {style.number(found.search[knee, i])})"
+        for i, name in enumerate(found.objectives)
+    ]
+    sentences = [f"Trained again with {len(found.values[knee])} fresh seeds, the knee has {' and '.join(parts)}."]
+    if len(found.rows) > 1:
+        alike = replicates.alike(found, knee)
+        test = "by Welch's t-test on the fresh seeds (5 %, Holm's correction)"
+        words = f"it cannot be told from trial {_listed(alike)}" if alike else "it differs from every other one"
+        sentences.append(f"Of the {len(found.rows)} replicated trials, {words} {test}.")
+    return sentences
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (" and more" if len(names) > 8 else "")

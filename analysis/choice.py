@@ -9,6 +9,9 @@ import numpy as np
 from analysis import pareto
 from analysis.frame import StudyFrames
 
+EXTRA_ORIGINS = ("replicate", "retrain")
+"""Trials beyond the search, made from trials of it: further seeds, and longer trainings."""
+
 
 class Choice(NamedTuple):
     """Rows of `frames.trials` by what they are good for.
@@ -33,11 +36,16 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     directions = [frames.objectives.get(name, "minimize") for name in names]
     columns = [frames.column(name) for name in names]
     values = pareto.minimised(np.stack(columns, axis=1) if columns else np.empty((len(frames.trials), 0)), directions)
-    completed = (frames.text("outcome") == "completed") & (frames.text("origin") != "replicate")
-    reached = ~(frames.column("train/weight") < 0.999 * frames.column("weight"))
-    eligible = completed & reached & np.isfinite(values).all(axis=1) & bool(names)
+    first = ~np.isin(frames.text("origin"), EXTRA_ORIGINS)
+    eligible = _comparable(frames) & first & np.isfinite(values).all(axis=1) & bool(names)
     front = front_of(values, eligible)
     return Choice(values, eligible, front, int(front[pareto.knee(values[front])]) if front.size else None)
+
+
+def _comparable(frames: StudyFrames) -> np.ndarray:
+    """Trials trained to their end, and under their full weight there, boolean [trials]."""
+    reached = ~(frames.column("train/weight") < 0.999 * frames.column("weight"))
+    return (frames.text("outcome") == "completed") & reached
 
 
 def front_of(values: np.ndarray, members: np.ndarray) -> np.ndarray:
@@ -52,18 +60,20 @@ def front_of(values: np.ndarray, members: np.ndarray) -> np.ndarray:
     return front[np.lexsort(values[front].T[::-1])] if front.size else front
 
 
-def seeds_of(frames: StudyFrames) -> dict[int, list[int]]:
-    """Rows of all completed seeds of each replicated trial, its first seed's row in front and as the key."""
-    completed = frames.text("outcome") == "completed"
+def replicates_of(frames: StudyFrames) -> dict[int, list[int]]:
+    """Rows of each replicated trial's replicates, under the trial's own row.
+
+    That trial is not among them: it was chosen for its values, so they are not a fair draw.
+    """
     study, number = frames.text("study"), frames.column("number")
-    replicate_of, origin = frames.column("replicate_of"), frames.text("origin")
-    first = {(study[row], number[row]): int(row) for row in np.flatnonzero(completed & (origin != "replicate"))}
-    seeds: dict[int, list[int]] = {}
-    for row in np.flatnonzero(completed & (origin == "replicate")):
-        base = first.get((study[row], replicate_of[row]))
-        if base is not None:
-            seeds.setdefault(base, [base]).append(int(row))
-    return seeds
+    replicate_of, replicate = frames.column("replicate_of"), frames.text("origin") == "replicate"
+    originals = {(study[row], number[row]): int(row) for row in np.flatnonzero(~replicate)}
+    copies: dict[int, list[int]] = {}
+    for row in np.flatnonzero(replicate & _comparable(frames)):
+        original = originals.get((study[row], replicate_of[row]))
+        if original is not None:
+            copies.setdefault(original, []).append(int(row))
+    return copies
 
 
 def highlights(frames: StudyFrames, at_most: int = 8) -> list[int]:

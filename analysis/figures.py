@@ -19,6 +19,7 @@ from analysis import (
     posterior_range,
     rate_distortion,
     reconstructions,
+    replicates,
     samples,
     search_progress,
     time_spent,
@@ -47,6 +48,7 @@ class FigureSpec:
 
 FIGURES: dict[str, FigureSpec] = {
     "tradeoff": FigureSpec("The trade-off", tradeoff.tradeoff_info, tradeoff.plot, tradeoff.describe),
+    "replicates": FigureSpec("Fresh seeds", replicates.replicates_info, replicates.plot, replicates.describe),
     "samples": FigureSpec("Random samples", samples.samples_info, samples.plot, samples.describe),
     "reconstructions": FigureSpec(
         "Reconstructions", reconstructions.reconstructions_info, reconstructions.plot, reconstructions.describe

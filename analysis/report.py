@@ -13,8 +13,8 @@ import jinja2
 import numpy as np
 import typer
 
-from analysis import style
-from analysis.answer import answer, short_label
+from analysis import replicates, style
+from analysis.answer import answer
 from analysis.choice import choose
 from analysis.command import RunsOption, StudyOption, load
 from analysis.figures import FIGURES
@@ -77,13 +77,20 @@ def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str
         study=frames.study,
         sentences=found.sentences,
         methods=found.methods,
-        objectives=[short_label(name) for name in frames.objectives],
+        objectives=[style.short_label(name) for name in frames.objectives],
         figures=figures,
         skipped=skipped,
         table=trial_table(frames),
+        replicated=replicate_table(frames),
         facts=method_facts(frames),
         number=style.number,
     )
+
+
+def replicate_table(frames: StudyFrames) -> dict[str, Any]:
+    """The replicated trials, `columns` and `rows` of text; no rows where nothing was replicated."""
+    columns, rows = replicates.table(replicates.replicates_info(frames))
+    return {"columns": columns, "rows": rows}
 
 
 def trial_table(frames: StudyFrames) -> dict[str, Any]:
@@ -160,7 +167,7 @@ def _reference_facts(references: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("Generated images", f"{counts}; equal counts, and the same z, for every trial"))
     if floor := references.get("floor"):
         floors = "; ".join(
-            f"{split}: " + ", ".join(f"{short_label(name)} {style.number(value)}" for name, value in values.items())
+            f"{split}: " + ", ".join(f"{style.short_label(name)} {style.number(v)}" for name, v in values.items())
             for split, values in floor.items()
         )
         facts.append(("Real training images against the split", f"{floors} (a reference, not a bound)"))

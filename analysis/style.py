@@ -103,6 +103,12 @@ def label(column: str) -> str:
     return f"{words}, {SPLITS.get(split, split)}" if slash else words
 
 
+def short_label(column: str) -> str:
+    """A metric's label without its unit or split: for running text."""
+    words = label(column.rpartition("/")[2]).partition(" (")[0]
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
+
+
 def new_figure(width: float = 7.0, height: float = 4.6) -> Figure:
     """An empty figure of that many inches in the common style, outside pyplot: nothing global keeps it alive."""
     matplotlib.rcParams.update(RC)

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import command, style
-from analysis.choice import choose, front_of, seeds_of
+from analysis.choice import choose, front_of
 from analysis.frame import StudyFrames
+from analysis.replicates import ReplicatesInfo, replicates_info
 
 DEFAULT_AXES = ("val/reconstruction_mse", "val/sample_fid")
 
@@ -37,7 +38,7 @@ class TradeoffInfo(NamedTuple):
         front: Indices on the overall Pareto front, sorted by the first objective.
         method_fronts: The same within each method.
         knee: Index of the recommended trial, or None.
-        spread: Per replicated trial (its index): x and y of all its seeds, [seeds, 2].
+        replicated: The replicated trials, with means and intervals of their replicates; its `rows` are indices here.
         floor: Real-data value of the y metric, or None: a training subset against the split, at the models' counts.
         pca: Latent size -> x value of a PCA of that size, for the sizes the trials use.
         left_out: Trials without finite values on both axes.
@@ -57,7 +58,7 @@ class TradeoffInfo(NamedTuple):
     front: np.ndarray
     method_fronts: dict[str, np.ndarray]
     knee: int | None
-    spread: dict[int, np.ndarray]
+    replicated: ReplicatesInfo
     floor: float | None
     pca: dict[int, float]
     left_out: int
@@ -92,7 +93,7 @@ def tradeoff_info(frames: StudyFrames) -> TradeoffInfo:
             name: front_of(chosen.values, chosen.eligible & (method == name)) for name in style.methods_in_order(method)
         },
         knee=chosen.knee,
-        spread={row: raw[shown][seeds] for row, seeds in seeds_of(drawn).items()},
+        replicated=replicates_info(drawn, names),
         floor=frames.floor(names[1]),
         pca={d: pca[d] for d in sizes if d in pca},
         left_out=int((~shown).sum()),
@@ -107,6 +108,7 @@ def plot(info: TradeoffInfo) -> Figure:
     axes = figure.add_subplot()
     sizes = _marker_areas(info)
     _draw_trials(axes, info, sizes)
+    _draw_replicates(axes, info)
     _draw_fronts(axes, info)
     _set_axes(axes, info)
     _draw_references(axes, info)
@@ -129,7 +131,7 @@ def _area(latent_dim: np.ndarray | float) -> np.ndarray:
 def _draw_trials(axes: Axes, info: TradeoffInfo, areas: np.ndarray) -> None:
     best = np.isin(np.arange(len(info.x)), np.concatenate([info.front, *info.method_fronts.values()]))
     finished = info.outcome == "completed"
-    drawn = info.origin != "replicate"  # further seeds show as the range around their first
+    drawn = info.origin != "replicate"  # these are drawn small, around their mean
     for method in style.methods_in_order(info.method):
         colour, marker = style.method_style(method)
         of_method = (info.method == method) & drawn
@@ -143,11 +145,19 @@ def _draw_trials(axes: Axes, info: TradeoffInfo, areas: np.ndarray) -> None:
     reference = info.origin == "reference"
     axes.scatter(info.x[reference], info.y[reference], 2 * areas[reference] + 60, marker="s", facecolors="none",
                  edgecolors=style.GREY, linewidths=0.9, zorder=5)  # fmt: skip
-    for row, seeds in info.spread.items():
-        colour, _ = style.method_style(info.method[row])
-        low, high = seeds.min(axis=0), seeds.max(axis=0)
-        axes.plot([low[0], high[0]], [info.y[row]] * 2, color=colour, linewidth=1.2, zorder=4)
-        axes.plot([info.x[row]] * 2, [low[1], high[1]], color=colour, linewidth=1.2, zorder=4)
+
+
+def _draw_replicates(axes: Axes, info: TradeoffInfo) -> None:
+    """Replicates as dots, a cross over their mean's intervals, and a thread to the value the search saw."""
+    found = info.replicated
+    for index, group in enumerate(found.values):
+        colour, _ = style.method_style(found.method[index])
+        x, y = found.mean[index]
+        axes.plot(group[:, 0], group[:, 1], ".", color=colour, markersize=3.5, alpha=0.8, zorder=4)
+        axes.plot([found.search[index, 0], x], [found.search[index, 1], y], color=style.GREY, linewidth=0.8,
+                  linestyle=(0, (1, 1.5)), zorder=4)  # fmt: skip
+        axes.plot([found.low[index, 0], found.high[index, 0]], [y, y], color=colour, linewidth=1.4, zorder=6)
+        axes.plot([x, x], [found.low[index, 1], found.high[index, 1]], color=colour, linewidth=1.4, zorder=6)
 
 
 def _draw_fronts(axes: Axes, info: TradeoffInfo) -> None:
@@ -246,8 +256,9 @@ def _legend(info: TradeoffInfo) -> list[Line2D]:
         states = ", ".join(sorted(set(info.outcome[unfinished])))
         words = f"{states} ({int(unfinished.sum())})"
         handles.append(mark(words, "o", color=style.GREY, markerfacecolor="none", alpha=0.6))
-    if info.spread:
-        handles.append(Line2D([], [], color=style.GREY, marker="+", markersize=9, label="range over seeds"))
+    if info.replicated.values:
+        handles.append(mark("replicate, fresh seed", ".", color=style.GREY, markersize=4))
+        handles.append(mark("their mean, 95 % intervals", "+", color=style.GREY, markersize=10, markeredgewidth=1.4))
     known = np.unique(info.latent_dim[np.isfinite(info.latent_dim)])
     if known.size > 1:
         handles.append(mark("size: latent size d", "", color="none"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from analysis import style, tradeoff
+from analysis import replicates, style, tradeoff
 from analysis.choice import Choice, choose
 from analysis.frame import StudyFrames
 
@@ -16,24 +18,35 @@ _ROWS = 12
 
 
 def draw(frames: StudyFrames, directory: Path) -> list[Path]:
-    """Draws the trade-off into the study's folder.
+    """Draws the trade-off into the study's folder, and what replicates say, as a picture and as a table.
 
     Returns:
         The files written.
     """
-    return [style.save(tradeoff.plot(tradeoff.tradeoff_info(frames)), directory / "tradeoff.png", "png")]
+    files = [style.save(tradeoff.plot(tradeoff.tradeoff_info(frames)), directory / "tradeoff.png", "png")]
+    found = replicates.replicates_info(frames)
+    if not found.missing:
+        files.append(style.save(replicates.plot(found), directory / "replicates.png", "png"))
+        files.append(directory / "replicates.csv")
+        with open(files[-1], "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(replicates.records(found))
+    return files
 
 
 def show(console: Console, frames: StudyFrames, directory: Path) -> None:
     """Prints the front with its knee, and what to open next."""
     choice = choose(frames)
-    counts = frames.trials["outcome"].value_counts()
-    console.print(
-        f"{len(frames.trials)} trials: " + ", ".join(f"{number} {outcome}" for outcome, number in counts.items()),
-        highlight=False,
-    )
+    outcome, replicate = frames.text("outcome"), frames.text("origin") == "replicate"
+    for noun, rows in (("trials", ~replicate), ("replicates", replicate)):
+        counts = Counter(outcome[rows].tolist()).most_common()
+        if counts:
+            words = ", ".join(f"{number} {name}" for name, number in counts)
+            console.print(f"{rows.sum()} {noun}: {words}", highlight=False)
     if choice.knee is not None:
+        found = replicates.replicates_info(frames)
         console.print(_front_table(frames, choice))
+        if not found.missing:
+            console.print(_replicates_table(found))
     console.print(
         f"study    {directory}", f"picture  {directory / 'tradeoff.png'}", sep="\n", soft_wrap=True, highlight=False
     )
@@ -52,6 +65,17 @@ def _front_table(frames: StudyFrames, choice: Choice) -> Table:
         trial = frames.trials.iloc[row]
         cells = [str(trial["number"]), *(_cell(trial[name]) for name in (*_COLUMNS, *names))]
         table.add_row("▸" if row == choice.knee else "", *cells, style="bold" if row == choice.knee else None)
+    return table
+
+
+def _replicates_table(found: replicates.ReplicatesInfo) -> Table:
+    title = "Trained again with fresh seeds: mean [95 % interval] over these alone, beside the value the search saw"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    heads, rows = replicates.table(found)
+    for name in heads:
+        table.add_column(name.replace("val/", ""), justify="left" if name == "configuration" else "right")
+    for index, cells in enumerate(rows):
+        table.add_row(*cells, style="bold" if index == found.knee else None)
     return table
 
 

@@ -53,12 +53,14 @@ def test_references_are_those_of_the_objectives_split(frames: StudyFrames) -> No
     assert (info.pca, info.floor) == ({}, FLOOR["test"]["sample_fid"])
 
 
-def test_spread_holds_every_seed_of_a_replicated_trial(frames: StudyFrames) -> None:
+def test_replicates_stand_beside_the_trial_they_repeat(frames: StudyFrames) -> None:
     info = tradeoff_info(frames)
-    assert sorted(info.trial[list(info.spread)]) == ["0", "1"]
-    for row, seeds in info.spread.items():
-        assert seeds.shape == (3, 2)
-        assert seeds[0].tolist() == [info.x[row], info.y[row]]
+    found = info.replicated
+    assert sorted(info.trial[found.rows]) == ["0", "1"]
+    assert (found.search == np.stack([info.x, info.y], axis=1)[found.rows]).all()
+    of_replicates = {point for point, origin in zip(zip(info.x, info.y, strict=True), info.origin, strict=True)
+                     if origin == "replicate"}  # fmt: skip
+    assert {tuple(point) for group in found.values for point in group.tolist()} == of_replicates
 
 
 def test_a_maximised_objective_turns_the_front_round(frames: StudyFrames) -> None:
