@@ -96,9 +96,9 @@ def check_resumable(
             f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --name"
         )
     for flag, value in settings.items():
-        if value is not None and value != record[flag]:
+        if value is not None and value != record.get(flag):
             raise UserError(
-                f"study {name!r} was begun with --{flag} {record[flag]}: leave it out, or choose another --name"
+                f"study {name!r} was begun with --{flag} {record.get(flag)}: leave it out, or choose another --name"
             )
 
 

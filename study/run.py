@@ -32,6 +32,11 @@ def run(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a trial; default: the data set's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of search and training.")] = None,
     sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="asha stops trials early, none does not.")] = None,
+    eta: Annotated[float | None, typer.Option(help="asha: one trial in so many goes on at a rung; default 2.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Trials without a larger hypervolume after which none begins.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The study's name; default: the space and the data set.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study of this name.")] = False,
     cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores of a trial.")] = 1,
@@ -60,7 +65,13 @@ def run(
         raise UserError(
             f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)"
         )
-    from study.session import Request, first_configs, make_plan, replicate_front, run_study  # imports torch: quick checks come first
+    from study.session import (  # imports torch: quick checks come first
+        Request,
+        first_configs,
+        make_plan,
+        replicate_front,
+        run_study,
+    )
     from study.tuning.execute import Resources
 
     plan = make_plan(
@@ -74,6 +85,8 @@ def run(
             epochs=epochs,
             seed=seed,
             sampler=sampler,
+            scheduler=scheduler,
+            eta=eta,
             resume=resume,
             command=shlex.join(["python", "-m", "study.run", *sys.argv[1:]]),
         )
@@ -88,6 +101,7 @@ def run(
         address=address,
         max_failures=max_failures,
         time_budget=time_budget,
+        patience=patience,
         enqueue_extra=functools.partial(replicate_front, plan, replicates) if replicates else None,
     )
 

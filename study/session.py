@@ -31,6 +31,8 @@ from study.tracking import Mirror, default_tracking_uri
 from study.tracking.store import check_uri, redact
 from study.tuning.execute import Resources, cluster, execute, prepare
 from study.tuning.ledger import SAMPLERS, Ledger
+from study.tuning.rungs import DEFAULT_ETA, check_settings
+from study.tuning.scheduler import SCHEDULERS, RungScheduler
 from study.tuning.searcher import LedgerSearcher
 
 DEFAULT_SEED = 0
@@ -53,6 +55,8 @@ class Request:
         epochs: Epochs of every trial.
         seed: Seed of search and training.
         sampler: One of `SAMPLERS`.
+        scheduler: One of `SCHEDULERS`.
+        eta: One trial in eta goes on at each rung.
         resume: Go on with a study that exists.
         command: The command line, for the record.
     """
@@ -66,6 +70,8 @@ class Request:
     epochs: int | None
     seed: int | None
     sampler: str | None
+    scheduler: str | None
+    eta: float | None
     resume: bool
     command: str
 
@@ -91,17 +97,19 @@ class Plan:
     record: dict[str, Any]
     is_new: bool
 
+    @property
+    def eta(self) -> float | None:
+        """One trial in eta goes on at each rung; None where none stops early."""
+        return self.record.get("eta")
+
     def open_ledger(self, directory: Path) -> Ledger:
         """The study's ledger in `directory`."""
-        fixed = {"seed": self.record["seed"]}
-        if self.record["epochs"] is not None:
-            fixed["epochs"] = self.record["epochs"]
         return Ledger(
             directory,
             self.request.loaded.space,
             self.data.summary,
             directions=self.record["objectives"],
-            fixed=fixed,
+            fixed=_fixed(self.record),
             seed=self.record["seed"],
             sampler=self.record["sampler"],
         )
@@ -122,7 +130,13 @@ def make_plan(request: Request) -> Plan:
             f"study {request.name!r} exists in {request.runs}: add --resume to go on with it, or choose another --name"
         )
     data = load_dataset(request.dataset, request.data_dir)
-    given = {"seed": request.seed, "epochs": request.epochs, "sampler": request.sampler}
+    given = {
+        "seed": request.seed,
+        "epochs": request.epochs,
+        "sampler": request.sampler,
+        "scheduler": request.scheduler,
+        "eta": request.eta,
+    }
     if existing is not None:
         study_record.check_resumable(existing, request.loaded, data.summary, given)
         wanted = max(existing["num_trials"], request.num_trials or 0)
@@ -131,12 +145,35 @@ def make_plan(request: Request) -> Plan:
         "seed": DEFAULT_SEED if request.seed is None else request.seed,
         "epochs": request.epochs,
         "sampler": request.sampler or DEFAULT_SAMPLER,
+        "scheduler": _scheduler(request),
+        "eta": None,
         "num_trials": request.num_trials or _default_num_trials(request, data),
         "command": redact(request.command),
     }
+    if settings["scheduler"] == "asha":
+        settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
+        epochs = int(request.loaded.space.config(data.summary, {}, _fixed(settings)).epochs)
+        check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
     directions = {f"val/{name}": METRICS[name].direction for name in request.loaded.space.objectives}
     record = study_record.new_study(request.name, request.loaded, data.summary, directions, settings)
     return Plan(request, data, record, is_new=True)
+
+
+def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Trial parameters that the command line fixes for all trials."""
+    return {name: record[name] for name in ("seed", "epochs") if record[name] is not None}
+
+
+def _scheduler(request: Request) -> str:
+    grid = request.loaded.space.grid
+    chosen = request.scheduler or ("none" if grid else "asha")
+    if chosen not in SCHEDULERS:
+        raise UserError(f"--scheduler {chosen}: choose from {', '.join(SCHEDULERS)}")
+    if grid and chosen != "none":
+        raise UserError(f"--scheduler {chosen}: a grid trains every point to its end; choose none, or leave it out")
+    if request.eta is not None and chosen == "none":
+        raise UserError("--eta: no trial stops early with --scheduler none; leave one of the two out")
+    return chosen
 
 
 def _default_num_trials(request: Request, data: ImageData) -> int:
@@ -197,6 +234,7 @@ def run_study(
     address: str | None = None,
     max_failures: int = 2,
     time_budget: float | None = None,
+    patience: int | None = None,
     search: bool = True,
     enqueue_extra: Callable[[Ledger], None] | None = None,
 ) -> int:
@@ -210,6 +248,7 @@ def run_study(
         address: A running Ray cluster; by default Ray is started on this machine.
         max_failures: Retries of a trial whose process died.
         time_budget: Seconds after which no trial begins.
+        patience: No trial of the search begins when the hypervolume has not grown for so many.
         search: Go on to the study's number of trials; otherwise only trials that have begun are finished.
         enqueue_extra: Enqueues trials beyond the search; called once no other trial is left unfinished.
 
@@ -235,10 +274,11 @@ def run_study(
                     references = prepare(plan.data, _kinds(plan), cache, resources)
                     record["references"] = references.summary()
                     study_record.write_study(request.directory, record)
-                    searcher = LedgerSearcher(ledger, num_trials, deadline=deadline)
+                    searcher = LedgerSearcher(ledger, num_trials, deadline=deadline, patience=patience)
                     run = functools.partial(
                         execute,
                         searcher,
+                        RungScheduler(ledger, searcher, plan.eta),
                         plan.data,
                         references,
                         cache,

@@ -63,7 +63,18 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The runs folder of a small finished study named `small`."""
     runs_dir = tmp_path_factory.mktemp("runs")
     status = study_run(
-        "--space", "wae_weight", "--name", "small", "--num-trials", 4, "--epochs", 4, "--runs-dir", runs_dir
+        "--space",
+        "wae_weight",
+        "--name",
+        "small",
+        "--num-trials",
+        4,
+        "--epochs",
+        4,
+        "--scheduler",
+        "none",
+        "--runs-dir",
+        runs_dir,
     )
     assert status == 0
     return runs_dir
@@ -188,7 +199,7 @@ def _driver(runs_dir: Path, *arguments: object) -> subprocess.Popen[str]:
 
 
 def test_a_killed_study_resumes_whole_and_extends(tmp_path: Path, ray_session: None) -> None:
-    driver = _driver(tmp_path, "--num-trials", 6, "--epochs", 8)
+    driver = _driver(tmp_path, "--num-trials", 6, "--epochs", 8, "--scheduler", "none")
     trials = tmp_path / "killed" / "trials"
     deadline = time.monotonic() + 120
     while len(list(trials.glob("*/outcome.json"))) < 2:  # half way

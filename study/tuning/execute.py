@@ -25,6 +25,7 @@ from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.measure.evaluate import References, prepare_references
 from study.measure.pretrain import pretrain
+from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
 from study.tuning.trainable import pack, run_trial, unpack
 
@@ -135,6 +136,7 @@ class _Watcher(tune.Callback):
 
 def execute(
     searcher: LedgerSearcher,
+    scheduler: RungScheduler,
     data: ImageData,
     references: References,
     cache: Path,
@@ -148,6 +150,7 @@ def execute(
 
     Args:
         searcher: Hands out the trials and records how they end.
+        scheduler: Says which trials stop early.
         data: The data set; it is put into Ray's object store once.
         references: What evaluation needs.
         cache: The folder of what studies share.
@@ -164,6 +167,7 @@ def execute(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
+                scheduler=scheduler,
                 num_samples=-1,
                 max_concurrent_trials=slots,
                 reuse_actors=True,

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import DataSummary, TrialConfig, UserError
-from study.files import write_json
+from study.files import write_atomic, write_json
 from study.space import SearchSpace
 from study.timestamp import now
+from study.tuning.hypervolume import FrontVolume
 
 SAMPLERS = ("tpe", "nsga2", "random")
+_RUNG = "rung:"
+_REFERENCE_POINT = "hypervolume_reference"
 EXTRA_ORIGINS = ("replicate", "retrain")
 """Trials beyond the search: they count towards no `num_trials`, never join the front and teach the sampler nothing."""
 
@@ -42,6 +47,27 @@ class Assignment:
     number: int
     origin: str
     config: TrialConfig
+
+
+class RungResult(NamedTuple):
+    """A trial that came to a rung.
+
+    Attributes:
+        number: The trial.
+        epoch: The rung.
+        values: Its objectives then, in the study's order.
+        goes_on: What was decided.
+    """
+
+    number: int
+    epoch: int
+    values: list[float]
+    goes_on: bool
+
+
+def progress_path(study_directory: Path) -> Path:
+    """Where a study writes a line per trial that ended: trials and epochs so far, and the hypervolume."""
+    return study_directory / "progress.jsonl"
 
 
 def trial_directory(study_directory: Path, number: int) -> Path:
@@ -121,6 +147,7 @@ class Ledger:
         seed: The study's seed.
         sampler: One of `SAMPLERS`.
         storage: An Optuna storage URL; the study's own SQLite file where it is not given.
+        first_points: Further points to try before the sampler takes over, as those of the space.
     """
 
     def __init__(
@@ -134,6 +161,7 @@ class Ledger:
         seed: int,
         sampler: str = "tpe",
         storage: str | None = None,
+        first_points: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.directory = directory
@@ -144,7 +172,7 @@ class Ledger:
         self._data = data
         self._running: dict[int, optuna.trial.Trial] = {}
         self._fixed = fixed
-        self._points = _queue(space, data)
+        self._points = [*_queue(space, data), *(("first", point) for point in first_points)]
         self._study = optuna.create_study(
             study_name=directory.name,
             storage=storage or f"sqlite:///{directory / 'optuna.db'}",
@@ -158,6 +186,8 @@ class Ledger:
             if trial.state.is_finished():
                 self._tally_of(trial.user_attrs).add(trial.user_attrs["outcome"], trial.user_attrs["values"])
         searched = [trial for trial in trials if not _is_extra(trial.user_attrs)]
+        self._rung_results = sum(key.startswith(_RUNG) for trial in trials for key in trial.user_attrs)
+        self._replay_progress(searched)
         self._created = len(searched)
         self._enqueued = sum("origin" in trial.user_attrs for trial in searched)
 
@@ -170,6 +200,16 @@ class Ledger:
     def unfinished(self) -> int:
         """Trials that exist and have not ended: running, waiting, or cut off with their driver."""
         return sum(not trial.state.is_finished() for trial in self.trials())
+
+    @property
+    def directions(self) -> Mapping[str, str]:
+        """`minimize` or `maximize` by objective."""
+        return self.tally.objectives
+
+    @property
+    def stale_trials(self) -> int:
+        """Trials that have ended since the hypervolume last grew."""
+        return self._stale
 
     def trials(self) -> Sequence[FrozenTrial]:
         """All trials, oldest first; not to be changed."""
@@ -296,13 +336,67 @@ class Ledger:
             self._study.tell(trial, [values[name] for name in self.objectives])
         self._tally_of(trial.user_attrs).add(ended["outcome"], values)
         self._write_outcome(trial.number, ended)
+        if not _is_extra(trial.user_attrs):
+            settled = self._volume.reference is not None
+            line = self._advance(trial.number, ended)
+            if self._volume.reference is not None and not settled:
+                self._study.set_user_attr(_REFERENCE_POINT, self._volume.reference.tolist())
+            self._progress.append(line)
+            with open(progress_path(self.directory), "a") as file:
+                file.write(line)
 
     def _write_outcome(self, number: int, ended: Mapping[str, Any]) -> None:
         names = ("outcome", "reason", "values", "epochs", "ended")
         write_json(trial_directory(self.directory, number) / "outcome.json", {name: ended[name] for name in names})
 
+    def record_rung(self, number: int, epoch: int, values: Sequence[float], goes_on: bool) -> None:
+        """Writes down that a running trial came to a rung, and what was decided, before anything acts upon it."""
+        result = {"order": self._rung_results, "values": list(values), "goes_on": goes_on}
+        self._running[number].set_user_attr(f"{_RUNG}{epoch}", result)
+        self._rung_results += 1
+
+    def rung_results(self) -> list[RungResult]:
+        """All results at rungs, in the order in which they came."""
+        found: list[tuple[int, RungResult]] = []
+        for trial in self.trials():
+            for key, record in trial.user_attrs.items():
+                if key.startswith(_RUNG):
+                    epoch = int(key.removeprefix(_RUNG))
+                    result = RungResult(trial.number, epoch, record["values"], record["goes_on"])
+                    found.append((record["order"], result))
+        return [result for _, result in sorted(found)]
+
+    def _replay_progress(self, searched: Sequence[FrozenTrial]) -> None:
+        """Rebuilds hypervolume and progress from the trials that have ended, in the order in which they did."""
+        self._volume = FrontVolume(self.directions, self._study.user_attrs.get(_REFERENCE_POINT))
+        self._stale = self._spent = 0
+        ended = [trial for trial in searched if trial.state.is_finished()]
+        ended.sort(key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
+        self._progress = [self._advance(trial.number, trial.user_attrs) for trial in ended]
+
+    def _advance(self, number: int, ended: Mapping[str, Any]) -> str:
+        """Counts a trial that ended into the hypervolume; gives its line of `progress.jsonl`."""
+        values = ended["values"]
+        missing = ended["infeasible"].values()
+        comparable = ended["outcome"] == "completed" and not any(share > 0 for share in missing)
+        grew = values is not None and self._volume.add(values, comparable)
+        self._stale = 0 if grew else self._stale + 1
+        self._spent += ended["epochs"]
+        line = {
+            "number": number,
+            "outcome": ended["outcome"],
+            "epochs": self._spent,
+            "hypervolume": self._volume.value,
+            "time": datetime.fromisoformat(ended["ended"]).timestamp(),
+        }
+        return json.dumps(line) + "\n"
+
     def reconcile(self) -> None:
-        """Writes the `outcome.json` that an earlier driver recorded in the ledger but did not live to write."""
+        """Writes what an earlier driver recorded in the ledger but did not live to write: `outcome.json`, progress."""
+        path = progress_path(self.directory)
+        content = "".join(self._progress).encode()
+        if content and (not path.exists() or path.read_bytes() != content):
+            write_atomic(path, content)
         for trial in self.trials():
             if trial.state.is_finished() and "outcome" in trial.user_attrs:
                 directory = trial_directory(self.directory, trial.number)

@@ -7,8 +7,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from study.config import TrialConfig
-from study.tuning.ledger import Ledger, trial_directory
+from study.tuning.ledger import Assignment, Ledger, trial_directory
 from study.tuning.trainable import last_error
 
 
@@ -19,31 +18,41 @@ class LedgerSearcher(Searcher):
         ledger: The study's ledger.
         num_trials: Trials the study is to have.
         deadline: Seconds since the epoch after which no new trial begins; None for no limit.
+        patience: No new trial begins when the hypervolume has not grown for so many; None for no limit.
     """
 
-    def __init__(self, ledger: Ledger, num_trials: int, *, deadline: float | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, num_trials: int, *, deadline: float | None = None, patience: int | None = None
+    ) -> None:
         super().__init__()
         self._ledger = ledger
         self._num_trials = num_trials
         self._deadline = deadline
-        self._running: dict[str, tuple[int, TrialConfig]] = {}
+        self._patience = patience
+        self._running: dict[str, Assignment] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The parameters of the next trial, or FINISHED."""
         if self._deadline is not None and time.time() >= self._deadline:
             return Searcher.FINISHED
-        assignment = self._ledger.next(self._num_trials)
+        settled = self._patience is not None and self._ledger.stale_trials >= self._patience
+        assignment = self._ledger.next(0 if settled else self._num_trials)
         if assignment is None:
             return Searcher.FINISHED
-        self._running[trial_id] = assignment.number, assignment.config
+        self._running[trial_id] = assignment
         return {
             "directory": str(trial_directory(self._ledger.directory, assignment.number)),
             "params": assignment.config.to_params(),
         }
 
+    def assignment(self, trial_id: str) -> Assignment:
+        """What a running trial is."""
+        return self._running[trial_id]
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Records how a trial ended. A trial without a result and without an error was cut off: it stays running."""
-        number, config = self._running.pop(trial_id)
+        assignment = self._running.pop(trial_id)
+        number, config = assignment.number, assignment.config
         result = result or {}
         epochs = result.get("epoch", 0)
         if error:
@@ -58,7 +67,8 @@ class LedgerSearcher(Searcher):
                 "stopped" if missing else "completed",
                 epochs=epochs,
                 values={name: result[name] for name in self._ledger.objectives},
-                infeasible={"budget": missing, "weight": 1 - result["multiplier"]},
+                # One still on its ramp when it was stopped has missed its budget, not the point of its schedule.
+                infeasible={"budget": missing, "weight": 0.0 if missing else 1 - result["multiplier"]},
                 reason=f"stopped after {epochs} of {config.epochs} epochs" if missing else None,
             )
 

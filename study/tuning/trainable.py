@@ -105,6 +105,8 @@ def _train(
         pretrained=pretrain(config, data, cache, device=device),
         state=state,
     )
+    if state is not None:  # the driver may have died, or this process, before it was heard
+        _report(state["epoch"], state["multiplier"], state["metrics"])
     # The generator is closed by hand: Ray ends a stopped trial by SystemExit out of tune.report.
     with (
         contextlib.closing(training) as epochs,
@@ -124,14 +126,12 @@ def _train(
                 record["final_seconds"] = time.perf_counter() - start
             file.write(json.dumps(record) + "\n")
             if result.metrics:
-                checkpoint.save(attempt, result.epoch, result.trainer.state())
-                tune.report(
-                    {
-                        "epoch": result.epoch,
-                        "multiplier": result.multiplier,
-                        **{f"val/{name}": value for name, value in result.metrics.items()},
-                    }
-                )
+                checkpoint.save(attempt, result.epoch, {**result.trainer.state(), "metrics": result.metrics})
+                _report(result.epoch, result.multiplier, result.metrics)
+
+
+def _report(epoch: int, multiplier: float, metrics: dict[str, float]) -> None:
+    tune.report({"epoch": epoch, "multiplier": multiplier, **{f"val/{name}": value for name, value in metrics.items()}})
 
 
 def _record(result: EpochResult) -> dict[str, Any]:

@@ -1,0 +1,187 @@
+"""Who goes on at a rung: multi-objective successive halving, the decision alone, without Ray and without a ledger.
+
+After an eighth, a quarter and half of its epochs a trial is compared with all that came to that rung before it. It goes
+on when no earlier one dominates it, or when it is within the top 1/eta by non-dominated rank; within the rank that
+does not fit in whole, an epsilon-net decides, so that those who go on stay spread along the front. (Schmucker et al.,
+"Multi-objective Asynchronous Successive Halving", arXiv 2106.12639; Salinas et al., arXiv 2106.05680.)
+
+Two things differ from the papers. Every trial of rank 0 goes on: both ends of a front are kept, and with the first rung
+at an eighth and eta = 2 so are trials whose weight is still rising. And distances are additive epsilons (by how much a
+chosen trial would have to improve to dominate a candidate) between positions in the rung's order: so a better trial
+never fares worse, and neither an objective's unit nor the objectives' order matters.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from study.config import UserError
+
+SHARES = (1 / 8, 1 / 4, 1 / 2)
+"""Where the rungs lie, as shares of a trial's epochs."""
+DEFAULT_ETA = 2.0
+_FEWEST, _LEAST_SHARE = 3, 0.02
+
+
+def rung_epochs(epochs: int, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
+    """The epochs at which a trial of that length is judged; its last one never is."""
+    return tuple(sorted({math.ceil(share * epochs) for share in shares} - {epochs}))
+
+
+def expected_completions(trials: int, rungs: int, objectives: int, eta: float) -> float:
+    """About how many of so many trials would be trained to the end.
+
+    The n-th trial goes through when it is among the best 1/eta at every rung, or undominated: of n points with
+    independent objectives about ln(n)^(k-1) / (k-1)! are, for k = 2 exactly the harmonic number. Ranks are taken to
+    stay the same from rung to rung.
+    """
+    total = harmonic = 0.0
+    for n in range(1, trials + 1):
+        harmonic += 1 / n
+        undominated = harmonic ** (objectives - 1) / math.factorial(objectives - 1) / n
+        total += min(1.0, max(eta**-rungs, undominated))
+    return total
+
+
+def check_settings(trials: int, epochs: int, objectives: int, eta: float) -> None:
+    """Refuses settings that make no sense, or under which almost no trial would be trained to the end.
+
+    Raises:
+        UserError: With the expected number of completed trials.
+    """
+    if not 1 < eta < math.inf:
+        raise UserError(f"--eta {eta:g}: one trial in eta goes on at a rung, so it must be above 1; 2 is the default")
+    expected = expected_completions(trials, len(rung_epochs(epochs)), objectives, eta)
+    if expected < min(_FEWEST, trials / 2) or expected < _LEAST_SHARE * trials:
+        raise UserError(
+            f"--eta {eta:g}: about {expected:.1f} of {trials} trials would be trained to the end; "
+            "choose a smaller --eta, or --scheduler none"
+        )
+
+
+class Rung:
+    """The results at one rung, in the order in which they came, and their non-dominated fronts.
+
+    Args:
+        objectives: Their number, k; all are minimised.
+    """
+
+    def __init__(self, objectives: int) -> None:
+        self._values = np.empty((16, objectives))
+        self._count = 0
+        self._fronts: list[list[int]] = []
+        self._sorted: list[list[float]] = [[] for _ in range(objectives)]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def values(self) -> np.ndarray:
+        """The results so far, [n, k]."""
+        return self._values[: self._count]
+
+    def goes_on(self, values: np.ndarray, eta: float) -> bool:
+        """Whether a trial with these values (finite, [k]) would go on; the rung stays as it is."""
+        rank = self._rank(values)
+        if rank == 0:
+            return True
+        free = int((self._count + 1) / eta) - sum(map(len, self._fronts[:rank]))
+        rivals = self._fronts[rank] if rank < len(self._fronts) else []
+        if free <= 0 or free > len(rivals):
+            return free > 0
+        return self._in_net(values, sorted(rivals), free)
+
+    def add(self, values: np.ndarray) -> None:
+        """Takes a result in (finite, [k])."""
+        rank = self._rank(values)
+        if self._count == len(self._values):
+            self._values = np.concatenate([self._values, np.empty_like(self._values)])
+        self._values[self._count] = values
+        for column, value in zip(self._sorted, values.tolist(), strict=True):
+            bisect.insort(column, value)
+        moving = [self._count]
+        self._count += 1
+        # What the newcomer dominates in its own front moves one front down, and so on from there.
+        while moving:
+            if rank == len(self._fronts):
+                self._fronts.append([])
+            front = self._fronts[rank]
+            beaten = np.atleast_1d(_dominates(self._values[moving][:, None], self._values[front][None]).any(axis=0))
+            self._fronts[rank] = [index for index, out in zip(front, beaten, strict=True) if not out] + moving
+            moving = [index for index, out in zip(front, beaten, strict=True) if out]
+            rank += 1
+
+    def _rank(self, values: np.ndarray) -> int:
+        """The first front none of which dominates the values; bisection, since whoever is dominated by a front is
+        dominated by every better one."""
+
+        def free(front: list[int]) -> bool:
+            return not _dominates(self._values[front], values).any()
+
+        return bisect.bisect_left(self._fronts, True, key=free)
+
+    def _in_net(self, values: np.ndarray, rivals: list[int], size: int) -> bool:
+        """Whether the values are among the first `size` of a greedy epsilon-net over them and their rivals."""
+        candidates = np.vstack([self._values[rivals], values])
+        low, high = (
+            np.stack([np.searchsorted(column, candidates[:, k], side) for k, column in enumerate(self._sorted)], axis=1)
+            for side in ("left", "right")
+        )
+        positions = low + high  # twice the mean rank among all results of the rung: whole numbers, so ties are exact
+        chosen = int(positions.sum(axis=1).argmin())
+        epsilon = np.full(len(candidates), np.iinfo(positions.dtype).max)
+        for _ in range(size):
+            if chosen == len(rivals):
+                return True
+            epsilon = np.minimum(epsilon, (positions[chosen] - positions).max(axis=1))
+            epsilon[chosen] = -1
+            chosen = int(epsilon.argmax())
+        return False
+
+
+class Rungs:
+    """All rungs of a study.
+
+    Args:
+        directions: `minimize` or `maximize`, by objective.
+        eta: One trial in eta goes on at each rung.
+    """
+
+    def __init__(self, directions: Sequence[str], eta: float = DEFAULT_ETA) -> None:
+        self.eta = eta
+        self._signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
+        self._rungs: dict[int, Rung] = {}
+
+    def judge(self, epoch: int, values: Sequence[float]) -> bool:
+        """Takes in a trial's objectives at a rung and says whether it goes on; one not finite stops, unrecorded."""
+        signed = self._signs * np.asarray(values, dtype=np.float64)
+        if not np.isfinite(signed).all():
+            return False
+        rung = self._rung(epoch)
+        result = rung.goes_on(signed, self.eta)
+        rung.add(signed)
+        return result
+
+    def restore(self, epoch: int, values: Sequence[float]) -> None:
+        """Takes in a result that was judged before, or is not to be judged."""
+        self._rung(epoch).add(self._signs * np.asarray(values, dtype=np.float64))
+
+    def size(self, epoch: int) -> int:
+        """Results at a rung so far."""
+        return len(self._rungs.get(epoch, ()))
+
+    def snapshot(self) -> dict[int, list[list[float]]]:
+        """Results by rung epoch, in the order in which they came."""
+        return {epoch: (rung.values * self._signs).tolist() for epoch, rung in sorted(self._rungs.items())}
+
+    def _rung(self, epoch: int) -> Rung:
+        return self._rungs.setdefault(epoch, Rung(len(self._signs)))
+
+
+def _dominates(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether first is at least as good in every objective (the last axis) and better in one; the rest broadcasts."""
+    return np.asarray((first <= second).all(axis=-1) & (first < second).any(axis=-1))

@@ -1,0 +1,70 @@
+"""Early stopping on Ray: at each rung a trial is told to go on or to stop, by `study.tuning.rungs`.
+
+The ledger holds every result at a rung with the decision, written before Ray acts upon it. A resumed study rebuilds the
+rungs from there, so they equal those of a study that was never interrupted; a trial that reports a rung again, because
+it was taken up from the checkpoint it wrote there, gets the decision it had.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from study.tuning.ledger import EXTRA_ORIGINS, Ledger
+from study.tuning.rungs import Rungs, rung_epochs
+from study.tuning.searcher import LedgerSearcher
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+SCHEDULERS = ("asha", "none")
+_NEVER_STOPPED = ("reference", "grid")
+"""Origins of trials that are trained to their end whatever they give; others are still compared with them."""
+
+
+class RungScheduler(FIFOScheduler):
+    """Multi-objective asynchronous successive halving; stops a trial whose objectives are not finite at once.
+
+    Args:
+        ledger: The study's ledger.
+        searcher: Knows which of the ledger's trials a Ray trial is.
+        eta: One trial in eta goes on at each rung; None stops only what is not finite.
+    """
+
+    def __init__(self, ledger: Ledger, searcher: LedgerSearcher, eta: float | None) -> None:
+        super().__init__()
+        self._ledger = ledger
+        self._searcher = searcher
+        self._eta = eta
+        self.rungs = Rungs(list(ledger.directions.values()), eta or math.inf)
+        self._decided: dict[tuple[int, int], bool] = {}
+        for result in ledger.rung_results():
+            self.rungs.restore(result.epoch, result.values)
+            self._decided[result.number, result.epoch] = result.goes_on
+
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        """Ray's question after every report: CONTINUE or STOP."""
+        epoch = result.get("epoch")
+        if epoch is None:  # the trial tells of a failure and ends by itself
+            return TrialScheduler.CONTINUE
+        values = [float(result.get(name, math.nan)) for name in self._ledger.objectives]
+        if not all(map(math.isfinite, values)):
+            return TrialScheduler.STOP
+        return TrialScheduler.CONTINUE if self._goes_on(trial.trial_id, epoch, values) else TrialScheduler.STOP
+
+    def _goes_on(self, trial_id: str, epoch: int, values: list[float]) -> bool:
+        assignment = self._searcher.assignment(trial_id)
+        number, origin = assignment.number, assignment.origin
+        if self._eta is None or origin in EXTRA_ORIGINS or epoch not in rung_epochs(assignment.config.epochs):
+            return True
+        if (number, epoch) not in self._decided:
+            goes_on = self.rungs.judge(epoch, values) or origin in _NEVER_STOPPED
+            self._ledger.record_rung(number, epoch, values, goes_on)
+            self._decided[number, epoch] = goes_on
+        return self._decided[number, epoch]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as LedgerSearcher's
