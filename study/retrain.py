@@ -1,0 +1,83 @@
+"""`python -m study.retrain --study NAME --epochs E`: trains a chosen configuration longer, as a run of its study."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from study.cli import run_command
+from study.config import UserError
+from study.selection import KneeOption, MaxMseOption, RunsOption, Selection, StudyOption, TrialOption, select
+from study.space import LoadedSpace, load_space
+
+
+def retrain(
+    study: StudyOption,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs, more than the trial was trained for.")],
+    trial: TrialOption = None,
+    knee: KneeOption = False,
+    max_mse: MaxMseOption = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie (torchvision's layout).")] = None,
+    cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores of the trial.")] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs of the trial.")] = 0,
+    max_failures: Annotated[int, typer.Option(min=0, help="Retries if the trial's process dies.")] = 2,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster, or auto.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: MLFLOW_TRACKING_URI, then runs/.")] = None,
+    runs_dir: RunsOption = Path("runs"),
+) -> int:
+    """Trains a trial's configuration from the start for more epochs; the new trial stands beside the search.
+
+    It never joins the front, since it had another budget, and is not counted among the study's trials. The same command
+    given again goes on where it was cut off. Trials that the study left unfinished are finished first.
+    """
+    runs = runs_dir.expanduser().absolute()
+    selection = select(runs, study, trial=trial, knee=knee, max_mse=max_mse)
+    if epochs <= selection.config.epochs:
+        raise UserError(f"--epochs {epochs}: trial {selection.number} has {selection.config.epochs}, give more")
+    from study.session import Request, make_plan, run_study  # imports torch: quick checks come first
+    from study.tuning.execute import Resources
+
+    plan = make_plan(
+        Request(
+            loaded=_space_of(selection),
+            name=study,
+            runs=runs,
+            dataset=selection.config.dataset,
+            data_dir=data_dir,
+            num_trials=None,
+            epochs=None,
+            seed=None,
+            sampler=None,
+            scheduler=None,
+            eta=None,
+            resume=True,
+            command=shlex.join(["python", "-m", "study.retrain", *sys.argv[1:]]),
+        )
+    )
+    console = Console()
+    console.print(f"{selection.describe()}: {epochs} epochs", highlight=False, soft_wrap=True)
+    return run_study(
+        plan,
+        console,
+        Resources(cpus=cpus_per_trial, gpus=gpus_per_trial),
+        tracking_uri=tracking_uri,
+        address=address,
+        max_failures=max_failures,
+        search=False,
+        enqueue_extra=lambda ledger: ledger.retrain(selection.number, epochs),
+    )
+
+
+def _space_of(selection: Selection) -> LoadedSpace:
+    """The study's space: from the file it came from, or by its name where this project lies elsewhere now."""
+    path = Path(selection.study.get("space_path", ""))
+    return load_space(str(path) if path.is_file() else selection.study["space"])
+
+
+if __name__ == "__main__":
+    run_command(retrain)

@@ -1,0 +1,95 @@
+"""A configuration trained longer: a trial of the study, and apart from its search."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+from analysis.choice import choose
+from analysis.frame import load_study
+from study.cli import command_status
+from study.retrain import retrain
+from study.run import run
+from study.selection import load_model, select
+from tests.test_run import mlflow_runs
+
+EPOCHS, MORE = 3, 5
+
+
+def study_retrain(*arguments: object) -> int:
+    return command_status(retrain, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def runs(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs folder of a finished study `small` of three trials."""
+    directory = tmp_path_factory.mktemp("runs")
+    arguments = ["--space", "wae_weight", "--name", "small", "--num-trials", 3, "--epochs", EPOCHS]
+    assert command_status(run, [str(argument) for argument in [*arguments, "--runs-dir", directory]]) == 0
+    return directory
+
+
+def test_a_retrained_trial_stands_beside_the_search(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = choose(load_study(runs, "small"))
+    arguments = ["--study", "small", "--trial", 1, "--epochs", MORE, "--runs-dir", runs]
+    assert study_retrain(*arguments) == 0
+    frames = load_study(runs, "small")
+    assert frames.column("number").tolist() == [0, 1, 2, 3]
+    old, new = frames.trials.to_dict("records")[1::2]
+    assert (new["origin"], new["outcome"], new["epochs"], new["epochs_done"]) == ("retrain", "completed", MORE, MORE)
+    same = ["method", "weight", "latent_dim", "kernel", "seed", "learning_rate", "network"]
+    assert [new[name] for name in same] == [old[name] for name in same]
+    assert json.loads((runs / "small" / "trials" / "0003" / "trial.json").read_text())["retrain_of"] == 1
+
+    after = choose(frames)  # the search is as it was, whatever the longer training gave
+    assert not after.eligible[3]
+    assert (after.front.tolist(), after.knee) == (before.front.tolist(), before.knee)
+    ledger = optuna.load_study(study_name="small", storage=f"sqlite:///{runs}/small/optuna.db")
+    assert 3 not in [trial.number for trial in ledger.best_trials]
+    record = json.loads((runs / "small" / "study.json").read_text())
+    assert (record["outcome"], record["num_trials"]) == ("completed", 3)
+
+    [parent], children, client = mlflow_runs(runs)
+    [child] = [run for run in children if run.data.tags["trial.number"] == "3"]
+    assert child.data.tags["trial.origin"] == "retrain" and child.data.tags["trial.retrain_of"] == "1"
+    assert (child.info.status, parent.info.status) == ("FINISHED", "FINISHED")
+    steps = [point.step for point in client.get_metric_history(child.info.run_id, "train/loss")]
+    assert sorted(steps) == list(range(1, MORE + 1))
+    assert load_model(select(runs, "small", trial=3)).config.epochs == MORE
+
+    capsys.readouterr()
+    assert study_retrain(*arguments) == 0  # once more: it is there already
+    assert len(load_study(runs, "small").trials) == 4
+
+
+def test_the_search_goes_on_as_if_nothing_was_retrained(runs: Path) -> None:
+    arguments = ["--space", "wae_weight", "--name", "small", "--num-trials", 4, "--resume", "--runs-dir", runs]
+    assert study_retrain("--study", "small", "--trial", 1, "--epochs", MORE, "--runs-dir", runs) == 0
+    retrained = load_study(runs, "small").text("origin").tolist().count("retrain")
+    assert command_status(run, [str(argument) for argument in arguments]) == 0
+    frames = load_study(runs, "small")
+    searched = frames.keep(frames.text("origin") != "retrain").trials.to_dict("records")
+    assert len(searched) == 4 and len(frames.trials) == 4 + retrained
+    assert [trial["epochs"] for trial in searched] == [EPOCHS] * 4
+    assert len({(trial["method"], trial["weight"], trial["latent_dim"], trial["kernel"]) for trial in searched}) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--epochs", EPOCHS], f"has {EPOCHS}, give more"),
+        (["--epochs", 0], "--epochs"),
+        ([], "--epochs"),
+        (["--epochs", MORE, "--trial", 99], "no such trial"),
+        (["--epochs", MORE, "--study", "nope"], "small"),
+    ],
+)
+def test_bad_usage_is_one_line_and_changes_nothing(runs: Path, capsys, arguments: list[object], word: str) -> None:
+    before = (runs / "small" / "study.json").read_bytes()
+    assert study_retrain("--study", "small", "--runs-dir", runs, *arguments) == 2
+    captured = capsys.readouterr().err.strip()
+    assert len(captured.splitlines()) == 1 and word in captured
+    assert (runs / "small" / "study.json").read_bytes() == before
