@@ -17,8 +17,19 @@ from study.config import DataSummary, Params, TrialConfig, UserError
 if TYPE_CHECKING:
     import optuna
 
-WEIGHT_RANGES: dict[str, tuple[float, float]] = {"kl": (3e-4, 0.3), "mmd": (3e-3, 10.0)}
-"""Weights worth searching, as multiples of the data's total pixel variance: both ends of the trade-off lie inside."""
+WEIGHT_RANGES: dict[str, tuple[float, float]] = {
+    "kl": (3e-4, 0.3),
+    "mmd": (3e-3, 10.0),
+    "adversarial": (3e-3, 10.0),
+    "sliced_wasserstein": (1e-3, 10.0),
+    "info_vae": (1e-4, 0.1),
+    "rae_l2": (1e-4, 1.0),
+}
+"""Weights worth searching, as multiples of the data's total pixel variance: both ends of the trade-off lie inside.
+
+Read off digits (d = 8, half-decade steps from 1e-4 to 10, one seed): from where the codes or the samples begin to differ
+from a plain autoencoder's, to where the error is about twice as large, or the posterior has collapsed.
+"""
 
 
 def weight_range(data: DataSummary, *regularizers: str) -> tuple[float, float]:
@@ -59,8 +70,13 @@ class SearchSpace:
     cost: str = ""
 
     def config(self, data: DataSummary, overrides: Mapping[str, Any], fixed: Mapping[str, Any]) -> TrialConfig:
-        """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line)."""
+        """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line).
+
+        The fixed seed alone gives way to the overrides: a space that varies the seed asks what chance does.
+        """
         params: Params = {"dataset": data.name, **data.defaults, **self.base, **overrides, **fixed}
+        if "seed" in overrides:
+            params["seed"] = overrides["seed"]
         return TrialConfig.from_params(params)
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from study.config import TrialConfig, UserError
+from study.config import METHODS, TrialConfig, UserError
 from study.model.regularizers import REGULARIZERS
 from study.model.schedules import SCHEDULES
-from study.space import builtin_spaces, load_space, weight_range
+from study.space import WEIGHT_RANGES, builtin_spaces, load_space, weight_range
+from study.tuning.ledger import build_sampler
 from tests.helpers import made_summary
 
 SUMMARIES = [made_summary(), made_summary(1, 28, 28, 53.0), made_summary(3, 32, 32, 190.0)]
@@ -63,6 +64,26 @@ def test_a_grid_has_each_point_once(name: str) -> None:
     assert len(points) == len(set(points))
 
 
+def test_every_regularizer_has_a_weight_range() -> None:
+    assert set(WEIGHT_RANGES) == set(REGULARIZERS) - {"none"}
+    assert all(0 < low < high for low, high in WEIGHT_RANGES.values())
+
+
+def test_the_joint_space_reaches_every_method_and_suits_the_sampler() -> None:
+    space = load_space("method").space
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=build_sampler("tpe", 0, 0))
+    seen = set()
+    for number in range(80):
+        trial = study.ask()
+        config = space.config(SUMMARIES[0], space.suggest(trial, SUMMARIES[0]), {})
+        if config.regularizer != "none":
+            low, high = weight_range(SUMMARIES[0], config.regularizer)
+            assert low <= config.weight <= high
+        seen.add(config.method)
+        study.tell(trial, [config.weight, number % 7])
+    assert seen == set(METHODS) - {"Gaussian AE"}
+
+
 def test_weight_ranges_grow_with_the_data_and_join() -> None:
     low, high = weight_range(made_summary(total_variance=10.0), "kl", "mmd")
     assert (low, high) == pytest.approx((0.003, 100.0))
@@ -72,6 +93,12 @@ def test_the_command_line_wins_over_the_space_and_the_space_over_the_data() -> N
     space = load_space("wae_weight").space
     config = space.config(SUMMARIES[0], {"epochs": 7, "latent_dim": 4}, {"epochs": 9})
     assert (config.epochs, config.latent_dim, config.regularizer, config.width) == (9, 4, "mmd", 128)
+
+
+def test_a_space_that_varies_the_seed_wins_over_the_command_line() -> None:
+    space = load_space("wae_weight").space
+    assert space.config(SUMMARIES[0], {"seed": 2}, {"seed": 7, "epochs": 3}).seed == 2
+    assert space.config(SUMMARIES[0], {}, {"seed": 7}).seed == 7
 
 
 @pytest.mark.parametrize(

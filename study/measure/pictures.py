@@ -109,7 +109,8 @@ def _read_history(trial_directory: Path) -> dict[str, np.ndarray]:
     by_epoch = {
         int(path.stem): path
         for path in sorted(
-            trial_directory.glob("attempt-*/history/*.npy"), key=lambda path: int(path.parts[-3].removeprefix("attempt-"))
+            trial_directory.glob("attempt-*/history/*.npy"),
+            key=lambda path: int(path.parts[-3].removeprefix("attempt-")),
         )
     }
     epochs = sorted(by_epoch)

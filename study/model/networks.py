@@ -136,6 +136,11 @@ def conv_64(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
     return encoder, decoder
 
 
+def conv_64_mlp(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
+    """The encoder of `conv_64` before the decoder of `mlp_500`, which is of low capacity. Ignores `hidden`."""
+    return conv_64(size)[0], mlp_500(size)[1]
+
+
 def _down(inputs: int, outputs: int) -> list[nn.Module]:
     return [
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),  # batch normalisation would take a bias off again
@@ -203,6 +208,7 @@ NETWORKS: dict[str, Network] = {
     "mlp_500": mlp_500,
     "conv": conv,
     "conv_64": conv_64,
+    "conv_64_mlp": conv_64_mlp,
     "deep": deep,
     "stacked": mlp,  # on the codes of a first stage, see `study.model.stacked`
 }
