@@ -14,10 +14,12 @@ from analysis.choice import choose
 from analysis.frame import load_study
 from study.cli import command_status
 from study.config import TrialConfig, UserError
+from study.data.datasets import ImageData
 from study.measure.pictures import grid, write_pictures
 from study.sample import sample
 from study.selection import load_model, select
 from study.training import checkpoint
+from study.training.loop import train
 from tests.helpers import made_summary
 from tests.helpers_model import EPOCHS, made_model, write_study
 from tests.helpers_study import make_study
@@ -98,6 +100,15 @@ def test_the_newest_attempts_last_checkpoint_is_taken_and_no_other(runs: Path) -
         load_model(selection)
 
 
+def test_a_trained_model_comes_back_bit_for_bit(few_digits: ImageData, tmp_path: Path) -> None:
+    config = TrialConfig(network="deep", encoder="gaussian", likelihood="gaussian_scalar", width=4, epochs=EPOCHS)
+    *_, last = train(config, few_digits, evaluate=lambda model: {})
+    directory = write_study(tmp_path / "toy", few_digits.summary, {0: last.model})
+    checkpoint.save(directory / "trials" / "0000" / "attempt-1", EPOCHS, last.trainer.state())
+    model, x = load_model(select(tmp_path, "toy")), few_digits.test.images[:20].float() / 255
+    assert torch.equal(model.reconstruct(x), last.model.eval().reconstruct(x))
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(runs: Path) -> None:
     path = runs / "toy" / "trials" / "0001" / "trial.json"
     record = json.loads(path.read_text())
@@ -107,7 +118,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(runs: Path) -> None:
         load_model(select(runs, "toy", trial=1))
 
 
-def test_the_picture_is_the_one_the_trial_left(runs: Path, few_digits, tmp_path: Path) -> None:
+def test_the_picture_is_the_one_the_trial_left(runs: Path, few_digits: ImageData, tmp_path: Path) -> None:
     model = load_model(select(runs, "toy", trial=0))
     write_pictures(model, few_digits, tmp_path)
     arguments = ["--study", "toy", "--trial", 0, "--n", 49, "--seed", 49, "--runs-dir", runs]
