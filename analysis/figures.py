@@ -18,6 +18,7 @@ from analysis import (
     parallel,
     posterior_range,
     rate_distortion,
+    reconstruction_history,
     reconstructions,
     replicates,
     samples,
@@ -77,6 +78,12 @@ FIGURES: dict[str, FigureSpec] = {
         "Interpolations", interpolations.interpolations_info, interpolations.plot, interpolations.describe
     ),
     "morphs": FigureSpec("Attribute morphs", morphs.morphs_info, morphs.plot, morphs.describe),
+    "reconstruction_history": FigureSpec(
+        "Reconstructions over the training",
+        reconstruction_history.reconstruction_history_info,
+        reconstruction_history.plot,
+        reconstruction_history.describe,
+    ),
     "search_progress": FigureSpec(
         "Progress of the search", search_progress.search_progress_info, search_progress.plot, search_progress.describe
     ),

@@ -6,6 +6,7 @@ python -m analysis.report --study NAME --out DIR
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,18 +17,33 @@ import typer
 from analysis import replicates, style
 from analysis.answer import answer
 from analysis.choice import choose
-from analysis.command import RunsOption, StudyOption, load
+from analysis.command import RunsOption, StudyOption, TrackingOption, load
 from analysis.figures import FIGURES
 from analysis.frame import StudyFrames
+from analysis.frame_mlflow import run_links
 from study.cli import run_command
 from study.config import TrialConfig, UserError
+from study.tracking.store import default_tracking_uri
 
+LOCAL_SERVER = "http://127.0.0.1:5000"  # where `make ui` serves a local store
 IMPLIED = ("encoder", "regularizer", "epochs")  # by the method, and by the study
 SPLIT_SIZES = {"training": "train_size", "validation": "validation_size", "test": "test_size"}
 
 
-def write_report(frames: StudyFrames, out: Path) -> list[Path]:
+def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
+    """Trial label -> its run's page in MLflow; empty for several studies, or where MLflow does not know this one."""
+    if len(set(frames.text("study"))) != 1:
+        return {}
+    return {str(number): link for number, link in run_links(tracking_uri, frames.study, LOCAL_SERVER).items()}
+
+
+def write_report(frames: StudyFrames, out: Path, links: Mapping[str, str] | None = None) -> list[Path]:
     """Writes `report.html` and one PNG per figure that the study has data for.
+
+    Args:
+        frames: The study.
+        out: The folder, made where it does not exist.
+        links: Trial label -> address of its MLflow run.
 
     Returns:
         The files written, `report.html` first.
@@ -48,7 +64,7 @@ def write_report(frames: StudyFrames, out: Path) -> list[Path]:
         image = base64.b64encode(path.read_bytes()).decode()
         figures.append({"name": name, "title": spec.title, "text": spec.describe(info), "image": image})
     page = out / "report.html"
-    html = render(frames, figures, skipped)
+    html = render(frames, figures, skipped, links or {})
     try:
         out.mkdir(parents=True, exist_ok=True)
         page.write_text(html, encoding="utf-8")
@@ -57,13 +73,14 @@ def write_report(frames: StudyFrames, out: Path) -> list[Path]:
     return [page, *files]
 
 
-def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str]) -> str:
+def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str], links: Mapping[str, str]) -> str:
     """The page as text.
 
     Args:
         frames: The study.
         figures: `name`, `title`, `text` and base64 PNG `image` of each.
         skipped: Why others are not there.
+        links: Trial label -> address of its MLflow run.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -81,6 +98,7 @@ def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str
         figures=figures,
         skipped=skipped,
         table=trial_table(frames),
+        links=links,
         replicated=replicate_table(frames),
         facts=method_facts(frames),
         number=style.number,
@@ -177,11 +195,13 @@ def _reference_facts(references: dict[str, Any]) -> list[tuple[str, str]]:
 def report(
     study: StudyOption,
     runs_dir: RunsOption = Path("runs"),
+    tracking_uri: TrackingOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: the study's own, /report]")] = None,
 ) -> None:
     """Writes the report of one or several studies."""
-    frames = load(study, runs_dir)
-    typer.echo(write_report(frames, out or runs_dir / study[0] / "report")[0])
+    frames = load(study, runs_dir, tracking_uri)
+    links = trial_links(frames, tracking_uri or default_tracking_uri(runs_dir))
+    typer.echo(write_report(frames, out or runs_dir / study[0] / "report", links)[0])
 
 
 if __name__ == "__main__":

@@ -138,6 +138,8 @@ def arrays_of(config: TrialConfig, seed: int) -> dict[str, Any]:
         "reconstructions": images(20),
         "interpolations": images(8, 11),
         "morphs": images(3, 11),
+        "history": images(4, 10),
+        "history_epochs": np.array([3, 6, 9, 12]),
         "morph_classes": np.array([[0, 1], [1, 2], [2, 3]]),
     }
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import dataclasses
 import io
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from analysis import importances, learning_curves, parallel, search_progress, time_spent, weight_curves
 from analysis.choice import choose, highlights, latent_groups
@@ -19,6 +21,7 @@ from analysis.pareto import hypervolume
 from analysis.pictures import representatives, tile
 from analysis.posterior_range import posterior_range_info
 from analysis.rate_distortion import rate_distortion_info
+from analysis.reconstruction_history import reconstruction_history_info, save_animation
 from analysis.reconstructions import reconstructions_info
 from analysis.style import number, use_log, worth_showing
 from study.config import TrialConfig, UserError
@@ -222,6 +225,22 @@ def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
     assert representatives(toy, "nothing of the kind") == []
 
 
+def test_history_is_of_the_knee_or_of_the_trial_asked_for(toy: StudyFrames, tmp_path: Path) -> None:
+    knee = choose(toy).knee
+    assert knee is not None
+    info = reconstruction_history_info(toy)
+    assert f"trial {toy.labels()[knee]} " in info.title
+    assert info.labels == ["data", "epoch 3", "epoch 6", "epoch 9", "epoch 12"]
+    arrays = toy.arrays(knee)
+    assert arrays is not None
+    assert (info.rows[2] == arrays["history"][1]).all()
+    assert "trial 0 " in reconstruction_history_info(toy, "0").title
+    with pytest.raises(UserError, match="no trial 99"):
+        reconstruction_history_info(toy, "99")
+    with Image.open(save_animation(info, tmp_path / "history.gif")) as animation:
+        assert animation.n_frames == 4  # pyright: ignore[reportAttributeAccessIssue]
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nonsense"])
 def test_a_damaged_arrays_file_is_left_out(tmp_path: Path, content: bytes) -> None:
     directory = make_study(tmp_path, trials=2, mixed=False, arrays=True)
@@ -278,3 +297,11 @@ def test_small_rules_of_style() -> None:
         from analysis.style import message_figure, save
 
         save(message_figure("x"), Path("x.gif"))
+
+
+def test_the_room_needs_none_of_the_heavy_packages() -> None:
+    heavy = {"torch", "ray", "mlflow", "optuna"}
+    code = f"import sys, analysis.figures, analysis.report; print(sorted({heavy} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    assert done.stdout.strip() == "[]"

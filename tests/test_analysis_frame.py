@@ -122,10 +122,21 @@ def test_studies_join_only_when_one_plot_of_them_is_fair(tmp_path: Path) -> None
             join_studies([a, load_study(tmp_path, name)])
 
 
-def test_a_thousand_runs_load_in_under_five_seconds(tmp_path: Path) -> None:
-    make_study(tmp_path, trials=1000, epochs=50)
-    start = time.perf_counter()
-    frames = load_study(tmp_path, "toy")
-    assert time.perf_counter() - start < 5
-    assert len(frames.trials) == 1000
-    assert len(frames.history) > 40_000
+def test_loading_costs_little_more_than_reading_the_files(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=200, epochs=50)
+
+    def bare() -> float:
+        start = time.process_time()
+        for path in directory.glob("trials/*/attempt-1/metrics.jsonl"):
+            for line in path.read_text().splitlines():
+                json.loads(line)
+        return time.process_time() - start
+
+    def ours() -> float:
+        start = time.process_time()
+        load_study(tmp_path, "toy")
+        return time.process_time() - start
+
+    # Interleaved, so that a busy machine slows both; parsing a thousand runs takes half a second.
+    pairs = [(bare(), ours()) for _ in range(3)]
+    assert min(ours_s / bare_s for bare_s, ours_s in pairs) < 6

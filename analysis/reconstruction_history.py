@@ -1,0 +1,108 @@
+"""How the reconstructions of a few validation images sharpen over the training of one trial, also as an animated GIF.
+
+python -m analysis.reconstruction_history --study NAME --out reconstruction_history.gif
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+
+from analysis import command, style
+from analysis.choice import highlights
+from analysis.frame import StudyFrames
+from analysis.pictures import Strips, describe_strips, plot_strips, tile
+from study.cli import run_command
+from study.config import UserError
+
+SCALE = 96
+FRAME_MS, LAST_FRAME_MS = 500, 2_000
+
+plot, describe = plot_strips, describe_strips
+
+
+def reconstruction_history_info(frames: StudyFrames, trial: str | None = None) -> Strips:
+    """Rows: the images, then their reconstructions at each evaluated epoch.
+
+    Args:
+        frames: The study.
+        trial: Label of the trial; by default the knee, or the next best that left a history.
+
+    Raises:
+        UserError: There is no such trial.
+    """
+    labels = frames.labels()
+    rows = highlights(frames) if trial is None else np.flatnonzero(labels == trial).tolist()
+    if not rows and trial is not None:
+        raise UserError(
+            f"no trial {trial} in study {frames.study.get('name')}: choose from {labels[0]} to {labels[-1]}"
+        )
+    for row in rows:
+        arrays = frames.arrays(row)
+        if (
+            arrays is None
+            or not {"history", "history_epochs", "originals"} <= arrays.keys()
+            or not len(arrays["history"])
+        ):
+            continue
+        history, epochs = arrays["history"], arrays["history_epochs"].tolist()
+        method = str(frames.text("method")[row])
+        name = f"trial {labels[row]} ({method}, d={frames.column('latent_dim')[row]:.0f})"
+        return Strips(
+            missing="",
+            title=f"Reconstructions over the training of {name}",
+            labels=["data", *(f"epoch {epoch}" for epoch in epochs)],
+            methods=["", *([method] * len(epochs))],
+            rows=[arrays["originals"][: history.shape[1]], *history],
+            caption=f"Validation images (top) and their reconstructions by {name} after epochs "
+            f"{', '.join(str(epoch) for epoch in epochs)}.",
+        )
+    return Strips(frames.nothing("no completed trial has left a history of reconstructions"), "", [], [], [], "")
+
+
+def save_animation(info: Strips, path: Path) -> Path:
+    """Writes an endless GIF: the images above, their reconstruction at one epoch after the other below.
+
+    Raises:
+        UserError: It cannot be written, or there is nothing to show.
+    """
+    if info.missing:
+        raise UserError(info.missing)
+    count = len(info.rows[0])
+    scale = max(1, SCALE // info.rows[0].shape[-1])
+    pictures = []
+    for row in info.rows[1:]:
+        picture = tile(np.concatenate([info.rows[0], row]), count)
+        pictures.append(Image.fromarray(picture.repeat(scale, axis=0).repeat(scale, axis=1)))
+    durations = [FRAME_MS] * (len(pictures) - 1) + [LAST_FRAME_MS]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def history(
+    study: command.StudyOption,
+    runs_dir: command.RunsOption = Path("runs"),
+    tracking_uri: command.TrackingOption = None,
+    trial: Annotated[str | None, typer.Option(help="Number of the trial. [default: the knee]")] = None,
+    out: Annotated[Path, typer.Option(help="A .gif, .png, .svg or .pdf.")] = Path("reconstruction_history.png"),
+) -> None:
+    """Draws one trial's reconstructions over its training."""
+    info = reconstruction_history_info(command.load(study, runs_dir, tracking_uri), trial)
+    if out.suffix == ".gif":
+        typer.echo(save_animation(info, out))
+        return
+    if info.missing:
+        typer.echo(info.missing, err=True)
+    typer.echo(style.save(plot(info), out))
+
+
+if __name__ == "__main__":
+    run_command(history)
