@@ -16,6 +16,7 @@ from study.measure.metrics import (
     METRICS,
     MetricError,
     Moments,
+    _kth_smallest,
     fid,
     frechet_distance,
     kid,
@@ -210,3 +211,12 @@ def test_every_metric_has_one_direction_and_a_label() -> None:
 def test_the_metrics_table_needs_no_torch() -> None:
     code = "import sys, study.measure.metrics; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400), st.integers(0, 70), st.booleans(), st.integers(0, 100))
+def test_kth_smallest_against_sorting(columns: int, k: int, ties: bool, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    rows = generator.integers(0, 5, (7, columns)).astype(float) if ties else generator.standard_normal((7, columns))
+    k = min(k, columns - 1)
+    assert np.array_equal(_kth_smallest(rows, k), np.sort(rows, axis=1)[:, k])

@@ -35,7 +35,7 @@ from study.measure.features import (
     judge_spec,
     trained_classifier,
 )
-from study.measure.latent import DENSITIES, active_units, iwae_nll, spherical_midpoint
+from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, spherical_midpoint
 from study.measure.metrics import (
     METRICS,
     Moments,
@@ -212,6 +212,7 @@ class Evaluator:
         self.device = torch.device(device)
         self.judge: Classifier = references.judge.build(data.summary).to(self.device)
         self._codes: dict[tuple[int, int], Tensor] = {}
+        self._fitted: tuple[np.ndarray, dict[str, Density]] | None = None
 
     @cached_property
     def _validation(self) -> _Real:
@@ -340,9 +341,11 @@ class Evaluator:
         values = codes.cpu().numpy().astype(np.float64)
         if not np.isfinite(values).all():
             return dict.fromkeys(DENSITIES, math.nan)
+        if self._fitted is None or not np.array_equal(self._fitted[0], values):  # the other split has fitted them
+            self._fitted = values, {name: density(values) for name, density in DENSITIES.items()}
         result = {}
-        for name, density in DENSITIES.items():
-            z = torch.from_numpy(density(values).sample(n)).to(self.device, codes.dtype)
+        for name, density in self._fitted[1].items():
+            z = torch.from_numpy(density.sample(n)).to(self.device, codes.dtype)
             result[name] = real.fid(self._decoded_features(model, z, real.images))
         return result
 
