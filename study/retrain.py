@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from study.cli import run_command
-from study.config import UserError
+from analysis.frame import load_study
+from study.cli import DONE, FAILED, run_command
+from study.config import TrialConfig, UserError
 from study.selection import KneeOption, MaxMseOption, RunsOption, Selection, StudyOption, TrialOption, select
 from study.space import LoadedSpace, load_space
 
@@ -61,7 +62,7 @@ def retrain(
     )
     console = Console()
     console.print(f"{selection.describe()}: {epochs} epochs", highlight=False, soft_wrap=True)
-    return run_study(
+    status = run_study(
         plan,
         console,
         Resources(cpus=cpus_per_trial, gpus=gpus_per_trial),
@@ -71,6 +72,20 @@ def retrain(
         search=False,
         enqueue_extra=lambda ledger: ledger.retrain(selection.number, epochs),
     )
+    found = _newest(runs, study, selection.config.replace(epochs=epochs))
+    if found is not None:
+        console.print(f"{found.describe()}: {found.outcome}", highlight=False, soft_wrap=True)
+    return status or (DONE if found is not None and found.outcome == "completed" else FAILED)
+
+
+def _newest(runs: Path, study: str, config: TrialConfig) -> Selection | None:
+    """The newest retrained trial of that configuration."""
+    frames = load_study(runs, study)
+    for number in reversed(frames.column("number")[frames.text("origin") == "retrain"]):
+        found = select(runs, study, trial=int(number))
+        if found.config == config:
+            return found
+    return None
 
 
 def _space_of(selection: Selection) -> LoadedSpace:

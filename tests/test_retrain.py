@@ -14,13 +14,49 @@ from study.cli import command_status
 from study.retrain import retrain
 from study.run import run
 from study.selection import load_model, select
+from study.tuning.ledger import Ledger
 from tests.test_run import mlflow_runs
+from tests.test_tuning_ledger import open_ledger
 
 EPOCHS, MORE = 3, 5
 
 
 def study_retrain(*arguments: object) -> int:
     return command_status(retrain, [str(argument) for argument in arguments])
+
+
+def _trained(ledger: Ledger, outcome: str) -> tuple[int, str, int]:
+    """Number, origin and epochs of the next trial, which then ends so."""
+    assignment = ledger.next(1)
+    assert assignment is not None
+    values = dict.fromkeys(ledger.objectives, 0.0) if outcome == "completed" else None  # better than any
+    ledger.record(assignment.number, outcome, epochs=assignment.config.epochs, values=values)
+    return assignment.number, assignment.origin, assignment.config.epochs
+
+
+def test_the_ledger_keeps_a_retrained_trial_apart_and_asks_for_it_once(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    assert _trained(ledger, "completed") == (0, "reference", 60)
+    for _ in range(2):
+        ledger.retrain(0, 90)
+    assert ledger.unfinished == 1
+    begun = ledger.next(1)
+    assert begun is not None and (begun.number, begun.config.epochs) == (1, 90)
+    assert begun.config.replace(epochs=60).to_params() == ledger.trials()[0].user_attrs["params"]
+
+    ledger = open_ledger(tmp_path)  # its driver was killed
+    ledger.retrain(0, 90)
+    assert _trained(ledger, "completed") == (1, "retrain", 90)
+    ledger.retrain(0, 90)
+    assert ledger.unfinished == 0 and ledger.next(1) is None
+    assert (ledger.tally.done, ledger.extra_tally.done) == (1, 1)
+
+    ledger.retrain(0, 120)
+    assert _trained(ledger, "failed") == (2, "retrain", 120)
+    ledger.retrain(0, 120)  # what failed may be tried again
+    assert _trained(ledger, "completed") == (3, "retrain", 120)
+    study = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path}/optuna.db")
+    assert [trial.number for trial in study.best_trials] == [0]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +98,7 @@ def test_a_retrained_trial_stands_beside_the_search(runs: Path, capsys: pytest.C
 
     capsys.readouterr()
     assert study_retrain(*arguments) == 0  # once more: it is there already
+    assert "trial 3 of small" in capsys.readouterr().out
     assert len(load_study(runs, "small").trials) == 4
 
 
