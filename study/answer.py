@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -50,6 +51,23 @@ def show(console: Console, frames: StudyFrames, directory: Path) -> None:
     console.print(
         f"study    {directory}", f"picture  {directory / 'tradeoff.png'}", sep="\n", soft_wrap=True, highlight=False
     )
+
+
+def show_failures(console: Console, frames: StudyFrames, directory: Path) -> None:
+    """Prints how many trials failed and why the first of them did."""
+    failed = np.flatnonzero(frames.text("outcome") == "failed")
+    if not failed.size:
+        return
+    first = frames.trials.iloc[failed[0]]
+    console.print(
+        f"{failed.size} trials failed; the first, trial {first['number']}: {first['reason']}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    tracebacks = sorted((directory / "trials" / f"{first['number']:04d}").glob("attempt-*/error.txt"))
+    if tracebacks:
+        console.print(f"error    {tracebacks[-1]}", highlight=False, soft_wrap=True)
 
 
 def _front_table(frames: StudyFrames, choice: Choice) -> Table:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from study.config import UserError
+from study.files import refusal
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,6 +33,11 @@ def command_status(function: Callable[..., int | None], arguments: list[str] | N
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except Exception as error:
+        why = refusal(error)
+        if why is None:
+            raise
+        return _fail(f"{why}: make room or give permission, or choose another place")
     return status if isinstance(status, int) else DONE
 
 

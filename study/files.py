@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG}
+_SQLITE_REFUSALS = re.compile(
+    r"database or disk is full|disk I/O error|attempt to write a readonly database|No space left"
+)
+
+
+def refusal(error: BaseException) -> str | None:
+    """Why the disk refused to read or write, one line; None where an error has nothing to do with it.
+
+    SQLite's refusals reach us wrapped by SQLAlchemy and by Optuna, and as text alone by Ray: causes are searched too.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _REFUSALS:
+            where = f"{cause.filename}: " if cause.filename else ""
+            return f"{where}{os.strerror(cause.errno)}"
+        if not isinstance(cause, OSError) and (match := _SQLITE_REFUSALS.search(str(cause))):
+            return match[0]
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interrupts:
     """Turns signals into wishes while trials run, and into KeyboardInterrupt at any other time.
 
-    The first SIGINT asks that the running trials be finished and no other begun; a second one, or SIGTERM or SIGHUP, that
+    The first SIGINT asks that the running trials be finished and no other begun; a second one, SIGTERM or SIGHUP, that
     they be cut off now. Whatever comes after that raises KeyboardInterrupt. Signals that were ignored stay ignored, so
     `nohup` keeps its meaning. To be entered in the main thread.
     """
@@ -34,12 +34,23 @@ class Interrupts:
         """Running trials are to be cut off."""
         return self._wishes > 1
 
+    @property
+    def announcement(self) -> str | None:
+        """What the person who sent a signal should know; None where none came."""
+        if self.now:
+            return "stopping now: the running trials are cut off, --resume continues them"
+        if self.finishing:
+            return "stopping when the running trials have ended (Ctrl-C again cuts them off)"
+        return None
+
     def __enter__(self) -> Interrupts:
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
         self.install()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -39,6 +39,7 @@ class StudyProgress:
         self._already_done = tally.done
         self._last_shown = -1.0
         self._last_text = ""
+        self._said: set[str] = set()
         self._bar = Progress(
             TextColumn(noun),
             BarColumn(bar_width=24),
@@ -60,6 +61,12 @@ class StudyProgress:
     ) -> None:
         if self._console.is_terminal:
             self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Prints a line beside the progress, the first time it is said."""
+        if text not in self._said:
+            self._said.add(text)
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
         """Shows the tally, at most once per interval; off a terminal, only when a trial has ended."""

@@ -23,7 +23,8 @@ from study import record as study_record
 from study.cli import DONE, FAILED, INTERRUPTED
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
-from study.files import read_json, write_json
+from study.files import read_json, refusal, write_json
+from study.interrupts import Interrupts
 from study.measure.metrics import METRICS
 from study.progress import StudyProgress
 from study.space import LoadedSpace
@@ -42,6 +43,9 @@ MIRROR_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+_RESUME = "make room or give permission, then add --resume; nothing is lost"
+INTERRUPTED_MIRROR_SECONDS = 15
+"""The same for one that was interrupted: batch systems kill what does not end soon after SIGTERM."""
 class Request:
     """What the user asked for; None where nothing was said.
 
@@ -259,11 +263,11 @@ def run_study(
     deadline = None if time_budget is None else time.time() + time_budget
     uri = tracking_uri or default_tracking_uri(request.runs)
     check_uri(uri)
-    with _driving(request.directory):
+    with Interrupts() as interrupts, _driving(request.directory):
         study_record.write_study(request.directory, {**record, "outcome": "running"})
         mirror = Mirror(request.directory, uri)
         mirror.start()
-        outcome = "interrupted"
+        outcome, searcher = "interrupted", None
         try:
             ledger = plan.open_ledger(request.directory)
             ledger.reconcile()
@@ -274,7 +278,9 @@ def run_study(
                     references = prepare(plan.data, _kinds(plan), cache, resources)
                     record["references"] = references.summary()
                     study_record.write_study(request.directory, record)
-                    searcher = LedgerSearcher(ledger, num_trials, deadline=deadline, patience=patience)
+                    searcher = LedgerSearcher(
+                        ledger, num_trials, deadline=deadline, patience=patience, interrupts=interrupts
+                    )
                     run = functools.partial(
                         execute,
                         searcher,
@@ -286,20 +292,24 @@ def run_study(
                         slots=slots,
                         max_failures=max_failures,
                     )
-                    with StudyProgress(ledger.tally, record["num_trials"], console) as progress:
-                        run(refresh=progress.refresh)
-                    if enqueue_extra and not ledger.unfinished:
+                    with StudyProgress(ledger.tally, record["num_trials"], console) as progress, interrupts.deferred():
+                        run(refresh=_announcing(progress, interrupts))
+                    if enqueue_extra and not ledger.unfinished and not searcher.finishing:
                         enqueue_extra(ledger)
                         extra = ledger.extra_tally.done + ledger.unfinished
-                        with StudyProgress(ledger.extra_tally, extra, console, "trials beyond the search") as progress:
-                            run(refresh=progress.refresh)
-            if not ledger.unfinished:
+                        beyond = StudyProgress(ledger.extra_tally, extra, console, "trials beyond the search")
+                        with beyond as progress, interrupts.deferred():
+                            run(refresh=_announcing(progress, interrupts))
+            if not ledger.unfinished and (not interrupts.finishing or ledger.tally.done >= num_trials):
                 outcome = "completed" if ledger.tally.completed else "failed"
         finally:
-            study_record.write_study(request.directory, {**record, "outcome": outcome})
+            # What cannot be written now, on a full disk say, is made up for when the study is taken up again.
+            with contextlib.suppress(OSError):
+                study_record.write_study(request.directory, {**record, "outcome": outcome})
             frames = load_study(request.runs, request.name)
-            answer.draw(frames, request.directory)
-            mirrored = mirror.close(MIRROR_SECONDS, outcome)
+            with contextlib.suppress(OSError):
+                answer.draw(frames, request.directory)
+            mirrored = mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
     answer.show(console, frames, request.directory)
     if mirrored:
         console.print(f"MLflow   {mirror.location()}", soft_wrap=True, highlight=False)
@@ -329,3 +339,24 @@ def replicate_front(plan: Plan, replicates: int, ledger: Ledger) -> None:
     numbers = frames.trials["number"].iloc[choose(frames).front]
     for number in numbers:
         ledger.replicate(int(number), seeds)
+        except Exception as error:
+            why = refusal(error)
+            if why is None:
+                raise
+            raise UserError(f"{request.directory}: {why}: {_RESUME}") from error
+    answer.show_failures(console, frames, request.directory)
+    if searcher is not None and searcher.hopeless:
+        console.print("no trial succeeded: put right what the first one says, then add --resume", highlight=False)
+    if searcher is not None and searcher.trouble:
+        raise UserError(f"{searcher.trouble}: {_RESUME}")
+def _announcing(progress: StudyProgress, interrupts: Interrupts) -> Callable[[], None]:
+    """Shows progress, and once what a signal has asked for."""
+
+    def refresh() -> None:
+        if interrupts.announcement:
+            progress.say(interrupts.announcement)
+        progress.refresh()
+
+    return refresh
+
+

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our trials write their own records
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # its experiment snapshots are never restored
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see study.interrupts
+os.environ.setdefault("RAY_task_oom_retries", "3")  # of the preparation; without it, for ever
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
@@ -23,11 +26,14 @@ from ray import tune
 
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
+from study.files import refusal
 from study.measure.evaluate import References, prepare_references
 from study.measure.pretrain import pretrain
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
 from study.tuning.trainable import pack, run_trial, unpack
+
+OUT_OF_MEMORY = "out of memory: let fewer trials run at once (--max-concurrent), or make the model smaller"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,6 +131,8 @@ def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: 
 
 class _Watcher(tune.Callback):
     def __init__(self, refresh: Callable[[], None]) -> None:
+    except ray.exceptions.OutOfMemoryError as error:
+        raise UserError("the data do not fit into memory: free some, or take a machine with more") from error
         self._refresh = refresh
 
     def __getstate__(self) -> dict[str, Any]:
@@ -149,6 +157,22 @@ def execute(
     """Trains every trial the searcher hands out; returns when it has no more, or after an interrupt.
 
     Args:
+class _Stop(tune.Stopper):
+    """Ends Ray's loop without waiting for the running trials."""
+
+    def __init__(self, searcher: LedgerSearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._searcher.stopping
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as LedgerSearcher's
+
+
         searcher: Hands out the trials and records how they end.
         scheduler: Says which trials stop early.
         data: The data set; it is put into Ray's object store once.
@@ -162,24 +186,51 @@ def execute(
     threads = max(1, int(resources.cpus))
     shared = {"data": pack(data), "references": references, "cache": cache, "threads": threads}
     trainable = tune.with_parameters(run_trial, **shared)
-    with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler,
-                num_samples=-1,
-                max_concurrent_trials=slots,
-                reuse_actors=True,
-                trial_name_creator=lambda trial: trial.trial_id,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=scratch,
-                failure_config=tune.FailureConfig(max_failures=max_failures),
-                callbacks=[_Watcher(refresh)],
-                verbose=0,
-            ),
-        )
-        tuner.fit()
+    while True:
+        with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    scheduler=scheduler,
+                    num_samples=-1,
+                    max_concurrent_trials=slots,
+                    reuse_actors=True,
+                    trial_name_creator=lambda trial: trial.trial_id,
+                    trial_dirname_creator=lambda trial: trial.trial_id,
+                ),
+                run_config=tune.RunConfig(
+                    name="trials",
+                    storage_path=scratch,
+                    failure_config=tune.FailureConfig(max_failures=max_failures),
+                    callbacks=[_Watcher(refresh)],
+                    stop=_Stop(searcher),
+                    verbose=0,
+                ),
+            )
+            try:
+                tuner.fit()
+            except Exception as error:
+                killed = _killed_for_memory(error)
+                if killed is None or searcher.error:
+                    raise searcher.error or error from None
+                searcher.cut_off(killed, max_failures, OUT_OF_MEMORY)
+                continue
+        if searcher.error:
+            raise searcher.error
+        return
+
+
+def _killed_for_memory(error: BaseException) -> Callable[[int], bool] | None:
+    """Which processes Ray killed when memory ran out, by their ids; None for any other error.
+
+    Such a kill ends Ray Tune's loop, whatever `max_failures` says: its actor manager knows no other way to die than
+    ActorDiedError.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ray.exceptions.OutOfMemoryError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return None
+    selected = str(cause).partition("Selected to kill")[2].partition("]")[0]
+    return lambda process: re.search(rf"pid={process}\b", selected) is not None

@@ -248,6 +248,13 @@ class Ledger:
 
     def replicate(self, number: int, seeds: Sequence[int]) -> int:
         """Enqueues a trial's configuration again, once per seed it has not been replicated with.
+    def readopt(self) -> None:
+        """Takes back every trial handed out and not recorded: `next` hands it out again."""
+        for trial in self._running.values():
+            self._tally_of(trial.user_attrs).running -= 1
+        self._adoptable += self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._running.clear()
+
 
         Args:
             number: The trial to repeat.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from study.interrupts import Interrupts
 from study.tuning.ledger import Assignment, Ledger, trial_directory
-from study.tuning.trainable import last_error
+from study.tuning.trainable import attempt_process, last_error
+
+HOPELESS = 4
+"""So many trials failing, with none that succeeded, end a study: the others would fail as well."""
 
 
 class LedgerSearcher(Searcher):
@@ -19,22 +24,61 @@ class LedgerSearcher(Searcher):
         num_trials: Trials the study is to have.
         deadline: Seconds since the epoch after which no new trial begins; None for no limit.
         patience: No new trial begins when the hypervolume has not grown for so many; None for no limit.
+        interrupts: What has been asked for by signals.
+
+    Attributes:
+        error: What went wrong in this process, first of all; nothing more is handed out then, nor waited for.
+        trouble: What a trial could not write, in one line; the trial is left as it is, for a later sitting.
     """
 
     def __init__(
-        self, ledger: Ledger, num_trials: int, *, deadline: float | None = None, patience: int | None = None
+        self,
+        ledger: Ledger,
+        num_trials: int,
+        *,
+        deadline: float | None = None,
+        patience: int | None = None,
+        interrupts: Interrupts | None = None,
     ) -> None:
         super().__init__()
+        self._interrupts = interrupts or Interrupts()
+        self._failures = 0
+        self._kills: dict[int, int] = {}
+        self.error: Exception | None = None
+        self.trouble: str | None = None
         self._ledger = ledger
         self._num_trials = num_trials
         self._deadline = deadline
         self._patience = patience
         self._running: dict[str, Assignment] = {}
 
+    @property
+    def hopeless(self) -> bool:
+        """Every trial fails."""
+        tally = self._ledger.tally
+        return self._failures >= HOPELESS and tally.completed + tally.stopped == 0
+
+    @property
+    def finishing(self) -> bool:
+        """No other trial is to begin."""
+        return self._interrupts.finishing or self.hopeless or self.stopping or self.trouble is not None
+
+    @property
+    def stopping(self) -> bool:
+        """Running trials are not to be waited for."""
+        return self._interrupts.now or self.error is not None
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The parameters of the next trial, or FINISHED."""
-        if self._deadline is not None and time.time() >= self._deadline:
+        if self.finishing or (self._deadline is not None and time.time() >= self._deadline):
             return Searcher.FINISHED
+        try:
+            return self._next(trial_id)
+        except Exception as error:  # Ray would make a text of it; `execute` raises it as it is
+            self.error = self.error or error
+            return Searcher.FINISHED
+
+    def _next(self, trial_id: str) -> dict[str, Any] | str:
         settled = self._patience is not None and self._ledger.stale_trials >= self._patience
         assignment = self._ledger.next(0 if settled else self._num_trials)
         if assignment is None:
@@ -51,11 +95,18 @@ class LedgerSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Records how a trial ended. A trial without a result and without an error was cut off: it stays running."""
-        assignment = self._running.pop(trial_id)
+        try:
+            self._record(self._running.pop(trial_id), result or {}, error)
+        except Exception as caught:  # as in suggest
+            self.error = self.error or caught
+
+    def _record(self, assignment: Assignment, result: dict[str, Any], error: bool) -> None:
         number, config = assignment.number, assignment.config
-        result = result or {}
+        self._failures += error or "failure" in result
         epochs = result.get("epoch", 0)
-        if error:
+        if result.get("trouble"):
+            self.trouble = self.trouble or result["trouble"]
+        elif error:
             reason = last_error(trial_directory(self._ledger.directory, number))
             self._ledger.record(number, "failed", epochs=epochs, reason=reason)
         elif result.get("failure"):
@@ -71,6 +122,25 @@ class LedgerSearcher(Searcher):
                 infeasible={"budget": missing, "weight": 0.0 if missing else 1 - result["multiplier"]},
                 reason=f"stopped after {epochs} of {config.epochs} epochs" if missing else None,
             )
+
+    def cut_off(self, killed: Callable[[int], bool], max_failures: int, reason: str) -> None:
+        """Ray gave up with trials running: they are handed out again, or recorded as failed when killed too often.
+
+        Args:
+            killed: Whether the process of this id was killed; where no trial's was, all of them count as killed.
+            max_failures: How often a trial may be killed and handed out again.
+            reason: What to record for one that is not.
+        """
+        numbers = [assignment.number for assignment in self._running.values()]
+        processes = {n: attempt_process(trial_directory(self._ledger.directory, n)) for n in numbers}
+        victims = [n for n, process in processes.items() if process is not None and killed(process)] or numbers
+        for number in victims:
+            self._kills[number] = self._kills.get(number, 0) + 1
+            if self._kills[number] > max_failures:
+                self._failures += 1
+                self._ledger.record(number, "failed", epochs=0, reason=reason)
+        self._running.clear()
+        self._ledger.readopt()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its searcher for Tuner.restore, which is never used: the ledger holds everything

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import time
 import traceback
 import warnings
@@ -19,6 +20,7 @@ from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure.evaluate import Evaluator, References
+from study.files import read_json, refusal, write_json
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
 from study.measure.pretrain import pretrain
@@ -29,6 +31,7 @@ Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 _SPLITS = ("train", "validation", "test")
 _ERROR = "error.txt"
 
+_PROCESS = "process.json"
 
 def pack(data: ImageData) -> tuple[DataSummary, tuple[str, ...], Arrays]:
     """The data set as NumPy arrays, which Ray's object store shares between processes without copies."""
@@ -61,6 +64,13 @@ def run_trial(config: dict[str, Any], *, data: Any, references: References, cach
     Args:
         config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`.
         data: The data set, packed.
+def attempt_process(trial_directory: Path) -> int | None:
+    """The process id of a trial's newest attempt; None where it is not known."""
+    attempts = sorted(trial_directory.glob("attempt-*/"), key=_number)
+    process = read_json(attempts[-1] / _PROCESS) if attempts else None
+    return None if process is None else process.get("pid")
+
+
         references: What evaluation needs, computed once for the study.
         cache: The folder of what studies share.
         threads: CPU threads to use.
@@ -69,16 +79,27 @@ def run_trial(config: dict[str, Any], *, data: Any, references: References, cach
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     directory = Path(config["directory"])
-    attempt = _new_attempt(directory)
+    earlier = last_error(directory)
+    try:
+        attempt = _new_attempt(directory)
+        write_json(attempt / _PROCESS, {"host": socket.gethostname(), "pid": os.getpid()})
+    except OSError as error:
+        _report_trouble(error)
+        return
     try:
         trial = TrialConfig.from_params(config["params"])
         _train(trial, directory, attempt, unpack(data).to(device), references, cache, device)
     except (TrainingError, MetricError, UserError) as error:
         (attempt / _ERROR).write_text(traceback.format_exc())
         tune.report({"failure": str(error)})
-    except Exception:
+    except Exception as error:
+        if refusal(error) is not None:
+            _report_trouble(error)
+            return
         (attempt / _ERROR).write_text(traceback.format_exc())
-        raise
+        if last_error(directory) != earlier:
+            raise  # Ray tries it again, the second time in vain
+        tune.report({"failure": f"{earlier} (twice)"})
     finally:
         if device == "cuda":
             torch.cuda.empty_cache()
@@ -90,6 +111,14 @@ def _train(
     attempt: Path,
     data: ImageData,
     references: References,
+def _report_trouble(error: Exception) -> None:
+    """The disk is full, say: no fault of the trial, which can go on once there is room."""
+    why = refusal(error)
+    if why is None:
+        raise error
+    tune.report({"trouble": why})
+
+
     cache: Path,
     device: str,
 ) -> None:
