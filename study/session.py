@@ -40,12 +40,12 @@ DEFAULT_SEED = 0
 DEFAULT_SAMPLER = "tpe"
 MIRROR_SECONDS = 60
 """How long the end of a study waits for MLflow."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 _RESUME = "make room or give permission, then add --resume; nothing is lost"
 INTERRUPTED_MIRROR_SECONDS = 15
 """The same for one that was interrupted: batch systems kill what does not end soon after SIGTERM."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
     """What the user asked for; None where nothing was said.
 
@@ -302,6 +302,11 @@ def run_study(
                             run(refresh=_announcing(progress, interrupts))
             if not ledger.unfinished and (not interrupts.finishing or ledger.tally.done >= num_trials):
                 outcome = "completed" if ledger.tally.completed else "failed"
+        except Exception as error:
+            why = refusal(error)
+            if why is None:
+                raise
+            raise UserError(f"{request.directory}: {why}: {_RESUME}") from error
         finally:
             # What cannot be written now, on a full disk say, is made up for when the study is taken up again.
             with contextlib.suppress(OSError):
@@ -311,6 +316,9 @@ def run_study(
                 answer.draw(frames, request.directory)
             mirrored = mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
     answer.show(console, frames, request.directory)
+    answer.show_failures(console, frames, request.directory)
+    if searcher is not None and searcher.hopeless:
+        console.print("no trial succeeded: put right what the first one says, then add --resume", highlight=False)
     if mirrored:
         console.print(f"MLflow   {mirror.location()}", soft_wrap=True, highlight=False)
     else:
@@ -320,7 +328,20 @@ def run_study(
             soft_wrap=True,
             highlight=False,
         )
+    if searcher is not None and searcher.trouble:
+        raise UserError(f"{searcher.trouble}: {_RESUME}")
     return {"completed": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
+
+
+def _announcing(progress: StudyProgress, interrupts: Interrupts) -> Callable[[], None]:
+    """Shows progress, and once what a signal has asked for."""
+
+    def refresh() -> None:
+        if interrupts.announcement:
+            progress.say(interrupts.announcement)
+        progress.refresh()
+
+    return refresh
 
 
 def _kinds(plan: Plan) -> list[TrialConfig]:
@@ -339,24 +360,3 @@ def replicate_front(plan: Plan, replicates: int, ledger: Ledger) -> None:
     numbers = frames.trials["number"].iloc[choose(frames).front]
     for number in numbers:
         ledger.replicate(int(number), seeds)
-        except Exception as error:
-            why = refusal(error)
-            if why is None:
-                raise
-            raise UserError(f"{request.directory}: {why}: {_RESUME}") from error
-    answer.show_failures(console, frames, request.directory)
-    if searcher is not None and searcher.hopeless:
-        console.print("no trial succeeded: put right what the first one says, then add --resume", highlight=False)
-    if searcher is not None and searcher.trouble:
-        raise UserError(f"{searcher.trouble}: {_RESUME}")
-def _announcing(progress: StudyProgress, interrupts: Interrupts) -> Callable[[], None]:
-    """Shows progress, and once what a signal has asked for."""
-
-    def refresh() -> None:
-        if interrupts.announcement:
-            progress.say(interrupts.announcement)
-        progress.refresh()
-
-    return refresh
-
-

@@ -116,6 +116,8 @@ def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, resour
         if isinstance(error.cause, UserError):
             raise error.cause from None
         raise
+    except ray.exceptions.OutOfMemoryError as error:
+        raise UserError("the data do not fit into memory: free some, or take a machine with more") from error
 
 
 def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: int) -> References:
@@ -131,8 +133,6 @@ def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: 
 
 class _Watcher(tune.Callback):
     def __init__(self, refresh: Callable[[], None]) -> None:
-    except ray.exceptions.OutOfMemoryError as error:
-        raise UserError("the data do not fit into memory: free some, or take a machine with more") from error
         self._refresh = refresh
 
     def __getstate__(self) -> dict[str, Any]:
@@ -140,6 +140,22 @@ class _Watcher(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._refresh()
+
+
+class _Stop(tune.Stopper):
+    """Ends Ray's loop without waiting for the running trials."""
+
+    def __init__(self, searcher: LedgerSearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._searcher.stopping
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as LedgerSearcher's
 
 
 def execute(
@@ -157,22 +173,6 @@ def execute(
     """Trains every trial the searcher hands out; returns when it has no more, or after an interrupt.
 
     Args:
-class _Stop(tune.Stopper):
-    """Ends Ray's loop without waiting for the running trials."""
-
-    def __init__(self, searcher: LedgerSearcher) -> None:
-        self._searcher = searcher
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self._searcher.stopping
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # as LedgerSearcher's
-
-
         searcher: Hands out the trials and records how they end.
         scheduler: Says which trials stop early.
         data: The data set; it is put into Ray's object store once.

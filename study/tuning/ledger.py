@@ -246,8 +246,6 @@ class Ledger:
             self._created += 1
         return self._assign(self._study.ask())
 
-    def replicate(self, number: int, seeds: Sequence[int]) -> int:
-        """Enqueues a trial's configuration again, once per seed it has not been replicated with.
     def readopt(self) -> None:
         """Takes back every trial handed out and not recorded: `next` hands it out again."""
         for trial in self._running.values():
@@ -255,6 +253,8 @@ class Ledger:
         self._adoptable += self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._running.clear()
 
+    def replicate(self, number: int, seeds: Sequence[int]) -> int:
+        """Enqueues a trial's configuration again, once per seed it has not been replicated with.
 
         Args:
             number: The trial to repeat.

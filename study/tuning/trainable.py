@@ -19,8 +19,8 @@ from ray import tune
 from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.data.splits import Split
-from study.measure.evaluate import Evaluator, References
 from study.files import read_json, refusal, write_json
+from study.measure.evaluate import Evaluator, References
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
 from study.measure.pretrain import pretrain
@@ -30,8 +30,8 @@ from study.training.loop import EpochResult, TrainingError, train
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 _SPLITS = ("train", "validation", "test")
 _ERROR = "error.txt"
-
 _PROCESS = "process.json"
+
 
 def pack(data: ImageData) -> tuple[DataSummary, tuple[str, ...], Arrays]:
     """The data set as NumPy arrays, which Ray's object store shares between processes without copies."""
@@ -58,12 +58,6 @@ def last_error(trial_directory: Path) -> str:
     return lines[-1] if lines else "unknown error"
 
 
-def run_trial(config: dict[str, Any], *, data: Any, references: References, cache: Path, threads: int) -> None:
-    """Trains one trial in this process, from its newest sound checkpoint where there is one.
-
-    Args:
-        config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`.
-        data: The data set, packed.
 def attempt_process(trial_directory: Path) -> int | None:
     """The process id of a trial's newest attempt; None where it is not known."""
     attempts = sorted(trial_directory.glob("attempt-*/"), key=_number)
@@ -71,6 +65,12 @@ def attempt_process(trial_directory: Path) -> int | None:
     return None if process is None else process.get("pid")
 
 
+def run_trial(config: dict[str, Any], *, data: Any, references: References, cache: Path, threads: int) -> None:
+    """Trains one trial in this process, from its newest sound checkpoint where there is one.
+
+    Args:
+        config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`.
+        data: The data set, packed.
         references: What evaluation needs, computed once for the study.
         cache: The folder of what studies share.
         threads: CPU threads to use.
@@ -105,12 +105,6 @@ def attempt_process(trial_directory: Path) -> int | None:
             torch.cuda.empty_cache()
 
 
-def _train(
-    config: TrialConfig,
-    directory: Path,
-    attempt: Path,
-    data: ImageData,
-    references: References,
 def _report_trouble(error: Exception) -> None:
     """The disk is full, say: no fault of the trial, which can go on once there is room."""
     why = refusal(error)
@@ -119,6 +113,12 @@ def _report_trouble(error: Exception) -> None:
     tune.report({"trouble": why})
 
 
+def _train(
+    config: TrialConfig,
+    directory: Path,
+    attempt: Path,
+    data: ImageData,
+    references: References,
     cache: Path,
     device: str,
 ) -> None:
