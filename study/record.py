@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import os
 import platform
 import subprocess
 import uuid
@@ -115,7 +116,9 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit of this code, `-dirty` where it has been changed; None outside a repository."""
+    """The commit of this code, `-dirty` where it has been changed; None where neither Git nor an image tells."""
+    if commit := os.environ.get("STUDY_GIT_COMMIT"):
+        return commit
     here = Path(__file__).parent
     try:
         result = subprocess.run(

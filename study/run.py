@@ -43,7 +43,11 @@ def run(
     gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs of a trial; 0.25: four on one.")] = 0,
     max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at once, at most.")] = None,
     max_failures: Annotated[int, typer.Option(min=0, help="Retries of a trial whose process died.")] = 2,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster, or auto.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster, HOST:PORT or auto.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(envvar="STUDY_STORAGE", help="A PostgreSQL URL for the ledger; default: the study's own file."),
+    ] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: MLFLOW_TRACKING_URI, then runs/.")] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where studies lie.")] = Path("runs"),
     time_budget: Annotated[float | None, typer.Option(min=1, help="Seconds after which no trial begins.")] = None,
@@ -89,6 +93,7 @@ def run(
             eta=eta,
             resume=resume,
             command=shlex.join(["python", "-m", "study.run", *sys.argv[1:]]),
+            storage=storage,
         )
     )
     if dry_run:

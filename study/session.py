@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import optuna
 from rich.console import Console
 
 from analysis.choice import choose
@@ -29,12 +30,14 @@ from study.measure.metrics import METRICS
 from study.progress import StudyProgress
 from study.space import LoadedSpace
 from study.tracking import Mirror, default_tracking_uri
-from study.tracking.store import check_uri, redact
+from study.tracking.store import check_server, check_uri, redact
 from study.tuning.execute import Resources, cluster, execute, prepare
 from study.tuning.ledger import SAMPLERS, Ledger
+from study.tuning.preflight import check_nodes
 from study.tuning.rungs import DEFAULT_ETA, check_settings
 from study.tuning.scheduler import SCHEDULERS, RungScheduler
 from study.tuning.searcher import LedgerSearcher
+from study.tuning.storage import open_storage, public_url
 
 DEFAULT_SEED = 0
 DEFAULT_SAMPLER = "tpe"
@@ -63,6 +66,7 @@ class Request:
         eta: One trial in eta goes on at each rung.
         resume: Go on with a study that exists.
         command: The command line, for the record.
+        storage: The database that keeps the ledger; by default the study's own file.
     """
 
     loaded: LoadedSpace
@@ -78,6 +82,7 @@ class Request:
     eta: float | None
     resume: bool
     command: str
+    storage: str | None = None
 
     @property
     def directory(self) -> Path:
@@ -106,8 +111,32 @@ class Plan:
         """One trial in eta goes on at each rung; None where none stops early."""
         return self.record.get("eta")
 
-    def open_ledger(self, directory: Path) -> Ledger:
-        """The study's ledger in `directory`."""
+    def open_ledger(self) -> Ledger:
+        """The study's ledger.
+
+        Raises:
+            UserError: Its database cannot be used, or holds nothing of this study.
+        """
+        directory = self.request.directory
+        url = self.request.storage or self.record.get("storage")
+        if url is None:
+            return self._ledger(directory)
+        # Two users of a database may give a study the same name.
+        ledger = self._ledger(directory, open_storage(url), f"{self.record['name']}-{self.record['id']}")
+        if not ledger.trials() and any((directory / "trials").glob("*/trial.json")):
+            raise UserError(
+                f"--storage {public_url(url)} holds no trial of study {self.record['name']!r}, its folder does: give "
+                "the storage it was begun with"
+            )
+        return ledger
+
+    def scratch_ledger(self, directory: Path) -> Ledger:
+        """A ledger in `directory` with none of the study's trials."""
+        return self._ledger(directory)
+
+    def _ledger(
+        self, directory: Path, storage: optuna.storages.BaseStorage | None = None, name: str | None = None
+    ) -> Ledger:
         return Ledger(
             directory,
             self.request.loaded.space,
@@ -116,6 +145,8 @@ class Plan:
             fixed=_fixed(self.record),
             seed=self.record["seed"],
             sampler=self.record["sampler"],
+            storage=storage,
+            name=name,
         )
 
 
@@ -133,6 +164,7 @@ def make_plan(request: Request) -> Plan:
         raise UserError(
             f"study {request.name!r} exists in {request.runs}: add --resume to go on with it, or choose another --name"
         )
+    storage = None if request.storage is None else public_url(request.storage)
     data = load_dataset(request.dataset, request.data_dir)
     given = {
         "seed": request.seed,
@@ -143,6 +175,7 @@ def make_plan(request: Request) -> Plan:
     }
     if existing is not None:
         study_record.check_resumable(existing, request.loaded, data.summary, given)
+        existing = {**existing, "storage": existing.get("storage") if storage is None else storage}
         wanted = max(existing["num_trials"], request.num_trials or 0)
         return Plan(request, data, {**existing, "num_trials": wanted}, is_new=False)
     settings = {
@@ -153,6 +186,7 @@ def make_plan(request: Request) -> Plan:
         "eta": None,
         "num_trials": request.num_trials or _default_num_trials(request, data),
         "command": redact(request.command),
+        "storage": storage,
     }
     if settings["scheduler"] == "asha":
         settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
@@ -198,7 +232,7 @@ def _check_writable(runs: Path) -> None:
 def first_configs(plan: Plan, limit: int) -> list[Mapping[str, Any]]:
     """Parameters of the first trials that a new study would train, without training any."""
     with tempfile.TemporaryDirectory() as scratch:
-        ledger = plan.open_ledger(Path(scratch))
+        ledger = plan.scratch_ledger(Path(scratch))
         assignments = iter(lambda: ledger.next(min(limit, plan.record["num_trials"])), None)
         return [{"origin": assignment.origin, **assignment.config.to_params()} for assignment in assignments]
 
@@ -263,17 +297,19 @@ def run_study(
     deadline = None if time_budget is None else time.time() + time_budget
     uri = tracking_uri or default_tracking_uri(request.runs)
     check_uri(uri)
+    check_server(uri)
     with Interrupts() as interrupts, _driving(request.directory):
         study_record.write_study(request.directory, {**record, "outcome": "running"})
         mirror = Mirror(request.directory, uri)
         mirror.start()
         outcome, searcher = "interrupted", None
         try:
-            ledger = plan.open_ledger(request.directory)
+            ledger = plan.open_ledger()
             ledger.reconcile()
             num_trials = record["num_trials"] if search else 0
             if ledger.tally.done < num_trials or ledger.unfinished or enqueue_extra:
                 with cluster(address, resources) as slots:
+                    check_nodes(request.directory)
                     cache = request.runs / "cache"
                     references = prepare(plan.data, _kinds(plan), cache, resources)
                     record["references"] = references.summary()

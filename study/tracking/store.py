@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import re
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _INITIALISATION_S = 60
+_CHECK_S = 5
 _ENVIRONMENT = {
     # A dead server costs seconds, not MLflow's four minutes, and each pass is tried again anyway.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -79,6 +83,29 @@ def check_uri(tracking_uri: str) -> None:
             f"tracking URI {redact(tracking_uri)!r}: give sqlite:///FILE, a database URL (postgresql://…) "
             "or the address of an MLflow server (http://…)"
         )
+
+
+def check_server(tracking_uri: str) -> None:
+    """Checks that an MLflow server does not refuse the name it is called by.
+
+    One that does not answer is no fault: trials never wait for it.
+
+    Raises:
+        UserError: It answers 403, as it would to every request of the study.
+    """
+    if not tracking_uri.startswith(("http:", "https:")):
+        return
+    page = f"{tracking_uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
+    try:
+        urllib.request.urlopen(page, timeout=_CHECK_S).close()
+    except urllib.error.HTTPError as error:
+        if error.code == 403 and b"host" in error.read(1000).lower():
+            raise UserError(
+                f"MLflow at {redact(tracking_uri)} answers 403, it does not know itself by this name: add HOST:PORT to "
+                "MLFLOW_SERVER_ALLOWED_HOSTS where the server is started"
+            ) from None
+    except (OSError, ValueError, http.client.HTTPException):
+        return
 
 
 def artifact_root(tracking_uri: str, runs_dir: Path) -> str | None:

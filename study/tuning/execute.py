@@ -29,9 +29,10 @@ from study.data.datasets import ImageData
 from study.files import refusal
 from study.measure.evaluate import References, prepare_references
 from study.measure.pretrain import pretrain
+from study.tuning.preflight import check_address, check_token
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
-from study.tuning.trainable import pack, run_trial, unpack
+from study.tuning.trainable import assigned_device, pack, run_trial, unpack
 
 OUT_OF_MEMORY = "out of memory: let fewer trials run at once (--max-concurrent), or make the model smaller"
 
@@ -55,17 +56,21 @@ class Resources:
 def cluster(address: str | None, resources: Resources) -> Iterator[int]:
     """Ray on this machine, or the cluster at `address`, for as long as the block lasts.
 
-    A Ray that this process has already joined is used as it is and left running.
+    A Ray that this process has already joined is used as it is and left running. RAY_ADDRESS stands in for an address
+    that is not given, as everywhere in Ray.
 
     Yields:
         The number of trials that run at once.
 
     Raises:
-        UserError: No such cluster, or it has too few resources for a single trial.
+        UserError: No such cluster, it does not let us in, or it has too few resources for a single trial.
     """
     if ray.is_initialized():
         yield _slots(resources)
         return
+    if address := address or os.environ.get("RAY_ADDRESS"):
+        check_token(os.environ)
+        check_address(address)
     try:
         ray.init(
             address=address,
@@ -73,8 +78,14 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except ConnectionError as error:
-        raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from error
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if not address:
+            raise UserError(f"Ray does not start on this machine: {reason}") from error
+        raise UserError(
+            f"--address {address}: this process cannot join the cluster ({reason}): run it on a node of the cluster, "
+            "with its token and versions"
+        ) from error
     try:
         yield _slots(resources)
     finally:
@@ -82,16 +93,15 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
 
 
 def _slots(resources: Resources) -> int:
-    available = ray.cluster_resources()
-    slots = [] if resources.max_concurrent is None else [resources.max_concurrent]
-    for name, wanted in (("CPU", resources.cpus), ("GPU", resources.gpus)):
-        if wanted > 0:
-            fitting = int(available.get(name, 0) / wanted + 1e-9)
-            if not fitting:
-                has = f"{available.get(name, 0):g} {name}s"
-                raise UserError(f"--{name.lower()}s-per-trial {wanted:g}: Ray has {has}; ask for less, or add a worker")
-            slots.append(fitting)
-    return min(slots)
+    """Trials that fit at once; each lies on one node."""
+    wanted = {name: amount for name, amount in (("CPU", resources.cpus), ("GPU", resources.gpus)) if amount > 0}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    slots = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes)
+    if not slots:
+        asked = " ".join(f"--{name.lower()}s-per-trial {amount:g}" for name, amount in wanted.items())
+        has = ", ".join(" ".join(f"{node.get(name, 0):g} {name}" for name in wanted) for node in nodes)
+        raise UserError(f"{asked}: no node of the Ray cluster has room ({has}); ask for less, or add a worker")
+    return min(slots, resources.max_concurrent or slots)
 
 
 def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, resources: Resources) -> References:
@@ -124,7 +134,7 @@ def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: 
     import torch
 
     torch.set_num_threads(threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = assigned_device()
     data = unpack(packed)
     for config in configs:
         pretrain(config, data, cache)

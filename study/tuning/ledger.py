@@ -146,7 +146,8 @@ class Ledger:
         fixed: Trial parameters that the command line fixes for all trials.
         seed: The study's seed.
         sampler: One of `SAMPLERS`.
-        storage: An Optuna storage URL; the study's own SQLite file where it is not given.
+        storage: A database that other studies share; the study's own SQLite file where it is not given.
+        name: The study's name in the storage; by default its folder's.
         first_points: Further points to try before the sampler takes over, as those of the space.
     """
 
@@ -160,7 +161,8 @@ class Ledger:
         fixed: Mapping[str, Any],
         seed: int,
         sampler: str = "tpe",
-        storage: str | None = None,
+        storage: optuna.storages.BaseStorage | None = None,
+        name: str | None = None,
         first_points: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -174,7 +176,7 @@ class Ledger:
         self._fixed = fixed
         self._points = [*_queue(space, data), *(("first", point) for point in first_points)]
         self._study = optuna.create_study(
-            study_name=directory.name,
+            study_name=name or directory.name,
             storage=storage or f"sqlite:///{directory / 'optuna.db'}",
             directions=[optuna.study.StudyDirection[direction.upper()] for direction in directions.values()],
             load_if_exists=True,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 from ray import tune
 
@@ -48,6 +49,11 @@ def unpack(packed: tuple[DataSummary, tuple[str, ...], Arrays]) -> ImageData:
     return ImageData(name=summary.name, classes=classes, summary=summary, **splits)
 
 
+def assigned_device() -> str:
+    """The GPU that Ray gave this process, else the CPU: the machine's other GPUs belong to other trials."""
+    return "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+
+
 def last_error(trial_directory: Path) -> str:
     """Why a trial's newest attempt failed, one line."""
     attempts = sorted(trial_directory.glob("attempt-*/"), key=_number)
@@ -77,7 +83,7 @@ def run_trial(config: dict[str, Any], *, data: Any, references: References, cach
     """
     # Ray reuses this process for the next trial: whatever a trial sets globally is set again here.
     torch.set_num_threads(threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = assigned_device()
     directory = Path(config["directory"])
     earlier = last_error(directory)
     try:

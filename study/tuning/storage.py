@@ -1,0 +1,74 @@
+"""A ledger kept on a database server instead of the study's own file; passwords never reach a record or a log."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import optuna
+import sqlalchemy.engine
+import sqlalchemy.exc
+
+from study.config import UserError
+
+PASSWORD_FILE = "STUDY_STORAGE_PASSWORD_FILE"
+_EXAMPLE = "give postgresql+psycopg2://USER@HOST:5432/DATABASE"
+_CONNECT_SECONDS = 10
+
+
+def public_url(url: str) -> str:
+    """A storage URL without its password, to be recorded.
+
+    Raises:
+        UserError: It is no URL of a database.
+    """
+    return _parse(url)._replace(password=None).render_as_string(hide_password=False)
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Opens a database for ledgers, and makes its tables where there are none.
+
+    The password is the URL's, else the content of the file that STUDY_STORAGE_PASSWORD_FILE names, else what the
+    database's client finds itself (PGPASSWORD, PGPASSFILE).
+
+    Args:
+        url: As SQLAlchemy takes it.
+
+    Raises:
+        UserError: The database cannot be used; the message holds no password.
+    """
+    parsed = _parse(url)
+    if parsed.password is None and (file := os.environ.get(PASSWORD_FILE)):
+        try:
+            parsed = parsed.set(password=Path(file).read_text().strip())
+        except OSError as error:
+            raise UserError(f"{PASSWORD_FILE}={file}: {error.strerror}; name a file that holds the password") from None
+    # A server that was restarted in the middle of a study costs a reconnection, not the study.
+    engine: dict[str, object] = {"pool_pre_ping": True}
+    if parsed.get_backend_name() == "postgresql":
+        engine["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
+    try:
+        return optuna.storages.RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs=engine)
+    except ImportError as error:
+        raise UserError(
+            f"--storage {public_url(url)}: {str(error).splitlines()[0]} Install it: pip install '.[postgres]'"
+        ) from None
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+        cause = error.__cause__ or error
+        reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
+        raise UserError(f"--storage {public_url(url)} cannot be used: {reason}") from None
+
+
+def _parse(url: str) -> sqlalchemy.engine.URL:
+    try:
+        parsed = sqlalchemy.engine.make_url(url)
+        parsed.get_dialect()  # an unknown kind of database is found out here
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise UserError(f"--storage is no database that is known here: {_EXAMPLE}") from None
+    if parsed.drivername == "postgresql":  # SQLAlchemy would look for a client that few have
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    if any("pass" in name.lower() for name in parsed.query):
+        raise UserError(
+            f"--storage: a password does not belong among the URL's options; {_EXAMPLE}, see {PASSWORD_FILE}"
+        )
+    return parsed
