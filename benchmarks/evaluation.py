@@ -1,0 +1,155 @@
+"""What measuring costs: its share of a trial, beside a plain loop with torchmetrics, and the full set at a trial's end.
+
+    python -m benchmarks.evaluation --data-dir ../shared/data
+
+Everything at the defaults of each data set (network, batch, epochs, image counts), on one thread, for a plain
+autoencoder: no method trains faster, so none pays a larger share. Epochs and evaluations are timed by turns; a trial's
+share follows from how many it has of each. The torchmetrics loop decodes, extracts features with the same judge and
+updates the same three metrics batch by batch; both must find the same values. MNIST is left out where it is not in
+`--data-dir`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+from torchmetrics import MeanSquaredError
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from benchmarks.rows import Row, interleaved, print_rows
+from study.config import TrialConfig, UserError
+from study.data.datasets import ImageData, load_dataset
+from study.measure.evaluate import Evaluator, prepare_references
+from study.training.loop import Trainer, evaluation_epochs
+
+REPEATS = {"digits": 15, "mnist": 3}
+MOST_OF_A_TRIAL = 0.10
+LEAST_OF_TORCHMETRICS = 0.95
+
+
+class JudgeFeatures(nn.Module):
+    """The judge as torchmetrics wants a feature extractor."""
+
+    def __init__(self, evaluator: Evaluator, num_features: int) -> None:
+        super().__init__()
+        self.extract = evaluator.judge.features  # as a function: the judge itself is to stay in single precision
+        self.scale = evaluator.references.scale
+        self.num_features = num_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.extract(images).double() * self.scale
+
+
+class TorchmetricsLoop:
+    """The objectives and the reconstructions' FID as a plain loop over batches; real statistics are kept, as ours."""
+
+    def __init__(self, evaluator: Evaluator, data: ImageData, latent_dim: int, batch_size: int = 256) -> None:
+        references = evaluator.references
+        features = JudgeFeatures(evaluator, references.judge.spec.features)
+        self.error = MeanSquaredError()
+        self.fids = [FrechetInceptionDistance(feature=features, reset_real_features=False) for _ in range(2)]
+        for metric in self.fids:
+            metric.set_dtype(torch.float64)  # of its sums
+        self.images = evaluator._validation.images
+        self.codes = evaluator._prior_codes(references.samples["validation"], latent_dim)
+        self.batch_size = batch_size
+        for metric in self.fids:
+            for batch in self.images.split(batch_size):
+                metric.update(batch.float() / 255, real=True)
+
+    @torch.no_grad()
+    def __call__(self, trainer: Trainer) -> dict[str, float]:
+        model = trainer.model.eval()
+        reconstructed, sampled = self.fids
+        for metric in (self.error, *self.fids):
+            metric.reset()
+        for batch in self.images.split(self.batch_size):
+            x = batch.float() / 255
+            reconstruction = model.reconstruct(x)
+            self.error.update(reconstruction.contiguous(), x)
+            reconstructed.update(reconstruction, real=False)
+        for z in self.codes.split(self.batch_size):
+            sampled.update(model.decode(z), real=False)
+        return {
+            "reconstruction_mse": float(self.error.compute()),
+            "reconstruction_fid": float(reconstructed.compute()),
+            "sample_fid": float(sampled.compute()),
+        }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(data: ImageData, cache: Path, repeats: int) -> list[Row]:
+    """The figures of one data set."""
+    config = TrialConfig.from_params({**data.summary.defaults, "dataset": data.name})
+    trainer = Trainer(config, data)
+    evaluator = Evaluator(data, prepare_references(data, cache))
+    loop = TorchmetricsLoop(evaluator, data, config.latent_dim)
+    trainer.train_epoch()
+    ours, theirs = evaluator.search_metrics(trainer.model), loop(trainer)
+    for name, value in theirs.items():
+        if abs(ours[name] - value) > 1e-3 * abs(value):
+            raise AssertionError(f"{data.name}: {name} is {ours[name]} here and {value} with torchmetrics")
+
+    pairs = [
+        (seconds(trainer.train_epoch), seconds(lambda: evaluator.search_metrics(trainer.model))) for _ in range(repeats)
+    ]
+    count = len(evaluation_epochs(config.epochs))
+    shares = [count * evaluation / (config.epochs * epoch + count * evaluation) for epoch, evaluation in pairs]
+    images = len(evaluator._validation.images) + evaluator.references.samples["validation"]
+    here, there, ratio = interleaved(
+        lambda: images / seconds(lambda: evaluator.search_metrics(trainer.model)),
+        lambda: images / seconds(lambda: loop(trainer)),
+        repeats,
+    )
+    evaluator.final_metrics(trainer.model, "test")  # the first one imports scikit-learn
+    full = [
+        seconds(lambda: [evaluator.final_metrics(trainer.model, split) for split in ("validation", "test")])
+        for _ in range(min(3, repeats))
+    ]
+    epoch, evaluation = (statistics.median(times) for times in zip(*pairs, strict=True))
+    return [
+        Row(f"{data.name}: an epoch of training, s", epoch),
+        Row(f"{data.name}: an evaluation during the search, s", evaluation),
+        Row(f"{data.name}: evaluation's share of a trial", statistics.median(shares), MOST_OF_A_TRIAL, at_most=True),
+        Row(f"{data.name}: ours, images/s", here),
+        Row(f"{data.name}: torchmetrics, images/s", there),
+        Row(f"{data.name}: ours over torchmetrics", ratio, LEAST_OF_TORCHMETRICS),
+        Row(f"{data.name}: the full set on both splits, s", statistics.median(full)),
+    ]
+
+
+def main() -> int:
+    """Prints the rows of every data set at hand."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    status = 0
+    for name, repeats in REPEATS.items():
+        try:
+            data = load_dataset(name, arguments.data_dir, download=False)
+        except UserError as error:
+            print(f"{name} is left out: {error}")
+            continue
+        with threadpool_limits(1):  # as in a trial's process
+            status |= print_rows(measure(data, arguments.cache, repeats))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
