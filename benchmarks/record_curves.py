@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.replay import TABLE
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import stratified_order
@@ -30,7 +31,6 @@ from study.measure.metrics import MetricError
 from study.space import weight_range
 from study.training.loop import Trainer, TrainingError
 
-TABLE = Path(__file__).with_name("curves_mnist.csv")
 CONFIGURATIONS, EPOCHS = 288, 16
 TRAINING_IMAGES, MEASURED_IMAGES = 8_000, 2_000
 OBJECTIVES = ("reconstruction_mse", "sample_fid")

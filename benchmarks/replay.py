@@ -1,7 +1,7 @@
 """Searches replayed on recorded learning curves, in simulated time: what `benchmarks.search_replay` compares with.
 
-A table holds every configuration's objectives after every epoch, so a search over it costs no training and two rules can
-be shown the very same trials in the very same order. Workers take an equal time for every epoch.
+A table holds every configuration's objectives after every epoch, so a search over it costs no training, and two rules
+can be shown the very same trials in the very same order. Workers take an equal time for every epoch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+TABLE = Path(__file__).with_name("curves_mnist.csv")
 REFERENCE = (0.07, 400.0)
-"""Worst MSE and FID that count: about an all-average image, and a plain autoencoder's samples. Then logarithms are taken."""
+"""Worst MSE and FID that count, the error of an average image and the FID of bad samples; then logarithms are taken."""
 WORKERS = 4
 
 Judge = Callable[[int, int], bool]
@@ -58,10 +59,7 @@ def load_table(path: Path) -> Table:
             params[number] = {
                 "method": row["method"],
                 "annealing": row["annealing"],
-                **{
-                    name: float(row[name])
-                    for name in ("latent_dim", "weight", "learning_rate", "annealing_fraction")
-                },
+                **{name: float(row[name]) for name in ("latent_dim", "weight", "learning_rate", "annealing_fraction")},
             }
     epochs = max(map(len, curves.values()))
     whole = sorted(number for number, curve in curves.items() if len(curve) == epochs)
