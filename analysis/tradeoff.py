@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import command, style
-from analysis.choice import choose, front_of
+from analysis.choice import EXTRA_ORIGINS, choose, front_of
 from analysis.frame import StudyFrames
 from analysis.replicates import ReplicatesInfo, replicates_info
 
@@ -131,7 +131,7 @@ def _area(latent_dim: np.ndarray | float) -> np.ndarray:
 def _draw_trials(axes: Axes, info: TradeoffInfo, areas: np.ndarray) -> None:
     best = np.isin(np.arange(len(info.x)), np.concatenate([info.front, *info.method_fronts.values()]))
     finished = info.outcome == "completed"
-    drawn = info.origin != "replicate"  # these are drawn small, around their mean
+    drawn = ~np.isin(info.origin, EXTRA_ORIGINS)  # replicates are drawn small, around their mean
     for method in style.methods_in_order(info.method):
         colour, marker = style.method_style(method)
         of_method = (info.method == method) & drawn
@@ -245,13 +245,13 @@ def _legend(info: TradeoffInfo) -> list[Line2D]:
     handles = []
     for method in style.methods_in_order(info.method):
         colour, marker = style.method_style(method)
-        count = int(((info.method == method) & (info.origin != "replicate")).sum())
+        count = int(((info.method == method) & ~np.isin(info.origin, EXTRA_ORIGINS)).sum())
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=1.1,
                               label=f"{method} ({count})"))  # fmt: skip
     handles.append(Line2D([], [], color="#b8b8b8", linewidth=5, alpha=0.6, label="Pareto front of all"))
     if (info.origin == "reference").any():
         handles.append(mark("reference point", "s", color=style.GREY, markerfacecolor="none", markersize=11))
-    unfinished = (info.outcome != "completed") & (info.origin != "replicate")
+    unfinished = (info.outcome != "completed") & ~np.isin(info.origin, EXTRA_ORIGINS)
     if unfinished.any():
         states = ", ".join(sorted(set(info.outcome[unfinished])))
         words = f"{states} ({int(unfinished.sum())})"
