@@ -1,0 +1,172 @@
+"""`python -m study.status --name STUDY`: where a study stands, while it runs or after it died."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from analysis.choice import EXTRA_ORIGINS, choose
+from analysis.frame import StudyFrames, load_study
+from study.cli import run_command
+from study.files import read_json, read_lines
+
+_STATES = ("completed", "stopped", "failed", "running", "interrupted")
+
+
+class Status(NamedTuple):
+    """A study at one moment, from its directory alone.
+
+    Attributes:
+        space: The search space's name.
+        state: `running`, or how it ended; `interrupted` where its driver is gone.
+        driver: Who runs it, "" when nobody does.
+        wanted: Trials it is to have.
+        counts: Trials of the search by state, in the order of a trial's life.
+        extra: The same for trials beyond the search.
+        best: By objective, the best value among completed trials and its trial.
+        front: Pareto-optimal trials.
+        epochs: Epochs spent by trials that ended.
+        hypervolume: Of the front on log objectives; None before the reference point is settled.
+        stale: Trials that ended since the hypervolume last grew.
+        seconds_left: Estimated from this sitting's trials; None where it cannot be.
+    """
+
+    space: str
+    state: str
+    driver: str
+    wanted: int
+    counts: dict[str, int]
+    extra: dict[str, int]
+    best: dict[str, tuple[float, int]]
+    front: list[int]
+    epochs: int
+    hypervolume: float | None
+    stale: int
+    seconds_left: float | None
+
+
+def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
+    """Reads a study's directory; nothing is written, no lock is taken and the ledger is left alone.
+
+    Raises:
+        UserError: There is no such study.
+    """
+    frames = load_study(runs_dir, name)
+    directory = runs_dir / name
+    driver, begun = _driver(directory)
+    state = str(frames.study.get("outcome"))
+    if driver:
+        state = "running"
+    elif state == "running":
+        state = "interrupted"
+    lines = list(read_lines(directory / "progress.jsonl"))
+    last: dict[str, Any] = lines[-1] if lines else {}
+    searched = ~frames.trials["origin"].isin(EXTRA_ORIGINS).to_numpy()
+    counts = _counts(frames.keep(searched), state)
+    wanted = int(frames.study.get("num_trials", len(frames.trials)))
+    ended = [line for line in lines if line["time"] >= begun]
+    left = None
+    if driver and ended:
+        missing = max(0, wanted - sum(counts.get(outcome, 0) for outcome in ("completed", "stopped", "failed")))
+        left = ((time.time() if now is None else now) - begun) / len(ended) * missing
+    choice = choose(frames)
+    return Status(
+        space=str(frames.study.get("space")),
+        state=state,
+        driver=driver,
+        wanted=wanted,
+        counts=counts,
+        extra=_counts(frames.keep(~searched), state),
+        best=_best(frames.keep(choice.eligible)),
+        front=[int(number) for number in frames.trials["number"].to_numpy()[choice.front]],
+        epochs=int(last.get("epochs", 0)),
+        hypervolume=last.get("hypervolume"),
+        stale=_stale([line.get("hypervolume") for line in lines]),
+        seconds_left=left,
+    )
+
+
+def _driver(directory: Path) -> tuple[str, float]:
+    """Who runs the study and since when (Unix seconds); a driver on another machine is believed to live."""
+    path = directory / "driver.json"
+    owner = read_json(path)
+    if owner is None:
+        return "", 0.0
+    try:
+        begun = path.stat().st_mtime
+        if owner.get("host") == socket.gethostname():
+            os.kill(int(owner["pid"]), 0)
+    except PermissionError:  # it lives, as another user
+        begun = 0.0
+    except (OSError, KeyError, ValueError):
+        return "", 0.0
+    return f"process {owner.get('pid')} on {owner.get('host')}", begun
+
+
+def _counts(frames: StudyFrames, state: str) -> dict[str, int]:
+    outcomes = frames.text("outcome").tolist()
+    unfinished = "running" if state == "running" else "interrupted"
+    outcomes = [unfinished if outcome in ("running", "interrupted") else outcome for outcome in outcomes]
+    return {outcome: outcomes.count(outcome) for outcome in _STATES if outcome in outcomes}
+
+
+def _best(frames: StudyFrames) -> dict[str, tuple[float, int]]:
+    best = {}
+    for name, direction in frames.objectives.items():
+        values = frames.column(name)
+        if len(values):
+            row = int(values.argmin() if direction == "minimize" else values.argmax())
+            best[name] = float(values[row]), int(frames.trials["number"].iloc[row])
+    return best
+
+
+def _stale(volumes: list[float | None]) -> int:
+    """Entries after the last one that is larger than those before it."""
+    grew = [
+        index for index, (before, after) in enumerate(zip([None, *volumes], volumes, strict=False)) if before != after
+    ]
+    return len(volumes) - 1 - grew[-1] if grew else 0
+
+
+def lines(status: Status, name: str) -> list[str]:
+    """What the command prints."""
+    words = [f"{count} {state}" for state, count in status.counts.items()]
+    ended = sum(count for state, count in status.counts.items() if state not in ("running", "interrupted"))
+    result = [
+        f"study        {name}: {status.state}" + (f" ({status.driver})" if status.driver else ""),
+        f"trials       {ended} of {status.wanted} ended" + (": " + ", ".join(words) if words else ""),
+    ]
+    if status.extra:
+        extra = ", ".join(f"{count} {state}" for state, count in status.extra.items())
+        result.append(f"beyond       {extra}")
+    for metric, (value, number) in status.best.items():
+        result.append(f"best         {metric.rpartition('/')[2]} {value:.4g} (trial {number})")
+    if status.front:
+        result.append(f"front        {len(status.front)} trials: {', '.join(map(str, status.front))}")
+    if status.hypervolume is not None:
+        moved = "grew with the last trial" if not status.stale else f"has not grown for {status.stale} trials"
+        result.append(f"hypervolume  {status.hypervolume:.4f}, {moved}; {status.epochs} epochs spent")
+    if status.seconds_left is not None:
+        minutes, seconds = divmod(int(status.seconds_left), 60)
+        result.append(f"time left    about {minutes // 60}:{minutes % 60:02d}:{seconds:02d}")
+    elif status.state == "interrupted":
+        result.append(f"to go on     python -m study.run --space {status.space} --name {name} --resume")
+    return result
+
+
+def main(
+    study: Annotated[str, typer.Option("--study", "--name", help="The study's name.")],
+    runs_dir: Annotated[Path, typer.Option(help="Where the studies lie.")] = Path("runs"),
+) -> None:
+    """Show where a study stands: trials by state, the best of each objective, hypervolume and time left."""
+    for line in lines(read_status(runs_dir, study), study):
+        print(line)
+
+
+if __name__ == "__main__":
+    run_command(main)

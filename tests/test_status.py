@@ -1,0 +1,101 @@
+"""Where a study stands, read from its directory while it runs, when it has ended and after it died."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from study.cli import command_status
+from study.config import UserError
+from study.status import lines, main, read_status
+from tests.helpers_study import make_study
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder with one study named `toy` that its record calls running, two trials of it without an outcome."""
+    make_study(tmp_path)
+    directory = tmp_path / "toy"
+    record = json.loads((directory / "study.json").read_text())
+    (directory / "study.json").write_text(json.dumps({**record, "outcome": "running", "num_trials": 100}))
+    for folder in sorted((directory / "trials").iterdir())[-2:]:
+        (folder / "outcome.json").unlink(missing_ok=True)
+    progress = [
+        {"number": number, "outcome": "completed", "epochs": 12 * (number + 1), "hypervolume": volume, "time": 1e9}
+        for number, volume in enumerate([None, None, 1.0, 1.5, 1.5, 1.5])
+    ]
+    (directory / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in progress))
+    return tmp_path
+
+
+def drive(runs: Path, pid: int, host: str = socket.gethostname(), begun: float = 1e9 - 60) -> None:
+    """Leaves the mark of a driver."""
+    path = runs / "toy" / "driver.json"
+    path.write_text(json.dumps({"host": host, "pid": pid}))
+    os.utime(path, (begun, begun))
+
+
+def test_a_running_study(runs: Path) -> None:
+    drive(runs, os.getpid())
+    status = read_status(runs, "toy", now=1e9)
+    assert status.state == "running" and str(os.getpid()) in status.driver
+    assert status.counts["running"] == 2 and "interrupted" not in status.counts
+    ended = sum(status.counts.values()) - 2
+    assert status.seconds_left == pytest.approx(60 / 6 * (100 - ended))
+    assert status.hypervolume == 1.5 and status.stale == 2 and status.epochs == 72
+    text = "\n".join(lines(status, "toy"))
+    for word in ("running", f"{ended} of 100", "best", "reconstruction_mse", "sample_fid", "hypervolume", "time left"):
+        assert word in text
+
+
+def test_best_values_are_those_of_completed_trials(runs: Path) -> None:
+    status = read_status(runs, "toy")
+    for metric, (value, number) in status.best.items():
+        values = []
+        for folder in (runs / "toy" / "trials").iterdir():
+            path = folder / "outcome.json"
+            outcome = json.loads(path.read_text()) if path.exists() else {}
+            origin = json.loads((folder / "trial.json").read_text())["origin"]
+            if outcome.get("outcome") == "completed" and origin != "replicate":
+                values.append((outcome["values"][metric], int(folder.name)))
+        assert (pytest.approx(value), number) == min(values)
+
+
+@pytest.mark.parametrize("pid", [2**22 + 1, "gone"])
+def test_a_study_whose_driver_died_is_interrupted(runs: Path, pid: int | str) -> None:
+    drive(runs, pid)  # type: ignore[arg-type]
+    status = read_status(runs, "toy")
+    assert status.state == "interrupted" and status.driver == ""
+    assert status.counts["interrupted"] == 2 and "running" not in status.counts
+    assert status.seconds_left is None
+    assert any("--resume" in line for line in lines(status, "toy"))
+
+
+def test_a_driver_on_another_machine_is_believed_to_live(runs: Path) -> None:
+    drive(runs, 1, host="elsewhere")
+    assert read_status(runs, "toy").state == "running"
+
+
+def test_a_study_without_any_trial(tmp_path: Path) -> None:
+    make_study(tmp_path, trials=0)
+    status = read_status(tmp_path, "toy")
+    assert status.counts == {} and status.front == [] and status.hypervolume is None
+    assert lines(status, "toy")
+
+
+def test_the_command(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+    assert command_status(main, ["--name", "toy", "--runs-dir", str(runs)]) == 0
+    assert "interrupted" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
+
+
+def test_an_unknown_study_names_the_known_ones(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="toy"):
+        read_status(runs, "nope")
+    assert command_status(main, ["--name", "nope", "--runs-dir", str(runs)]) == 2
+    assert "toy" in capsys.readouterr().err
