@@ -1,13 +1,14 @@
-"""Posterior collapse and whether a ramp of the weight cures it: a VAE with 32 latent units at a strong and a moderate weight.
+"""Posterior collapse and whether a ramp of the weight cures it: VAEs with 32 latent units, strong and moderate weight.
 
-The experiments of "Variational Autoencoder" (KLD annealing, after Bowman et al., arXiv 1511.06349): its network of 500
-units with constant and ramped weights, three seeds each; and its convolutional network, for which it claims the cure, also
-without a KL (a Gaussian encoder at weight 0: its deviations shrink) and with its own schedule, `quality_gated`.
+The experiments of "Variational Autoencoder" (KLD annealing, after Bowman et al., arXiv 1511.06349): its network of
+500 units with constant and ramped weights, three seeds each; and its convolutional network, for which it claims the
+cure, also without a KL (a Gaussian encoder at weight 0: its deviations shrink) and with its own schedule,
+`quality_gated`.
 
     python -m study.run --space annealing --dataset mnist
 
-Expected on MNIST (500 units): at the strong weight every unit dies with and without a ramp, which only delays it; at the
-moderate weight the ramped runs reconstruct better than the constant ones with every seed.
+Expected on MNIST (500 units): at the strong weight every unit dies with and without a ramp, which only delays it; at
+the moderate weight the ramped runs reconstruct better than the constant ones with every seed.
 """
 
 from __future__ import annotations

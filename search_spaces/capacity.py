@@ -1,8 +1,8 @@
-"""Whether a decoder of low capacity protects a VAE from posterior collapse: three networks at a moderate and a strong weight.
+"""Whether a decoder of low capacity protects a VAE from posterior collapse: three networks at two weights.
 
-The last experiment of "Variational Autoencoder", which replaces a convolutional network by one of 500 units and finds the
-collapse gone (after Chen et al., arXiv 1611.02731). There encoder and decoder change together; here a third network, the
-convolutional encoder before the 500-unit decoder, tells the two apart.
+The last experiment of "Variational Autoencoder", which replaces a convolutional network by one of 500 units and finds
+the collapse gone (after Chen et al., arXiv 1611.02731). There encoder and decoder change together; here a third
+network, the convolutional encoder before the 500-unit decoder, tells the two apart.
 
     python -m study.run --space capacity --dataset mnist
 

@@ -1,14 +1,15 @@
-"""Learned variances, one for all pixels or one for each, against a fixed one whose weight has to be searched; colour images.
+"""Learned variances, one for all pixels or one for each, against a fixed one whose weight has to be searched.
 
-The model of "Variational Autoencoders" (CIFAR-10, a Gaussian likelihood with its variance from the decoder). A fixed variance
-σ² is a KL weight of σ² beside half the squared error (Rybkin et al., sigma-VAE, arXiv 2006.13202): so unit variance, four
-weights between a hundredth and all of the pixels' mean variance, and the two learned variances at weight 1, the ELBO.
+The model of "Variational Autoencoders" (CIFAR-10, a Gaussian likelihood with its variance from the decoder). A fixed
+variance σ² is a KL weight of σ² beside half the squared error (Rybkin et al., sigma-VAE, arXiv 2006.13202): so unit
+variance, four weights between a hundredth and all of the pixels' mean variance, and the two learned variances at
+weight 1, the ELBO.
 
     python -m study.run --space cifar_likelihood --dataset cifar10
 
-Expected: at unit variance and weight 1 the posterior collapses; one learned variance lands among the best fixed ones without a
-search (digits: error .0186 and sample FID 3.2, between the shares .1 and .3). A variance for each pixel has by far the best
-ELBO and a larger squared error, since it counts most where pixels hardly vary.
+Expected: at unit variance and weight 1 the posterior collapses; one learned variance lands among the best fixed ones
+without a search (digits: error .0186 and sample FID 3.2, between the shares .1 and .3). A variance for each pixel has
+by far the best ELBO and a larger squared error, since it counts most where pixels hardly vary.
 """
 
 from __future__ import annotations

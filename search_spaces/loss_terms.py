@@ -1,14 +1,15 @@
-"""What absolute errors, a perceptual term and total variation do to a VAE's images: the deep network for small photographs.
+"""What absolute errors, a perceptual term and total variation do to a VAE's images: the deep network on photographs.
 
-The experiment of "Variational autoencoder with perceptual loss" on flowers. Its loss, `5 mean|x - x̂| + mean|Δ features| +
-0.5 mean total variation + KL` on [-1, 1], is here `laplace` with perceptual_weight 0.1, total_variation_weight 0.2 and a KL
-weight of P/(5d) for P numbers in an image and d latent units (its KL mended). The features come from a classifier trained on
-the data, not the one that judges.
+The experiment of "Variational autoencoder with perceptual loss" on flowers. Its loss, `5 mean|x - x̂| + mean|Δ
+features| + 0.5 mean total variation + KL` on [-1, 1], is here `laplace` with perceptual_weight 0.1,
+total_variation_weight 0.2 and a KL weight of P/(5d) for P numbers in an image and d latent units (its KL mended). The
+features come from a classifier trained on the data, not the one that judges.
 
     python -m study.run --space loss_terms --dataset folder:flowers
 
-Expected: on digits the terms move the balance rather than the front: sharper reconstructions (a lower `reconstruction_fid`)
-for more squared error; total variation costs both. On 64x64 photographs look at the pictures first.
+Expected: on digits the terms move the balance rather than the front: sharper reconstructions (a lower
+`reconstruction_fid`) for more squared error; total variation costs both. On 64x64 photographs look at the pictures
+first.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The joint space: regularizer, encoder, latent size, weight and annealing searched together, for every method there is.
+"""The joint space: regularizer, encoder, latent size, weight and annealing searched together, for every method.
 
     python -m study.run --space method
 
-What a parameter means can depend on another (no weight without a regularizer, no kernel without an MMD); such a parameter
-is asked for only where it means something, and the sampler models each group of parameters on its own. Each regularizer
-has its own range of weights, see `study.space.WEIGHT_RANGES`.
+What a parameter means can depend on another (no weight without a regularizer, no kernel without an MMD); such a
+parameter is asked for only where it means something, and the sampler models each group of parameters on its own. Each
+regularizer has its own range of weights, see `study.space.WEIGHT_RANGES`.
 
-Expected: the front is shared: plain AEs hold the end of small error, regularised ones at moderate weights the end of good
-samples. RAE-L2 is not meant to be sampled from N(0, I): compare its `expost_fid`.
+Expected: the front is shared: plain AEs hold the end of small error, regularised ones at moderate weights the end of
+good samples. RAE-L2 is not meant to be sampled from N(0, I): compare its `expost_fid`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""The two Wasserstein autoencoders side by side: a critic on the codes (WAE-GAN) against an MMD (WAE-MMD), and the plain AE.
+"""Two Wasserstein autoencoders beside the plain one: a critic on the codes (WAE-GAN) against an MMD (WAE-MMD).
 
-Tolstikhin et al., Wasserstein Auto-Encoders (arXiv 1711.01558), algorithms 1 and 2; eight latent units, three seeds each.
+Tolstikhin et al., Wasserstein Auto-Encoders (arXiv 1711.01558), algorithms 1 and 2; eight latent units, three seeds
+each.
 
     python -m study.run --space wae_gan --dataset mnist
 
-Expected: all runs finish; both bring the codes' MMD to the prior below a tenth of the plain AE's and sample several times
-better than it, at about its error.
+Expected: all runs finish; both bring the codes' MMD to the prior below a tenth of the plain AE's and sample several
+times better than it, at about its error.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ WEIGHT_RANGES: dict[str, tuple[float, float]] = {
 }
 """Weights worth searching, as multiples of the data's total pixel variance: both ends of the trade-off lie inside.
 
-Read off digits (d = 8, half-decade steps from 1e-4 to 10, one seed): from where the codes or the samples begin to differ
-from a plain autoencoder's, to where the error is about twice as large, or the posterior has collapsed.
+Read off digits (d = 8, half-decade steps from 1e-4 to 10, one seed): from where the codes or the samples begin to
+differ from a plain autoencoder's, to where the error is about twice as large, or the posterior has collapsed.
 """
 
 

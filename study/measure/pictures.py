@@ -38,10 +38,10 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
     `images/reconstructions.png`: 20 validation images, each above its reconstruction.
     `arrays.npz` (images uint8 [..., C, H, W]): `codes` float32 [n, d] and `labels` int64 [n], posterior means of up to
     2,000 validation images; `kl_per_unit` float32 [d], their mean KL to the prior in nats (Gaussian encoders only);
-    `samples` [49]; `originals` and `reconstructions` [20]; `interpolations` [8, 11], between pairs of validation images,
-    first and last being the ends' reconstructions; `morphs` [m, 11] and `morph_classes` int64 [m, 2], validation images
-    of the first class moved along the direction of the second; `history` [e, 10] and `history_epochs` int64 [e],
-    reconstructions of the first ten originals over the training, see `write_history`.
+    `samples` [49]; `originals` and `reconstructions` [20]; `interpolations` [8, 11], between pairs of validation
+    images, first and last being the ends' reconstructions; `morphs` [m, 11] and `morph_classes` int64 [m, 2],
+    validation images of the first class moved along the direction of the second; `history` [e, 10] and
+    `history_epochs` int64 [e], reconstructions of the first ten originals over the training, see `write_history`.
 
     Args:
         model: On the device of `data`.

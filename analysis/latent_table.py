@@ -1,0 +1,88 @@
+"""The numbers behind the latent-size figure as a Markdown table: error and sample quality by method and latent size.
+
+python -m analysis.latent_table --study NAME
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import typer
+
+from analysis import style
+from analysis.choice import choose
+from analysis.command import RunsOption, StudyOption, load
+from analysis.frame import StudyFrames
+from study.cli import run_command
+
+METRICS = ("test/reconstruction_mse", "test/sample_fid", "test/expost_fid")
+
+
+class LatentTable(NamedTuple):
+    """Metrics by latent size and method; where several trials share both (seeds, weights), their medians.
+
+    Attributes:
+        sizes: Latent sizes, ascending, [sizes].
+        methods: [methods].
+        weights: Each method's weights, lowest and highest, [methods, 2].
+        pca: Error of a PCA of each size on the test split; NaN where it was not measured, [sizes].
+        values: [sizes, methods, metrics], metrics as in `METRICS`; NaN where there is no such trial.
+    """
+
+    sizes: list[int]
+    methods: list[str]
+    weights: np.ndarray
+    pca: np.ndarray
+    values: np.ndarray
+
+
+def latent_table_info(frames: StudyFrames) -> LatentTable:
+    """Takes the completed trials' metrics on the test split."""
+    eligible = choose(frames).eligible
+    method, latent_dim = frames.text("method"), frames.column("latent_dim")
+    methods = style.methods_in_order(method[eligible])
+    sizes = [int(size) for size in np.unique(latent_dim[eligible])]
+    columns = np.stack([frames.column(name) for name in METRICS], axis=-1)
+    values = np.full((len(sizes), len(methods), len(METRICS)), np.nan)
+    for row, size in enumerate(sizes):
+        for column, name in enumerate(methods):
+            found = columns[eligible & (method == name) & (latent_dim == size)]
+            if len(found):
+                values[row, column] = np.median(found, axis=0)
+    weight = frames.column("weight")
+    chosen = [weight[eligible & (method == name)] for name in methods]
+    weights = np.array([(each.min(), each.max()) for each in chosen]).reshape(-1, 2)
+    pca = frames.pca("test")
+    return LatentTable(sizes, methods, weights, np.array([pca.get(size, np.nan) for size in sizes]), values)
+
+
+def render(table: LatentTable) -> str:
+    """The table as text, Markdown."""
+
+    def heading(name: str, low: float, high: float) -> str:
+        if high == 0:
+            return name
+        return f"{name}, w = {low:.3g}" if low == high else f"{name}, w = {low:.3g} to {high:.3g}"
+
+    def cell(mse: float, *fids: float) -> str:
+        if np.isnan(mse):
+            return "-"
+        return " / ".join((f"{mse:.4f}".lstrip("0"), *(f"{fid:.1f}" if fid < 10 else f"{fid:.0f}" for fid in fids)))
+
+    heads = ["d", "PCA", *(heading(name, *ends) for name, ends in zip(table.methods, table.weights, strict=True))]
+    lines = [heads, ["---"] * len(heads)]
+    for size, error, row in zip(table.sizes, table.pca, table.values, strict=True):
+        lines.append([str(size), cell(error), *(cell(*values) for values in row)])
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"Test split: error per pixel / sample FID / FID of samples from a mixture fitted to the codes\n\n{body}"
+
+
+def latent_table(study: StudyOption, runs_dir: RunsOption = Path("runs")) -> None:
+    """Prints the table."""
+    typer.echo(render(latent_table_info(load(study, runs_dir))))
+
+
+if __name__ == "__main__":
+    run_command(latent_table)
