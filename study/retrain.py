@@ -40,7 +40,8 @@ def retrain(
     selection = select(runs, study, trial=trial, knee=knee, max_mse=max_mse)
     if epochs <= selection.config.epochs:
         raise UserError(f"--epochs {epochs}: trial {selection.number} has {selection.config.epochs}, give more")
-    from study.session import Request, make_plan, run_study  # imports torch: quick checks come first
+    from study.plan import Request, make_plan  # imports torch: quick checks come first
+    from study.session import run_study
     from study.tuning.execute import Resources
 
     plan = make_plan(

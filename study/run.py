@@ -69,13 +69,8 @@ def run(
         raise UserError(
             f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)"
         )
-    from study.session import (  # imports torch: quick checks come first
-        Request,
-        first_configs,
-        make_plan,
-        replicate_front,
-        run_study,
-    )
+    from study.plan import Request, first_configs, make_plan  # imports torch: quick checks come first
+    from study.session import replicate_front, run_study
     from study.tuning.execute import Resources
 
     plan = make_plan(

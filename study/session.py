@@ -1,20 +1,16 @@
-"""One sitting of a study: checks what was asked, opens or creates the study, runs its trials and shows the answer."""
+"""One sitting of a study: opens or creates it, runs its trials, keeps MLflow beside it and shows the answer."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import os
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import filelock
-import optuna
 from rich.console import Console
 
 from analysis.choice import choose
@@ -23,218 +19,23 @@ from study import answer
 from study import record as study_record
 from study.cli import DONE, FAILED, INTERRUPTED
 from study.config import TrialConfig, UserError
-from study.data.datasets import ImageData, load_dataset
 from study.files import read_json, refusal, write_json
 from study.interrupts import Interrupts
-from study.measure.metrics import METRICS
+from study.plan import Plan, first_configs
 from study.progress import StudyProgress
-from study.space import LoadedSpace
 from study.tracking import Mirror, default_tracking_uri
-from study.tracking.store import check_server, check_uri, redact
+from study.tracking.store import check_server, check_uri
 from study.tuning.execute import Resources, cluster, execute, prepare
-from study.tuning.ledger import SAMPLERS, Ledger
+from study.tuning.ledger import Ledger
 from study.tuning.preflight import check_nodes
-from study.tuning.rungs import DEFAULT_ETA, check_settings
-from study.tuning.scheduler import SCHEDULERS, RungScheduler
+from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
-from study.tuning.storage import open_storage, public_url
 
-DEFAULT_SEED = 0
-DEFAULT_SAMPLER = "tpe"
 MIRROR_SECONDS = 60
 """How long the end of a study waits for MLflow."""
 _RESUME = "make room or give permission, then add --resume; nothing is lost"
 INTERRUPTED_MIRROR_SECONDS = 15
 """The same for one that was interrupted: batch systems kill what does not end soon after SIGTERM."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the user asked for; None where nothing was said.
-
-    Attributes:
-        loaded: The search space and its file.
-        name: The study's name.
-        runs: The folder of all studies, absolute.
-        dataset: As `TrialConfig.dataset`.
-        data_dir: Where data sets lie.
-        num_trials: Trials of the study, those of earlier sittings included.
-        epochs: Epochs of every trial.
-        seed: Seed of search and training.
-        sampler: One of `SAMPLERS`.
-        scheduler: One of `SCHEDULERS`.
-        eta: One trial in eta goes on at each rung.
-        resume: Go on with a study that exists.
-        command: The command line, for the record.
-        storage: The database that keeps the ledger; by default the study's own file.
-    """
-
-    loaded: LoadedSpace
-    name: str
-    runs: Path
-    dataset: str
-    data_dir: Path | None
-    num_trials: int | None
-    epochs: int | None
-    seed: int | None
-    sampler: str | None
-    scheduler: str | None
-    eta: float | None
-    resume: bool
-    command: str
-    storage: str | None = None
-
-    @property
-    def directory(self) -> Path:
-        """The study's folder."""
-        return self.runs / self.name
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A request that has been checked: nothing about it can fail for the user's doing any more.
-
-    Attributes:
-        request: What was asked.
-        data: The data set, loaded.
-        record: `study.json`, new or read back.
-        is_new: The study does not exist yet.
-    """
-
-    request: Request
-    data: ImageData
-    record: dict[str, Any]
-    is_new: bool
-
-    @property
-    def eta(self) -> float | None:
-        """One trial in eta goes on at each rung; None where none stops early."""
-        return self.record.get("eta")
-
-    def open_ledger(self) -> Ledger:
-        """The study's ledger.
-
-        Raises:
-            UserError: Its database cannot be used, or holds nothing of this study.
-        """
-        directory = self.request.directory
-        url = self.request.storage or self.record.get("storage")
-        if url is None:
-            return self._ledger(directory)
-        # Two users of a database may give a study the same name.
-        ledger = self._ledger(directory, open_storage(url), f"{self.record['name']}-{self.record['id']}")
-        if not ledger.trials() and any((directory / "trials").glob("*/trial.json")):
-            raise UserError(
-                f"--storage {public_url(url)} holds no trial of study {self.record['name']!r}, its folder does: give "
-                "the storage it was begun with"
-            )
-        return ledger
-
-    def scratch_ledger(self, directory: Path) -> Ledger:
-        """A ledger in `directory` with none of the study's trials."""
-        return self._ledger(directory)
-
-    def _ledger(
-        self, directory: Path, storage: optuna.storages.BaseStorage | None = None, name: str | None = None
-    ) -> Ledger:
-        return Ledger(
-            directory,
-            self.request.loaded.space,
-            self.data.summary,
-            directions=self.record["objectives"],
-            fixed=_fixed(self.record),
-            seed=self.record["seed"],
-            sampler=self.record["sampler"],
-            storage=storage,
-            name=name,
-        )
-
-
-def make_plan(request: Request) -> Plan:
-    """Checks a request against what lies on the disk, and loads the data. Writes nothing.
-
-    Raises:
-        UserError: The study exists and is not to be resumed, or cannot be; a name is unknown; the data are missing.
-    """
-    if request.sampler is not None and request.sampler not in SAMPLERS:
-        raise UserError(f"--sampler {request.sampler}: choose from {', '.join(SAMPLERS)}")
-    _check_writable(request.runs)
-    existing = study_record.read_study(request.directory)
-    if existing is not None and not request.resume:
-        raise UserError(
-            f"study {request.name!r} exists in {request.runs}: add --resume to go on with it, or choose another --name"
-        )
-    storage = None if request.storage is None else public_url(request.storage)
-    data = load_dataset(request.dataset, request.data_dir)
-    given = {
-        "seed": request.seed,
-        "epochs": request.epochs,
-        "sampler": request.sampler,
-        "scheduler": request.scheduler,
-        "eta": request.eta,
-    }
-    if existing is not None:
-        study_record.check_resumable(existing, request.loaded, data.summary, given)
-        existing = {**existing, "storage": existing.get("storage") if storage is None else storage}
-        wanted = max(existing["num_trials"], request.num_trials or 0)
-        return Plan(request, data, {**existing, "num_trials": wanted}, is_new=False)
-    settings = {
-        "seed": DEFAULT_SEED if request.seed is None else request.seed,
-        "epochs": request.epochs,
-        "sampler": request.sampler or DEFAULT_SAMPLER,
-        "scheduler": _scheduler(request),
-        "eta": None,
-        "num_trials": request.num_trials or _default_num_trials(request, data),
-        "command": redact(request.command),
-        "storage": storage,
-    }
-    if settings["scheduler"] == "asha":
-        settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
-        epochs = int(request.loaded.space.config(data.summary, {}, _fixed(settings)).epochs)
-        check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
-    directions = {f"val/{name}": METRICS[name].direction for name in request.loaded.space.objectives}
-    record = study_record.new_study(request.name, request.loaded, data.summary, directions, settings)
-    return Plan(request, data, record, is_new=True)
-
-
-def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Trial parameters that the command line fixes for all trials."""
-    return {name: record[name] for name in ("seed", "epochs") if record[name] is not None}
-
-
-def _scheduler(request: Request) -> str:
-    grid = request.loaded.space.grid
-    chosen = request.scheduler or ("none" if grid else "asha")
-    if chosen not in SCHEDULERS:
-        raise UserError(f"--scheduler {chosen}: choose from {', '.join(SCHEDULERS)}")
-    if grid and chosen != "none":
-        raise UserError(f"--scheduler {chosen}: a grid trains every point to its end; choose none, or leave it out")
-    if request.eta is not None and chosen == "none":
-        raise UserError("--eta: no trial stops early with --scheduler none; leave one of the two out")
-    return chosen
-
-
-def _default_num_trials(request: Request, data: ImageData) -> int:
-    space = request.loaded.space
-    return (
-        len(space.first_points(data.summary)) + len(space.references(data.summary)) if space.grid else space.num_trials
-    )
-
-
-def _check_writable(runs: Path) -> None:
-    nearest = next(path for path in (runs, *runs.parents) if path.exists())
-    if not nearest.is_dir():
-        raise UserError(f"--runs-dir {runs}: {nearest} is a file; choose a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"--runs-dir {runs}: no permission to write in {nearest}; choose another folder")
-
-
-def first_configs(plan: Plan, limit: int) -> list[Mapping[str, Any]]:
-    """Parameters of the first trials that a new study would train, without training any."""
-    with tempfile.TemporaryDirectory() as scratch:
-        ledger = plan.scratch_ledger(Path(scratch))
-        assignments = iter(lambda: ledger.next(min(limit, plan.record["num_trials"])), None)
-        return [{"origin": assignment.origin, **assignment.config.to_params()} for assignment in assignments]
 
 
 @contextlib.contextmanager
@@ -390,9 +191,10 @@ def _kinds(plan: Plan) -> list[TrialConfig]:
 
 
 def replicate_front(plan: Plan, replicates: int, ledger: Ledger) -> None:
-    """Enqueues every Pareto-optimal configuration with so many fresh seeds, the same ones for all."""
+    """Enqueues every Pareto-optimal configuration with so many seeds that the search has not used, the same for all."""
     frames = load_study(plan.request.runs, plan.request.name)
-    seeds = range(plan.record["seed"] + 1, plan.record["seed"] + 1 + replicates)
+    first = 1 + int(frames.column("seed")[frames.text("origin") != "replicate"].max())
+    seeds = range(first, first + replicates)
     numbers = frames.trials["number"].iloc[choose(frames).front]
     for number in numbers:
         ledger.replicate(int(number), seeds)
