@@ -70,6 +70,15 @@ def show_failures(console: Console, frames: StudyFrames, directory: Path) -> Non
         console.print(f"error    {tracebacks[-1]}", highlight=False, soft_wrap=True)
 
 
+def show_warnings(console: Console, directory: Path) -> None:
+    """Prints what trials met when they were taken up again, damaged checkpoints say: the first line, and how many."""
+    files = sorted((directory / "trials").glob("*/attempt-*/warnings.txt"))
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    if lines:
+        more = f" (and {len(lines) - 1} more in trials/*/attempt-*/warnings.txt)" if len(lines) > 1 else ""
+        console.print(f"warning  {lines[0]}{more}", highlight=False, soft_wrap=True, markup=False)
+
+
 def _front_table(frames: StudyFrames, choice: Choice) -> Table:
     table = Table(
         title="Pareto-optimal trials (▸ the knee: recommended)", title_justify="left", box=None, pad_edge=False

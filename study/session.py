@@ -154,6 +154,7 @@ def run_study(
             mirrored = mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
     answer.show(console, frames, request.directory)
     answer.show_failures(console, frames, request.directory)
+    answer.show_warnings(console, request.directory)
     if searcher is not None and searcher.hopeless:
         console.print("no trial succeeded: put right what the first one says, then add --resume", highlight=False)
     if mirrored:

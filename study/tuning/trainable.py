@@ -32,6 +32,7 @@ Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 _SPLITS = ("train", "validation", "test")
 _ERROR = "error.txt"
 _PROCESS = "process.json"
+_WARNINGS = "warnings.txt"
 
 
 def pack(data: ImageData) -> tuple[DataSummary, tuple[str, ...], Arrays]:
@@ -130,8 +131,10 @@ def _train(
 ) -> None:
     evaluator = Evaluator(data, references, device=device)
     state, complaints = checkpoint.newest(directory, device, before=config.epochs)
+    if state is None and any(path.stat().st_size for path in directory.glob("attempt-*/metrics.jsonl")):
+        complaints.append(f"{directory}: no sound checkpoint, so it is trained again from its first epoch")
     if complaints:
-        (attempt / "warnings.txt").write_text("\n".join(complaints) + "\n")
+        (attempt / _WARNINGS).write_text("\n".join(complaints) + "\n")
     training = train(
         config,
         data,
