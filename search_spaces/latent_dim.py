@@ -17,7 +17,7 @@ from study.space import SearchSpace
 
 LATENT_DIMS = (2, 3, 5, 8, 13, 21)
 METHODS = ("none", "kl", "mmd")
-WEIGHTS = {"none": 0.0, "kl": 0.002, "mmd": 0.03}
+WEIGHTS = {"none": 0.0, "kl": 0.002, "mmd": 0.3}
 """Multiples of the data's total pixel variance."""
 
 
@@ -38,7 +38,7 @@ def first_points(data):
 
 SPACE = SearchSpace(
     question="How do AE, VAE and WAE-MMD trade reconstruction against samples as the latent size grows?",
-    base={"network": "stacked", "width": 512},
+    base={"network": "stacked", "width": 512, "epochs": 12},
     suggest=suggest,
     first_points=first_points,
     grid=True,
