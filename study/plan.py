@@ -106,6 +106,7 @@ class Plan:
                 f"--storage {public_url(url)} holds no trial of study {self.record['name']!r}, its folder does: give "
                 "the storage it was begun with"
             )
+        self.record["storage"] = public_url(url)  # it may have moved to another server
         return ledger
 
     def scratch_ledger(self, directory: Path) -> Ledger:
@@ -153,7 +154,6 @@ def make_plan(request: Request) -> Plan:
     }
     if existing is not None:
         study_record.check_resumable(existing, request.loaded, data.summary, given)
-        existing = {**existing, "storage": existing.get("storage") if storage is None else storage}
         wanted = max(existing["num_trials"], request.num_trials or 0)
         return Plan(request, data, {**existing, "num_trials": wanted}, is_new=False)
     settings = {

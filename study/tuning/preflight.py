@@ -120,7 +120,7 @@ def _name(node: Mapping[str, Any]) -> str:
 
 def _judge(name: str, answer: ray.ObjectRef, ours: Mapping[str, str], directory: Path) -> None:
     try:
-        seen = ray.get(answer, timeout=0)
+        seen = ray.get(answer, timeout=1)
     except ray.exceptions.GetTimeoutError:
         raise UserError(
             f"node {name} did not answer within {_ANSWER_SECONDS:g} s: look at its log, or remove it"
@@ -132,8 +132,8 @@ def _judge(name: str, answer: ray.ObjectRef, ours: Mapping[str, str], directory:
         ) from None
     if seen["storage"] is not None:
         raise UserError(
-            f"node {name} does not share {directory} ({seen['storage']}): choose a --runs-dir that every node can write, a "
-            "volume or NFS"
+            f"node {name} does not share {directory} ({seen['storage']}): choose a --runs-dir "
+            "that every node can write, a volume or NFS"
         )
     for part, version in ours.items():
         if seen["versions"][part] != version:
