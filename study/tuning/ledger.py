@@ -184,6 +184,8 @@ class Ledger:
         trials = self._study.get_trials(deepcopy=False)
         self._study.sampler = build_sampler(sampler, seed, len(trials))
         self._adoptable = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        # Counted, not looked up for each trial: a look takes as long as there are trials.
+        self._waiting = sum(trial.state == TrialState.WAITING for trial in trials)
         for trial in trials:
             if trial.state.is_finished():
                 self._tally_of(trial.user_attrs).add(trial.user_attrs["outcome"], trial.user_attrs["values"])
@@ -234,19 +236,23 @@ class Ledger:
             if "outcome" not in frozen.user_attrs:
                 return self._assign(trial)
             self._tell(trial, frozen.user_attrs)
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if not waiting:
+        if not self._waiting:
             if self._created >= num_trials:
                 return None
             if self._enqueued < len(self._points):
                 origin, point = self._points[self._enqueued]
                 self._enqueued += 1
                 attributes = {"origin": origin, **({"overrides": dict(point)} if origin == "reference" else {})}
-                self._study.enqueue_trial({} if origin == "reference" else dict(point), user_attrs=attributes)
+                self._enqueue({} if origin == "reference" else point, attributes)
             elif self._space.grid:
                 return None
             self._created += 1
+        self._waiting = max(0, self._waiting - 1)
         return self._assign(self._study.ask())
+
+    def _enqueue(self, point: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+        self._study.enqueue_trial(dict(point), user_attrs=dict(attributes))
+        self._waiting += 1
 
     def readopt(self) -> None:
         """Takes back every trial handed out and not recorded: `next` hands it out again."""
@@ -273,7 +279,7 @@ class Ledger:
             if seed not in known:
                 params = original.replace(seed=seed).to_params()
                 attributes = {"origin": "replicate", "params": params, "replicate_of": number}
-                self._study.enqueue_trial({}, user_attrs=attributes)
+                self._enqueue({}, attributes)
         return len(seeds)
 
     def retrain(self, number: int, epochs: int) -> None:
@@ -291,7 +297,7 @@ class Ledger:
         if not any(
             attributes.items() <= trial.user_attrs.items() and trial.state != TrialState.FAIL for trial in trials
         ):
-            self._study.enqueue_trial({}, user_attrs=attributes)
+            self._enqueue({}, attributes)
 
     def record(
         self,

@@ -1,0 +1,140 @@
+"""What a trial costs the searcher, the scheduler and the ledger, as a study grows: trials end at once, none trains.
+
+    python -m benchmarks.scaling
+    python -m benchmarks.scaling --most 1000
+
+For 100, 1,000 and 10,000 trials, four at a time: a suggestion, a report at every rung and at the end, the decision
+and the record. The figure is the mean processor time of a trial in the last tenth of the study (waiting for the disk
+does not grow with the study, and neighbours' work is none of ours), against the same at 100 trials; and by how much the
+process's memory grew over the last nine tenths. TPE is reported as it is, up to 1,000 trials: its own cost grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.rows import Row, print_rows
+from benchmarks.trainer import made_data
+from study.config import DataSummary
+from study.space import SearchSpace
+from study.training.loop import evaluation_epochs
+from study.tuning.ledger import Ledger
+from study.tuning.rungs import DEFAULT_ETA
+from study.tuning.scheduler import RungScheduler
+from study.tuning.searcher import LedgerSearcher
+
+SIZES = (100, 1_000, 10_000)
+EPOCHS, WORKERS = 16, 4
+DIRECTIONS = {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"}
+
+
+class Cost(NamedTuple):
+    """Processor seconds a trial in the last tenth of a study, and megabytes the process grew by from a tenth on."""
+
+    seconds: float
+    megabytes: float
+
+
+def _suggest(trial: Any, data: DataSummary) -> Mapping[str, Any]:
+    return {
+        "weight": trial.suggest_float("weight", 0.01, 100.0, log=True),
+        "latent_dim": trial.suggest_int("latent_dim", 2, 32),
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+    }
+
+
+def space(trials: int, grid: bool) -> SearchSpace:
+    """A space of three parameters, or a grid of so many points."""
+    points = [
+        {"weight": 10 ** (4 * n / trials - 2), "latent_dim": 2 + n % 31, "learning_rate": 1e-3} for n in range(trials)
+    ]
+    return SearchSpace(question="?", suggest=_suggest, first_points=lambda data: points if grid else (), grid=grid)
+
+
+def measure(directory: Path, trials: int, sampler: str, grid: bool) -> Cost:
+    """Runs a study of trials that take no time."""
+    ledger = Ledger(
+        directory,
+        space(trials, grid),
+        made_data(16).summary,
+        directions=DIRECTIONS,
+        fixed={"seed": 0, "epochs": EPOCHS},
+        seed=0,
+        sampler=sampler,
+    )
+    searcher = LedgerSearcher(ledger, trials)
+    scheduler = RungScheduler(ledger, searcher, None if grid else DEFAULT_ETA)
+    random = np.random.RandomState(0)
+    running: list[tuple[str, int, np.ndarray]] = []
+    marks = sorted(evaluation_epochs(EPOCHS))
+    started, ended, times = 0, 0, [time.process_time()]
+    memory = 0.0
+    while ended < trials:
+        while len(running) < WORKERS and started < trials:
+            searcher.suggest(str(started))
+            running.append((str(started), 0, np.exp(random.normal(size=2))))
+            started += 1
+        trial_id, level, scale = running.pop(0)
+        epoch = marks[level]
+        values = scale * (1 + EPOCHS / epoch) * np.exp(0.1 * random.normal(size=2))
+        result = {"epoch": epoch, "multiplier": 1.0, **dict(zip(DIRECTIONS, values.tolist(), strict=True))}
+        decision = scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id), result)  # type: ignore[arg-type]
+        if decision == "STOP" or epoch == EPOCHS:
+            searcher.on_trial_complete(trial_id, result)
+            ended += 1
+            times.append(time.process_time())
+            if ended == math.ceil(trials / 10):
+                memory = _megabytes()
+        else:
+            running.append((trial_id, level + 1, scale))
+    tail = max(10, trials // 10)
+    return Cost((times[-1] - times[-1 - tail]) / tail, _megabytes() - memory)
+
+
+def _megabytes() -> float:
+    """The most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+def main() -> int:
+    """Prints a row per case and size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--most", type=int, default=SIZES[-1], help="Leave out larger studies.")
+    most = parser.parse_args().most
+    status = 0
+    for name, sampler, grid, limit in (
+        ("random", "random", False, SIZES[-1]),
+        ("grid", "random", True, SIZES[-1]),
+        ("tpe", "tpe", False, 1_000),
+    ):
+        first = None
+        for trials in (size for size in SIZES if size <= min(limit, most)):
+            with tempfile.TemporaryDirectory() as folder:
+                cost = measure(Path(folder), trials, sampler, grid)
+            first = first or cost
+            bar = 2.0 if trials == SIZES[-1] else None
+            status |= print_rows(
+                [
+                    Row(f"{name}, {trials} trials: ms a trial", 1000 * cost.seconds),
+                    Row(
+                        f"{name}, {trials} trials: against {SIZES[0]}", cost.seconds / first.seconds, bar, at_most=True
+                    ),
+                    Row(f"{name}, {trials} trials: memory grew, MB", cost.megabytes),
+                ]
+            )
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
