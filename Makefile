@@ -23,7 +23,7 @@ study: .venv/.installed
 	.venv/bin/python -m study.run --space wae_weight --runs-dir $(RUNS) --resume
 
 test: .venv/.installed
-	.venv/bin/python -m pytest -m 'not fault and not cluster and not browser'
+	.venv/bin/python -m pytest -m 'not fault and not cluster and not browser and not slow'
 
 test-all: .venv/.cluster-installed
 	.venv/bin/python -m pytest
