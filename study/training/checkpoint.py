@@ -57,6 +57,15 @@ def load(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, truncated or altered.
     """
+    return torch.load(io.BytesIO(verify(path)), map_location=device, weights_only=True)
+
+
+def verify(path: Path) -> bytes:
+    """What `torch.save` wrote into a checkpoint, which is not looked into.
+
+    Raises:
+        CheckpointError: The file is missing, truncated or altered.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -64,7 +73,7 @@ def load(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
     payload = content[len(_MAGIC) + 32 :]
     if content[: len(_MAGIC)] != _MAGIC or hashlib.sha256(payload).digest() != content[len(_MAGIC) : len(_MAGIC) + 32]:
         raise CheckpointError(f"{path}: damaged (its checksum does not match)")
-    return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    return payload
 
 
 def newest(

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our trials w
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # its experiment snapshots are never restored
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see study.interrupts
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # a trial's error.txt has it
 os.environ.setdefault("RAY_task_oom_retries", "3")  # of the preparation; without it, for ever
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
@@ -71,6 +73,9 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
     if address := address or os.environ.get("RAY_ADDRESS"):
         check_token(os.environ)
         check_address(address)
+    else:
+        _ensure_token()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is told at the end, by us
     try:
         ray.init(
             address=address,
@@ -86,10 +91,24 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
             f"--address {address}: this process cannot join the cluster ({reason}): run it on a node of the cluster, "
             "with its token and versions"
         ) from error
+    except OSError as error:
+        why = refusal(error) or str(error)
+        raise UserError(
+            f"Ray cannot start: {why}: set RAY_TMPDIR to a folder of a short path that you may write"
+        ) from error
     try:
         yield _slots(resources)
     finally:
         ray.shutdown()
+
+
+def _ensure_token() -> None:
+    """Gives Ray a token where it can neither find one nor write its own into the home folder."""
+    home = Path.home()
+    if {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or (home / ".ray").exists():
+        return
+    if not os.access(home, os.W_OK):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _slots(resources: Resources) -> int:
