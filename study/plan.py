@@ -17,6 +17,7 @@ from study.data.datasets import ImageData, load_dataset
 from study.measure.metrics import METRICS
 from study.space import LoadedSpace
 from study.tracking.store import redact
+from study.tuning import warm_start
 from study.tuning.ledger import SAMPLERS, Ledger
 from study.tuning.rungs import DEFAULT_ETA, check_settings
 from study.tuning.scheduler import SCHEDULERS
@@ -45,6 +46,7 @@ class Request:
         resume: Go on with a study that exists.
         command: The command line, for the record.
         storage: The database that keeps the ledger; by default the study's own file.
+        warm_start: An earlier study whose front is trained first.
     """
 
     loaded: LoadedSpace
@@ -61,6 +63,7 @@ class Request:
     resume: bool
     command: str
     storage: str | None = None
+    warm_start: str | None = None
 
     @property
     def directory(self) -> Path:
@@ -126,6 +129,7 @@ class Plan:
             sampler=self.record["sampler"],
             storage=storage,
             name=name,
+            first_points=(self.record.get("warm_start") or {}).get("points", ()),
         )
 
 
@@ -154,6 +158,7 @@ def make_plan(request: Request) -> Plan:
     }
     if existing is not None:
         study_record.check_resumable(existing, request.loaded, data.summary, given)
+        warm_start.check_same(existing, request.warm_start)
         wanted = max(existing["num_trials"], request.num_trials or 0)
         return Plan(request, data, {**existing, "num_trials": wanted}, is_new=False)
     settings = {
@@ -165,6 +170,7 @@ def make_plan(request: Request) -> Plan:
         "num_trials": request.num_trials or _default_num_trials(request, data),
         "command": redact(request.command),
         "storage": storage,
+        "warm_start": _warm_start(request, data),
     }
     if settings["scheduler"] == "asha":
         settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
@@ -190,6 +196,36 @@ def _scheduler(request: Request) -> str:
     if request.eta is not None and chosen == "none":
         raise UserError("--eta: no trial stops early with --scheduler none; leave one of the two out")
     return chosen
+
+
+def _warm_start(request: Request, data: ImageData) -> dict[str, Any] | None:
+    """The earlier study and the points it gives, for the record: a resumed study does not read it again."""
+    if request.warm_start is None:
+        return None
+    record = study_record.read_study(request.runs / request.warm_start)
+    if record is None:
+        raise UserError(f"--warm-start {request.warm_start}: no such study in {request.runs}")
+    study = _open_earlier(request.runs, record)
+    points = warm_start.first_points(study, list(record["objectives"]), request.loaded.space, data.summary)
+    return {"study": request.warm_start, "id": record["id"], "points": points}
+
+
+def _open_earlier(runs: Path, record: Mapping[str, Any]) -> optuna.Study:
+    """The ledger of a study that exists, by its record, as Optuna gives it.
+
+    Raises:
+        UserError: It has none, or its database cannot be used.
+    """
+    name, url = record["name"], record.get("storage")
+    ledger = runs / name / "optuna.db"
+    try:
+        if url is not None:
+            return optuna.load_study(study_name=f"{name}-{record['id']}", storage=open_storage(url))
+        if ledger.is_file():
+            return optuna.load_study(study_name=name, storage=f"sqlite:///{ledger}")
+    except KeyError:
+        pass
+    raise UserError(f"study {name!r} has no ledger yet: let it train a trial first")
 
 
 def _default_num_trials(request: Request, data: ImageData) -> int:

@@ -34,6 +34,7 @@ def run(
     sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="asha stops trials early, none does not.")] = None,
     eta: Annotated[float | None, typer.Option(help="asha: one trial in so many goes on at a rung; default 2.")] = None,
+    warm_start: Annotated[str | None, typer.Option(help="Train this study's Pareto-optimal points first.")] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Trials without a larger hypervolume after which none begins.")
     ] = None,
@@ -89,6 +90,7 @@ def run(
             resume=resume,
             command=shlex.join(["python", "-m", "study.run", *sys.argv[1:]]),
             storage=storage,
+            warm_start=warm_start,
         )
     )
     if dry_run:

@@ -59,7 +59,9 @@ def _check(name: str, trial: optuna.trial.FrozenTrial, space: SearchSpace, data:
             warnings.simplefilter("ignore")  # values outside their range are looked at below
             space.suggest(asked, data)  # type: ignore[arg-type]
     except ValueError as error:
-        raise UserError(f"{name}: its trial {trial.number} does not fit this space: {error}") from error
+        raise UserError(
+            f"{name}: its trial {trial.number} does not fit this space: {str(error).partition('. ')[0]}"
+        ) from error
     strangers = sorted(set(trial.params) - set(asked.params))
     if strangers:
         raise UserError(f"{name}: this space does not search {', '.join(strangers)}; choose a study of the same space")
