@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis import command, style
 from analysis.choice import choose, replicates_of
@@ -199,6 +200,8 @@ def _draw_objective(axes: Axes, info: ReplicatesInfo, index: int) -> None:
     if style.use_log(shown, spread=2.0):
         style.log_axis(axes, "x", np.array([0.93 * shown.min(), 1.07 * shown.max()]))
         axes.set_xlim(0.85 * shown.min(), 1.18 * shown.max())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel(style.label(info.objectives[index]), fontsize=8)
 
 
