@@ -22,6 +22,7 @@ from study.measure import evaluate
 from study.measure.evaluate import Evaluator, References, prepare_references
 from study.measure.metrics import METRICS, MetricError, fid
 from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
+from study.model.likelihoods import GaussianPixel, GaussianScalar
 from study.training.loop import train
 from tests.helpers import made_summary
 
@@ -136,9 +137,9 @@ def test_elbo_and_its_terms_against_distributions(evaluator: Evaluator, digits: 
                 p = torch.distributions.Laplace(raw, 1.0)
             elif likelihood == "bernoulli":
                 p = torch.distributions.Bernoulli(logits=raw, validate_args=False)
-            elif likelihood == "gaussian_scalar":
+            elif isinstance(autoencoder.likelihood, GaussianScalar):
                 p = torch.distributions.Normal(raw, (autoencoder.likelihood.logvar / 2).exp())
-            elif likelihood == "gaussian_pixel":
+            elif isinstance(autoencoder.likelihood, GaussianPixel):
                 centre, log_variance = autoencoder.likelihood.parameters_of(raw)
                 p = torch.distributions.Normal(centre, (log_variance / 2).exp())
             else:

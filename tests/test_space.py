@@ -71,7 +71,7 @@ def test_every_regularizer_has_a_weight_range() -> None:
 
 def test_the_joint_space_reaches_every_method_and_suits_the_sampler() -> None:
     space = load_space("method").space
-    study = optuna.create_study(directions=["minimize"] * 2, sampler=build_sampler("tpe", 0, 0))
+    study = optuna.create_study(directions=("minimize", "minimize"), sampler=build_sampler("tpe", 0, 0))
     seen = set()
     for number in range(80):
         trial = study.ask()
