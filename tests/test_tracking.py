@@ -200,6 +200,27 @@ def test_whole_study(runs: Path) -> None:
     assert parent.data.tags["mlflow.source.git.commit"] == "0123456789abcdef0123456789abcdef01234567"
 
 
+@pytest.mark.parametrize("fresh_process", [False, True])
+def test_hypervolume_over_epochs_spent_is_on_the_parent_run_once(runs: Path, fresh_process: bool) -> None:
+    study = make_study(runs, trials=2)
+    volumes = [(12, None), (20, 1.0), (20, 1.0), (32, 1.5), (44, 1.5)]
+    lines = [
+        json.dumps({"number": n, "outcome": "completed", "epochs": epochs, "hypervolume": volume, "time": 1.79e9 + n})
+        for n, (epochs, volume) in enumerate(volumes)
+    ]
+    mirror = Mirror(study, uri_of(study))
+    for count in (0, 2, 3, 5, 5):
+        (study / "progress.jsonl").write_text("".join(line + "\n" for line in lines[:count]))
+        if fresh_process:
+            mirror.release()
+            mirror = Mirror(study, uri_of(study))
+        mirror.sync()
+    mirror.release()
+    parent, _ = runs_of(study)
+    history = client_of(study).get_metric_history(parent.info.run_id, "search/hypervolume")
+    assert [(point.step, point.value) for point in history] == [(20, 1.0), (32, 1.5), (44, 1.5)]
+
+
 def test_the_search_of_the_note_finds_the_children(runs: Path) -> None:
     study = make_study(runs, trials=3, epochs=2)
     once(study, "completed")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.config import TrialConfig, UserError
-from study.files import read_json
+from study.files import read_json, read_lines
 from study.tracking.description import milliseconds, read_study, shared_tags, study_params, study_tags, trial_name
 from study.tracking.records import Record, TrialRecords, attempt_folders
 from study.tracking.store import one_line, redact
@@ -127,7 +127,8 @@ class Writer:
         from mlflow.exceptions import MlflowException
 
         self._study = read_study(self._directory)
-        self._log(self._parent, {}, study_params(self._study), study_tags(self._study, ended or "running"))
+        progress = self._progress()
+        self._log(self._parent, progress, study_params(self._study), study_tags(self._study, ended or "running"))
         if ended is None:
             self._set_status(self._parent, "RUNNING", 0)
         refused: MlflowException | None = None
@@ -146,6 +147,18 @@ class Writer:
                 if (path.suffix in _FIGURES or path.name == "study.json") and not path.is_symlink():
                     self._client.log_artifact(self.run_id, str(path))
             self._set_status(self._parent, _STATUS.get(ended, "FAILED"), self._last_activity)
+
+    def _progress(self) -> dict[int, Record]:
+        """Hypervolume by epochs spent, as far as the parent run lacks it; a trial without epochs shares a point."""
+        return {
+            int(line["epochs"]): {
+                "search/epochs": line["epochs"],
+                "search/hypervolume": line["hypervolume"],
+                "time": line["time"],
+            }
+            for line in read_lines(self._directory / "progress.jsonl")
+            if line.get("hypervolume") is not None and line["epochs"] > self._parent.epoch
+        }
 
     # --- what is there -------------------------------------------------------------------------------------------
 
@@ -368,7 +381,8 @@ class Writer:
 
 
 def _known(run: Run) -> _KnownRun:
-    epoch = run.data.metrics.get("epoch", 0.0)
+    metrics = run.data.metrics
+    epoch = metrics.get("epoch", metrics.get("search/epochs", 0.0))  # a trial's, or the study's
     return _KnownRun(
         run.info.run_id, run.info.status, dict(run.data.tags), set(run.data.params), int(epoch), found=True
     )
