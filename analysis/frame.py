@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import zipfile
 import zlib
 from collections import Counter
@@ -143,11 +144,11 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
     records: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     for folder in sorted((directory / "trials").glob("[0-9]*")):
-        trial = read_json(folder / "trial.json")
-        if trial is None:  # its driver died between making the folder and writing the file
+        trial = read_json(folder / "trial.json") if re.fullmatch(r"\d{4,9}", folder.name, re.ASCII) else None
+        if trial is None:  # its driver died between making the folder and writing the file; or it is no trial's
             continue
         outcome = read_json(folder / "outcome.json") or {}
-        number = int(trial["number"])
+        number = int(folder.name)
         records.append(_record(study, number, trial, outcome))
         epochs.extend(_epochs(folder, number, outcome))
     return build_frames(

@@ -83,18 +83,16 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises anything: a bare Exception where the machine is too busy
+        why = refusal(error)
+        if why is not None and not address:
+            raise UserError(f"Ray cannot start: {why}: set RAY_TMPDIR to a folder that you may write") from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         if not address:
             raise UserError(f"Ray does not start on this machine: {reason}") from error
         raise UserError(
             f"--address {address}: this process cannot join the cluster ({reason}): run it on a node of the cluster, "
             "with its token and versions"
-        ) from error
-    except OSError as error:
-        why = refusal(error) or str(error)
-        raise UserError(
-            f"Ray cannot start: {why}: set RAY_TMPDIR to a folder of a short path that you may write"
         ) from error
     try:
         yield _slots(resources)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.audit import audit, ledger_trials
 from study.cli import command_status
 from study.sync import main as sync
-from tests.faults.harness import as_root, audit, ended, ledger_trials, meanwhile, small_disk, study_run, wait_until
+from tests.faults.harness import as_root, ended, expect_clean, meanwhile, small_disk, study_run, wait_until
 
 pytestmark = as_root
 EPOCHS, TRIALS = 32, 4
@@ -47,8 +48,8 @@ def test_full_disk_of_the_trials(tmp_path: Path, ray_session: None, capfd: pytes
         assert states == {"COMPLETE", "RUNNING"}
         make_room()
         resume(tmp_path)
-        audit(tmp_path / "a", EPOCHS, trials=TRIALS).expect_clean(
-            "disk full: trials", "tmpfs of 24 MB, filled; resumed"
+        expect_clean(
+            audit(tmp_path / "a", EPOCHS, trials=TRIALS), "disk full: trials", "tmpfs of 24 MB, filled; resumed"
         )
 
 
@@ -65,7 +66,7 @@ def test_full_disk_of_the_ledger(tmp_path: Path, ray_session: None, capfd: pytes
             make_room()
             resume(tmp_path)
             found = audit(tmp_path / "a", EPOCHS, trials=TRIALS)
-            found.expect_clean("disk full: ledger", "tmpfs of 8 MB, filled; resumed")
+            expect_clean(found, "disk full: ledger", "tmpfs of 8 MB, filled; resumed")
         finally:
             subprocess.run(["umount", "--lazy", str(trials)], check=True)
 
@@ -86,4 +87,4 @@ def test_full_disk_of_mlflow(
         room[0]()
         assert command_status(sync, ["--study", "a", "--runs-dir", str(tmp_path), "--tracking-uri", uri]) == 0
         found = audit(tmp_path / "a", EPOCHS, trials=TRIALS, mlflow=database)
-        found.expect_clean("disk full: MLflow", "tmpfs of 24 MB, filled; study.sync")
+        expect_clean(found, "disk full: MLflow", "tmpfs of 24 MB, filled; study.sync")

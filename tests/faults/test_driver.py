@@ -12,19 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.audit import audit, ledger_trials, merged_epochs, mlflow_runs
 from study.files import read_json
 from study.training import checkpoint
-from tests.faults.harness import (
-    Driver,
-    _mlflow_runs,
-    as_root,
-    audit,
-    ended,
-    epochs_of,
-    ledger_trials,
-    merged_epochs,
-    small_disk,
-)
+from tests.faults.harness import Driver, as_root, ended, epochs_of, expect_clean, small_disk
 from tests.faults.harness import study_run as study_run_here
 
 EPOCHS, TRIALS = 240, 10
@@ -44,7 +35,7 @@ def locked_home(tmp_path_factory: pytest.TempPathFactory):
 
 def statuses(study: Path) -> dict[int | None, str]:
     identity = str((read_json(study / "study.json") or {})["id"])
-    return {run.number: run.status for run in _mlflow_runs(study.parent / "mlflow.db", identity)}
+    return {run.number: run.status for run in mlflow_runs(study.parent / "mlflow.db", identity)}
 
 
 def running(study: Path) -> list[int]:
@@ -138,18 +129,18 @@ def test_signals_and_kills(tmp_path: Path, locked_home: Path, capfd: pytest.Capt
     assert status == 0, output
     assert -1.0 not in {loss for trial in (study / "trials").iterdir() for loss in _until_end(trial)}
     found = audit(study, EPOCHS, trials=TRIALS)
-    found.expect_clean("SIGTERM to the driver", "kill; resumed")
-    found.expect_clean("SIGINT once", "Ctrl-C to the process group; resumed")
-    found.expect_clean("SIGINT twice", "Ctrl-C Ctrl-C to the process group; resumed")
-    found.expect_clean("driver killed", "kill -9; resumed")
-    found.expect_clean("second driver", "started beside the first; refused")
-    found.expect_clean("checkpoint truncated", "cut to half; resumed")
-    found.expect_clean("checkpoint bit-flipped", "one bit; resumed")
-    found.expect_clean("checkpoints deleted", "all of a trial; resumed")
-    found.expect_clean("metrics.jsonl truncated", "40 bytes off its end; resumed")
-    found.expect_clean("orphan writes on", "lines appended to an attempt that was given up")
+    expect_clean(found, "SIGTERM to the driver", "kill; resumed")
+    expect_clean(found, "SIGINT once", "Ctrl-C to the process group; resumed")
+    expect_clean(found, "SIGINT twice", "Ctrl-C Ctrl-C to the process group; resumed")
+    expect_clean(found, "driver killed", "kill -9; resumed")
+    expect_clean(found, "second driver", "started beside the first; refused")
+    expect_clean(found, "checkpoint truncated", "cut to half; resumed")
+    expect_clean(found, "checkpoint bit-flipped", "one bit; resumed")
+    expect_clean(found, "checkpoints deleted", "all of a trial; resumed")
+    expect_clean(found, "metrics.jsonl truncated", "40 bytes off its end; resumed")
+    expect_clean(found, "orphan writes on", "lines appended to an attempt that was given up")
     if os.geteuid() == 0:
-        found.expect_clean("no permission on HOME", "read-only file system", 5)
+        expect_clean(found, "no permission on HOME", "read-only file system", 5)
 
 
 def _until_end(trial: Path) -> list[float]:
@@ -201,4 +192,4 @@ def test_ray_kills_for_memory(tmp_path: Path) -> None:
     assert status == 0, output
     assert "Traceback" not in output
     assert list((study / "trials").glob("*/attempt-2"))
-    audit(study, 400, trials=3).expect_clean("Ray's out-of-memory kill", "/proc/meminfo says 4 MB are left")
+    expect_clean(audit(study, 400, trials=3), "Ray's out-of-memory kill", "/proc/meminfo says 4 MB are left")

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.audit import audit
 from study.space import load_space
-from tests.faults.harness import Driver, as_root, audit, small_disk, study_run
+from tests.faults.harness import Driver, as_root, expect_clean, small_disk, study_run
 from tests.faults.test_trials import SOUND, write_space
 
 
@@ -32,7 +33,7 @@ def test_changed_data_and_changed_space(tmp_path: Path, ray_session: None, capsy
     shutil.copy(data / "cats" / "1.png", data / "cats" / "0.png")
     assert study_run(*arguments, "--resume", "--num-trials", 3) == 2
     assert "have changed" in capsys.readouterr().err
-    audit(tmp_path / "a", 2, trials=2).expect_clean("data folder changed before resume", "one image replaced; refused")
+    expect_clean(audit(tmp_path / "a", 2, trials=2), "data folder changed before resume", "one image replaced; refused")
     images(tmp_path / "again")
     shutil.copy(tmp_path / "again" / "cats" / "0.png", data / "cats" / "0.png")
     before = space.read_text()
@@ -43,7 +44,7 @@ def test_changed_data_and_changed_space(tmp_path: Path, ray_session: None, capsy
     space.write_text(before)
     assert load_space(str(space)).hash
     assert study_run(*arguments, "--resume") == 0
-    audit(tmp_path / "a", 2, trials=2).expect_clean("space file edited before resume", "a comment added; refused")
+    expect_clean(audit(tmp_path / "a", 2, trials=2), "space file edited before resume", "a comment added; refused")
 
 
 @as_root

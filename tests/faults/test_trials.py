@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.audit import audit, ledger_trials
 from study.files import read_json
-from tests.faults.harness import audit, epochs_of, ledger_trials, meanwhile, study_run, wait_until
+from tests.faults.harness import epochs_of, expect_clean, meanwhile, study_run, wait_until
 
 SPACE = """
 from study.space import SearchSpace
@@ -57,10 +58,10 @@ def test_failing_trials_fail_alone(tmp_path: Path, ray_session: None, capfd: pyt
     output = capfd.readouterr().out
     assert "3 trials failed; the first, trial 1" in output and output.count("DefaultCPUAllocator") == 1
     found = audit(tmp_path / "a", 32, trials=6, failed=(1, 2, 4))
-    found.expect_clean("trial raises, each time", "a layer of 10^13 units")
-    found.expect_clean("loss becomes NaN", "learning rate 1e30")
-    found.expect_clean("trial process killed once", "kill -9 after epoch 9")
-    found.expect_clean("trial process killed each time", "kill -9, --max-failures 2", 3)
+    expect_clean(found, "trial raises, each time", "a layer of 10^13 units")
+    expect_clean(found, "loss becomes NaN", "learning rate 1e30")
+    expect_clean(found, "trial process killed once", "kill -9 after epoch 9")
+    expect_clean(found, "trial process killed each time", "kill -9, --max-failures 2", 3)
 
 
 def test_a_study_of_failures_ends_early(tmp_path: Path, ray_session: None, capfd: pytest.CaptureFixture[str]) -> None:
@@ -72,4 +73,4 @@ def test_a_study_of_failures_ends_early(tmp_path: Path, ray_session: None, capfd
     ended = len(ledger_trials(tmp_path / "h"))
     assert 4 <= ended <= 6
     found = audit(tmp_path / "h", 2, failed=range(ended))
-    found.expect_clean("every trial fails", "learning rate 1e30 in all 20", ended)
+    expect_clean(found, "every trial fails", "learning rate 1e30 in all 20", ended)

@@ -1,0 +1,115 @@
+"""`python -m benchmarks.mlflow_down`: time per epoch while the MLflow server answers, and while it does not.
+
+One study of trials that differ in their seed alone runs on real digits, and the server's door opens and shuts by turns
+beneath it. An epoch belongs to the state in which it began and ended; neighbouring stretches are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.rows import Row, print_rows
+from benchmarks.servers import Gate, mlflow_server
+from study.files import read_lines
+
+_SPACE = """
+from study.space import SearchSpace
+
+SPACE = SearchSpace(
+    question="Does a trial wait for MLflow?",
+    suggest=lambda trial, data: {},
+    references=lambda data: [{"seed": seed} for seed in range(64)],
+    num_trials=64,
+)
+"""
+_SETTLE_SECONDS = 1.0
+
+
+def stretches(study: Path, gate: Gate, seconds: float, pairs: int) -> list[tuple[float, float, bool]]:
+    """Opens and shuts the gate by turns while a study runs: (begin, end, open) of each stretch."""
+    while not list(study.glob("trials/*/attempt-*/metrics.jsonl")):
+        time.sleep(0.1)
+    found = []
+    for turn in range(2 * pairs):
+        is_open = turn % 2 == 0
+        if is_open:
+            gate.open()
+        else:
+            gate.shut()
+        time.sleep(_SETTLE_SECONDS)
+        begin = time.time()
+        time.sleep(seconds)
+        found.append((begin, time.time(), is_open))
+    return found
+
+
+def epoch_seconds(study: Path, begin: float, end: float) -> float:
+    """Median time from one epoch's record to the next, over the epochs that lie in a stretch of time."""
+    steps = []
+    for path in study.glob("trials/*/attempt-*/metrics.jsonl"):
+        times = [line["time"] for line in read_lines(path)]
+        steps += [later - earlier for earlier, later in itertools.pairwise(times) if begin <= earlier and later <= end]
+    return statistics.median(steps)
+
+
+def measure(seconds: float, pairs: int) -> list[Row]:
+    """Runs the study and compares."""
+    with tempfile.TemporaryDirectory() as scratch, mlflow_server(Path(scratch)) as server:
+        runs = Path(scratch) / "runs"
+        space = Path(scratch) / "same.py"
+        space.write_text(_SPACE)
+        gate = Gate(server.port)
+        gate.open()
+        command = [
+            "-m",
+            "study.run",
+            "--space",
+            str(space),
+            "--name",
+            "same",
+            "--runs-dir",
+            str(runs),
+            "--epochs",
+            "1500",
+        ]
+        options = ["--scheduler", "none", "--tracking-uri", f"http://127.0.0.1:{gate.port}"]
+        driver = subprocess.Popen(
+            [sys.executable, *command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            found = stretches(runs / "same", gate, seconds, pairs)
+        finally:
+            driver.send_signal(signal.SIGTERM)
+            driver.wait()
+        medians = [(epoch_seconds(runs / "same", begin, end), is_open) for begin, end, is_open in found]
+    up = [value for value, is_open in medians if is_open]
+    down = [value for value, is_open in medians if not is_open]
+    ratios = [later / earlier for earlier, later in zip(up, down, strict=True)]
+    noise = [abs(later / earlier - 1) for earlier, later in itertools.pairwise(up)]
+    return [
+        Row("epoch with the server up, ms", 1000 * statistics.median(up)),
+        Row("epoch with the server down, ms", 1000 * statistics.median(down)),
+        Row("noise: one stretch up to the next, %", 100 * statistics.median(noise)),
+        Row("down over up", statistics.median(ratios), 1.1, at_most=True),
+    ]
+
+
+def main() -> int:
+    """Runs the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=6, help="length of a stretch")
+    parser.add_argument("--pairs", type=int, default=6, help="stretches up and down")
+    arguments = parser.parse_args()
+    return print_rows(measure(arguments.seconds, arguments.pairs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
