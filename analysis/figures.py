@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from analysis import (
+    collapse,
     importances,
     interpolations,
     latent_scatter,
@@ -71,6 +72,7 @@ FIGURES: dict[str, FigureSpec] = {
     "posterior_range": FigureSpec(
         "Range of the codes", posterior_range.posterior_range_info, posterior_range.plot, posterior_range.describe
     ),
+    "collapse": FigureSpec("Posterior collapse", collapse.collapse_info, collapse.plot, collapse.describe),
     "latent_scatter": FigureSpec(
         "The latent space", latent_scatter.latent_scatter_info, latent_scatter.plot, latent_scatter.describe
     ),
