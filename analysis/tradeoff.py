@@ -156,8 +156,8 @@ def _draw_replicates(axes: Axes, info: TradeoffInfo) -> None:
         axes.plot(group[:, 0], group[:, 1], ".", color=colour, markersize=3.5, alpha=0.8, zorder=4)
         axes.plot([found.search[index, 0], x], [found.search[index, 1], y], color=style.GREY, linewidth=0.8,
                   linestyle=(0, (1, 1.5)), zorder=4)  # fmt: skip
-        axes.plot([found.low[index, 0], found.high[index, 0]], [y, y], color=colour, linewidth=1.4, zorder=6)
-        axes.plot([x, x], [found.low[index, 1], found.high[index, 1]], color=colour, linewidth=1.4, zorder=6)
+        axes.plot([found.low[index, 0], found.high[index, 0]], [y, y], color=colour, linewidth=1.1, zorder=6)
+        axes.plot([x, x], [found.low[index, 1], found.high[index, 1]], color=colour, linewidth=1.1, zorder=6)
 
 
 def _draw_fronts(axes: Axes, info: TradeoffInfo) -> None:

@@ -85,25 +85,36 @@ def _front_table(frames: StudyFrames, choice: Choice) -> Table:
     )
     table.add_column("")
     names = list(frames.objectives)
-    for name in ("trial", *_COLUMNS, *(name.rpartition("/")[2] for name in names)):
-        table.add_column(name, justify="right")
     rows = [int(row) for row in choice.front]
+    shown = [name for name in _COLUMNS if name == "method" or len(set(frames.text(name)[rows])) > 1]
+    for name in ("trial", *shown, *(name.rpartition("/")[2] for name in names)):
+        table.add_column(name, justify="right")
     for row in rows:
         trial = frames.trials.iloc[row]
-        cells = [str(trial["number"]), *(_cell(trial[name]) for name in (*_COLUMNS, *names))]
+        cells = [str(trial["number"]), *(_cell(trial[name]) for name in (*shown, *names))]
         table.add_row("▸" if row == choice.knee else "", *cells, style="bold" if row == choice.knee else None)
     return table
 
 
 def _replicates_table(found: replicates.ReplicatesInfo) -> Table:
-    title = "Trained again with fresh seeds: mean [95 % interval] over these alone, beside the value the search saw"
+    counts = sorted({len(group) for group in found.values})
+    seeds = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
+    title = f"With {seeds} fresh seeds: the search's value → mean ± 95 % t-interval"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    heads, rows = replicates.table(found)
-    for name in heads:
-        table.add_column(name.replace("val/", ""), justify="left" if name == "configuration" else "right")
-    for index, cells in enumerate(rows):
-        table.add_row(*cells, style="bold" if index == found.knee else None)
+    for name in ("trial", *(name.rpartition("/")[2] for name in found.objectives), "not told from"):
+        table.add_column(name, justify="right")
+    for index, label in enumerate(found.trial):
+        cells = [_change(found, index, objective) for objective in range(len(found.objectives))]
+        alike = ", ".join(replicates.alike(found, index)) or "none"
+        table.add_row(str(label), *cells, alike, style="bold" if index == found.knee else None)
     return table
+
+
+def _change(found: replicates.ReplicatesInfo, index: int, objective: int) -> str:
+    search, mean = found.search[index, objective], found.mean[index, objective]
+    reach = found.high[index, objective] - mean
+    text = f"{style.number(search)} → {style.number(mean)}"
+    return f"{text} ± {reach:.2g}" if len(found.values[index]) > 1 else text
 
 
 def _cell(value: object) -> str:

@@ -150,11 +150,13 @@ def test_the_final_table_and_the_files_hold_means_beside_search_values(runs: Pat
     lines = files[-1].read_text().splitlines()
     assert len(lines) == 1 + 3 * 2
     assert lines[4].startswith("1,val/sample_fid,20,3,23.6666667,")
-    console = Console(width=200, file=io.StringIO(), record=True)
+    console = Console(width=80, file=io.StringIO(), record=True)
     answer.show(console, frames, runs / "toy")
     text = console.export_text()
     assert "4 trials: 4 completed" in text and "9 replicates: 9 completed" in text
-    assert f"23.7 [{replicates_info(frames).low[1, 1]:.3g}, " in text
+    reach = replicates_info(frames).high[1, 1] - 71 / 3
+    assert f"20 → 23.7 ± {reach:.2g}" in text
+    assert "With 3 fresh seeds" in text
 
 
 def test_no_replicates_no_table(tmp_path: Path) -> None:
