@@ -26,6 +26,7 @@ COPY analysis analysis
 COPY benchmarks benchmarks
 COPY search_spaces search_spaces
 COPY study study
+RUN python -m compileall -q .
 
 ARG GIT_COMMIT=""
 ENV STUDY_GIT_COMMIT=$GIT_COMMIT
