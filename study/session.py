@@ -149,8 +149,10 @@ def run_study(
             with contextlib.suppress(OSError):
                 study_record.write_study(request.directory, {**record, "outcome": outcome})
             frames = load_study(request.runs, request.name)
-            with contextlib.suppress(OSError):
+            try:
                 answer.draw(frames, request.directory)
+            except (OSError, UserError) as error:
+                console.print(f"picture  not drawn: {error}", soft_wrap=True, highlight=False, markup=False)
             mirrored = mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
     answer.show(console, frames, request.directory)
     answer.show_failures(console, frames, request.directory)
