@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +35,7 @@ def ray_session() -> Iterator[None]:
 
     with execute.cluster(None, execute.Resources(cpus=1)):
         yield
-    assert not ray.is_initialized()
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +45,22 @@ def mnist_dir() -> Path:
     if not (path / "MNIST").is_dir():
         pytest.skip("real MNIST is not in ../shared/data")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals() -> None:
+    """A run in the background ignores SIGINT, and so would every process it starts; the tests send it to some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """MLflow writes where it was last pointed into the environment; the next test starts without that."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

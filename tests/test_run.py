@@ -201,7 +201,7 @@ def _driver(runs_dir: Path, *arguments: object) -> subprocess.Popen[str]:
 def test_a_killed_study_resumes_whole_and_extends(tmp_path: Path, ray_session: None) -> None:
     driver = _driver(tmp_path, "--num-trials", 6, "--epochs", 8, "--scheduler", "none")
     trials = tmp_path / "killed" / "trials"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len(list(trials.glob("*/outcome.json"))) < 2:  # half way
         assert driver.poll() is None, driver.communicate()[0]
         assert time.monotonic() < deadline, "no trial ended"
