@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import filelock
+import optuna
+import pytest
+
+from benchmarks.servers import free_port
+from study import doctor
+from study.cli import command_status
+from tests.helpers_study import make_study
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A made-up study with a ledger of as many trials."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    directory = make_study(tmp_path, trials=3, epochs=2)
+    (directory / "study.json").write_text((directory / "study.json").read_text().replace('"running"', '"completed"'))
+    ledger = optuna.create_study(
+        study_name="toy", storage=f"sqlite:///{directory}/optuna.db", directions=["minimize"] * 2
+    )
+    for _ in range(3):
+        ledger.tell(ledger.ask(), [1.0, 2.0])
+    return directory
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], study: Path, *arguments: str) -> tuple[int, dict[str, str]]:
+    uri = f"http://user:hunter2@127.0.0.1:{free_port()}"
+    options = ["--runs-dir", str(study.parent), "--tracking-uri", uri, *arguments]
+    status = command_status(doctor.doctor, options)
+    output = capsys.readouterr().out
+    assert "hunter2" not in output
+    return status, {line.split()[0]: line for line in output.splitlines()}
+
+
+def test_each_line_is_ok_or_says_what_to_do(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, lines = lines_of(capsys, study, "--study", "toy")
+    assert status == 1  # nobody answers at the store's address
+    assert "start the server" in lines["MLflow"]
+    assert all(line.endswith("  ok") or "-> " in line for line in lines.values())
+    for subject in ("Python", "torch", "ray", "optuna", "runs", "ledger", "folder", "checkpoints", "driver"):
+        assert lines[subject].endswith("  ok"), lines[subject]
+    assert "3 complete" in lines["ledger"]
+
+
+def test_a_damaged_study_is_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = study / "optuna.db"
+    content = bytearray(database.read_bytes())
+    content[20_000:60_000] = bytes(40_000)
+    database.write_bytes(content)
+    (study / "trials" / "0000" / "attempt-1" / "checkpoint-000002.pt").write_bytes(b"AECKPT1\nrubbish")
+    record = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps({**record, "outcome": "running"}))
+    _, lines = lines_of(capsys, study, "--study", "toy")
+    assert "-> " in lines["ledger"]
+    assert "1 damaged" in lines["checkpoints"] and "-> delete" in lines["checkpoints"]
+    assert "its driver died" in lines["driver"] and "--resume" in lines["driver"]
+
+
+def test_a_ledger_and_folders_that_differ(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "trials" / "0002").rename(study / "trials" / "0007")
+    _, lines = lines_of(capsys, study, "--study", "toy")
+    assert "[7]" in lines["folders"]
+
+
+def test_a_driver_at_work_is_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "driver.json").write_text('{"host": "there", "pid": 42}')
+    with filelock.FileLock(study / ".driver.lock"):
+        _, lines = lines_of(capsys, study, "--study", "toy")
+    assert "process 42 on there" in lines["driver"]
+
+
+def test_no_such_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_status(doctor.doctor, ["--runs-dir", str(study.parent), "--study", "nope"]) == 2
+    assert "toy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("version", "numbers"), [("2.15.0+cu130", (2, 15, 0)), ("3.17.2", (3, 17, 2)), ("5", (5,))])
+def test_versions_compare_by_their_numbers(version: str, numbers: tuple[int, ...]) -> None:
+    assert doctor._numbers(version) == numbers
