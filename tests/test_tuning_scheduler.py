@@ -273,7 +273,7 @@ def check_best(ledger: Ledger) -> None:
 
 def check_rungs(scheduler: RungScheduler, ledger: Ledger) -> None:
     """The scheduler's rungs equal those of an uninterrupted replay of the same results, and so do its decisions."""
-    never_stopped = {trial.number for trial in ledger.trials() if trial.user_attrs.get("origin") == "reference"}
+    never_stopped = {trial.number for trial in ledger.trials() if "origin" in trial.user_attrs}
     replayed = Rungs(list(DIRECTIONS.values()))
     for result in ledger.rung_results():
         assert (replayed.judge(result.epoch, result.values) or result.number in never_stopped) == result.goes_on
