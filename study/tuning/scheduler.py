@@ -24,8 +24,8 @@ SCHEDULERS = ("asha", "none")
 _NEVER_STOPPED = ("reference", "grid", "first")
 """Origins of trials that are trained to their end whatever they give; others are still compared with them.
 
-First points among them: chosen by people to span the trade-off, they are judged when the rungs are still nearly empty. On
-digits the default study lost the best-sampling end of its front that way.
+First points among them: chosen by people to span the trade-off, they are judged when the rungs are still nearly empty.
+On digits the default study lost the best-sampling end of its front that way.
 """
 
 
