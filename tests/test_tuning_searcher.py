@@ -1,0 +1,118 @@
+"""What Ray tells the searcher when things go wrong, without Ray."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.exceptions import OutOfMemoryError
+from ray.tune.search import Searcher
+
+from study.files import read_json, write_json
+from study.interrupts import Interrupts
+from study.tuning.execute import _killed_for_memory
+from study.tuning.searcher import HOPELESS, LedgerSearcher
+from tests.test_tuning_ledger import VALUES, open_ledger
+
+RESULT = {"epoch": 60, "multiplier": 1.0, **VALUES}
+KILLED = """1 worker(s) were killed due to the node running low on memory.
+Selected to kill: (Task: job ID=01000000, name=train, pid=4711, used=2GB), (Task: job ID=01000000, pid=12, used=1GB)
+]
+PID	MEM(GB)	COMMAND
+99	1.02	ray::ImplicitFunc.train pid=99
+"""
+
+
+def suggest(searcher: LedgerSearcher, trial_id: str, process: int) -> Path:
+    """Hands out a trial as to Ray, and lets its process note its id; gives its folder."""
+    suggested: Any = searcher.suggest(trial_id)
+    directory = Path(suggested["directory"])
+    number = 1 + len(list(directory.glob("attempt-*")))
+    (directory / f"attempt-{number}").mkdir()
+    write_json(directory / f"attempt-{number}" / "process.json", {"host": "here", "pid": process})
+    return directory
+
+
+def states(searcher: LedgerSearcher) -> list[str]:
+    return [trial.state.name for trial in searcher._ledger.trials()]
+
+
+def test_processes_killed_for_memory_are_known_from_ray_s_text() -> None:
+    try:
+        raise RuntimeError("Caught unexpected exception") from OutOfMemoryError(KILLED)
+    except RuntimeError as error:
+        killed = _killed_for_memory(error)
+    assert killed is not None
+    assert [process for process in (4711, 471, 12, 99, 1) if killed(process)] == [4711, 12]
+    assert _killed_for_memory(RuntimeError("pid=4711")) is None
+
+
+def test_who_is_killed_too_often_fails_and_who_ran_beside_it_goes_on(tmp_path: Path) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    for turn in range(3):
+        suggest(searcher, f"hog-{turn}", 4711)
+        suggest(searcher, f"other-{turn}", 99)
+        searcher.cut_off(lambda process: process == 4711, 2, "out of memory")
+    assert states(searcher) == ["FAIL", "RUNNING"]
+    assert searcher._ledger.trials()[0].user_attrs["reason"] == "out of memory"
+    assert suggest(searcher, "again", 99).name == "0001"
+    searcher.on_trial_complete("again", RESULT)
+    assert states(searcher) == ["FAIL", "COMPLETE"]
+    assert searcher._ledger.tally.running == 0
+
+
+def test_where_nobody_is_known_to_have_been_killed_all_count(tmp_path: Path) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    suggest(searcher, "one", 1)
+    suggest(searcher, "two", 2)
+    searcher.cut_off(lambda process: False, 0, "out of memory")
+    assert states(searcher) == ["FAIL", "FAIL"]
+
+
+def test_a_trial_in_trouble_is_left_for_a_later_sitting(tmp_path: Path) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    suggest(searcher, "one", 1)
+    searcher.on_trial_complete("one", {"trouble": "/a: No space left on device"})
+    assert searcher.trouble == "/a: No space left on device"
+    assert searcher.finishing and not searcher.stopping
+    assert searcher.suggest("two") == Searcher.FINISHED
+    assert states(searcher) == ["RUNNING"]
+
+
+def test_an_error_of_the_ledger_is_kept_and_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    suggest(searcher, "one", 1)
+    error = OSError(28, "No space left on device")
+
+    def full(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(searcher._ledger, "record", full)
+    searcher.on_trial_complete("one", RESULT)
+    assert searcher.error is error
+    assert searcher.stopping and searcher.suggest("two") == Searcher.FINISHED
+
+
+def test_failures_alone_end_the_search_and_a_success_prevents_it(tmp_path: Path) -> None:
+    for name, first in (("a", {"failure": "the loss became nan"}), ("b", RESULT)):
+        searcher = LedgerSearcher(open_ledger(tmp_path / name), 20)
+        for number in range(HOPELESS):
+            assert not searcher.finishing
+            suggest(searcher, str(number), number)
+            searcher.on_trial_complete(str(number), first if number == 0 else {"failure": "the loss became nan"})
+        suggest_more = searcher.suggest("more")
+        assert (suggest_more == Searcher.FINISHED) == searcher.hopeless == (name == "a")
+    outcome = read_json(tmp_path / "a" / "trials" / "0000" / "outcome.json")
+    assert outcome is not None and outcome["reason"] == "the loss became nan"
+
+
+def test_an_interrupt_ends_the_search_and_a_second_one_its_trials(tmp_path: Path) -> None:
+    with Interrupts() as interrupts, interrupts.deferred():
+        searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4, interrupts=interrupts)
+        suggest(searcher, "one", 1)
+        signal.raise_signal(signal.SIGINT)
+        assert searcher.suggest("two") == Searcher.FINISHED and not searcher.stopping
+        signal.raise_signal(signal.SIGINT)
+        assert searcher.stopping
