@@ -7,7 +7,7 @@ cure, also without a KL (a Gaussian encoder at weight 0: its deviations shrink) 
 
     python -m study.run --space annealing --dataset mnist
 
-Expected on MNIST (500 units): at the strong weight every unit dies with and without a ramp, which only delays it; at
+Predicted for MNIST (500 units), not yet run: at the strong weight every unit dies with and without a ramp, which only delays it; at
 the moderate weight the ramped runs reconstruct better than the constant ones with every seed.
 """
 
@@ -68,5 +68,5 @@ SPACE = SearchSpace(
     first_points=first_points,
     grid=True,
     num_trials=18,
-    cost="about half an hour on two CPU cores (mnist)",
+    cost="estimated: about half an hour on two CPU cores (mnist)",
 )

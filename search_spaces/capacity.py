@@ -6,7 +6,7 @@ network, the convolutional encoder before the 500-unit decoder, tells the two ap
 
     python -m study.run --space capacity --dataset mnist
 
-Expected: see the README for what was found on MNIST.
+Not yet run on MNIST.
 """
 
 from __future__ import annotations
@@ -45,5 +45,5 @@ SPACE = SearchSpace(
     first_points=first_points,
     grid=True,
     num_trials=6,
-    cost="about ten minutes on two CPU cores (mnist)",
+    cost="estimated: about ten minutes on two CPU cores (mnist)",
 )

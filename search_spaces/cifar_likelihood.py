@@ -44,5 +44,5 @@ SPACE = SearchSpace(
     first_points=first_points,
     grid=True,
     num_trials=7,
-    cost="about a minute on two CPU cores (digits)",
+    cost="estimated: about a minute on two CPU cores (digits)",
 )

@@ -6,7 +6,7 @@ What a parameter means can depend on another (no weight without a regularizer, n
 parameter is asked for only where it means something, and the sampler models each group of parameters on its own. Each
 regularizer has its own range of weights, see `study.space.WEIGHT_RANGES`.
 
-Expected: the front is shared: plain AEs hold the end of small error, regularised ones at moderate weights the end of
+Predicted: the front is shared: plain AEs hold the end of small error, regularised ones at moderate weights the end of
 good samples. RAE-L2 is not meant to be sampled from N(0, I): compare its `expost_fid`.
 """
 
@@ -76,5 +76,5 @@ SPACE = SearchSpace(
     suggest=suggest,
     first_points=first_points,
     num_trials=60,
-    cost="about four minutes on two CPU cores (digits)",
+    cost="estimated: about four minutes on two CPU cores (digits)",
 )

@@ -20,7 +20,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = make_study(tmp_path, trials=3, epochs=2)
     (directory / "study.json").write_text((directory / "study.json").read_text().replace('"running"', '"completed"'))
     ledger = optuna.create_study(
-        study_name="toy", storage=f"sqlite:///{directory}/optuna.db", directions=["minimize"] * 2
+        study_name="toy", storage=f"sqlite:///{directory}/optuna.db", directions=["minimize", "minimize"]
     )
     for _ in range(3):
         ledger.tell(ledger.ask(), [1.0, 2.0])
