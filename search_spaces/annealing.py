@@ -7,8 +7,8 @@ cure, also without a KL (a Gaussian encoder at weight 0: its deviations shrink) 
 
     python -m study.run --space annealing --dataset mnist
 
-Predicted for MNIST (500 units), not yet run: at the strong weight every unit dies with and without a ramp, which only delays it; at
-the moderate weight the ramped runs reconstruct better than the constant ones with every seed.
+Predicted for MNIST (500 units), not yet run: at the strong weight every unit dies with and without a ramp, which
+only delays it; at the moderate weight the ramped runs reconstruct better than the constant ones with every seed.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ features come from a classifier trained on the data, not the one that judges.
 
     python -m study.run --space loss_terms --dataset folder:flowers
 
-Seen on digits in short pilots at other KL weights: the terms move the balance rather than the front: sharper reconstructions (a lower
-`reconstruction_fid`) for more squared error; total variation costs both. On 64x64 photographs look at the pictures
-first.
+Seen on digits in short pilots at other KL weights: the terms move the balance rather than the front: sharper
+reconstructions (a lower `reconstruction_fid`) for more squared error; total variation costs both. On 64x64
+photographs look at the pictures first.
 """
 
 from __future__ import annotations

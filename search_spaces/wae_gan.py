@@ -5,8 +5,8 @@ each.
 
     python -m study.run --space wae_gan --dataset mnist
 
-Predicted, run on digits with one seed only so far: all runs finish; both bring the codes' MMD to the prior below a tenth of the plain AE's and sample several
-times better than it, at about its error.
+Predicted, run on digits with one seed only so far: all runs finish; both bring the codes' MMD to the prior below a
+tenth of the plain AE's and sample several times better than it, at about its error.
 """
 
 from __future__ import annotations
