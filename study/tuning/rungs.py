@@ -1,14 +1,15 @@
 """Who goes on at a rung: multi-objective successive halving, the decision alone, without Ray and without a ledger.
 
 After an eighth, a quarter and half of its epochs a trial is compared with all that came to that rung before it. It goes
-on when no earlier one dominates it, or when it is within the top 1/eta by non-dominated rank; within the rank that
-does not fit in whole, an epsilon-net decides, so that those who go on stay spread along the front. (Schmucker et al.,
-"Multi-objective Asynchronous Successive Halving", arXiv 2106.12639; Salinas et al., arXiv 2106.05680.)
+on when no earlier one dominates it, or when it is within the top 1/eta (rounded up) by non-dominated rank; within the
+rank that does not fit in whole, an epsilon-net decides, so that those who go on stay spread along the front. (Schmucker
+et al., "Multi-objective Asynchronous Successive Halving", arXiv 2106.12639; Salinas et al., arXiv 2106.05680.)
 
 Two things differ from the papers. Every trial of rank 0 goes on: both ends of a front are kept, and with the first rung
-at an eighth and eta = 2 so are trials whose weight is still rising. And distances are additive epsilons (by how much a
-chosen trial would have to improve to dominate a candidate) between positions in the rung's order: so a better trial
-never fares worse, and neither an objective's unit nor the objectives' order matters.
+at an eighth and eta = 2 so are most trials whose weight is still rising. And the net counts in additive epsilons,
+between positions in the rung's order: how far a candidate is from those chosen before it (what they lack to dominate
+it), less how far it is behind the front (what it lacks not to be dominated). So a better trial never fares worse, and
+neither an objective's unit nor the objectives' order matters.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ SHARES = (1 / 8, 1 / 4, 1 / 2)
 """Where the rungs lie, as shares of a trial's epochs."""
 DEFAULT_ETA = 2.0
 _FEWEST, _LEAST_SHARE = 3, 0.02
+_TAKEN = 2**40
 
 
 def rung_epochs(epochs: int, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
@@ -89,7 +91,7 @@ class Rung:
         rank = self._rank(values)
         if rank == 0:
             return True
-        free = int((self._count + 1) / eta) - sum(map(len, self._fronts[:rank]))
+        free = math.ceil((self._count + 1) / eta) - sum(map(len, self._fronts[:rank]))
         rivals = self._fronts[rank] if rank < len(self._fronts) else []
         if free <= 0 or free > len(rivals):
             return free > 0
@@ -126,21 +128,26 @@ class Rung:
 
     def _in_net(self, values: np.ndarray, rivals: list[int], size: int) -> bool:
         """Whether the values are among the first `size` of a greedy epsilon-net over them and their rivals."""
-        candidates = np.vstack([self._values[rivals], values])
-        low, high = (
-            np.stack([np.searchsorted(column, candidates[:, k], side) for k, column in enumerate(self._sorted)], axis=1)
-            for side in ("left", "right")
-        )
-        positions = low + high  # twice the mean rank among all results of the rung: whole numbers, so ties are exact
-        chosen = int(positions.sum(axis=1).argmin())
-        epsilon = np.full(len(candidates), np.iinfo(positions.dtype).max)
+        positions = self._positions(np.vstack([self._values[rivals], values]))
+        front = self._positions(self._values[self._fronts[0]])
+        behind = -(front[:, None] - positions).max(axis=-1).min(axis=0)
+        spread, chosen = None, int(behind.argmin())
         for _ in range(size):
             if chosen == len(rivals):
                 return True
-            epsilon = np.minimum(epsilon, (positions[chosen] - positions).max(axis=1))
-            epsilon[chosen] = -1
-            chosen = int(epsilon.argmax())
+            away = (positions[chosen] - positions).max(axis=-1)
+            spread = away if spread is None else np.minimum(spread, away)
+            behind[chosen] = _TAKEN
+            chosen = int((spread - behind).argmax())
         return False
+
+    def _positions(self, values: np.ndarray) -> np.ndarray:
+        """Twice the mean rank of [m, k] among all results of the rung: whole numbers, so that ties are exact."""
+        columns = [
+            np.searchsorted(column, values[:, k], "left") + np.searchsorted(column, values[:, k], "right")
+            for k, column in enumerate(self._sorted)
+        ]
+        return np.stack(columns, axis=1)
 
 
 class Rungs:
