@@ -249,7 +249,7 @@ class Container:
             raise
         return process.returncode, output
 
-    def wait_healthy(self, timeout: float = 300) -> None:
+    def wait_healthy(self, timeout: float = 600) -> None:
         """Waits until the service's own health check succeeds."""
         kind, *command = self.service["healthcheck"]["test"]
         assert kind == "CMD"
