@@ -23,7 +23,7 @@ EPOCHS = 2
 LEAST_STEPS = 1000
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
-CHUNK = 1024
+CHUNK = 256
 
 
 class FirstStage(nn.Module):
