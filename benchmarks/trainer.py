@@ -2,38 +2,51 @@
 
     python -m benchmarks.trainer
 
-The bare loop, written here, is the least that trains the same model: one gather, forward, loss, backward, fused
-Adam and `zero_grad(set_to_none=True)`. Same network, data and batch, one thread, runs interleaved; the figure is
-the median ratio of images per second over seven pairs.
+The bare loop is `benchmarks.bare`. Same network, data and batch, one thread, runs interleaved; the figure is the median
+ratio of images per second over the pairs. pythae's trainer stands beside them where it is installed
+(`pip install -e '.[peers]'`).
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import math
 import sys
 import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
+from benchmarks.bare import BareLoop
 from benchmarks.rows import Row, interleaved, print_rows
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
-from study.model.autoencoder import build_autoencoder, compute_loss
-from study.model.regularizers import build_regularizer
+from study.model.pretrained import Pretrained
+from study.model.stacked import FirstStage
 from study.training.loop import Trainer
 
-PAIRS = 7
+PAIRS, PEER_PAIRS = 7, 3
 IMAGES = 12_800
 BAR = 0.95
 _KL = {"encoder": "gaussian", "regularizer": "kl", "weight": 1.0}
 _MMD = {"regularizer": "mmd", "kernel": "imq", "weight": 100.0}
+_GAN = {"regularizer": "adversarial", "weight": 10.0}
 _MLP = {"network": "mlp", "width": 512, "latent_dim": 8, "batch_size": 128, "learning_rate": 1e-3, "epochs": 1000}
+_CONV = {**_MLP, "network": "conv", "width": 16}
+_STACKED = {**_MLP, "network": "stacked"}
 CASES: dict[str, dict[str, str | int | float]] = {
     "mlp AE": _MLP,
     "mlp VAE": {**_MLP, **_KL},
     "mlp WAE-MMD": {**_MLP, **_MMD},
-    "conv VAE": {**_MLP, **_KL, "network": "conv", "width": 16},
+    "mlp WAE-GAN": {**_MLP, **_GAN},
+    "conv VAE": {**_CONV, **_KL},
+    "conv WAE-MMD": {**_CONV, **_MMD},
+    "stacked AE": _STACKED,
+    "stacked VAE": {**_STACKED, **_KL},
+    "stacked WAE-MMD": {**_STACKED, **_MMD},
 }
 
 
@@ -58,51 +71,70 @@ def made_data(images: int, shape: tuple[int, int, int] = (1, 28, 28)) -> ImageDa
     return ImageData("made", split, split, split, ("one",), summary)
 
 
-def bare_loop(config: TrialConfig, data: ImageData) -> Callable[[], None]:
-    """One epoch of the least that trains."""
-    torch.manual_seed(config.seed)
-    model = build_autoencoder(config, data.summary)
-    regularizer = build_regularizer(config)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-    images = data.train.images.float() / 255
-    generator = torch.Generator().manual_seed(config.seed)
-
-    def epoch() -> None:
-        for batch in torch.randperm(len(images), generator=generator).split(config.batch_size):
-            loss = compute_loss(model, regularizer, images[batch], config.weight, generator).loss
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-
-    return epoch
+def made_codes(data: ImageData) -> Pretrained:
+    """A first stage that nobody trained, and random codes in place of its own: a step costs the same on any."""
+    stage = FirstStage(data.summary)
+    stage.scale.fill_(1)
+    shape = (len(data.train), *stage.summary.shape)
+    codes = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return Pretrained(stage.state_dict(), codes * math.sqrt(data.summary.total_variance / codes[0].numel()))
 
 
-def _rate(epoch: Callable[[], object], images: int) -> float:
+def rate(epoch: Callable[[], object], images: int) -> float:
+    """Images per second of an epoch."""
     start = time.perf_counter()
     epoch()
     return images / (time.perf_counter() - start)
 
 
-def main() -> int:
-    """Prints a row per case."""
-    torch.set_num_threads(1)
-    data = made_data(IMAGES)
-    rows = []
-    for name, params in CASES.items():
-        config = TrialConfig.from_params(params)
-        trainer = Trainer(config, data)
-        bare = bare_loop(config, data)
-        trainer.train_epoch()
-        bare()
-        ours, theirs, ratio = interleaved(
-            lambda run=trainer.train_epoch: _rate(run, IMAGES), lambda run=bare: _rate(run, IMAGES), PAIRS
+def measure(name: str, config: TrialConfig, data: ImageData, pairs: int) -> list[Row]:
+    """The rows of one case."""
+    pretrained = made_codes(data) if config.network == "stacked" else Pretrained()
+    images = len(data.train)
+    trainer = Trainer(config, data, pretrained=pretrained)
+    bare = BareLoop(config, data, pretrained.codes)
+    trainer.train_epoch()
+    bare.epoch()
+    ours, theirs, ratio = interleaved(
+        lambda: rate(trainer.train_epoch, images), lambda: rate(bare.epoch, images), pairs
+    )
+    rows = [
+        Row(f"{name}: ours, images/s", ours),
+        Row(f"{name}: bare loop, images/s", theirs),
+        Row(f"{name}: ours over bare loop", ratio, BAR),
+    ]
+    if (peer := _peer(config, data, pretrained.codes)) is not None:
+        peer()
+        _, theirs, ratio = interleaved(
+            lambda: rate(trainer.train_epoch, images), lambda: rate(peer, images), min(pairs, PEER_PAIRS)
         )
-        rows += [
-            Row(f"{name}: ours, images/s", ours),
-            Row(f"{name}: bare loop, images/s", theirs),
-            Row(f"{name}: ours over bare loop", ratio, BAR),
-        ]
-    return print_rows(rows)
+        rows += [Row(f"{name}: pythae, images/s", theirs), Row(f"{name}: ours over pythae", ratio)]
+    return rows
+
+
+def _peer(config: TrialConfig, data: ImageData, codes: Tensor | None) -> Callable[[], None] | None:
+    """pythae's epoch; None where it is not installed, or has no such method."""
+    if importlib.util.find_spec("pythae") is None:
+        return None
+    from benchmarks.pythae_peer import MODELS, pythae_epoch
+
+    return pythae_epoch(config, data, codes) if config.method in MODELS else None
+
+
+def main() -> int:
+    """Prints the rows of every case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="Pairs of epochs of each case.")
+    parser.add_argument("--images", type=int, default=IMAGES, help="Images of an epoch.")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if importlib.util.find_spec("pythae") is None:
+        print("pythae is left out: pip install -e '.[peers]'")
+    data = made_data(arguments.images)
+    status = 0
+    for name, params in CASES.items():
+        status |= print_rows(measure(name, TrialConfig.from_params(params), data, arguments.pairs))
+    return status
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""The least that trains an autoencoder, in plain PyTorch: what our trainer is held to, in speed and in result.
+
+One gather, forward, loss, backward, fused Adam. It shares with the product the networks, so that both train the same
+model, and the MMD, whose gradient is quicker written out than found by autograd; nothing else. It draws its random
+numbers in the trainer's order, so both end at the same parameters (tests/test_training_equality.py).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from study.config import TrialConfig
+from study.data.datasets import ImageData
+from study.model.autoencoder import LOGVAR_MIDDLE, LOGVAR_REACH, build_autoencoder
+from study.model.divergences import squared_mmd
+from study.model.networks import latent_critic
+from study.model.regularizers import CRITIC_WIDTH, GRADIENT_PENALTY
+from study.training.loop import CRITIC_BETAS
+
+
+class BareLoop:
+    """AE, VAE, WAE-MMD or WAE-GAN with a Gaussian likelihood and a constant weight, trained on one thread.
+
+    Args:
+        config: The trial.
+        data: The data set.
+        codes: For `network=stacked`, what the encoder reads in place of images.
+    """
+
+    def __init__(self, config: TrialConfig, data: ImageData, codes: Tensor | None = None) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model = build_autoencoder(config, data.summary)
+            self.critic = latent_critic(config.latent_dim, CRITIC_WIDTH)
+        self.encoder, self.decoder = model.encoder, model.decoder
+        self.inputs = data.train.images.float() / 255 if codes is None else codes
+        self.config = config
+        self.generator = torch.Generator().manual_seed(config.seed)
+        parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
+        self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+        self.critic_optimizer = torch.optim.Adam(
+            self.critic.parameters(), lr=config.learning_rate, betas=CRITIC_BETAS, fused=True
+        )
+
+    def epoch(self) -> None:
+        """One pass over the inputs; a last, smaller batch is left out."""
+        order = torch.randperm(len(self.inputs), generator=self.generator)
+        size = self.config.batch_size
+        for start in range(0, len(order) - size + 1, size):
+            self.step(self.inputs[order[start : start + size]])
+
+    def step(self, x: Tensor) -> None:
+        """One step on inputs [B, C, H, W]."""
+        z, penalty = self._encode(x)
+        loss = 0.5 * (x - self.decoder(z)).square().sum() / len(x) + self.config.weight * penalty
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        if self.config.regularizer == "adversarial":
+            self.critic_optimizer.zero_grad(set_to_none=True)
+            self._critic_loss(z.detach()).backward()
+            self.critic_optimizer.step()
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        if self.config.regularizer == "kl":
+            mu, logvar = self.encoder(x).chunk(2, dim=1)
+            logvar = LOGVAR_MIDDLE + LOGVAR_REACH * torch.tanh((logvar - LOGVAR_MIDDLE) / LOGVAR_REACH)
+            divergence = 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum() / len(x)
+            return mu + (0.5 * logvar).exp() * self._normal(mu), divergence
+        z = self.encoder(x)
+        if self.config.regularizer == "mmd":
+            return z, squared_mmd(z, self._normal(z), self.config.kernel)
+        if self.config.regularizer == "adversarial":
+            self.critic.requires_grad_(False)
+            guess = F.softplus(-self.critic(z)).mean()
+            self.critic.requires_grad_(True)
+            return z, guess
+        return z, 0.0
+
+    def _critic_loss(self, z: Tensor) -> Tensor:
+        points = torch.cat([self._normal(z), z]).requires_grad_()
+        logits = self.critic(points)
+        (slope,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
+        real, fake = logits.chunk(2)
+        guess = 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
+        return guess + 0.5 * GRADIENT_PENALTY * slope.square().sum(dim=1).mean()
+
+    def _normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.generator)
