@@ -78,6 +78,27 @@ def _halving_after_ramp(table: Table) -> Judge:
     return lambda index, epoch: rungs.judge(marks[index].index(epoch), table.values[index, epoch - 1].tolist())
 
 
+def _kinds_apart(table: Table) -> Judge:
+    """Ramped trials are compared with ramped ones, constant ones with constant ones."""
+    rungs = {ramped: Rungs(["minimize"] * 2) for ramped in (False, True)}
+    return lambda index, epoch: rungs[bool(table.ramped[index])].judge(epoch, table.values[index, epoch - 1].tolist())
+
+
+def _spared(share: float) -> Callable[[Table], Judge]:
+    """Ours, but nobody is stopped before that share of its own ramp; its results count from the start."""
+
+    def judge(table: Table) -> Judge:
+        rungs = Rungs(["minimize"] * 2)
+
+        def goes_on(index: int, epoch: int) -> bool:
+            good = rungs.judge(epoch, table.values[index, epoch - 1].tolist())
+            return good or epoch < share * float(table.params[index]["annealing_fraction"]) * table.epochs
+
+        return goes_on
+
+    return judge
+
+
 def _undominated(table: Table) -> Judge:
     """Stops whatever an earlier result at the rung dominates."""
     rungs = Rungs(["minimize"] * 2, math.inf)
@@ -107,6 +128,10 @@ RULES = (
     Rule("ours, eta 3", _halving(3.0), _at(1 / 8, 1 / 4, 1 / 2)),
     Rule("ours, eta 4", _halving(4.0), _at(1 / 8, 1 / 4, 1 / 2)),
     Rule("ours, rungs after the ramp", _halving_after_ramp, _after_ramp),
+    Rule("ours, kinds apart", _kinds_apart, _at(1 / 8, 1 / 4, 1 / 2)),
+    Rule("ours, spared for .2 of the ramp", _spared(0.2), _at(1 / 8, 1 / 4, 1 / 2)),
+    Rule("ours, spared for .35 of the ramp", _spared(0.35), _at(1 / 8, 1 / 4, 1 / 2)),
+    Rule("ours, spared for .5 of the ramp", _spared(0.5), _at(1 / 8, 1 / 4, 1 / 2)),
     Rule("half with fewest dominators", _fewest_dominators, _at(1 / 8, 1 / 4, 1 / 2)),
     Rule("stop what is dominated", _undominated, _at(1 / 8, 1 / 4, 1 / 2)),
     Rule("ASHA on MSE alone", _halving(objectives=(0,)), _at(1 / 8, 1 / 4, 1 / 2)),
