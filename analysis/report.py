@@ -23,8 +23,10 @@ from analysis.frame import StudyFrames
 from analysis.frame_mlflow import run_links
 from study.cli import run_command
 from study.config import TrialConfig, UserError
+from study.files import write_atomic
 from study.tracking.store import default_tracking_uri
 
+FOLDER = "report"  # within the study's directory
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where `make ui` serves a local store
 IMPLIED = ("encoder", "regularizer", "epochs")  # by the method, and by the study
 SPLIT_SIZES = {"training": "train_size", "validation": "validation_size", "test": "test_size"}
@@ -37,13 +39,13 @@ def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
     return {str(number): link for number, link in run_links(tracking_uri, frames.study, LOCAL_SERVER).items()}
 
 
-def write_report(frames: StudyFrames, out: Path, links: Mapping[str, str] | None = None) -> list[Path]:
+def write_report(frames: StudyFrames, out: Path, tracking_uri: str | None = None) -> list[Path]:
     """Writes `report.html` and one PNG per figure that the study has data for.
 
     Args:
         frames: The study.
         out: The folder, made where it does not exist.
-        links: Trial label -> address of its MLflow run.
+        tracking_uri: The MLflow store whose runs the table of trials leads to; None for a table without links.
 
     Returns:
         The files written, `report.html` first.
@@ -64,10 +66,12 @@ def write_report(frames: StudyFrames, out: Path, links: Mapping[str, str] | None
         image = base64.b64encode(path.read_bytes()).decode()
         figures.append({"name": name, "title": spec.title, "text": spec.describe(info), "image": image})
     page = out / "report.html"
-    html = render(frames, figures, skipped, links or {})
+    # Asked for last: at the end of a study MLflow is still being written while the figures are drawn.
+    links = trial_links(frames, tracking_uri) if tracking_uri else {}
+    html = render(frames, figures, skipped, links)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        page.write_text(html, encoding="utf-8")
+        write_atomic(page, html.encode())
     except OSError as error:
         raise UserError(f"cannot write {page}: {error.strerror or error}") from error
     return [page, *files]
@@ -200,8 +204,8 @@ def report(
 ) -> None:
     """Writes the report of one or several studies."""
     frames = load(study, runs_dir, tracking_uri)
-    links = trial_links(frames, tracking_uri or default_tracking_uri(runs_dir))
-    typer.echo(write_report(frames, out or runs_dir / study[0] / "report", links)[0])
+    folder = out or runs_dir / study[0] / FOLDER
+    typer.echo(write_report(frames, folder, tracking_uri or default_tracking_uri(runs_dir))[0])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a study says at its end: the Pareto-optimal trials, the recommended one, the picture, and where it all lies."""
+"""What a study says at its end: the Pareto-optimal trials, the recommended one, picture, report, and where they lie."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from rich.table import Table
 from analysis import replicates, style, tradeoff
 from analysis.choice import Choice, choose
 from analysis.frame import StudyFrames
+from analysis.report import FOLDER, write_report
+from study.tracking.store import one_line
 
 _COLUMNS = ("method", "latent_dim", "weight", "kernel", "annealing")
 _ROWS = 12
@@ -34,6 +36,29 @@ def draw(frames: StudyFrames, directory: Path) -> list[Path]:
     return files
 
 
+def report(console: Console, frames: StudyFrames, directory: Path, tracking_uri: str | None) -> None:
+    """Writes the report and every figure into the study's folder, unless one as new as the newest trial lies there.
+
+    Whatever goes wrong is told in one line: the study is done, and `python -m analysis.report` can be called again.
+
+    Args:
+        console: Where that line goes.
+        frames: The study.
+        directory: Its folder.
+        tracking_uri: The MLflow store that the report leads to; None where it does not answer.
+    """
+    page = directory / FOLDER / "report.html"
+    try:
+        ended = (path.stat().st_mtime for path in (directory / "trials").glob("*/outcome.json"))
+        if not page.is_file() or page.stat().st_mtime < max(ended, default=0.0):
+            console.print("writing the report", highlight=False)
+            write_report(frames, page.parent, tracking_uri)
+    except (Exception, KeyboardInterrupt) as error:  # no figure may cost a study its last words
+        again = f"python -m analysis.report --study {directory.name} --runs-dir {directory.parent}"
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else one_line(error)
+        console.print(f"report   not written ({why}): {again}", soft_wrap=True, highlight=False, markup=False)
+
+
 def show(console: Console, frames: StudyFrames, directory: Path) -> None:
     """Prints the front with its knee, and what to open next."""
     choice = choose(frames)
@@ -48,9 +73,10 @@ def show(console: Console, frames: StudyFrames, directory: Path) -> None:
         console.print(_front_table(frames, choice))
         if not found.missing:
             console.print(_replicates_table(found))
-    console.print(
-        f"study    {directory}", f"picture  {directory / 'tradeoff.png'}", sep="\n", soft_wrap=True, highlight=False
-    )
+    page = directory / FOLDER / "report.html"
+    places = [f"study    {directory}", f"picture  {directory / 'tradeoff.png'}"]
+    places += [f"report   {page}"] if page.is_file() else []
+    console.print("\n".join(places), soft_wrap=True, highlight=False)
 
 
 def show_failures(console: Console, frames: StudyFrames, directory: Path) -> None:

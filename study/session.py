@@ -153,6 +153,8 @@ def run_study(
                 answer.draw(frames, request.directory)
             except (OSError, UserError) as error:
                 console.print(f"picture  not drawn: {error}", soft_wrap=True, highlight=False, markup=False)
+            if outcome != "interrupted":
+                answer.report(console, frames, request.directory, None if mirror.failure else uri)
             mirrored = mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
     answer.show(console, frames, request.directory)
     answer.show_failures(console, frames, request.directory)

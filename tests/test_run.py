@@ -101,6 +101,11 @@ def test_every_run_has_the_same_params_and_its_pictures(finished: Path) -> None:
     [parent], children, client = mlflow_runs(finished)
     assert len({tuple(sorted(child.data.params)) for child in children}) == 1
     assert "tradeoff.png" in [file.path for file in client.list_artifacts(parent.info.run_id)]
+    report = {path.name for path in (finished / "small" / "report").iterdir()}
+    assert "report.html" in report and "tradeoff.png" in report
+    assert {Path(file.path).name for file in client.list_artifacts(parent.info.run_id, "report")} == report
+    page = (finished / "small" / "report" / "report.html").read_text()
+    assert all(f"/runs/{child.info.run_id}" in page for child in children)
     for child in children:
         images = " ".join(file.path for file in client.list_artifacts(child.info.run_id, "images"))
         assert "images/samples" in images and "images/reconstructions" in images

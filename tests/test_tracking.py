@@ -591,7 +591,11 @@ def test_pictures_line_up_in_the_image_grid_once(runs: Path) -> None:
     (folder / "arrays.npz").write_bytes(b"arrays")
     (folder / "images/broken.png").write_bytes(b"\x89PNG nothing more")
     (folder / "images/outside.png").symlink_to(study / "study.json")
-    Image.new("RGB", (9, 9)).save(study / "tradeoff.png")
+    (study / "report").mkdir()
+    for figure in (study / "tradeoff.png", study / "report/samples.png"):
+        Image.new("RGB", (9, 9)).save(figure)
+    (study / "report/report.html").write_text("<!DOCTYPE html>")
+    (study / "report/outside.png").symlink_to(study / "study.json")
     report = sync_study(study, uri_of(study))
     assert len(report.problems) == 1
     assert "broken.png" in report.problems[0]
@@ -609,7 +613,8 @@ def test_pictures_line_up_in_the_image_grid_once(runs: Path) -> None:
     with Image.open(stored) as picture:
         assert picture.getpixel((0, 0)) == 200
     assert files(children[0]) == ["arrays.npz", "images"]
-    assert files(parent) == ["study.json", "tradeoff.png"]
+    assert files(parent) == ["report", "study.json", "tradeoff.png"]
+    assert files(parent, "report") == ["report/report.html", "report/samples.png"]
     assert str(stored).startswith(str(runs / "mlartifacts"))
 
     client_of(study).set_terminated(children[0].info.run_id, "KILLED")

@@ -143,9 +143,7 @@ class Writer:
         if refused is not None:
             raise refused
         if ended is not None:
-            for path in sorted(self._directory.iterdir()):
-                if (path.suffix in _FIGURES or path.name == "study.json") and not path.is_symlink():
-                    self._client.log_artifact(self.run_id, str(path))
+            self._log_figures()
             self._set_status(self._parent, _STATUS.get(ended, "FAILED"), self._last_activity)
 
     def _progress(self) -> dict[int, Record]:
@@ -314,6 +312,14 @@ class Writer:
             tags = {**self._child_tags(), **trial.tags}
             run = trial.run = self._create(trial_name(trial.number, trial.config), trial.created, tags)
         return run
+
+    def _log_figures(self) -> None:
+        """Uploads what the study's end has left: its record and pictures, and the report with every figure."""
+        report = self._directory / "report"
+        found = [*self._directory.iterdir(), *(report.iterdir() if report.is_dir() and not report.is_symlink() else ())]
+        for path in sorted(found):
+            if (path.suffix in _FIGURES or path.name == "study.json") and path.is_file() and not path.is_symlink():
+                self._client.log_artifact(self.run_id, str(path), "report" if path.parent == report else None)
 
     def _child_tags(self) -> dict[str, str]:
         return {"mlflow.parentRunId": self.run_id, **shared_tags(self._study)}
