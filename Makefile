@@ -25,8 +25,9 @@ study: .venv/.installed
 test: .venv/.installed
 	.venv/bin/python -m pytest -m 'not fault and not cluster and not browser and not slow'
 
-test-all: .venv/.cluster-installed
-	.venv/bin/python -m pytest
+# What `test` leaves out; nothing runs twice.
+test-all: test .venv/.cluster-installed
+	.venv/bin/python -m pytest -ra -m 'fault or cluster or browser or slow'
 
 lint: .venv/.installed
 	.venv/bin/ruff check .
