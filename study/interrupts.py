@@ -71,6 +71,8 @@ class Interrupts:
             self._deferring = False
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if not self._deferring or self.now:
+        again = self.now
+        self._wishes += 1 if number == signal.SIGINT and self._deferring else 2
+        # Python drops what is raised while it frees an object, so the wish stands even where nobody hears of this.
+        if not self._deferring or again:
             raise KeyboardInterrupt
-        self._wishes += 1 if number == signal.SIGINT else 2

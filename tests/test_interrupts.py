@@ -27,12 +27,24 @@ def test_signals_are_wishes_while_deferred(numbers: list[signal.Signals], finish
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_interrupt_at_any_other_time_and_when_repeated(number: signal.Signals) -> None:
-    with Interrupts() as interrupts:
-        with pytest.raises(KeyboardInterrupt):
+    with Interrupts(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt), interrupts.deferred():
+        for _ in range(3):
             signal.raise_signal(number)
-        with pytest.raises(KeyboardInterrupt), interrupts.deferred():
-            for _ in range(3):
-                signal.raise_signal(number)
+
+
+def test_a_signal_that_python_drops_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Freed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    dropped: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: dropped.append(unraisable.exc_type))
+    with Interrupts() as interrupts:
+        Freed()
+        assert dropped == [KeyboardInterrupt]
+        assert interrupts.finishing and interrupts.now
 
 
 def test_handlers_come_back_and_what_was_ignored_stays_so() -> None:
