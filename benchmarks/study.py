@@ -1,0 +1,163 @@
+"""Sixteen short trials on digits by our study and by the stock recipe: wall time, packing and fixed cost.
+
+    python -m benchmarks.study
+
+Ours is the command a user types; the stock recipe is what the manuals of Ray, Optuna and MLflow add up
+to, written below: a function trainable with a DataLoader, OptunaSearch, MLflowLoggerCallback. Both train the trials of
+`benchmarks.short_trials` in a process of their own that begins with nothing cached, with as many trials at once, one
+thread each, as many epochs, measured by the same functions after the same epochs and in full at the end. Ours also
+writes checkpoints and pictures; the recipe does not.
+
+Packing efficiency is the share of the slots' time, from the first trial's start until the last trial has been handed
+out, in which a trial was at work by its own records. The fixed cost is what remains of the command's time before the
+first trial's start and after the last one's end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import Row, print_rows
+from benchmarks.short_trials import LATENT_DIMS, NUM_TRIALS, WEIGHTS, points, settings
+from benchmarks.studies import packing, run_module, trial_intervals, trial_records, usable_cores
+from study.files import write_json
+
+LEAST_RATIO = 4
+LEAST_PACKING = 0.9
+MOST_FIXED_SECONDS = 30
+OBJECTIVES = ("val/reconstruction_mse", "val/sample_fid")
+_SPACE = Path(__file__).with_name("short_trials.py")
+_RESULTS = "results.json"
+
+
+def stock_recipe(scratch: Path, epochs: int | None, slots: int) -> None:
+    """The stock recipe; leaves its trials' last reports in a file."""
+    import ray
+    from ray import tune
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+    from ray.tune.search.optuna import OptunaSearch
+
+    from study.data.datasets import load_dataset
+    from study.measure.evaluate import prepare_references
+
+    ray.init(num_cpus=slots, include_dashboard=False)
+    data = load_dataset("digits")
+    references = prepare_references(data, scratch / "cache")
+    space = {
+        "regularizer": tune.choice(list(WEIGHTS)),
+        "weight": tune.uniform(0, data.summary.total_variance),
+        "latent_dim": tune.choice(list(LATENT_DIMS)),
+    }
+    tuner = tune.Tuner(
+        tune.with_parameters(stock_trainable, data=data, references=references, epochs=epochs),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearch(
+                metric=list(OBJECTIVES),
+                mode=["min", "min"],
+                points_to_evaluate=points(data.summary.total_variance),
+            ),
+            num_samples=NUM_TRIALS,
+            max_concurrent_trials=slots,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(scratch / "stock"),
+            callbacks=[MLflowLoggerCallback(f"sqlite:///{scratch}/stock.db", experiment_name="stock")],
+        ),
+    )
+    results = tuner.fit()
+    if results.errors:
+        raise results.errors[0]
+    write_json(scratch / _RESULTS, {"trials": [result.metrics for result in results]})
+
+
+def stock_trainable(config: dict[str, Any], *, data: Any, references: Any, epochs: int | None) -> None:
+    """One trial of the recipe, reported after every epoch."""
+    import torch
+    from ray import tune
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from study.config import TrialConfig
+    from study.measure.evaluate import Evaluator
+    from study.model.autoencoder import build_autoencoder, compute_loss
+    from study.model.regularizers import build_regularizer
+    from study.training.loop import evaluation_epochs
+
+    torch.set_num_threads(1)
+    changes = {} if epochs is None else {"epochs": epochs}
+    trial = TrialConfig.from_params({**data.summary.defaults, **config, **settings(config["regularizer"]), **changes})
+    torch.manual_seed(trial.seed)
+    model, regularizer = build_autoencoder(trial, data.summary), build_regularizer(trial)
+    optimizer = torch.optim.Adam(model.parameters(), lr=trial.learning_rate)
+    dataset = TensorDataset(data.train.images.float() / 255, data.train.labels)
+    loader = DataLoader(dataset, batch_size=trial.batch_size, shuffle=True, drop_last=True)
+    evaluator = Evaluator(data, references)
+    metrics: dict[str, float] = dict.fromkeys(OBJECTIVES, float("inf"))
+    for epoch in range(1, trial.epochs + 1):
+        model.train()
+        total = 0.0
+        for x, _ in loader:
+            terms = compute_loss(model, regularizer, x, trial.weight, None)
+            optimizer.zero_grad()
+            terms.loss.backward()
+            optimizer.step()
+            total += terms.loss.item()
+        if epoch in evaluation_epochs(trial.epochs):
+            metrics |= {f"val/{name}": value for name, value in evaluator.search_metrics(model).items()}
+        if epoch == trial.epochs:
+            for split, prefix in (("validation", "val"), ("test", "test")):
+                metrics |= {f"{prefix}/{name}": value for name, value in evaluator.final_metrics(model, split).items()}
+        tune.report({"epoch": epoch, "train/loss": total / len(loader), **metrics})
+
+
+def measure(epochs: int | None, slots: int) -> list[Row]:
+    """Runs both and compares."""
+    changed = [] if epochs is None else ["--epochs", str(epochs)]
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        study = scratch / "short"
+        command = ["--space", str(_SPACE), "--name", study.name, "--runs-dir", folder, "--max-concurrent", str(slots)]
+        ours = run_module("study.run", *command, *changed, log=scratch / "ours.log")
+        intervals = trial_intervals(study)
+        finals = [records[-1] for records in trial_records(study)]
+        command = ["--stock", folder, "--slots", str(slots)]
+        stock = run_module("benchmarks.study", *command, *changed, log=scratch / "stock.log")
+        stock_finals = json.loads((scratch / _RESULTS).read_text())["trials"]
+    if not len(finals) == len(stock_finals) == NUM_TRIALS:
+        raise RuntimeError(f"{len(finals)} and {len(stock_finals)} trials ended, {NUM_TRIALS} were to")
+    before, after = intervals[0].start - ours.start, ours.end - max(interval.end for interval in intervals)
+    errors = [statistics.mean(final[OBJECTIVES[0]] for final in side) for side in (finals, stock_finals)]
+    return [
+        Row("ours, s", ours.seconds),
+        Row("stock recipe, s", stock.seconds),
+        Row("stock recipe over ours", stock.seconds / ours.seconds, LEAST_RATIO),
+        Row("packing efficiency", packing(intervals, slots), LEAST_PACKING),
+        Row("a trial at work, median, s", statistics.median(interval.seconds for interval in intervals)),
+        Row("fixed cost before the first trial, s", before),
+        Row("fixed cost after the last trial, s", after),
+        Row("fixed cost, s (goal 20)", before + after, MOST_FIXED_SECONDS, at_most=True),
+        Row("mean reconstruction MSE, ours over stock", errors[0] / errors[1]),
+    ]
+
+
+def main() -> int:
+    """Prints the rows; with `--stock`, is the recipe's process."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, help="Epochs of a trial; default: the data set's.")
+    parser.add_argument("--slots", type=int, default=usable_cores(), help="Trials at once.")
+    parser.add_argument("--stock", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.stock:
+        stock_recipe(arguments.stock, arguments.epochs, arguments.slots)
+        return 0
+    return print_rows(measure(arguments.epochs, arguments.slots))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
