@@ -86,6 +86,8 @@ class TrialConfig:
             raise UserError(f"learning_rate={self.learning_rate}: it must be a finite number above 0")
         if not 0 <= self.annealing_fraction <= 1:
             raise UserError(f"annealing_fraction={self.annealing_fraction}: it must lie in [0, 1]")
+        if self.annealing != "constant" and not self.annealing_fraction:
+            raise UserError(f"annealing={self.annealing}: give an annealing_fraction above 0, or it anneals nothing")
         if self.encoder not in ("deterministic", "gaussian"):
             raise UserError(f"encoder={self.encoder!r}: choose from deterministic, gaussian")
 

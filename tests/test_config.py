@@ -60,7 +60,8 @@ def test_a_method_is_named_by_its_encoder_and_regularizer(method: str, pair: tup
 
 def test_every_run_has_the_same_keys() -> None:
     plain = TrialConfig().to_params()
-    annealed = TrialConfig(encoder="gaussian", regularizer="kl", weight=1.0, annealing="linear").to_params()
+    annealed = TrialConfig(encoder="gaussian", regularizer="kl", weight=1.0, annealing="linear", annealing_fraction=0.5)
+    annealed = annealed.to_params()
     assert list(plain) == list(annealed)
     assert next(iter(plain)) == "method"
 
@@ -70,6 +71,7 @@ def test_every_run_has_the_same_keys() -> None:
     [
         ({"latnet_dim": 8}, "latnet_dim"),
         ({"latent_dim": 0}, "latent_dim"),
+        ({"annealing": "linear"}, "annealing_fraction"),
         ({"latent_dim": 2.5}, "latent_dim"),
         ({"latent_dim": True}, "latent_dim"),
         ({"weight": -1.0}, "weight"),

@@ -72,43 +72,49 @@ def test_cyclical_schedule_ramps_half_of_each_cycle() -> None:
     assert [schedule.multiplier(p) for p in (0.0625, 0.125, 0.2, 0.3125)] == pytest.approx([0.5, 1, 1, 0.5])
 
 
-def _run(schedule: QualityGated, reconstructions: list[float]) -> list[float]:
-    """Multipliers at the end of each of these epochs."""
+def _run(schedule: QualityGated, unexplained: list[float]) -> list[float]:
+    """Multipliers at each of these steps; the schedule is shown the model before each, for as long as it waits."""
     values = []
-    for epoch, reconstruction in enumerate(reconstructions, 1):
-        values.append(schedule.multiplier(epoch / len(reconstructions)))
-        schedule.observe(reconstruction)
+    for step, share in enumerate(unexplained, 1):
+        progress = step / len(unexplained)
+        if schedule.waiting(progress):
+            schedule.observe(progress, share)
+        values.append(schedule.multiplier(progress))
     return values
 
 
+FALLING = [1.0, 0.8, 0.49, 0.48, 0.47, 0.46, 0.45, 0.44, 0.43, 0.42]
+
+
 def test_quality_gated_schedule_opens_at_the_quality() -> None:
-    falling = [10, 8, 4.9, 4.8, 4.7, 4.6, 4.5, 4.4, 4.3, 4.2]
-    assert _run(QualityGated(1.0), falling) == pytest.approx([0, 0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1])
+    schedule = QualityGated(1.0)
+    assert _run(schedule, FALLING) == pytest.approx([0, 0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1])
+    assert schedule.opened_at == 0.3
 
 
 def test_quality_gated_schedule_opens_at_the_deadline() -> None:
-    assert _run(QualityGated(0.8), [10.0] * 10) == pytest.approx([0, 0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1])
+    schedule = QualityGated(0.8)
+    assert _run(schedule, [0.9] * 10) == pytest.approx([0, 0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1])
+    assert schedule.opened_at == math.inf
 
 
 def test_quality_gated_schedule_stays_open_when_the_reconstruction_worsens() -> None:
-    worsening = [10.0, 4, 9, 9, 9, 9, 9, 9, 9, 9]
+    worsening = [1.0, 0.4, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
     assert _run(QualityGated(1.0), worsening)[2:7] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
 
 
 @pytest.mark.parametrize("cut", range(1, 10))
 def test_quality_gated_schedule_state_survives_a_resume(cut: int) -> None:
-    reconstructions = [10, 8, 4.9, 4.8, 4.7, 4.6, 4.5, 4.4, 4.3, 4.2]
-    first, resumed = QualityGated(1.0), QualityGated(1.0)
-    for epoch in range(cut):
-        first.multiplier((epoch + 1) / 10)
-        first.observe(reconstructions[epoch])
+    whole, first, resumed = QualityGated(1.0), QualityGated(1.0), QualityGated(1.0)
+    expected = _run(whole, FALLING)
+    for step in range(cut):
+        first.observe((step + 1) / 10, FALLING[step])
     resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    for epoch in range(cut, 10):
-        assert resumed.multiplier((epoch + 1) / 10) == first.multiplier((epoch + 1) / 10)
-        first.observe(reconstructions[epoch])
-        resumed.observe(reconstructions[epoch])
+    for step in range(cut, 10):
+        resumed.observe((step + 1) / 10, FALLING[step])
+        assert resumed.multiplier((step + 1) / 10) == expected[step]
 
 
 def test_unknown_schedule_lists_the_valid_ones() -> None:
     with pytest.raises(UserError, match=r"choose from constant, linear, .*quality_gated"):
-        build_schedule(TrialConfig(annealing="no such"))
+        build_schedule(TrialConfig(annealing="no such", annealing_fraction=0.5))

@@ -7,6 +7,7 @@ import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.model.likelihoods import LIKELIHOODS
 from study.model.regularizers import REGULARIZERS
 from study.model.schedules import SCHEDULES
 from study.training import checkpoint
@@ -90,6 +91,48 @@ def test_the_weight_follows_the_schedule_and_ends_at_its_full_value(few_digits: 
     config = _config(regularizer="mmd", annealing="linear", annealing_fraction=0.5, weight=2.0)
     weights = [result.train["weight"] for result in _run(config, few_digits)]
     assert weights == pytest.approx([1.0, 2.0, 2.0, 2.0])
+
+
+@pytest.mark.parametrize(("rate", "opens"), [(3e-3, True), (1e-7, False)])
+def test_a_quality_gate_opens_when_half_of_the_variance_is_explained(few_digits: ImageData, rate, opens) -> None:
+    config = _config(
+        annealing="quality_gated",
+        annealing_fraction=1.0,
+        epochs=20,
+        width=128,
+        latent_dim=8,
+        batch_size=16,
+        learning_rate=rate,
+    )
+    trainer = Trainer(config, few_digits)
+    left = []
+    for _ in range(config.epochs):
+        trainer.train_epoch()
+        x = few_digits.train.images.float() / 255
+        squared = (trainer.model.reconstruct(x) - x).square().sum(dim=(1, 2, 3)).mean()
+        left.append(float(squared) / few_digits.summary.total_variance)
+    opened_at = trainer.schedule.state_dict()["opened_at"]
+    if opens:
+        epoch = opened_at * config.epochs
+        assert 1 < epoch < 10  # before the deadline
+        assert 0.4 < left[math.floor(epoch)] < 0.6  # it saw single batches, this is the whole split
+    else:
+        assert opened_at == math.inf and min(left) > 0.5
+    assert trainer.multiplier == 1
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_showing_the_reconstruction_to_a_schedule_changes_nothing_else(few_digits: ImageData, likelihood) -> None:
+    trainer = Trainer(_config(network="deep", likelihood=likelihood, annealing_fraction=0.5), few_digits)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    batch = few_digits.train.images[:32]
+    share = trainer._unexplained(batch)
+    trainer.model.eval()
+    x = batch.float() / 255
+    squared = (trainer.model.reconstruct(x) - x).square().sum(dim=(1, 2, 3)).mean()
+    assert share == pytest.approx(float(squared) / few_digits.summary.total_variance, rel=1e-5)
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_the_loss_is_the_sum_of_its_parts(few_digits: ImageData) -> None:

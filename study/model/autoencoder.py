@@ -103,6 +103,17 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(x).mu)
 
     @torch.no_grad()
+    def unexplained(self, x: Tensor) -> Tensor:
+        """Share of the data's total variance that the reconstruction of a batch leaves: squared error per image, [].
+
+        Args:
+            x: What the encoder reads: images [B, C, H, W], or the first stage's codes for `stacked`.
+        """
+        raw = self.decoder(self.posterior(x).mu)
+        mean = raw[:, : x.shape[1]] if self.first_stage else self.likelihood.mean(raw)
+        return (mean - x).square().sum() / (len(x) * self.summary.total_variance)
+
+    @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None, *, draw: bool = False) -> Tensor:
         """Images of n codes from the prior N(0, I), [n, C, H, W] in [0, 1].
 

@@ -59,8 +59,13 @@ class Schedule(ABC):
         """m(t) in [0, 1] at `progress` in [0, 1]; 1 at progress 1."""
 
     @abstractmethod
-    def observe(self, reconstruction: float) -> None:
-        """Takes in an epoch's mean reconstruction term on the training split, in nats per image, after that epoch."""
+    def waiting(self, progress: float) -> bool:
+        """Whether it wants to be shown how well the model reconstructs by now."""
+
+    @abstractmethod
+    def observe(self, progress: float, unexplained: float) -> None:
+        """Takes in the share of the data's variance that reconstructions leave unexplained: at least 0, the mean image
+        leaves 1."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, float]:
@@ -87,7 +92,10 @@ class Shape(Schedule):
     def multiplier(self, progress: float) -> float:
         return 1.0 if progress >= self.fraction else self.curve(progress / self.fraction)
 
-    def observe(self, reconstruction: float) -> None:
+    def waiting(self, progress: float) -> bool:
+        return False
+
+    def observe(self, progress: float, unexplained: float) -> None:
         pass
 
     def state_dict(self) -> dict[str, float]:
@@ -101,40 +109,41 @@ class Shape(Schedule):
 class QualityGated(Schedule):
     """Zero until the reconstruction is good enough, then a straight ramp (Bowman et al. 1511.06349, done by hand).
 
-    The gate opens when the reconstruction term has fallen to `quality` times its value after the first epoch, or at a
-    deadline, half of `fraction`; the ramp takes as long again. Without the deadline a trial that never gets there would
-    train as a plain autoencoder and be filed under its weight.
+    The gate opens when the reconstructions leave at most `quality` of the data's variance unexplained, whatever the
+    likelihood, or at a deadline, half of `fraction`; the ramp takes as long again. Without the deadline a trial that
+    never gets there would train as a plain autoencoder and be filed under its weight.
 
     Args:
         fraction: Share of the training by which the weight is full at the latest, in [0, 1].
-        quality: Share of the first epoch's reconstruction term that counts as good enough.
+        quality: Share of the variance that is little enough to begin.
+
+    Attributes:
+        opened_at: Progress at which the quality opened the gate; infinite where it has not, or the deadline came first.
     """
 
     def __init__(self, fraction: float, quality: float = 0.5) -> None:
         self.ramp = self.deadline = fraction / 2
         self.quality = quality
-        self.progress = 0.0
-        self.first = math.nan  # the reconstruction term after the first epoch
         self.opened_at = math.inf
 
     def multiplier(self, progress: float) -> float:
-        self.progress = progress
         start = min(self.opened_at, self.deadline)
         if progress >= start + self.ramp:
             return 1.0
         return max(0.0, (progress - start) / self.ramp)
 
-    def observe(self, reconstruction: float) -> None:
-        if math.isnan(self.first):
-            self.first = reconstruction
-        elif math.isinf(self.opened_at) and reconstruction <= self.quality * self.first:
-            self.opened_at = self.progress
+    def waiting(self, progress: float) -> bool:
+        return progress < min(self.opened_at, self.deadline)
+
+    def observe(self, progress: float, unexplained: float) -> None:
+        if self.waiting(progress) and unexplained <= self.quality:
+            self.opened_at = progress
 
     def state_dict(self) -> dict[str, float]:
-        return {"progress": self.progress, "first": self.first, "opened_at": self.opened_at}
+        return {"opened_at": self.opened_at}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        self.progress, self.first, self.opened_at = state["progress"], state["first"], state["opened_at"]
+        self.opened_at = state["opened_at"]
 
 
 def build_schedule(config: TrialConfig) -> Schedule:

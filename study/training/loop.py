@@ -1,6 +1,7 @@
 """The training loop: a generator of epochs over data that is resident on the device.
 
-Nothing in a step waits for the device: the losses of an epoch are read once, at its end.
+Nothing in a step waits for the device: the losses of an epoch are read once, at its end. A schedule that waits for the
+reconstruction is the exception; it is shown it some times in an epoch.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from study.model.schedules import Schedule, build_schedule
 CRITIC_BETAS = (0.5, 0.999)
 """Adam's for a WAE-GAN's critic: with the defaults the codes' MMD to the prior came out twice as large on MNIST."""
 NOTHING_PRETRAINED = Pretrained()
+CHECKS = 16
+"""How often in an epoch a schedule that waits for the reconstruction is shown it, on the batch at hand."""
 EVALUATIONS = 8
 """Evaluations spread over a training, so that metrics exist at 1/8, 1/4, 1/2 and the end, whatever its length."""
 
@@ -154,6 +157,8 @@ class Trainer:
         terms: list[torch.Tensor] = []
         for step, batch in enumerate(order[: self.steps * self.batch_size].split(self.batch_size)):
             done = (self.epoch * self.steps + step + 1) / (self.config.epochs * self.steps)
+            if step % max(1, self.steps // CHECKS) == 0 and self.schedule.waiting(done):
+                self.schedule.observe(done, self._unexplained(self.inputs[batch]))
             self.multiplier = self.schedule.multiplier(done)
             terms.extend(self._step(self.inputs[batch], self.config.weight * self.multiplier))
         self.epoch += 1
@@ -163,9 +168,15 @@ class Trainer:
                 f"the loss became {loss} in epoch {self.epoch} (reconstruction {reconstruction}, penalty {penalty}): "
                 f"try a smaller learning_rate than {self.config.learning_rate:g} or another weight"
             )
-        self.schedule.observe(reconstruction)
         weight = self.config.weight * self.multiplier
         return {"loss": loss, "reconstruction": reconstruction, "penalty": penalty, "weight": weight}
+
+    def _unexplained(self, batch: torch.Tensor) -> float:
+        """Of a batch of uint8 images or float codes; it leaves batch normalisation and the generator alone."""
+        self.model.eval()
+        unexplained = float(self.model.unexplained(_as_inputs(batch)))
+        self.model.train()
+        return unexplained
 
     def _step(self, batch: torch.Tensor, weight: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """One optimisation step on a batch of uint8 images or float codes; nothing in it waits for the device.
@@ -173,7 +184,7 @@ class Trainer:
         Returns:
             Loss, reconstruction and penalty, 0-dim, on the device.
         """
-        x = batch.float().div_(255) if batch.dtype == torch.uint8 else batch
+        x = _as_inputs(batch)
         self.optimizer.zero_grad(set_to_none=True)
         terms = compute_loss(self.model, self.regularizer, x, weight, self.generator, self.features)
         terms.loss.backward()
@@ -183,6 +194,11 @@ class Trainer:
             self.regularizer.critic_loss(terms.codes, self.generator).backward()
             self.critic_optimizer.step()
         return terms.loss.detach(), terms.reconstruction, terms.penalty
+
+
+def _as_inputs(batch: torch.Tensor) -> torch.Tensor:
+    """What the encoder reads of uint8 images or float codes."""
+    return batch.float().div_(255) if batch.dtype == torch.uint8 else batch
 
 
 def train(
