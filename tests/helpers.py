@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 
@@ -35,3 +36,16 @@ def made_summary(channels: int = 1, height: int = 8, width: int = 8, total_varia
         hash="0",
         defaults={"network": "mlp", "width": 128, "batch_size": 64, "learning_rate": 2e-3, "epochs": 60},
     )
+
+
+class Session:
+    """Stands in for Ray Tune: keeps what a trial reports, and stops it after some reports if told to."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.reports: list[dict[str, Any]] = []
+        self.stop_after = stop_after
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        self.reports.append(metrics)
+        if len(self.reports) == self.stop_after:
+            raise SystemExit(0)

@@ -19,7 +19,7 @@ from study.training.loop import evaluation_epochs
 from study.tuning import trainable
 from study.tuning.ledger import Ledger
 from study.tuning.searcher import LedgerSearcher
-from tests.helpers import made_summary
+from tests.helpers import Session, made_summary
 
 ROOT = Path(__file__).parents[1]
 OBJECTIVES = {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"}
@@ -31,19 +31,6 @@ def references(few_digits: ImageData, tmp_path_factory: pytest.TempPathFactory) 
     return prepare_references(few_digits, tmp_path_factory.mktemp("cache"))
 
 
-class Session:
-    """Stands in for Ray Tune: keeps what a trial reports, and stops it after some reports if told to."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.reports: list[dict[str, Any]] = []
-        self.stop_after = stop_after
-
-    def report(self, metrics: dict[str, Any]) -> None:
-        self.reports.append(metrics)
-        if len(self.reports) == self.stop_after:
-            raise SystemExit(0)
-
-
 @pytest.fixture
 def trial(few_digits: ImageData, references: References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Runs one trial as a worker does; gives its reports and the lines it wrote."""
@@ -51,6 +38,7 @@ def trial(few_digits: ImageData, references: References, tmp_path: Path, monkeyp
     def run(stop_after: int | None = None, config: TrialConfig = CONFIG) -> tuple[list[dict], list[dict]]:
         session = Session(stop_after)
         monkeypatch.setattr(trainable.tune, "report", session.report)
+        monkeypatch.setattr(trainable, "assigned_device", lambda: "cpu")  # Ray, when asked, would start itself
         directory = tmp_path / "trial"
         directory.mkdir(exist_ok=True)
         work = {"directory": str(directory), "params": config.to_params()}

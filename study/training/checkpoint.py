@@ -41,11 +41,14 @@ def save(directory: Path, epoch: int, state: dict[str, Any]) -> Path:
     payload = buffer.getvalue()
     path = directory / f"checkpoint-{epoch:06d}.pt"
     temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
-        file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     for _, old in _checkpoints(directory)[KEEP:]:
         old.unlink(missing_ok=True)
     return path
@@ -99,6 +102,11 @@ def newest(
         except CheckpointError as error:
             complaints.append(str(error))
     return None, complaints
+
+
+def newest_epoch(trial_directory: Path, *, before: int) -> int:
+    """The epoch of the newest checkpoint, sound or not, of fewer epochs than `before`; 0 where there is none."""
+    return next((epoch for epoch, _ in _checkpoints(trial_directory, "attempt-*/") if epoch < before), 0)
 
 
 def _checkpoints(directory: Path, prefix: str = "") -> list[tuple[int, Path]]:

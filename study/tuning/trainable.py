@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -20,7 +21,7 @@ from ray import tune
 from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.data.splits import Split
-from study.files import read_json, refusal, write_json
+from study.files import read_json, read_lines, refusal, write_json
 from study.measure.evaluate import Evaluator, References
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
@@ -130,9 +131,7 @@ def _train(
     device: str,
 ) -> None:
     evaluator = Evaluator(data, references, device=device)
-    state, complaints = checkpoint.newest(directory, device, before=config.epochs)
-    if state is None and any(path.stat().st_size for path in directory.glob("attempt-*/metrics.jsonl")):
-        complaints.append(f"{directory}: no sound checkpoint, so it is trained again from its first epoch")
+    state, complaints = _resume_from(directory, config.epochs, device)
     if complaints:
         (attempt / _WARNINGS).write_text("\n".join(complaints) + "\n")
     training = train(
@@ -164,8 +163,32 @@ def _train(
                 record["final_seconds"] = time.perf_counter() - start
             file.write(json.dumps(record) + "\n")
             if result.metrics:
+                os.fsync(file.fileno())  # no checkpoint outlives the epochs that led to it
                 checkpoint.save(attempt, result.epoch, {**result.trainer.state(), "metrics": result.metrics})
                 _report(result.epoch, result.multiplier, result.metrics)
+
+
+def _resume_from(directory: Path, epochs: int, device: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """The state of the newest checkpoint whose epochs are all on record, so that no history has a gap.
+
+    Returns:
+        The state, or None where the trial begins anew; and what is wrong with its files, one line each.
+    """
+    recorded = _recorded_epochs(directory)
+    held = checkpoint.newest_epoch(directory, before=epochs)
+    state, complaints = checkpoint.newest(directory, device, before=min(epochs, recorded + 1))
+    if held > recorded:
+        complaints.append(f"{directory}: metrics.jsonl lacks epoch {recorded + 1}, which a checkpoint is later than")
+    if state is None and (complaints or recorded):
+        complaints.append(f"{directory}: no checkpoint to go on from, so it is trained again from its first epoch")
+    return state, complaints
+
+
+def _recorded_epochs(directory: Path) -> int:
+    """The greatest n for which the attempts have written down every epoch from 1 to n."""
+    paths = directory.glob("attempt-*/metrics.jsonl")
+    recorded = {epoch for path in paths for line in read_lines(path) if isinstance(epoch := line.get("epoch"), int)}
+    return next(epoch for epoch in itertools.count() if epoch + 1 not in recorded)
 
 
 def _report(epoch: int, multiplier: float, metrics: dict[str, float]) -> None:

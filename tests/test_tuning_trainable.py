@@ -1,0 +1,127 @@
+"""A trial that was cut off goes on from files that may be damaged: it uses what it can trust and names the rest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from study.config import TrialConfig
+from study.data.datasets import ImageData
+from study.measure.evaluate import References, prepare_references
+from study.tuning import trainable
+from tests.helpers import Session
+
+CONFIG = TrialConfig(latent_dim=2, width=16, epochs=16)  # evaluated, and saved, every second epoch
+CUT_OFF = 8
+
+
+@pytest.fixture(scope="module")
+def references(few_digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> References:
+    return prepare_references(few_digits, tmp_path_factory.mktemp("cache"))
+
+
+Train = Callable[[Path, int], list[int]]
+
+
+@pytest.fixture
+def train(few_digits: ImageData, references: References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Runs a trial in this process up to a report; gives the epochs reported."""
+
+    def run(directory: Path, reports: int) -> list[int]:
+        session = Session(reports)
+        monkeypatch.setattr(trainable.tune, "report", session.report)
+        monkeypatch.setattr(trainable, "assigned_device", lambda: "cpu")  # Ray, when asked, would start itself
+        work = {"directory": str(directory), "params": CONFIG.to_params()}
+        with pytest.raises(SystemExit):
+            trainable.run_trial(
+                work, data=trainable.pack(few_digits), references=references, cache=tmp_path / "cache", threads=1
+            )
+        return [report["epoch"] for report in session.reports]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept") / "trial"
+
+
+@pytest.fixture
+def cut_off(kept: Path, train: Train, tmp_path: Path) -> Path:
+    """The folder of a trial that was cut off after epoch 8, with the checkpoints of epochs 6 and 8; trained once."""
+    if not kept.exists():
+        kept.mkdir()
+        assert train(kept, CUT_OFF // 2)[-1] == CUT_OFF
+    return Path(shutil.copytree(kept, tmp_path / "trial"))
+
+
+def checkpoints(directory: Path) -> list[Path]:
+    return sorted(directory.glob("attempt-1/*.pt"))
+
+
+def lines(directory: Path, attempt: int) -> list[dict[str, float]]:
+    content = (directory / f"attempt-{attempt}" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in content if line.endswith("}")]
+
+
+def _nothing(directory: Path) -> None:
+    assert [path.name for path in checkpoints(directory)] == ["checkpoint-000006.pt", "checkpoint-000008.pt"]
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _both(damage: Callable[[Path], None]) -> Callable[[Path], None]:
+    return lambda directory: [damage(path) for path in checkpoints(directory)] and None
+
+
+def _keep_lines(directory: Path, whole: int, half: bool = False) -> None:
+    path = directory / "attempt-1" / "metrics.jsonl"
+    content = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(content[:whole]) + (content[whole][:40] if half else ""))
+
+
+@pytest.mark.parametrize(
+    ("damage", "goes_on_from", "said"),
+    [
+        pytest.param(_nothing, 8, [], id="nothing"),
+        pytest.param(lambda trial: _truncate(checkpoints(trial)[-1]), 6, ["checksum"], id="truncated"),
+        pytest.param(lambda trial: _flip(checkpoints(trial)[-1]), 6, ["checksum"], id="flipped"),
+        pytest.param(lambda trial: checkpoints(trial)[-1].unlink(), 6, [], id="deleted"),
+        pytest.param(_both(_flip), 0, ["checksum", "checksum", "first epoch"], id="both flipped"),
+        pytest.param(_both(Path.unlink), 0, ["first epoch"], id="both deleted"),
+        pytest.param(lambda trial: _keep_lines(trial, 7, half=True), 6, ["lacks epoch 8"], id="half a line cut"),
+        pytest.param(lambda trial: _keep_lines(trial, 6), 6, ["lacks epoch 7"], id="two lines cut"),
+        pytest.param(lambda trial: _keep_lines(trial, 5), 0, ["lacks epoch 6", "first epoch"], id="three lines cut"),
+    ],
+)
+def test_a_trial_goes_on_from_what_it_can_trust(
+    cut_off: Path, train: Train, damage: Callable[[Path], None], goes_on_from: int, said: list[str]
+) -> None:
+    before = {line["epoch"]: line["train/loss"] for line in lines(cut_off, 1)}
+    damage(cut_off)
+    assert train(cut_off, 1 + (goes_on_from > 0)) == [epoch for epoch in (goes_on_from, goes_on_from + 2) if epoch]
+    again = lines(cut_off, 2)
+    assert [line["epoch"] for line in again] == [goes_on_from + 1, goes_on_from + 2]
+    assert all(line["train/loss"] == before.get(line["epoch"], line["train/loss"]) for line in again)
+    warnings = cut_off / "attempt-2" / "warnings.txt"
+    told = warnings.read_text().splitlines() if warnings.exists() else []
+    assert len(told) == len(said) and all(part in line for part, line in zip(said, told, strict=True))
+
+
+def test_no_history_has_a_gap_after_a_cut_before_the_checkpoint(cut_off: Path, train: Train) -> None:
+    _keep_lines(cut_off, 4, half=True)
+    train(cut_off, 5)
+    written = {line["epoch"] for attempt in (1, 2) for line in lines(cut_off, attempt)}
+    assert written == set(range(1, 11))
