@@ -38,7 +38,7 @@ SPACE = SearchSpace(
         "regularizer": "kl",
         "latent_dim": 32,
         "batch_size": 64,
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-4,  # see `search_spaces.annealing.LEARNING_RATES`
         "epochs": 4,
     },
     suggest=suggest,
