@@ -30,6 +30,7 @@ from study.tuning.ledger import Ledger
 from study.tuning.preflight import check_nodes
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
+from study.tuning.storage import lost_database
 
 MIRROR_SECONDS = 60
 """How long the end of a study waits for MLflow."""
@@ -140,10 +141,13 @@ def run_study(
             if not ledger.unfinished and (not interrupts.finishing or ledger.tally.done >= num_trials):
                 outcome = "completed" if ledger.tally.completed else "failed"
         except Exception as error:
-            why = refusal(error)
-            if why is None:
-                raise
-            raise UserError(f"{request.directory}: {why}: {_RESUME}") from error
+            if (why := refusal(error)) is not None:
+                raise UserError(f"{request.directory}: {why}: {_RESUME}") from error
+            if (why := lost_database(error)) is not None:
+                raise UserError(
+                    f"the ledger's database: {why}: see to it, then add --resume; nothing is lost"
+                ) from error
+            raise
         finally:
             # What cannot be written now, on a full disk say, is made up for when the study is taken up again.
             with contextlib.suppress(OSError):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import threading
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 
 from study.config import UserError
-from study.tuning.storage import PASSWORD_FILE, open_storage, public_url
+from study.tuning import storage as ledger_storage
+from study.tuning.ledger import Ledger
+from study.tuning.storage import PASSWORD_FILE, lost_database, open_storage, public_url
 from tests.test_run import study_run
 
 SECRET = "hunter2"
@@ -56,3 +62,78 @@ def test_two_studies_share_a_storage_and_resume_from_it(tmp_path: Path, ray_sess
     assert study_run(*resume) == 0
     trials = sorted(path.name for path in (tmp_path / "two" / "same" / "trials").iterdir())
     assert trials == ["0000", "0001"]
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> tuple[optuna.Study, Path, Path]:
+    """A study whose database was there and is not any more; where it was, and where it is now."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    storage = open_storage(f"sqlite:///{home}/ledger.db")
+    study = optuna.create_study(storage=storage)
+    storage.remove_session()
+    storage.engine.dispose()
+    home.rename(elsewhere)
+    return study, home, elsewhere
+
+
+def test_a_database_that_was_there_is_waited_for(
+    away: tuple[optuna.Study, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, home, elsewhere = away
+    timer = threading.Timer(0.5, elsewhere.rename, [home])
+    timer.start()
+    assert study.ask().number == 0
+    timer.join()
+    assert capsys.readouterr().err.count("waiting for it") == 1
+
+
+def test_a_database_is_not_waited_for_for_ever(
+    away: tuple[optuna.Study, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_storage, "PATIENCE_SECONDS", 0.0)
+    with pytest.raises(optuna.exceptions.StorageInternalError) as caught:
+        away[0].ask()
+    assert lost_database(caught.value) == "unable to open database file"
+
+
+def test_other_errors_are_none_of_the_databases() -> None:
+    assert lost_database(RuntimeError("another")) is None
+
+
+@pytest.mark.parametrize("operation", ["_tell", "record_rung", "_assign"])
+def test_a_study_whose_database_breaks_ends_in_one_line_and_can_be_resumed(
+    operation: str,
+    tmp_path: Path,
+    ray_session: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database = tmp_path / "ledgers.db"
+    options = ["--space", "wae_weight", "--name", "broken", "--runs-dir", tmp_path / "runs"]
+    options += ["--storage", f"sqlite:///{database}"]
+    table = "trial_user_attributes"
+    original = getattr(Ledger, operation)
+
+    def rename(old: str, new: str) -> None:
+        with sqlite3.connect(database) as connection:
+            connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+        connection.close()
+
+    def in_trouble(ledger: Ledger, *arguments: Any) -> Any:
+        rename(table, "hidden")
+        try:
+            return original(ledger, *arguments)
+        finally:
+            rename("hidden", table)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, operation, in_trouble)
+        assert study_run(*options, "--num-trials", 2, "--epochs", 8) == 2
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1 and f"no such table: {table}" in error and "--resume" in error
+    assert study_run(*options, "--resume") == 0
+    outcomes = [
+        json.loads(path.read_text())["outcome"] for path in (tmp_path / "runs").glob("broken/trials/*/outcome.json")
+    ]
+    assert len(outcomes) == 2 and "failed" not in outcomes

@@ -57,7 +57,12 @@ class RungScheduler(FIFOScheduler):
         values = [float(result.get(name, math.nan)) for name in self._ledger.objectives]
         if not all(map(math.isfinite, values)):
             return TrialScheduler.STOP
-        return TrialScheduler.CONTINUE if self._goes_on(trial.trial_id, epoch, values) else TrialScheduler.STOP
+        try:
+            goes_on = self._goes_on(trial.trial_id, epoch, values)
+        except Exception as error:  # as in LedgerSearcher.suggest; a trial that is not judged is cut off, not stopped
+            self._searcher.error = self._searcher.error or error
+            goes_on = True
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
     def _goes_on(self, trial_id: str, epoch: int, values: list[float]) -> bool:
         assignment = self._searcher.assignment(trial_id)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy.engine
+import sqlalchemy.event
 import sqlalchemy.exc
+import tenacity
 
 from study.config import UserError
 
 PASSWORD_FILE = "STUDY_STORAGE_PASSWORD_FILE"
+PATIENCE_SECONDS = 300.0
+"""How long a study waits for a database that was there when it began: time to restart it, or the machine it is on."""
 _EXAMPLE = "give postgresql+psycopg2://USER@HOST:5432/DATABASE"
 _CONNECT_SECONDS = 10
+_LONGEST_PAUSE = 5
 
 
 def public_url(url: str) -> str:
@@ -43,12 +50,12 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             parsed = parsed.set(password=Path(file).read_text().strip())
         except OSError as error:
             raise UserError(f"{PASSWORD_FILE}={file}: {error.strerror}; name a file that holds the password") from None
-    # A server that was restarted in the middle of a study costs a reconnection, not the study.
+    # A connection that its server has dropped is noticed before it is used; then a new one is waited for.
     engine: dict[str, object] = {"pool_pre_ping": True}
     if parsed.get_backend_name() == "postgresql":
         engine["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
     try:
-        return optuna.storages.RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs=engine)
+        storage = optuna.storages.RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs=engine)
     except ImportError as error:
         raise UserError(
             f"--storage {public_url(url)}: {str(error).splitlines()[0]} Install it: pip install '.[postgres]'"
@@ -57,6 +64,40 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         cause = error.__cause__ or error
         reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
         raise UserError(f"--storage {public_url(url)} cannot be used: {reason}") from None
+    sqlalchemy.event.listen(storage.engine, "do_connect", _connect_patiently)
+    return storage
+
+
+def _connect_patiently(
+    dialect: sqlalchemy.engine.Dialect, record: object, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    """Connects as SQLAlchemy would, and again and again where the server does not answer.
+
+    Connecting alone is repeated, never a statement: whether one that was cut off has been done cannot be known.
+    """
+
+    def say(state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1:
+            print(f"the ledger's database does not answer: waiting for it, {PATIENCE_SECONDS:g} s", file=sys.stderr)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(dialect.loaded_dbapi.OperationalError),
+        wait=tenacity.wait_exponential(max=_LONGEST_PAUSE),
+        stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
+        before_sleep=say,
+        reraise=True,
+    )
+    return retrying(dialect.connect, *arguments, **options)
+
+
+def lost_database(error: BaseException) -> str | None:
+    """Why the ledger's database refuses to work, one line; None where an error has nothing to do with it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
+            return str(cause.orig).strip().splitlines()[0]
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _parse(url: str) -> sqlalchemy.engine.URL:
