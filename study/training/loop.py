@@ -20,6 +20,7 @@ from study.model.autoencoder import Autoencoder, build_autoencoder, compute_loss
 from study.model.pretrained import Pretrained
 from study.model.regularizers import Adversarial, Regularizer, build_regularizer
 from study.model.schedules import Schedule, build_schedule
+from study.training.graph import GraphedSteps, graphs_wanted
 
 CRITIC_BETAS = (0.5, 0.999)
 """Adam's for a WAE-GAN's critic: with the defaults the codes' MMD to the prior came out twice as large on MNIST."""
@@ -87,6 +88,7 @@ class Trainer:
         pretrained: Pretrained = NOTHING_PRETRAINED,
     ) -> None:
         self.config = config
+        self.device = torch.device(device)
         self.features = pretrained.features
         self.inputs = data.train.images
         with torch.random.fork_rng(devices=[]):
@@ -101,15 +103,24 @@ class Trainer:
         self.schedule: Schedule = build_schedule(config)
         self.generator = torch.Generator(device).manual_seed(config.seed)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
+        settings: dict[str, Any] = {
+            "lr": config.learning_rate,
+            "fused": True,
+            "capturable": self.device.type == "cuda",  # counts its steps on the GPU, as a graph needs it
+        }
+        self.optimizer = torch.optim.Adam(trained, **settings)
         self.critic_optimizer = None
         if isinstance(self.regularizer, Adversarial):
             critic = self.regularizer.critic.parameters()
-            self.critic_optimizer = torch.optim.Adam(critic, lr=config.learning_rate, betas=CRITIC_BETAS, fused=True)
+            self.critic_optimizer = torch.optim.Adam(critic, betas=CRITIC_BETAS, **settings)
         self.batch_size = min(config.batch_size, len(self.inputs))
         self.steps = len(self.inputs) // self.batch_size
         self.epoch = 0
         self.multiplier = 0.0
+        self._graphed = self._graphed_steps()
+
+    def _graphed_steps(self) -> GraphedSteps | None:
+        return GraphedSteps(self.batch_size, self.generator) if graphs_wanted(self.device) else None
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how the training goes on; `load` takes it back."""
@@ -137,11 +148,12 @@ class Trainer:
         self.multiplier = state["multiplier"]
         self.model.load_state_dict(state["model"])
         self.regularizer.load_state_dict(state["regularizer"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        _load_optimizer(self.optimizer, state["optimizer"])
         if self.critic_optimizer:
-            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+            _load_optimizer(self.critic_optimizer, state["critic_optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["generator"].cpu())
+        self._graphed = self._graphed_steps()  # a graph would go on with the moments that were replaced
 
     def train_epoch(self) -> dict[str, float]:
         """One pass over the training images in a fresh order; a last, smaller batch is left out.
@@ -160,7 +172,8 @@ class Trainer:
             if step % max(1, self.steps // CHECKS) == 0 and self.schedule.waiting(done):
                 self.schedule.observe(done, self._unexplained(self.inputs[batch]))
             self.multiplier = self.schedule.multiplier(done)
-            terms.extend(self._step(self.inputs[batch], self.config.weight * self.multiplier))
+            weight = self.config.weight * self.multiplier
+            terms.extend(self._graphed.run(self._step, batch, weight) if self._graphed else self._step(batch, weight))
         self.epoch += 1
         loss, reconstruction, penalty = torch.stack(terms).view(self.steps, 3).double().mean(0).tolist()
         if not math.isfinite(loss):
@@ -178,13 +191,15 @@ class Trainer:
         self.model.train()
         return unexplained
 
-    def _step(self, batch: torch.Tensor, weight: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One optimisation step on a batch of uint8 images or float codes; nothing in it waits for the device.
+    def _step(
+        self, batch: torch.Tensor, weight: float | torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """One optimisation step on the inputs at indices [B]; nothing in it waits for the device.
 
         Returns:
             Loss, reconstruction and penalty, 0-dim, on the device.
         """
-        x = _as_inputs(batch)
+        x = _as_inputs(self.inputs[batch])
         self.optimizer.zero_grad(set_to_none=True)
         terms = compute_loss(self.model, self.regularizer, x, weight, self.generator, self.features)
         terms.loss.backward()
@@ -199,6 +214,13 @@ class Trainer:
 def _as_inputs(batch: torch.Tensor) -> torch.Tensor:
     """What the encoder reads of uint8 images or float codes."""
     return batch.float().div_(255) if batch.dtype == torch.uint8 else batch
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Loads an optimizer's moments; where it runs now need not be where they were saved."""
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        group["capturable"] = optimizer.defaults["capturable"]
 
 
 def train(
