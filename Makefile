@@ -44,8 +44,9 @@ ui: .venv/.installed
 report: .venv/.installed
 	.venv/bin/python -m analysis.report --study $(STUDY) --runs-dir $(RUNS) --out $(OUT)
 
+# Hours on two cores; some benchmarks alone: make bench ARGS='--data-dir ../shared/data trainer study'
 bench: .venv/.installed
-	.venv/bin/python -m benchmarks.trainer
+	.venv/bin/python -m benchmarks.results $(ARGS)
 
 .DELETE_ON_ERROR:
 

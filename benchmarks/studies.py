@@ -7,10 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from study.files import read_lines
+from benchmarks.rows import Row
+from study.files import read_json, read_lines
+
+LEAST_PACKING = 0.9
+_WORK = {"training": "seconds", "measuring": "evaluation_seconds", "measuring at the end, pictures": "final_seconds"}
+"""What a trial spends its time on, and the name by which its records have it."""
 
 
 class Interval(NamedTuple):
@@ -70,3 +76,27 @@ def packing(intervals: Sequence[Interval], slots: int) -> float:
     begin, empty = intervals[0].start, intervals[-1].start
     busy = sum(min(interval.end, empty) - interval.start for interval in intervals)
     return busy / (slots * (empty - begin))
+
+
+def phase_rows(study: Path, wall: Interval, slots: int) -> list[Row]:
+    """Where a study's time went, by its own records: the command's wall time, and what its trials did.
+
+    Args:
+        study: Its folder, after the command ended.
+        wall: When the command ran.
+        slots: Trials at once.
+    """
+    created = datetime.fromisoformat((read_json(study / "study.json") or {})["created"]).timestamp()
+    intervals, records = trial_intervals(study), [record for epochs in trial_records(study) for record in epochs]
+    first, last = intervals[0].start, max(interval.end for interval in intervals)
+    at_work = sum(interval.seconds for interval in intervals)
+    shares = {name: sum(record.get(key, 0.0) for record in records) / at_work for name, key in _WORK.items()}
+    return [
+        Row("wall: imports and data, s", created - wall.start),
+        Row("wall: Ray and what trials share, s", first - created),
+        Row("wall: trials, s", last - first),
+        Row("wall: after the last trial, s", wall.end - last),
+        *(Row(f"of the trials' time: {name}", share) for name, share in shares.items()),
+        Row("of the trials' time: all else", 1 - sum(shares.values())),
+        Row("packing efficiency", packing(intervals, slots), LEAST_PACKING),
+    ]

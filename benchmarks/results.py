@@ -1,0 +1,163 @@
+"""Runs the benchmarks and writes what they found into `benchmarks/RESULTS.md`; `make bench` runs them all.
+
+    python -m benchmarks.results --data-dir ../shared/data
+    python -m benchmarks.results --data-dir ../shared/data trainer study
+
+Each benchmark is a section with its command, machine, date and commit; those not asked for keep theirs. One that fails
+or misses a bar is written down as that, and the exit status is 1. On a busy machine ratios last, times do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import datetime
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from study.files import write_atomic
+
+BENCHMARKS = {
+    "trainer": "",
+    "roofline": "",
+    "evaluation": "--data-dir",
+    "study": "",
+    "headline": "--data-dir",
+    "search_replay": "",
+    "scaling": "",
+    "cluster_growth": "",
+    "tracking": "",
+    "frame": "",
+    "mlflow_down": "",
+    "soak": "",
+    "fid_bias": "--data-dir",
+}
+"""By name, in the order of the sections, the options it takes from this command."""
+RESULTS = Path(__file__).with_name("RESULTS.md")
+TITLE = "# Results"
+GPU = """## GPU
+
+Not yet run on a GPU: no machine with one was at hand. To be measured there: a graphed step over an eager one at batch
+128 on the MLP (at least 4), images per second of eight trials that share a GPU over one graphed trial alone (at least
+3), the training of the eighteen models (at most 90 s), and the GPU's utilisation.
+"""
+_ROW = re.compile(r"(?P<name>.*\S) +(?P<value>\S+) +(?P<bar>-|[<>]=\S+) (?P<verdict>ok|short)")
+
+
+class Line(NamedTuple):
+    """A row as a benchmark printed it."""
+
+    name: str
+    value: str
+    bar: str
+    verdict: str
+
+
+def read_output(output: str) -> tuple[list[Line], list[str]]:
+    """The rows a benchmark printed, and its other lines."""
+    matches = [(line, _ROW.fullmatch(line)) for line in output.splitlines() if line.strip()]
+    rows = [Line(**match.groupdict()) for _, match in matches if match]
+    return rows, [line for line, match in matches if not match]
+
+
+def section(name: str, options: Sequence[str]) -> tuple[str, bool]:
+    """Runs a benchmark; its section, and whether it reached all its bars."""
+    command = ["python", "-m", f"benchmarks.{name}", *options]
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, check=False)
+    minutes = (time.monotonic() - start) / 60
+    rows, notes = read_output(done.stdout)
+    short = sum(row.verdict == "short" for row in rows)
+    if done.returncode and not short:
+        verdict = f"FAILED with status {done.returncode}"
+        notes += done.stderr.strip().splitlines()[-5:]
+    elif short:
+        verdict = f"{short} of {sum(row.bar != '-' for row in rows)} bars missed"
+    else:
+        verdict = "every bar reached" if any(row.bar != "-" for row in rows) else "no bar"
+    lines = [
+        f"## {name}",
+        "",
+        summary_of(name),
+        "",
+        f"`{shlex.join(command)}`: **{verdict}**. {minutes:.1f} minutes, {machine()}, {_today()}, {_commit()}.",
+    ]
+    if rows:
+        lines += ["", "| | value | bar | |", "|---|---:|---:|---|"]
+        lines += [f"| {row.name} | {row.value} | {row.bar} | {row.verdict if row.bar != '-' else ''} |" for row in rows]
+    if notes:
+        lines += ["", "```", *notes, "```"]
+    return "\n".join(lines) + "\n", not done.returncode
+
+
+def summary_of(name: str) -> str:
+    """The first sentence of a benchmark's own text."""
+    text = ast.get_docstring(ast.parse(RESULTS.with_name(f"{name}.py").read_text())) or ""
+    return text.partition("\n")[0].split("`: ", 1)[-1]
+
+
+def machine() -> str:
+    """Cores, processor, memory and versions."""
+    import torch
+
+    try:
+        models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        models = []
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    processor = models[0].strip() if models else platform.machine()
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{os.cpu_count()} cores of {processor}, {memory:.0f} GiB, {versions}"
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    found = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False).stdout.strip()
+    return f"commit {found}" if found else "no commit known"
+
+
+def read_sections(text: str) -> dict[str, str]:
+    """The benchmarks' sections of a results file, by name."""
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
+
+
+def document(sections: dict[str, str]) -> str:
+    """The results file."""
+    head = f"{TITLE}\n\nWritten by `make bench`. What each benchmark compares, and how, stands at its beginning.\n"
+    return "\n".join([head, *(sections[name] for name in BENCHMARKS if name in sections), GPU])
+
+
+def main() -> int:
+    """Runs the benchmarks and writes the file after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--data-dir", default="data", help="Where MNIST lies.")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.benchmarks if name not in BENCHMARKS]:
+        parser.error(f"no benchmark {', '.join(unknown)}: choose from {', '.join(BENCHMARKS)}")
+    sections = read_sections(RESULTS.read_text()) if RESULTS.exists() else {}
+    status = 0
+    for name in arguments.benchmarks or BENCHMARKS:
+        options = [BENCHMARKS[name], arguments.data_dir] if BENCHMARKS[name] else []
+        sections[name], reached = section(name, options)
+        status |= not reached
+        write_atomic(RESULTS, document(sections).encode())
+        print(sections[name], flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
