@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis import (
     collapse,
+    first_stage,
     importances,
     interpolations,
     latent_scatter,
@@ -54,6 +55,9 @@ FIGURES: dict[str, FigureSpec] = {
     "samples": FigureSpec("Random samples", samples.samples_info, samples.plot, samples.describe),
     "reconstructions": FigureSpec(
         "Reconstructions", reconstructions.reconstructions_info, reconstructions.plot, reconstructions.describe
+    ),
+    "first_stage": FigureSpec(
+        "The first stage alone", first_stage.first_stage_info, first_stage.plot, first_stage.describe
     ),
     "weight_curves": FigureSpec(
         "What the weight does", weight_curves.weight_curves_info, weight_curves.plot, weight_curves.describe

@@ -71,16 +71,16 @@ def configs(count: int, epochs: int, seed: int) -> list[tuple[str, TrialConfig]]
     while len(chosen) < count:
         encoder, regularizer = METHODS[generator.integers(len(METHODS))]
         scale = SCALES[regularizer]
-        config = TrialConfig(
-            encoder=encoder,
-            regularizer=regularizer,
-            weight=TOTAL_VARIANCE * scale * float(10 ** generator.uniform(-1.5, 1.5)),
-            kernel=str(generator.choice(["imq", "rbf"])) if regularizer == "mmd" else "none",
-            latent_dim=int(generator.choice([2, 4, 8, 16])),
-            annealing=str(generator.choice(["constant", "linear"])),
-            annealing_fraction=float(generator.choice([0.0, 0.3])),
-            epochs=epochs,
-        )
+        drawn: dict[str, Any] = {
+            "weight": TOTAL_VARIANCE * scale * float(10 ** generator.uniform(-1.5, 1.5)),
+            "kernel": str(generator.choice(["imq", "rbf"])) if regularizer == "mmd" else "none",
+            "latent_dim": int(generator.choice([2, 4, 8, 16])),
+            "annealing": str(generator.choice(["constant", "linear"])),
+            "annealing_fraction": float(generator.choice([0.0, 0.3])),
+        }
+        if not drawn["annealing_fraction"]:
+            drawn["annealing"] = "constant"
+        config = TrialConfig(encoder=encoder, regularizer=regularizer, epochs=epochs, **drawn)
         chosen.append(("first" if len(chosen) < 5 else "search", config))
     return chosen[:count]
 
@@ -136,6 +136,7 @@ def arrays_of(config: TrialConfig, seed: int) -> dict[str, Any]:
         "samples": images(49),
         "originals": images(20),
         "reconstructions": images(20),
+        "first_stage": images(20),
         "interpolations": images(8, 11),
         "morphs": images(3, 11),
         "history": images(4, 10),

@@ -14,6 +14,7 @@ from PIL import Image
 from analysis import importances, learning_curves, parallel, search_progress, time_spent, weight_curves
 from analysis.choice import choose, highlights, latent_groups
 from analysis.figures import FIGURES
+from analysis.first_stage import first_stage_info
 from analysis.frame import StudyFrames, join_studies, load_study
 from analysis.latent_scatter import coordinate_pairs, latent_scatter_info
 from analysis.latent_size import latent_size_info
@@ -223,6 +224,14 @@ def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
     assert (info.rows[0] == found[0].arrays["originals"][:14]).all()
     assert len(representatives(toy, "samples", at_most=5)) <= 5
     assert representatives(toy, "nothing of the kind") == []
+
+
+def test_the_first_stage_is_told_with_its_error(toy: StudyFrames) -> None:
+    info = first_stage_info(toy)
+    arrays = representatives(toy, "first_stage")[0].arrays
+    assert [row.tolist() for row in info.rows] == [arrays[name][:14].tolist() for name in ("originals", "first_stage")]
+    errors = (arrays["originals"].astype(float) - arrays["first_stage"].astype(float)).ravel() / 255
+    assert f"squared error per pixel is {errors @ errors / errors.size:.3g}." in info.caption
 
 
 def test_history_is_of_the_knee_or_of_the_trial_asked_for(toy: StudyFrames, tmp_path: Path) -> None:

@@ -53,6 +53,20 @@ def test_pictures_and_arrays(few_digits: ImageData, tmp_path: Path) -> None:
     assert autoencoder.training
 
 
+def test_a_stacked_model_also_leaves_what_its_first_stage_makes_of_the_images(
+    few_digits: ImageData, tmp_path: Path
+) -> None:
+    autoencoder = model(few_digits, network="stacked")
+    stage = autoencoder.first_stage
+    assert stage is not None
+    stage.scale.fill_(2.0)
+    write_pictures(autoencoder, few_digits, tmp_path)
+    arrays = np.load(tmp_path / "arrays.npz", allow_pickle=False)
+    x = torch.from_numpy(arrays["originals"]).float() / 255
+    expected = stage.decoder(stage.encoder(x)).clamp(0, 1)  # the scale cancels
+    assert np.abs(expected.numpy() * 255 - arrays["first_stage"]).max() <= 0.51
+
+
 def test_pictures_are_the_same_every_time(few_digits: ImageData, tmp_path: Path) -> None:
     state = torch.get_rng_state()
     for name in ("a", "b"):

@@ -39,7 +39,8 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
     `arrays.npz` (images uint8 [..., C, H, W]): `codes` float32 [n, d] and `labels` int64 [n], posterior means of up to
     2,000 validation images; `kl_per_unit` float32 [d], their mean KL to the prior in nats (Gaussian encoders only);
     `samples` [49]; `originals` and `reconstructions` [20]; `interpolations` [8, 11], between pairs of validation
-    images, first and last being the ends' reconstructions; `morphs` [m, 11] and `morph_classes` int64 [m, 2],
+    images, first and last being the ends' reconstructions; `first_stage` [20], the originals through the first stage of
+    `stacked` alone; `morphs` [m, 11] and `morph_classes` int64 [m, 2],
     validation images of the first class moved along the direction of the second; `history` [e, 10] and
     `history_epochs` int64 [e], reconstructions of the first ten originals over the training, see `write_history`.
 
@@ -69,6 +70,7 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
             "originals": _as_bytes(shown),
             "reconstructions": _as_bytes(model.reconstruct(shown)),
             "interpolations": _as_bytes(model.interpolate(ends[:half], ends[half : 2 * half], STEPS).transpose(0, 1)),
+            **_first_stage(model, shown),
             **_morphs(model, data, validation, device),
             **_read_history(directory.parent),
         }
@@ -134,6 +136,11 @@ def grid(images: np.ndarray, columns: int) -> Image.Image:
         top, left = (index // columns) * step_y + _GAP, (index % columns) * step_x + _GAP
         canvas[top : top + height * factor, left : left + width * factor] = cell
     return Image.fromarray(canvas)
+
+
+def _first_stage(model: Autoencoder, x: Tensor) -> dict[str, np.ndarray]:
+    stage = model.first_stage
+    return {} if stage is None else {"first_stage": _as_bytes(stage.decode(stage.encode(x)))}
 
 
 def _kl_per_unit(posteriors: list[Posterior]) -> dict[str, np.ndarray]:
