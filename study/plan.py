@@ -16,7 +16,6 @@ from study.config import UserError
 from study.data.datasets import ImageData, load_dataset
 from study.measure.metrics import METRICS
 from study.space import LoadedSpace
-from study.tracking.store import redact
 from study.tuning import warm_start
 from study.tuning.ledger import SAMPLERS, Ledger
 from study.tuning.rungs import DEFAULT_ETA, check_settings
@@ -44,7 +43,7 @@ class Request:
         scheduler: One of `SCHEDULERS`.
         eta: One trial in eta goes on at each rung.
         resume: Go on with a study that exists.
-        command: The command line, for the record.
+        command: The command line without secrets, for the record.
         storage: The database that keeps the ledger; by default the study's own file.
         warm_start: An earlier study whose front is trained first.
     """
@@ -168,7 +167,7 @@ def make_plan(request: Request) -> Plan:
         "scheduler": _scheduler(request),
         "eta": None,
         "num_trials": request.num_trials or _default_num_trials(request, data),
-        "command": redact(request.command),
+        "command": request.command,
         "storage": storage,
         "warm_start": _warm_start(request, data),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +41,7 @@ def retrain(
         raise UserError(f"--epochs {epochs}: trial {selection.number} has {selection.config.epochs}, give more")
     from study.plan import Request, make_plan  # imports torch: quick checks come first
     from study.session import run_study
+    from study.tracking.store import redact_command
     from study.tuning.execute import Resources
 
     plan = make_plan(
@@ -58,7 +58,7 @@ def retrain(
             scheduler=None,
             eta=None,
             resume=True,
-            command=shlex.join(["python", "-m", "study.retrain", *sys.argv[1:]]),
+            command=redact_command(["python", "-m", "study.retrain", *sys.argv[1:]]),
         )
     )
     console = Console()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,9 +33,9 @@ def run(
     sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="asha stops trials early, none does not.")] = None,
     eta: Annotated[float | None, typer.Option(help="asha: one trial in so many goes on at a rung; default 2.")] = None,
-    warm_start: Annotated[str | None, typer.Option(help="Train this study's Pareto-optimal points first.")] = None,
+    warm_start: Annotated[str | None, typer.Option(help="Begin with this study's Pareto-optimal points.")] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Trials without a larger hypervolume after which none begins.")
+        int | None, typer.Option(min=1, help="Trials without a new Pareto-optimal one after which none begins.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The study's name; default: the space and the data set.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study of this name.")] = False,
@@ -72,6 +71,7 @@ def run(
         )
     from study.plan import Request, first_configs, make_plan  # imports torch: quick checks come first
     from study.session import replicate_front, run_study
+    from study.tracking.store import redact_command
     from study.tuning.execute import Resources
 
     plan = make_plan(
@@ -88,7 +88,7 @@ def run(
             scheduler=scheduler,
             eta=eta,
             resume=resume,
-            command=shlex.join(["python", "-m", "study.run", *sys.argv[1:]]),
+            command=redact_command(["python", "-m", "study.run", *sys.argv[1:]]),
             storage=storage,
             warm_start=warm_start,
         )

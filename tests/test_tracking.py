@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import sqlalchemy
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,10 +23,10 @@ from PIL import Image
 from study.cli import command_status
 from study.config import TrialConfig, UserError
 from study.sync import main as sync_command
-from study.tracking import Mirror, default_tracking_uri, redact, sync_study
+from study.tracking import Mirror, default_tracking_uri, sync_study
 from study.tracking import mirror as mirror_module
 from study.tracking.records import TrialRecords, parse_record, same_values
-from study.tracking.store import check_uri, connect, sqlite_path, sqlite_uri
+from study.tracking.store import connect, sqlite_uri
 from tests.helpers_study import configs, make_study, metrics_at, study_record, write_trial
 
 if TYPE_CHECKING:
@@ -708,57 +707,6 @@ def test_same_values() -> None:
 
 
 # --- addresses -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("http://host:5000/path", "http://host:5000/path"),
-        ("http://user:pass@host:5000", "http://***@host:5000"),
-        ("postgresql+psycopg2://user:p/a@ss@host/db", "postgresql+psycopg2://***@host/db"),
-        ("https://token@host/x", "https://***@host/x"),
-        ("sqlite:////home/me@work/runs/mlflow.db", "sqlite:////home/me@work/runs/mlflow.db"),
-        ("postgresql://host/db?user=u&password=p", "postgresql://host/db?user=u&password=***"),
-        ("cannot reach http://u:p@h/ or http://h:80/a@b", "cannot reach http://***@h/ or http://h:80/a@b"),
-    ],
-)
-def test_redact(text: str, expected: str) -> None:
-    assert redact(text) == expected
-
-
-@given(
-    st.text("abcXYZ123:@!$/#?&=%", min_size=1).map("hunter".__add__), st.sampled_from(["postgresql", "http", "mysql+x"])
-)
-def test_security_no_password_survives(password: str, scheme: str) -> None:
-    assert "hunter" not in redact(f"could not open {scheme}://user:{password}@host:5432/db (timeout)")
-
-
-def test_security_token_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "abc123")
-    assert redact("Authorization: Bearer abc123") == "Authorization: Bearer ***"
-
-
-@pytest.mark.parametrize("name", ["runs", "with space", "50%25 off?", "ümlaut#1", "a+b@c"])
-def test_sqlite_addresses(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name / "mlflow.db"
-    uri = sqlite_uri(path)
-    assert sqlite_path(uri) == path
-    assert sqlalchemy.make_url(uri).database == str(path)
-    check_uri(uri)
-
-
-@pytest.mark.parametrize("uri", ["mlruns", "/tmp/mlruns", "file:///tmp/x", "sqlite://", "ftp://host", ""])
-def test_unknown_addresses(tmp_path: Path, uri: str) -> None:
-    with pytest.raises(UserError, match="tracking URI"):
-        Mirror(make_study(tmp_path, trials=1, epochs=1), uri)
-
-
-def test_default_tracking_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
-    assert default_tracking_uri(tmp_path) == "http://server"
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    monkeypatch.chdir(tmp_path)
-    assert default_tracking_uri(Path("runs")) == f"sqlite:///{tmp_path}/runs/mlflow.db"
 
 
 def test_location(runs: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import http.client
 import logging
 import os
 import re
+import shlex
+import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -23,8 +28,9 @@ _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databric
 _INITIALISATION_S = 60
 _CHECK_S = 5
 _ENVIRONMENT = {
-    # A dead server costs seconds, not MLflow's four minutes, and each pass is tried again anyway.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # Each pass is tried again anyway, by a writer that looks what is there. MLflow itself would repeat a request whose
+    # answer was lost, and so create a run twice; and it would spend four minutes on a dead server.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -32,9 +38,23 @@ _ENVIRONMENT = {
 }
 """Settings that the user's own environment overrides."""
 
-_USER_INFO = re.compile(r"(://)[^:/@\s]*(?::(?!\d+/)[^\s'\"]*)?@")
-_SECRET_FIELD = re.compile(r"(?i)((?:password|passwd|pwd|token|secret|api_?key|access_?key)\s*[=:]\s*)[^&\s'\",;]+")
-_SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN")
+_FIELD = r"(?i)((?:password|passwd|pwd|token|secret|api_?key|access_?key)\s*[=:]\s*)"
+_USER_INFO = re.compile(r"(://)[^:/@\s]*(?::[^\s'\"]*)?@")
+_SECRET_FIELD = re.compile(_FIELD + r"[^&\s'\",;]+")
+# The same for a text that is one URL, whose password may hold anything.
+_WHOLE_USER_INFO = re.compile(r"(://)[^:/@]*(?::(.*))?@", re.DOTALL)
+_WHOLE_SECRET_FIELD = re.compile(_FIELD + "[^&]+")
+_SECRET_VARIABLES = (
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "DATABRICKS_TOKEN",
+    "RAY_AUTH_TOKEN",
+    "PGPASSWORD",
+)
+_URL_VARIABLES = ("MLFLOW_TRACKING_URI", "STUDY_STORAGE")
+_SECRET_FILES = ("STUDY_STORAGE_PASSWORD_FILE",)
+_LEAST_SECRET = 6
+"""Shorter ones are not searched for by themselves: they are also found in ordinary words."""
 
 
 def default_tracking_uri(runs_dir: Path) -> str:
@@ -55,10 +75,28 @@ def sqlite_path(tracking_uri: str) -> Path | None:
 
 def redact(text: str) -> str:
     """A URI, or any text with URIs in it, without user names, passwords and tokens."""
-    for name in _SECRET_VARIABLES:
-        if secret := os.environ.get(name):
-            text = text.replace(secret, "***")
+    for secret in sorted(_known_secrets(), key=len, reverse=True):
+        text = text.replace(secret, "***")
     return _SECRET_FIELD.sub(r"\1***", _USER_INFO.sub(r"\1***@", text))
+
+
+def redact_command(arguments: Sequence[str]) -> str:
+    """A command line as one would type it, without user names, passwords and tokens."""
+    # One by one: quoted for a shell, a password is no longer what it was.
+    hidden = [_WHOLE_SECRET_FIELD.sub(r"\1***", _WHOLE_USER_INFO.sub(r"\1***@", argument)) for argument in arguments]
+    return redact(shlex.join(hidden))
+
+
+def _known_secrets() -> set[str]:
+    """What the environment and this process's command line hold that nobody else should read."""
+    secrets = {os.environ.get(name, "") for name in _SECRET_VARIABLES}
+    for url in (*(os.environ.get(name, "") for name in _URL_VARIABLES), *sys.argv):
+        if (match := _WHOLE_USER_INFO.search(url)) and match[2]:
+            secrets |= {match[2], unquote(match[2])}
+    for name in _SECRET_FILES:
+        with contextlib.suppress(OSError, ValueError):
+            secrets.add(Path(os.environ.get(name, "")).read_text().strip())
+    return {secret for secret in secrets if len(secret) >= _LEAST_SECRET}
 
 
 def one_line(error: BaseException) -> str:
@@ -95,9 +133,14 @@ def check_server(tracking_uri: str) -> None:
     """
     if not tracking_uri.startswith(("http:", "https:")):
         return
-    page = f"{tracking_uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
+    scheme, _, address = tracking_uri.partition("://")
+    user, at, host = address.rpartition("@")
+    page = f"{scheme}://{host.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
+    # urllib would take the user for a part of the host's name.
+    login = base64.b64encode(unquote(user if ":" in user else f"{user}:").encode()).decode()
     try:
-        urllib.request.urlopen(page, timeout=_CHECK_S).close()
+        request = urllib.request.Request(page, headers={"Authorization": f"Basic {login}"} if at else {})
+        urllib.request.urlopen(request, timeout=_CHECK_S).close()
     except urllib.error.HTTPError as error:
         if error.code == 403 and b"host" in error.read(1000).lower():
             raise UserError(
