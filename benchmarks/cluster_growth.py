@@ -40,8 +40,8 @@ SIZES = (100, 300, 1_000)
 EPOCHS, WORKERS = 16, 8
 MANY_REPORTS = 50
 PREDICTED_WORKERS = 100
-WINDOW = 100
-"""Trials over which a cost is averaged, the last of them the one it is given for."""
+WINDOW = 50
+"""Trials over which a cost is averaged, the last of them the one it is given for: the first 50 also start processes."""
 
 
 class Mark(NamedTuple):
@@ -87,9 +87,9 @@ def run(directory: Path, trials: int, epochs: list[int], eta: float | None) -> l
             None,  # type: ignore[arg-type]  # nothing is evaluated
             directory,
             resources=execute.Resources(),
-            slots=WORKERS,
             max_failures=0,
             refresh=refresh,
+            say=print,
         )
     return marks
 
@@ -97,7 +97,7 @@ def run(directory: Path, trials: int, epochs: list[int], eta: float | None) -> l
 def window(marks: list[Mark], end: int) -> tuple[float, float]:
     """Processor and wall seconds a trial in the window that ends with a trial."""
     last = next(mark for mark in marks if mark.trials >= end)
-    first = next(mark for mark in marks if mark.trials >= end - WINDOW // 2)
+    first = next(mark for mark in marks if mark.trials >= end - WINDOW)
     count = last.trials - first.trials
     return (last.processor - first.processor) / count, (last.wall - first.wall) / count
 
@@ -110,7 +110,7 @@ def main() -> int:
     few = sorted(evaluation_epochs(EPOCHS))
     many = list(range(1, MANY_REPORTS + 1))
     with contextlib.ExitStack() as stack:
-        ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init("local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         stack.callback(ray.shutdown)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name in ("few", "many"):

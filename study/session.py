@@ -110,7 +110,7 @@ def run_study(
             ledger.reconcile()
             num_trials = record["num_trials"] if search else 0
             if ledger.tally.done < num_trials or ledger.unfinished or enqueue_extra:
-                with cluster(address, resources) as slots:
+                with cluster(address, resources):
                     check_nodes(request.directory)
                     cache = request.runs / "cache"
                     references = prepare(plan.data, _kinds(plan), cache, resources)
@@ -127,17 +127,16 @@ def run_study(
                         references,
                         cache,
                         resources=resources,
-                        slots=slots,
                         max_failures=max_failures,
                     )
                     with StudyProgress(ledger.tally, record["num_trials"], console) as progress, interrupts.deferred():
-                        run(refresh=_announcing(progress, interrupts))
+                        run(refresh=_announcing(progress, interrupts), say=progress.say)
                     if enqueue_extra and not ledger.unfinished and not searcher.finishing:
                         enqueue_extra(ledger)
                         extra = ledger.extra_tally.done + ledger.unfinished
                         beyond = StudyProgress(ledger.extra_tally, extra, console, "trials beyond the search")
                         with beyond as progress, interrupts.deferred():
-                            run(refresh=_announcing(progress, interrupts))
+                            run(refresh=_announcing(progress, interrupts), say=progress.say)
             if not ledger.unfinished and (not interrupts.finishing or ledger.tally.done >= num_trials):
                 outcome = "completed" if ledger.tally.completed else "failed"
         except Exception as error:

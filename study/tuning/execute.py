@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 import ray.exceptions
 from ray import tune
+from ray.tune.search import ConcurrencyLimiter
 
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
@@ -37,6 +39,9 @@ from study.tuning.searcher import LedgerSearcher
 from study.tuning.trainable import assigned_device, pack, run_trial, unpack
 
 OUT_OF_MEMORY = "out of memory: let fewer trials run at once (--max-concurrent), or make the model smaller"
+NO_ROOM = "no node of the Ray cluster has room for a trial any more: waiting for a worker"
+_LOOK_SECONDS = 5.0
+"""How often the cluster's nodes are counted: workers come and go."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,20 +60,18 @@ class Resources:
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, resources: Resources) -> Iterator[int]:
+def cluster(address: str | None, resources: Resources) -> Iterator[None]:
     """Ray on this machine, or the cluster at `address`, for as long as the block lasts.
 
     A Ray that this process has already joined is used as it is and left running. RAY_ADDRESS stands in for an address
     that is not given, as everywhere in Ray.
 
-    Yields:
-        The number of trials that run at once.
-
     Raises:
         UserError: No such cluster, it does not let us in, or it has too few resources for a single trial.
     """
     if ray.is_initialized():
-        yield _slots(resources)
+        _check_room(resources)
+        yield
         return
     if address := address or os.environ.get("RAY_ADDRESS"):
         check_token(os.environ)
@@ -78,7 +81,7 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is told at the end, by us
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # without one Ray would join any cluster that runs on this machine
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -95,7 +98,8 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
             "with its token and versions"
         ) from error
     try:
-        yield _slots(resources)
+        _check_room(resources)
+        yield
     finally:
         ray.shutdown()
 
@@ -109,16 +113,27 @@ def _ensure_token() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
+def _wanted(resources: Resources) -> dict[str, float]:
+    return {name: amount for name, amount in (("CPU", resources.cpus), ("GPU", resources.gpus)) if amount > 0}
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def _slots(resources: Resources) -> int:
-    """Trials that fit at once; each lies on one node."""
-    wanted = {name: amount for name, amount in (("CPU", resources.cpus), ("GPU", resources.gpus)) if amount > 0}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    slots = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes)
-    if not slots:
+    """Trials that fit on the nodes there are now; each lies on one of them."""
+    wanted = _wanted(resources)
+    slots = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()) for node in _nodes())
+    return slots if resources.max_concurrent is None else min(slots, resources.max_concurrent)
+
+
+def _check_room(resources: Resources) -> None:
+    if not _slots(resources):
+        wanted = _wanted(resources)
         asked = " ".join(f"--{name.lower()}s-per-trial {amount:g}" for name, amount in wanted.items())
-        has = ", ".join(" ".join(f"{node.get(name, 0):g} {name}" for name in wanted) for node in nodes)
+        has = ", ".join(" ".join(f"{node.get(name, 0):g} {name}" for name in wanted) for node in _nodes())
         raise UserError(f"{asked}: no node of the Ray cluster has room ({has}); ask for less, or add a worker")
-    return min(slots, resources.max_concurrent or slots)
 
 
 def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, resources: Resources) -> References:
@@ -159,13 +174,31 @@ def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: 
 
 
 class _Watcher(tune.Callback):
-    def __init__(self, refresh: Callable[[], None]) -> None:
+    """After each step of Ray's loop: fits the number of trials to the nodes there are, and shows progress."""
+
+    def __init__(
+        self,
+        limiter: ConcurrencyLimiter,
+        resources: Resources,
+        refresh: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._limiter = limiter
+        self._resources = resources
         self._refresh = refresh
+        self._say = say
+        self._looked = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as LedgerSearcher's
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self._limiter.max_concurrent = _slots(self._resources)
+            if not self._limiter.max_concurrent:
+                self._say(NO_ROOM)
         self._refresh()
 
 
@@ -193,9 +226,9 @@ def execute(
     cache: Path,
     *,
     resources: Resources,
-    slots: int,
     max_failures: int,
     refresh: Callable[[], None],
+    say: Callable[[str], None],
 ) -> None:
     """Trains every trial the searcher hands out; returns when it has no more, or after an interrupt.
 
@@ -206,22 +239,23 @@ def execute(
         references: What evaluation needs.
         cache: The folder of what studies share.
         resources: What a trial gets.
-        slots: Trials at once.
         max_failures: How often a trial that died is tried again from its newest checkpoint.
         refresh: Called after each step of the scheduler's loop, to show progress.
+        say: Told what a person should know, again and again for as long as it is so.
     """
     threads = max(1, int(resources.cpus))
     shared = {"data": pack(data), "references": references, "cache": cache, "threads": threads}
     trainable = tune.with_parameters(run_trial, **shared)
     while True:
+        # Ray's own limit is fixed at the start. Without one, a trial more than there is room for is begun and waits.
+        limiter = ConcurrencyLimiter(searcher, max_concurrent=max(1, _slots(resources)))
         with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
                 tune_config=tune.TuneConfig(
-                    search_alg=searcher,
+                    search_alg=limiter,
                     scheduler=scheduler,
                     num_samples=-1,
-                    max_concurrent_trials=slots,
                     reuse_actors=True,
                     trial_name_creator=lambda trial: trial.trial_id,
                     trial_dirname_creator=lambda trial: trial.trial_id,
@@ -230,7 +264,7 @@ def execute(
                     name="trials",
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=max_failures),
-                    callbacks=[_Watcher(refresh)],
+                    callbacks=[_Watcher(limiter, resources, refresh, say)],
                     stop=_Stop(searcher),
                     verbose=0,
                 ),

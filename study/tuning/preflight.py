@@ -167,8 +167,8 @@ def _versions() -> dict[str, str]:
 
 
 def _code_hash() -> str:
-    root = Path(__file__).parents[1]
+    package = Path(__file__).parents[1]  # `study`, the only one that trials need
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]

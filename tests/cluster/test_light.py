@@ -2,72 +2,127 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from analysis.frame import load_study
+from study.tuning.execute import NO_ROOM
 from tests.cluster.compose import ROOT
 
-TRIALS, EPOCHS = 3, 40
+EPOCHS = 40
+
+
+class Nodes:
+    """A cluster of nodes with one CPU each, and a head without any."""
+
+    def __init__(self, count: int, environment: dict[str, str]) -> None:
+        self.environment = environment
+        command = [sys.executable, "-m", "tests.cluster.nodes", str(count)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+        self.address = self._output.readline().strip()
+
+    def change(self, what: str) -> None:
+        """`add` or `remove` one."""
+        self._input.write(f"{what}\n")
+        self._input.flush()
+        assert self._output.readline().strip() == what
+
+    def close(self) -> None:
+        """Ends all of them."""
+        self._input.close()
+        self._process.wait(60)
+        self._output.close()
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A cluster wants a token; this one has its own."""
+def start_nodes(tmp_path: Path) -> Iterator[Callable[[int], Nodes]]:
+    """Starts a cluster; a cluster wants a token, and this one has its own."""
     token = tmp_path / "token"
     token.write_text("0123456789abcdef" * 4)
     ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    return {**os.environ, **ray, "PYTHONUNBUFFERED": "1"}
+    started = []
+
+    def start(count: int) -> Nodes:
+        started.append(Nodes(count, {**os.environ, **ray, "PYTHONUNBUFFERED": "1"}))
+        return started[-1]
+
+    yield start
+    for nodes in started:
+        nodes.close()
 
 
-@pytest.fixture
-def nodes(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """The nodes; a line to their process removes one."""
-    command = [sys.executable, "-m", "tests.cluster.two_nodes"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(60)
+class Driver:
+    """`python -m study.run` on a cluster."""
 
+    def __init__(self, nodes: Nodes, directory: Path, trials: int) -> None:
+        self.directory = directory
+        self.log = directory.parent / f"{directory.name}.log"
+        command = [sys.executable, "-m", "study.run", "--space", "wae_weight", "--address", nodes.address]
+        options = ["--num-trials", trials, "--epochs", EPOCHS, "--scheduler", "none"]
+        place = ["--name", directory.name, "--runs-dir", directory.parent]
+        directory.parent.mkdir()
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, *map(str, [*options, *place])], cwd=ROOT, env=nodes.environment, stdout=log, stderr=log
+            )
 
-def test_a_study_outlives_a_node(tmp_path: Path, environment: dict[str, str], nodes: subprocess.Popen[str]) -> None:
-    assert nodes.stdin is not None and nodes.stdout is not None
-    address = nodes.stdout.readline().strip()
-    command = [sys.executable, "-m", "study.run", "--space", "wae_weight", "--name", "two", "--address", address]
-    options = ["--num-trials", TRIALS, "--epochs", EPOCHS, "--scheduler", "none", "--runs-dir", tmp_path / "runs"]
-    driver = subprocess.Popen(
-        [*command, *map(str, options)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        directory = tmp_path / "runs" / "two"
-        deadline = time.monotonic() + 90
-        while len({path.parent for path in directory.glob("trials/*/attempt-1/checkpoint-*")}) < 2:  # one on each node
-            assert driver.poll() is None, driver.communicate()[0]
-            assert time.monotonic() < deadline, "no trial began"
+    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        """Waits until a condition holds."""
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, f"waited in vain for {what}"
             time.sleep(0.05)
-        nodes.stdin.write("remove\n")
-        nodes.stdin.flush()
-        output, _ = driver.communicate(timeout=120)
-    finally:
-        driver.kill()
-    assert driver.returncode == 0, output
-    frames = load_study(tmp_path / "runs", "two")
-    assert set(frames.trials["outcome"]) == {"completed"} and len(frames.trials) == TRIALS
-    for _, history in frames.history.groupby("number"):
-        assert history["epoch"].tolist() == list(range(1, EPOCHS + 1))
-    [taken_up] = directory.glob("trials/*/attempt-2/metrics.jsonl")  # the trial on the lost node, by the other one
+
+    def trials_with_checkpoint(self) -> set[Path]:
+        """Folders of the trials that could be taken up by another node."""
+        return {path.parents[1] for path in self.directory.glob("trials/*/attempt-*/checkpoint-*")}
+
+    def finish(self, trials: int) -> None:
+        """Asserts that the study ends well, with every epoch of its trials once."""
+        try:
+            assert self.process.wait(240) == 0, self.log.read_text()
+        finally:
+            self.process.kill()
+        frames = load_study(self.directory.parent, self.directory.name)
+        assert set(frames.trials["outcome"]) == {"completed"} and len(frames.trials) == trials
+        for _, history in frames.history.groupby("number"):
+            assert history["epoch"].tolist() == list(range(1, EPOCHS + 1))
+
+
+def test_a_study_outlives_a_node(tmp_path: Path, start_nodes: Callable[[int], Nodes]) -> None:
+    nodes = start_nodes(2)
+    driver = Driver(nodes, tmp_path / "runs" / "two", trials=3)
+    driver.wait_for(lambda: len(driver.trials_with_checkpoint()) == 2, "a trial on each node")
+    nodes.change("remove")
+    driver.finish(trials=3)
+    [taken_up] = driver.directory.glob("trials/*/attempt-2/metrics.jsonl")  # the trial on the lost node, by the other
     assert json.loads(taken_up.read_text().splitlines()[0])["epoch"] > 1
+
+
+@pytest.mark.fault
+def test_a_study_waits_for_a_node_and_uses_those_that_join(tmp_path: Path, start_nodes: Callable[[int], Nodes]) -> None:
+    nodes = start_nodes(1)
+    driver = Driver(nodes, tmp_path / "runs" / "waiting", trials=4)
+    driver.wait_for(lambda: len(driver.trials_with_checkpoint()) == 1, "a trial")
+    nodes.change("remove")
+    driver.wait_for(lambda: NO_ROOM in driver.log.read_text(), "a word about it")
+    nodes.change("add")
+    nodes.change("add")
+    driver.finish(trials=4)
+    assert driver.log.read_text().count(NO_ROOM) == 1
+    attempts = list(driver.directory.glob("trials/*/attempt-*/metrics.jsonl"))
+    times = [[json.loads(line)["time"] for line in path.read_text().splitlines()] for path in attempts]
+    spans = sorted((min(of_one), max(of_one)) for of_one in times if of_one)
+    assert any(begin < end for (_, end), (begin, _) in itertools.pairwise(spans))  # two at once
