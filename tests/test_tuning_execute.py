@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,17 +13,16 @@ from study.config import UserError
 from study.data.datasets import ImageData
 from study.tuning import execute, trainable
 from study.tuning.execute import Resources
-from study.tuning.trainable import assigned_device, pack, unpack
+from study.tuning.trainable import assigned_device, keep_to_share, pack, unpack
 
 HEAD: dict[str, float] = {"memory": 4e9}
 CPU_NODE = {"CPU": 2.0}
 GPU_NODE = {"CPU": 8.0, "GPU": 1.0}
 
 
-def _slots(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], **wanted: Any) -> int:
+def _set_nodes(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> None:
     alive = [{"Alive": True, "Resources": node} for node in nodes]
     monkeypatch.setattr(ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}])
-    return execute._slots(Resources(**wanted))
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,9 @@ def _slots(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], **wan
         ({"cpus": 1, "max_concurrent": 3}, 3),
     ],
 )
-def test_a_trial_lies_on_one_node(monkeypatch: pytest.MonkeyPatch, wanted: dict[str, float], slots: int) -> None:
-    assert _slots(monkeypatch, [HEAD, CPU_NODE, CPU_NODE, GPU_NODE], **wanted) == slots
+def test_a_trial_lies_on_one_node(monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any], slots: int) -> None:
+    _set_nodes(monkeypatch, [HEAD, CPU_NODE, CPU_NODE, GPU_NODE])
+    assert execute._slots(Resources(**wanted)) == slots
 
 
 @pytest.mark.parametrize(
@@ -50,10 +51,11 @@ def test_a_trial_lies_on_one_node(monkeypatch: pytest.MonkeyPatch, wanted: dict[
     ],
 )
 def test_a_trial_that_fits_nowhere_is_refused_at_once(
-    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], wanted: dict[str, float], words: list[str]
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], wanted: dict[str, Any], words: list[str]
 ) -> None:
+    _set_nodes(monkeypatch, nodes)
     with pytest.raises(UserError) as caught:
-        _slots(monkeypatch, nodes, **wanted)
+        execute._check_room(Resources(**wanted))
     assert all(word in str(caught.value) for word in words)
 
 
@@ -66,6 +68,19 @@ def test_a_trial_uses_the_gpu_that_it_was_given(
     monkeypatch.setattr(trainable.ray, "get_gpu_ids", lambda: given)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     assert assigned_device() == device
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(0.25, 0.25), (1, 1.0), (2, 1.0)])
+def test_a_trial_keeps_to_its_share_of_the_gpus_memory(
+    monkeypatch: pytest.MonkeyPatch, gpus: float, share: float
+) -> None:
+    kept: list[float] = []
+    assigned = {"CPU": 1.0, "GPU": gpus}
+    context = SimpleNamespace(get_assigned_resources=lambda: assigned)
+    monkeypatch.setattr(trainable.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", kept.append)
+    keep_to_share()
+    assert kept == [share]
 
 
 def _shares_the_stores_memory(packed: Any) -> bool:

@@ -56,6 +56,12 @@ def assigned_device() -> str:
     return "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
 
 
+def keep_to_share() -> None:
+    """Takes no more than its share of the GPU's memory: a trial that is too large fails, and not those beside it."""
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)
+    torch.cuda.set_per_process_memory_fraction(min(share, 1.0))
+
+
 def last_error(trial_directory: Path) -> str:
     """Why a trial's newest attempt failed, one line."""
     attempts = sorted(trial_directory.glob("attempt-*/"), key=_number)
@@ -86,6 +92,8 @@ def run_trial(config: dict[str, Any], *, data: Any, references: References, cach
     # Ray reuses this process for the next trial: whatever a trial sets globally is set again here.
     torch.set_num_threads(threads)
     device = assigned_device()
+    if device == "cuda":
+        keep_to_share()
     directory = Path(config["directory"])
     earlier = last_error(directory)
     try:
