@@ -26,7 +26,7 @@ plot, describe = plot_strips, describe_strips
 
 
 def reconstruction_history_info(frames: StudyFrames, trial: str | None = None) -> Strips:
-    """Rows: the images, then their reconstructions at each evaluated epoch.
+    """Rows: the images, then their reconstructions after each epoch, or after some of a long training's.
 
     Args:
         frames: The study.

@@ -6,7 +6,7 @@ Each model is trained once, to the end.
 
     python -m study.run --space latent_dim --dataset mnist
 
-Found on MNIST (README, one seed): the AE has the smallest error and from 5 dimensions on by far the worst samples,
+Found on MNIST (README, one seed): from 5 dimensions on the AE has the smallest error and by far the worst samples,
 though a Gaussian mixture fitted to its codes samples well: its fault is the prior. At 8 dimensions VAE and WAE sample
 four times better for 2 to 4 % more error.
 

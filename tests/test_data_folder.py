@@ -125,4 +125,21 @@ def test_jpeg_orientation_and_nesting(tmp_path: Path) -> None:
     data = load_dataset(f"folder:{tmp_path}")
     assert data.summary.shape == (3, 40, 20)
     assert data.train.images[..., 15:].float().mean() > 250 and data.train.images[..., :5].float().mean() < 5
-    assert folder.MAX_SIDE == 64
+
+
+@pytest.mark.parametrize(("side", "expected"), [(128, 128), (256, 256), (257, 64)])
+def test_images_of_one_size_keep_it_up_to_256(tmp_path: Path, side: int, expected: int) -> None:
+    for index in range(12):
+        path = tmp_path / f"class-{index % 3}" / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (side, side), 20 * index).save(path)
+    assert load_dataset(f"folder:{tmp_path}").summary.shape == (1, expected, expected)
+
+
+def test_sixteen_bits_have_one_scale(tmp_path: Path) -> None:
+    for index in range(12):
+        path = tmp_path / f"class-{index % 3}" / f"{index:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), 10 * index, np.uint16)).save(path)
+    everything, _ = folder.load_folder(tmp_path)
+    assert everything.images.max() == 0  # 110 of 65,535: black, though no image is brighter

@@ -18,7 +18,7 @@ from study.data.datasets import ImageData, load_dataset
 from study.data.splits import Split, total_variance
 from study.measure import evaluate
 from study.measure.evaluate import Evaluator, prepare_references
-from study.measure.features import judge_spec, perceptual_classifier, trained_classifier
+from study.measure.features import Perceptual, judge_spec, perceptual_spec, trained_classifier
 from study.measure.pictures import write_history, write_pictures
 from study.measure.pretrain import pretrain
 from study.model.stacked import train_first_stage
@@ -90,10 +90,15 @@ def test_photographs_train_with_the_deep_network_and_every_loss_term(
 
 def test_the_perceptual_classifier_is_not_the_judge(tmp_path: Path) -> None:
     data = colours()
-    judge = trained_classifier(data, judge_spec(data.summary), tmp_path).build(data.summary)
-    perceptual = perceptual_classifier(data, tmp_path)
-    x = torch.rand(4, 3, 32, 32)
-    assert judge.features(x).shape != perceptual(x).shape or not torch.allclose(judge.features(x), perceptual(x))
+    judge = trained_classifier(data, judge_spec(data.summary), tmp_path)
+    second = trained_classifier(data, perceptual_spec(data.summary), tmp_path)
+    assert judge.hash != second.hash and judge.spec.seed != second.spec.seed
+    assert not {value.shape for value in judge.state.values() if value.dim() > 1} & {
+        value.shape for value in second.state.values() if value.dim() > 1
+    }  # no layer of the one fits into the other
+    used = pretrain(TrialConfig(perceptual_weight=1.0), data, tmp_path).features
+    assert isinstance(used, Perceptual)
+    torch.testing.assert_close(dict(used.classifier.state_dict()), dict(second.state))
 
 
 def colours(count: int = 160) -> ImageData:

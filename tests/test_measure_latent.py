@@ -41,7 +41,10 @@ class LinearGaussian:
         self.bias = torch.randn(PIXELS, generator=generator, dtype=torch.float64)
         self.widening = widening
 
-    def encode(self, x: Tensor) -> Posterior:
+    def inputs(self, x: Tensor) -> Tensor:
+        return x
+
+    def posterior(self, x: Tensor) -> Posterior:
         variance = 1 / (1 + self.scales.square())
         mu = (x.flatten(1) - self.bias) @ self.weight * variance
         return Posterior(mu, (variance * self.widening**2).log().expand_as(mu))

@@ -61,7 +61,7 @@ def test_stacked_network_trains_on_codes_and_answers_in_images(digits: ImageData
     assert (images - x).square().mean() < 0.4 * digits.summary.total_variance / 64
     assert model.sample(3).shape == (3, 1, 8, 8)
     assert model.interpolate(x[:2], x[2:4], 5).shape == (5, 2, 1, 8, 8)
-    assert model.log_likelihood(x[:2], torch.zeros(2, 8)).shape == (2,)
+    assert model.log_likelihood(model.inputs(x[:2]), torch.zeros(2, 8)).shape == (2,)
     assert all(torch.equal(before[name], value) for name, value in model.first_stage.state_dict().items())
 
 

@@ -1,9 +1,9 @@
 """`folder:PATH`: a directory with one folder of images per class, of any sizes and modes.
 
-The rule: images that all have one size of at most 64 pixels a side stay as they are. Else each is cropped to its
-central square and resized to S x S, S the largest power of two within the median shorter side, between 8 and 64. The
-set is grey when every image is; else colour, with transparency laid on white. Files that cannot be read as images are
-reported in one line and left out.
+The rule: images that all have one size of 8 to 256 pixels a side stay as they are. Else each is cropped to its central
+square and resized to S x S, S the largest power of two within the median shorter side, between 8 and 64: who wants
+larger ones brings them to one size first. The set is grey when every image is; else colour, with transparency laid on
+white. Files that cannot be read as images are reported in one line and left out.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from study.data.splits import Split
 
 logger = logging.getLogger(__name__)
 
-MAX_SIDE = 64
-MIN_SIDE = 8
+MIN_SIDE, MAX_SIDE = 8, 256
+MAX_RESIZED = 64
 MIN_IMAGES = 10
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 _GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
@@ -130,7 +130,7 @@ def _common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
     if count == len(sizes) and min(size) >= MIN_SIDE and max(size) <= MAX_SIDE:
         return size
     shorter = sorted(min(size) for size in sizes)[len(sizes) // 2]
-    side = min(MAX_SIDE, max(MIN_SIDE, 2 ** (shorter.bit_length() - 1)))
+    side = min(MAX_RESIZED, max(MIN_SIDE, 2 ** (shorter.bit_length() - 1)))
     return side, side
 
 
@@ -152,7 +152,9 @@ def _flat(image: Image.Image, mode: str) -> Image.Image:
     """Eight bits a channel and no transparency."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
+        top = 65535.0  # sixteen bits; the other modes do not say how far they go
+        if not image.mode.startswith("I;16"):
+            top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
         image = Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

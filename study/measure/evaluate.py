@@ -298,13 +298,14 @@ class Evaluator:
         noise = iter(self._prior_codes(len(real.images), model.latent_dim).split(_batch_size(real.images)))
         for batch in real.images.split(_batch_size(real.images)):
             x = as_float(batch)
-            posterior = model.encode(x)
+            inputs = model.inputs(x)
+            posterior = model.posterior(inputs)
             reconstruction = model.decode(posterior.mu)
             errors.append((reconstruction - x).square().sum(dtype=torch.float64))
             posteriors.append(posterior)
             if posterior.logvar is not None:
                 z = posterior.mu + (0.5 * posterior.logvar).exp() * next(noise)
-                likelihoods.append(model.log_likelihood(x, z).double())
+                likelihoods.append(model.log_likelihood(inputs, z).double())
             if left > 0:
                 features.append(self.judge.features(reconstruction[:left]))
                 left -= len(x)

@@ -41,7 +41,8 @@ def iwae_nll(model: Autoencoder, x: Tensor, samples: int, generator: torch.Gener
     Raises:
         ValueError: The encoder is deterministic.
     """
-    posterior = model.encode(x)
+    x = model.inputs(x)
+    posterior = model.posterior(x)
     if posterior.logvar is None:
         raise ValueError("the importance-weighted bound needs a Gaussian encoder")
     deviation = (0.5 * posterior.logvar).exp()

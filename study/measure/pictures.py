@@ -16,7 +16,7 @@ from study.data.datasets import ImageData
 from study.data.splits import Split, stratified_order
 from study.measure.evaluate import measuring
 from study.measure.features import as_float
-from study.model.autoencoder import Autoencoder, Posterior
+from study.model.autoencoder import Autoencoder, Posterior, class_direction
 from study.model.divergences import unit_kl
 
 SAMPLES = 49
@@ -26,6 +26,7 @@ COLUMNS = 10
 MAX_CODES = 2_000
 MAX_MORPHS = 5
 HISTORY = 10
+_BATCH = 256
 _CELL = 64
 _GAP = 2
 _SEED = 49
@@ -61,7 +62,7 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
         z = torch.randn(SAMPLES, model.latent_dim, generator=generator).to(device)
         ends = images[: 2 * PAIRS]
         half = len(ends) // 2
-        posteriors = [model.encode(batch) for batch in images.split(256)]
+        posteriors = [model.encode(batch) for batch in images.split(_BATCH)]
         arrays: dict[str, Any] = {
             "codes": torch.cat([posterior.mu for posterior in posteriors]).float().cpu().numpy(),
             "labels": validation.labels.cpu().numpy(),
@@ -156,8 +157,8 @@ def _morphs(model: Autoencoder, data: ImageData, validation: Split, device: torc
     They go as far as the next class's mean code, and at least the distance between it and the other classes' mean.
     """
     train = _first(data.train, MAX_CODES, device)
-    x, labels = as_float(train.images), train.labels
-    codes = model.encode(x).mu
+    labels = train.labels
+    codes = torch.cat([model.encode(as_float(batch)).mu for batch in train.images.split(_BATCH)])
     rows, classes = [], []
     count = len(data.classes)
     for start in range(min(count, MAX_MORPHS) if count > 1 else 0):
@@ -166,7 +167,7 @@ def _morphs(model: Autoencoder, data: ImageData, validation: Split, device: torc
         inside = labels == target
         if not len(candidates) or not inside.any() or inside.all():
             continue
-        direction = model.class_direction(x, labels, target)
+        direction = class_direction(codes, labels, target)
         z = model.encode(as_float(validation.images[candidates[:1]])).mu
         middle = codes[inside].mean(dim=0)
         distance = float(torch.max((middle - z[0]) @ direction, (middle - codes[~inside].mean(dim=0)) @ direction))

@@ -10,8 +10,8 @@ import torch
 from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.measure.features import cached, content_key, one_thread, perceptual_classifier
+from study.model import stacked
 from study.model.pretrained import Pretrained
-from study.model.stacked import train_first_stage
 
 _VERSION = 1
 
@@ -33,7 +33,7 @@ def pretrain(
     features = perceptual_classifier(data, cache_dir).to(device) if config.perceptual_weight > 0 else None
     if config.network != "stacked":
         return Pretrained(features=features)
-    path = cache_dir / f"first-stage-{content_key(_VERSION, data.summary.hash)}.pt"
+    path = cache_dir / f"first-stage-{content_key(_VERSION, data.summary.hash, *stacked.SETTINGS)}.pt"
     record = cached(path, lambda: _first_stage(data))
     return Pretrained(record["state"], record["codes"].to(device), features)
 
@@ -41,5 +41,5 @@ def pretrain(
 def _first_stage(data: ImageData) -> dict[str, Any]:
     with one_thread():  # quicker than two beside other trials, and the same result on every machine
         images = data.train.images.cpu()
-        stage = train_first_stage(data.summary, images)
+        stage = stacked.train_first_stage(data.summary, images)
         return {"state": stage.state_dict(), "codes": stage.encode_all(images)}

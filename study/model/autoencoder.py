@@ -87,7 +87,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Posterior:
         """The posterior of images [B, C, H, W]."""
-        return self.posterior(self.first_stage.encode(x) if self.first_stage else x)
+        return self.posterior(self.inputs(x))
 
     def decode(self, z: Tensor) -> Tensor:
         """Mean images of codes [B, d]: [B, C, H, W] in [0, 1]."""
@@ -155,24 +155,31 @@ class Autoencoder(nn.Module):
         Raises:
             ValueError: No image, or every image, is of that class.
         """
-        inside = labels == target
-        if not inside.any() or inside.all():
-            raise ValueError(f"class {target}: give images of this class and of others")
-        codes = self.encode(x).mu
-        return nn.functional.normalize(codes[inside].mean(dim=0) - codes[~inside].mean(dim=0), dim=0)
+        return class_direction(self.encode(x).mu, labels, target)
 
     @torch.no_grad()
     def morph(self, z: Tensor, direction: Tensor, distance: float, steps: int) -> Tensor:
         """Images of codes [B, d] moved 0 to `distance` along `direction` [d]: [steps, B, C, H, W]."""
         return self.latent_path(z, z + distance * direction, steps)
 
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the encoder reads of images [B, C, H, W]: themselves, or the first stage's codes for `stacked`."""
+        return self.first_stage.encode(x) if self.first_stage else x
+
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z) of images [B, C, H, W] at codes [B, d], constants included: [B], nats.
+        """log p(x|z) of what the encoder reads, `inputs(images)`, at codes z [B, d], constants included: [B], nats.
 
         For `stacked` it is the density of the first stage's codes, not of the pixels.
         """
-        x = self.first_stage.encode(x) if self.first_stage else x
         return -self.likelihood.cost(self.decoder(z), x) - self.likelihood.constant * x[0].numel()
+
+
+def class_direction(codes: Tensor, labels: Tensor, target: int) -> Tensor:
+    """`Autoencoder.class_direction` of images that are encoded already, codes [N, d]."""
+    inside = labels == target
+    if not inside.any() or inside.all():
+        raise ValueError(f"class {target}: give images of this class and of others")
+    return nn.functional.normalize(codes[inside].mean(dim=0) - codes[~inside].mean(dim=0), dim=0)
 
 
 class LossTerms(NamedTuple):

@@ -23,6 +23,8 @@ EPOCHS = 2
 LEAST_STEPS = 1000
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
+SETTINGS = (CODE_CHANNELS, HIDDEN, EPOCHS, LEAST_STEPS, BATCH_SIZE, LEARNING_RATE)
+"""All that decides what becomes of a training, but for the data: a cached stage is good for these alone."""
 CHUNK = 256
 
 

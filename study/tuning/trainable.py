@@ -27,9 +27,11 @@ from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
 from study.measure.pretrain import pretrain
 from study.training import checkpoint
-from study.training.loop import EpochResult, TrainingError, train
+from study.training.loop import EpochResult, TrainingError, evaluation_epochs, train
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+HISTORY = 24
+"""Epochs at most whose reconstructions are kept, spread over a training."""
 _SPLITS = ("train", "validation", "test")
 _ERROR = "error.txt"
 _PROCESS = "process.json"
@@ -77,6 +79,13 @@ def attempt_process(trial_directory: Path) -> int | None:
     attempts = sorted(trial_directory.glob("attempt-*/"), key=_number)
     process = read_json(attempts[-1] / _PROCESS) if attempts else None
     return None if process is None else process.get("pid")
+
+
+def recorded_epochs(directory: Path) -> int:
+    """The greatest n for which the attempts have written down every epoch from 1 to n."""
+    paths = directory.glob("attempt-*/metrics.jsonl")
+    recorded = {epoch for path in paths for line in read_lines(path) if isinstance(epoch := line.get("epoch"), int)}
+    return next(epoch for epoch in itertools.count() if epoch + 1 not in recorded)
 
 
 def run_trial(config: dict[str, Any], *, data: Any, references: References, cache: Path, threads: int) -> None:
@@ -152,6 +161,7 @@ def _train(
     )
     if state is not None:  # the driver may have died, or this process, before it was heard
         _report(state["epoch"], state["multiplier"], state["metrics"])
+    shown = evaluation_epochs(config.epochs, HISTORY)
     # The generator is closed by hand: Ray ends a stopped trial by SystemExit out of tune.report.
     with (
         contextlib.closing(training) as epochs,
@@ -160,7 +170,7 @@ def _train(
         for result in epochs:
             last = result.epoch == config.epochs
             record = _record(result)
-            if result.metrics:
+            if result.epoch in shown:
                 write_history(result.model, data, attempt, result.epoch)
             if last:
                 start = time.perf_counter()
@@ -182,7 +192,7 @@ def _resume_from(directory: Path, epochs: int, device: str) -> tuple[dict[str, A
     Returns:
         The state, or None where the trial begins anew; and what is wrong with its files, one line each.
     """
-    recorded = _recorded_epochs(directory)
+    recorded = recorded_epochs(directory)
     held = checkpoint.newest_epoch(directory, before=epochs)
     state, complaints = checkpoint.newest(directory, device, before=min(epochs, recorded + 1))
     if held > recorded:
@@ -190,13 +200,6 @@ def _resume_from(directory: Path, epochs: int, device: str) -> tuple[dict[str, A
     if state is None and (complaints or recorded):
         complaints.append(f"{directory}: no checkpoint to go on from, so it is trained again from its first epoch")
     return state, complaints
-
-
-def _recorded_epochs(directory: Path) -> int:
-    """The greatest n for which the attempts have written down every epoch from 1 to n."""
-    paths = directory.glob("attempt-*/metrics.jsonl")
-    recorded = {epoch for path in paths for line in read_lines(path) if isinstance(epoch := line.get("epoch"), int)}
-    return next(epoch for epoch in itertools.count() if epoch + 1 not in recorded)
 
 
 def _report(epoch: int, multiplier: float, metrics: dict[str, float]) -> None:
