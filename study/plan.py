@@ -17,8 +17,9 @@ from study.data.datasets import ImageData, load_dataset
 from study.measure.metrics import METRICS
 from study.space import LoadedSpace
 from study.tuning import warm_start
-from study.tuning.ledger import SAMPLERS, Ledger
+from study.tuning.ledger import Ledger
 from study.tuning.rungs import DEFAULT_ETA, check_settings
+from study.tuning.samplers import SAMPLERS
 from study.tuning.scheduler import SCHEDULERS
 from study.tuning.storage import open_storage, public_url
 
@@ -129,6 +130,7 @@ class Plan:
             storage=storage,
             name=name,
             first_points=(self.record.get("warm_start") or {}).get("points", ()),
+            num_trials=self.record["num_trials"],
         )
 
 

@@ -11,7 +11,7 @@ from study.config import METHODS, TrialConfig, UserError
 from study.model.regularizers import REGULARIZERS
 from study.model.schedules import SCHEDULES
 from study.space import WEIGHT_RANGES, builtin_spaces, load_space, weight_range
-from study.tuning.ledger import build_sampler
+from study.tuning.samplers import build_sampler
 from tests.helpers import made_summary
 
 SUMMARIES = [made_summary(), made_summary(1, 28, 28, 53.0), made_summary(3, 32, 32, 190.0)]

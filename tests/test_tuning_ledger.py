@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 
 from study.config import UserError
 from study.space import SearchSpace, load_space
-from study.tuning.ledger import SAMPLERS, Assignment, Ledger, trial_directory
+from study.tuning.ledger import Assignment, Ledger, trial_directory
+from study.tuning.samplers import SAMPLERS
 from tests.helpers import made_summary
 
 DIRECTIONS = {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"}
@@ -90,6 +93,41 @@ def test_equal_seeds_suggest_equally_and_other_seeds_otherwise(tmp_path: Path) -
     assert one == two != other
 
 
+def test_nsga2_breeds_from_the_trials_that_ended(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, sampler="nsga2", num_trials=40)
+    weights: list[float] = []
+    while assignment := ledger.next(40):
+        weights.append(assignment.config.weight)
+        values = {"val/reconstruction_mse": 1.0 + assignment.number, "val/sample_fid": 100.0 - assignment.number}
+        if assignment.number % 5 == 4:
+            ledger.record(assignment.number, "stopped", epochs=30, values=values, infeasible={"budget": 0.5})
+        else:
+            ledger.record(assignment.number, "completed", epochs=60, values=values)
+    # A weight drawn anew is never seen twice; a child has most of its parameters from its parents.
+    bred = sum(weight in weights[:number] for number, weight in enumerate(weights[25:], start=25))
+    assert bred >= 5
+
+
+def test_samplers_do_not_see_references_and_everybody_else_does(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _run(ledger, 14)
+    ledger.replicate(3, [1])
+    ledger.retrain(3, 80)
+    _run(ledger, 14)
+    seen = ledger._study._get_trials(deepcopy=False)
+    assert [trial.number for trial in seen] == [1, 3, 5, 7, 9, 11, 12, 13]
+    assert len(ledger.trials()) == 16
+    study = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path}/optuna.db")
+    assert [trial.number for trial in study.best_trials] == list(range(14))  # all alike; none beyond the search
+
+
+def test_given_configs_are_those_that_the_first_trials_train(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    told = [config.to_params() for config in ledger.given_configs()]
+    assert ledger.trials() == []
+    assert told == _run(ledger, 12)
+
+
 def test_a_stopped_trial_is_infeasible_by_the_share_of_its_budget_it_misses(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     for _ in range(3):
@@ -140,14 +178,17 @@ def test_a_result_recorded_but_not_told_is_told_and_not_trained_again(tmp_path: 
     assert json.loads((trial_directory(tmp_path, 0) / "outcome.json").read_text())["values"] == VALUES
 
 
-def test_reconcile_writes_outcomes_an_earlier_driver_did_not(tmp_path: Path) -> None:
+def test_reconcile_writes_what_an_earlier_driver_did_not(tmp_path: Path) -> None:
     first = open_ledger(tmp_path)
     _run(first, 2)
-    path = trial_directory(tmp_path, 1) / "outcome.json"
-    before = json.loads(path.read_text())
-    path.unlink()
+    folder = trial_directory(tmp_path, 1)
+    before = {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
+    shutil.rmtree(folder)
     open_ledger(tmp_path).reconcile()
-    assert json.loads(path.read_text()) == before
+    after = {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
+    begun = [datetime.fromisoformat(files["trial.json"].pop("created")) for files in (before, after)]
+    assert abs(begun[1] - begun[0]) < timedelta(minutes=1)
+    assert after == before and set(before) == {"trial.json", "outcome.json"}
 
 
 def test_a_grid_is_trained_once_each_however_many_trials_are_asked(tmp_path: Path) -> None:

@@ -50,9 +50,11 @@ def space(**changes: object) -> SearchSpace:
 def test_the_front_comes_first(earlier: optuna.Study, tmp_path: Path) -> None:
     points = warm_start.first_points(earlier, OBJECTIVES, space(), made_summary())
     assert points == [earlier.trials[number].params for number in (1, 2)]
+    own = [{**points[0], "latent_dim": 2}, points[1]]  # the second is not trained twice
+    new = space(references=lambda data: [{"latent_dim": 3}, {"latent_dim": 5}], first_points=lambda data: own)
     ledger = Ledger(
         tmp_path,
-        space(references=lambda data: ()),
+        new,
         made_summary(),
         directions=DIRECTIONS,
         fixed={"seed": 5},
@@ -60,15 +62,13 @@ def test_the_front_comes_first(earlier: optuna.Study, tmp_path: Path) -> None:
         sampler="random",
         first_points=points,
     )
-    assignments = [ledger.next(3) for _ in range(3)]
-    assert [assignment and assignment.origin for assignment in assignments] == ["first", "first", "search"]
-    for assignment, point in zip(assignments, points, strict=False):
-        assert assignment is not None and assignment.config.seed == 5
-        assert assignment.config.latent_dim == point["latent_dim"]
-
-
-def test_points_that_the_space_begins_with_are_not_trained_twice(earlier: optuna.Study) -> None:
-    assert warm_start.first_points(earlier, OBJECTIVES, load_space("method").space, made_summary()) == []
+    assignments = [ledger.next(6) for _ in range(6)]
+    assert all(assignments)
+    trials = [(trial.origin, trial.config.latent_dim) for trial in assignments if trial is not None]
+    first, second = (("first", point["latent_dim"]) for point in points)
+    assert trials[:5] == [("reference", 3), first, ("reference", 5), second, ("first", 2)]
+    assert trials[5][0] == "search"
+    assert {trial.config.seed for trial in assignments if trial is not None} == {5}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ class FrontVolume:
 
     Errors and Fréchet distances count by their logarithm, everything else as it is; maximised objectives are negated.
     The reference point is twice the worst value of the first `SETTLING` trials in a logarithmic objective, and beyond
-    the worst by their range in another. It is the caller's to keep, so that a study has one for ever.
+    the worst by their range in another. It is the caller's to keep, so that a study has one for ever. What lies beyond
+    it may be on the front and still adds no volume.
 
     Args:
         directions: `minimize` or `maximize` by objective.
@@ -46,27 +47,23 @@ class FrontVolume:
             comparable: It was trained to the end and may join the front.
 
         Returns:
-            Whether the volume grew, or could not be told yet.
+            Whether it joined the front.
         """
         point = self._scaled(values)
-        if comparable:
-            beaten = (self._front <= point).all(axis=1).any()
-            if not beaten:
-                kept = self._front[~(point <= self._front).all(axis=1)]
-                self._front = np.vstack([kept, point])
-        else:
-            beaten = True
+        joins = comparable and not (self._front <= point).all(axis=1).any()
+        if joins:
+            kept = self._front[~(point <= self._front).all(axis=1)]
+            self._front = np.vstack([kept, point])
+        settles = False
         if self.reference is None:
             self._settling.append(point)
-            if len(self._settling) < SETTLING:
-                return True
-            self.reference = self._settle(np.array(self._settling))
-        elif beaten:
-            return False
-        before = self._volume
-        inside = self._front[(self._front < self.reference).all(axis=1)]
-        self._volume = float(compute_hypervolume(inside, self.reference)) if len(inside) else 0.0
-        return self._volume > before
+            settles = len(self._settling) == SETTLING
+            if settles:
+                self.reference = self._settle(np.array(self._settling))
+        if self.reference is not None and (joins or settles):
+            inside = self._front[(self._front < self.reference).all(axis=1)]
+            self._volume = float(compute_hypervolume(inside, self.reference)) if len(inside) else 0.0
+        return joins
 
     def _scaled(self, values: Mapping[str, float]) -> np.ndarray:
         scaled = []

@@ -8,26 +8,24 @@ because a finished Optuna trial cannot be changed.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
-import warnings
-import zlib
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from study.config import DataSummary, TrialConfig, UserError
+from study.config import DataSummary, TrialConfig
 from study.files import write_atomic, write_json
 from study.space import SearchSpace
 from study.timestamp import now
+from study.tuning.given import given_configs, given_points
 from study.tuning.hypervolume import FrontVolume
+from study.tuning.samplers import SearchedStudy, build_sampler
 
-SAMPLERS = ("tpe", "nsga2", "random")
 _RUNG = "rung:"
 _REFERENCE_POINT = "hypervolume_reference"
 EXTRA_ORIGINS = ("replicate", "retrain")
@@ -75,24 +73,6 @@ def trial_directory(study_directory: Path, number: int) -> Path:
     return study_directory / "trials" / f"{number:04d}"
 
 
-def build_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampler:
-    """A sampler seeded by the study's seed and the ledger's length, so that a resumed study does not repeat itself.
-
-    Raises:
-        UserError: No such sampler.
-    """
-    mixed = zlib.crc32(f"{seed}:{trials}".encode())
-    if name == "tpe":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(seed=mixed, multivariate=True, group=True, constant_liar=True)
-    if name == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=mixed)
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=mixed)
-    raise UserError(f"no sampler {name!r}: choose from {', '.join(SAMPLERS)}")
-
-
 @dataclasses.dataclass
 class Tally:
     """Where a study stands.
@@ -127,14 +107,6 @@ class Tally:
                 self.best[name] = better(self.best.get(name, values[name]), values[name])
 
 
-def _queue(space: SearchSpace, data: DataSummary) -> list[tuple[str, Mapping[str, Any]]]:
-    """The trials given beforehand: references and first points by turns, so that a short study has some of both."""
-    references = [("reference", point) for point in space.references(data)]
-    points = [("grid" if space.grid else "first", point) for point in space.first_points(data)]
-    turns = itertools.zip_longest(references, points)
-    return [entry for turn in turns for entry in turn if entry is not None]
-
-
 class Ledger:
     """The trials of one study.
 
@@ -145,10 +117,11 @@ class Ledger:
         directions: `minimize` or `maximize` by objective, in order; names as recorded (`val/sample_fid`).
         fixed: Trial parameters that the command line fixes for all trials.
         seed: The study's seed.
-        sampler: One of `SAMPLERS`.
+        sampler: One of `study.tuning.samplers.SAMPLERS`.
         storage: A database that other studies share; the study's own SQLite file where it is not given.
         name: The study's name in the storage; by default its folder's.
-        first_points: Further points to try before the sampler takes over, as those of the space.
+        first_points: Further points to try before the space's own.
+        num_trials: Trials the study is to have, where that is known; only the sampler's settings depend on it.
     """
 
     def __init__(
@@ -164,6 +137,7 @@ class Ledger:
         storage: optuna.storages.BaseStorage | None = None,
         name: str | None = None,
         first_points: Sequence[Mapping[str, Any]] = (),
+        num_trials: int = 100,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.directory = directory
@@ -174,15 +148,14 @@ class Ledger:
         self._data = data
         self._running: dict[int, optuna.trial.Trial] = {}
         self._fixed = fixed
-        self._points = [*_queue(space, data), *(("first", point) for point in first_points)]
-        self._study = optuna.create_study(
-            study_name=name or directory.name,
-            storage=storage or f"sqlite:///{directory / 'optuna.db'}",
-            directions=[optuna.study.StudyDirection[direction.upper()] for direction in directions.values()],
-            load_if_exists=True,
-        )
+        self._points = given_points(space, data, first_points)
+        name = name or directory.name
+        storage = optuna.storages.get_storage(storage or f"sqlite:///{directory / 'optuna.db'}")
+        wanted = [optuna.study.StudyDirection[direction.upper()] for direction in directions.values()]
+        optuna.create_study(study_name=name, storage=storage, directions=wanted, load_if_exists=True)
+        self._study = SearchedStudy(study_name=name, storage=storage)
         trials = self._study.get_trials(deepcopy=False)
-        self._study.sampler = build_sampler(sampler, seed, len(trials))
+        self._study.sampler = build_sampler(sampler, seed, len(trials), num_trials)
         self._adoptable = [trial for trial in trials if trial.state == TrialState.RUNNING]
         # Counted, not looked up for each trial: a look takes as long as there are trials.
         self._waiting = sum(trial.state == TrialState.WAITING for trial in trials)
@@ -196,11 +169,6 @@ class Ledger:
         self._enqueued = sum("origin" in trial.user_attrs for trial in searched)
 
     @property
-    def grid_size(self) -> int | None:
-        """Trials of an exact grid; None where the space is sampled."""
-        return len(self._points) if self._space.grid else None
-
-    @property
     def unfinished(self) -> int:
         """Trials that exist and have not ended: running, waiting, or cut off with their driver."""
         return sum(not trial.state.is_finished() for trial in self.trials())
@@ -212,23 +180,28 @@ class Ledger:
 
     @property
     def stale_trials(self) -> int:
-        """Trials that have ended since the hypervolume last grew."""
+        """Trials that have ended since the front last grew; 0 until there is a hypervolume."""
         return self._stale
 
     def trials(self) -> Sequence[FrozenTrial]:
         """All trials, oldest first; not to be changed."""
         return self._study.get_trials(deepcopy=False)
 
-    def next(self, num_trials: int) -> Assignment | None:
+    def given_configs(self) -> Iterator[TrialConfig]:
+        """What the trials given beforehand train, in their order; nothing is written."""
+        return given_configs(self._points, self._space, self._data, self._fixed)
+
+    def next(self, num_trials: int, *, begin: bool = True) -> Assignment | None:
         """The next trial to train: one left running by an earlier driver, a point given beforehand, or a suggestion.
 
         A trial whose result an earlier driver recorded but had no time to tell is told, not trained again.
 
         Args:
             num_trials: Trials the study is to have.
+            begin: Whether it may be one that has not begun.
 
         Returns:
-            The trial, its folder and `trial.json` written; or None when the study has all its trials.
+            The trial, its folder and `trial.json` written; or None when there is no other.
         """
         while self._adoptable:
             frozen = self._adoptable.pop(0)
@@ -236,19 +209,22 @@ class Ledger:
             if "outcome" not in frozen.user_attrs:
                 return self._assign(trial)
             self._tell(trial, frozen.user_attrs)
+        if not begin or not self.remain(num_trials):
+            return None
         if not self._waiting:
-            if self._created >= num_trials:
-                return None
             if self._enqueued < len(self._points):
                 origin, point = self._points[self._enqueued]
                 self._enqueued += 1
                 attributes = {"origin": origin, **({"overrides": dict(point)} if origin == "reference" else {})}
                 self._enqueue({} if origin == "reference" else point, attributes)
-            elif self._space.grid:
-                return None
             self._created += 1
         self._waiting = max(0, self._waiting - 1)
         return self._assign(self._study.ask())
+
+    def remain(self, num_trials: int) -> bool:
+        """Whether there are trials that have not begun, when the study is to have so many."""
+        searching = not self._space.grid or self._enqueued < len(self._points)
+        return self._waiting > 0 or (searching and self._created < num_trials)
 
     def _enqueue(self, point: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         self._study.enqueue_trial(dict(point), user_attrs=dict(attributes))
@@ -360,6 +336,14 @@ class Ledger:
             with open(progress_path(self.directory), "a") as file:
                 file.write(line)
 
+    def _write_trial(self, number: int, attributes: Mapping[str, Any], created: str) -> None:
+        directory = trial_directory(self.directory, number)
+        directory.mkdir(parents=True, exist_ok=True)
+        if not (directory / "trial.json").exists():
+            described = {name: attributes.get(name) for name in ("params", "replicate_of", "retrain_of")}
+            origin = attributes.get("origin", "search")
+            write_json(directory / "trial.json", {"number": number, "origin": origin, **described, "created": created})
+
     def _write_outcome(self, number: int, ended: Mapping[str, Any]) -> None:
         names = ("outcome", "reason", "values", "epochs", "ended")
         write_json(trial_directory(self.directory, number) / "outcome.json", {name: ended[name] for name in names})
@@ -395,28 +379,30 @@ class Ledger:
         missing = ended["infeasible"].values()
         comparable = ended["outcome"] == "completed" and not any(share > 0 for share in missing)
         grew = values is not None and self._volume.add(values, comparable)
-        self._stale = 0 if grew else self._stale + 1
+        self._stale = 0 if grew or self._volume.value is None else self._stale + 1
         self._spent += ended["epochs"]
         line = {
             "number": number,
             "outcome": ended["outcome"],
             "epochs": self._spent,
             "hypervolume": self._volume.value,
+            "stale": self._stale,
             "time": datetime.fromisoformat(ended["ended"]).timestamp(),
         }
         return json.dumps(line) + "\n"
 
     def reconcile(self) -> None:
-        """Writes what an earlier driver recorded in the ledger but did not live to write: `outcome.json`, progress."""
+        """Writes what an earlier driver recorded in the ledger but did not live to write: trials' files, progress."""
         path = progress_path(self.directory)
         content = "".join(self._progress).encode()
         if content and (not path.exists() or path.read_bytes() != content):
             write_atomic(path, content)
         for trial in self.trials():
+            if trial.datetime_start is not None and "params" in trial.user_attrs:
+                begun = trial.datetime_start.astimezone(UTC).isoformat(timespec="milliseconds")
+                self._write_trial(trial.number, trial.user_attrs, begun)
             if trial.state.is_finished() and "outcome" in trial.user_attrs:
-                directory = trial_directory(self.directory, trial.number)
-                if not (directory / "outcome.json").exists():
-                    directory.mkdir(parents=True, exist_ok=True)
+                if not (trial_directory(self.directory, trial.number) / "outcome.json").exists():
                     self._write_outcome(trial.number, trial.user_attrs)
 
     def _tally_of(self, attributes: Mapping[str, Any]) -> Tally:
@@ -433,20 +419,7 @@ class Ledger:
                 overrides = self._space.suggest(trial, self._data)
             config = self._space.config(self._data, overrides, self._fixed)
             trial.set_user_attr("params", config.to_params())
-        directory = trial_directory(self.directory, trial.number)
-        directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / "trial.json").exists():
-            write_json(
-                directory / "trial.json",
-                {
-                    "number": trial.number,
-                    "origin": origin,
-                    "params": config.to_params(),
-                    "replicate_of": attributes.get("replicate_of"),
-                    "retrain_of": attributes.get("retrain_of"),
-                    "created": now(),
-                },
-            )
+        self._write_trial(trial.number, {**attributes, "params": config.to_params()}, now())
         self._running[trial.number] = trial
         self._tally_of(attributes).running += 1
         return Assignment(trial.number, origin, config)

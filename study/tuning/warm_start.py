@@ -1,4 +1,4 @@
-"""Warm start: the Pareto-optimal configurations of an earlier study are the first that a new one trains.
+"""Warm start: the Pareto-optimal configurations of an earlier study are among the first that a new one trains.
 
 They are trained anew under the new study's seed, epochs and data, so that all of its trials can be compared and its
 ledger holds nothing it has not seen; a sampler learns from them as from any other first point.
@@ -43,8 +43,7 @@ def first_points(
             points.append(dict(trial.params))
     if not points:
         raise UserError(f"{name}: none of its searched trials has completed; choose another study")
-    known = [dict(point) for point in space.first_points(data)]
-    return [point for point in points if point not in known]
+    return points
 
 
 def _check(name: str, trial: optuna.trial.FrozenTrial, space: SearchSpace, data: DataSummary) -> None:
