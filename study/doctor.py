@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,18 +56,30 @@ def doctor(
     study: Annotated[str | None, typer.Option("--study", "--name", help="A study to look at as well.")] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where studies lie.")] = Path("runs"),
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: MLFLOW_TRACKING_URI, then runs/.")] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster, HOST:PORT or auto.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(envvar="STUDY_STORAGE", help="The database of the ledgers; default: the studies' own files."),
+    ] = None,
 ) -> int:
-    """Checks the installation, and a study where one is named; exits with 1 when something is to be done."""
+    """Checks the installation, a cluster and a study where named; exits with 1 when something is to be done."""
     runs = runs_dir.expanduser().absolute()
     directory = None if study is None else find_study(runs, study)
+    storage = storage or (None if directory is None else (read_json(directory / "study.json") or {}).get("storage"))
     checks: list[Callable[[], Iterator[Finding]]] = [
         _versions,
         _devices,
-        lambda: _places(runs),
+        lambda: _places(runs, storage),
         lambda: _store(tracking_uri or default_tracking_uri(runs)),
     ]
+    if address is not None:
+        checks.append(lambda: _cluster(address, runs))
+    if storage is not None and directory is None:
+        checks.append(lambda: _database(storage))
     if directory is not None:
-        checks += [lambda: _driver(directory), lambda: _ledger(directory), lambda: _folder(directory)]
+        checks += [lambda: _driver(directory), lambda: _ledger(directory, storage), lambda: _folder(directory)]
     failed = False
     for check in checks:
         for finding in check():
@@ -84,7 +97,7 @@ def _versions() -> Iterator[Finding]:
     good = sys.version_info >= _LEAST_PYTHON
     yield Finding("Python", here, "" if good else "install Python 3.11 or later, then run make study")
     try:
-        requirements = importlib.metadata.requires(_DISTRIBUTION) or []
+        requirements = _requirements()
     except importlib.metadata.PackageNotFoundError:
         yield Finding("packages", "this project is not installed", "run make study, or pip install --editable .")
         return
@@ -103,6 +116,14 @@ def _versions() -> Iterator[Finding]:
             yield Finding(
                 package, version, f"upgrade to {least} or later: pip install --upgrade {package}" if old else ""
             )
+
+
+def _requirements() -> list[str]:
+    """What the project depends on; an image has its files, and does not install it."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    if project.is_file():
+        return tomllib.loads(project.read_text())["project"]["dependencies"]
+    return importlib.metadata.requires(_DISTRIBUTION) or []
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -127,7 +148,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding("devices", f"{cores} CPU cores, no GPU")
 
 
-def _places(runs: Path) -> Iterator[Finding]:
+def _places(runs: Path, storage: str | None) -> Iterator[Finding]:
     temporary = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir())
     for subject, path, remedy in (
         ("runs", runs, "choose another --runs-dir"),
@@ -141,7 +162,9 @@ def _places(runs: Path) -> Iterator[Finding]:
         scarce = f"free some room, or {remedy}" if free < _LEAST_FREE else ""
         yield Finding(subject, f"{path}: writable, {free / 2**30:.1f} GB free", scarce)
     filesystem = _filesystem(_nearest(runs))
-    if filesystem in _NETWORK_FILESYSTEMS:
+    if filesystem in _NETWORK_FILESYSTEMS and storage is not None:
+        yield Finding("shared storage", f"{runs} is on {filesystem}, the ledger is not, as a cluster needs it")
+    elif filesystem in _NETWORK_FILESYSTEMS:
         remedy = (
             "SQLite breaks there: keep the ledger elsewhere with --storage postgresql://… or use a local --runs-dir"
         )
@@ -195,6 +218,18 @@ def _store(uri: str) -> Iterator[Finding]:
         yield Finding("MLflow", f"{where}: answers, {len(experiments)} experiments")
 
 
+def _cluster(address: str, runs: Path) -> Iterator[Finding]:
+    from study.tuning.diagnosis import look_at_cluster  # imports Ray
+
+    yield Finding("Ray", *look_at_cluster(address, _nearest(runs)))
+
+
+def _database(url: str, study: str | None = None) -> Iterator[Finding]:
+    from study.tuning.diagnosis import look_at_storage  # imports Ray
+
+    yield Finding("ledger", *look_at_storage(url, study))
+
+
 # --- a study ---------------------------------------------------------------------------------------------------------
 
 
@@ -216,13 +251,13 @@ def _driver(directory: Path) -> Iterator[Finding]:
     yield Finding("driver", f"none; the study is {seen}" if outcome != "running" else f"none; {seen}", remedy)
 
 
-def _ledger(directory: Path) -> Iterator[Finding]:
+def _ledger(directory: Path, storage: str | None) -> Iterator[Finding]:
     record = read_json(directory / "study.json")
     if record is None:
         yield Finding("study.json", "not readable", "restore it from MLflow's artifacts of the study's parent run")
         return
-    if record.get("storage"):
-        yield Finding("ledger", f"on {redact(str(record['storage']))}; ask that server")
+    if storage is not None:
+        yield from _database(storage, f"{record['name']}-{record['id']}")
         return
     database = directory / "optuna.db"
     try:

@@ -81,3 +81,43 @@ def test_no_such_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("version", "numbers"), [("2.15.0+cu130", (2, 15, 0)), ("3.17.2", (3, 17, 2)), ("5", (5,))])
 def test_versions_compare_by_their_numbers(version: str, numbers: tuple[int, ...]) -> None:
     assert doctor._numbers(version) == numbers
+
+
+def test_packages_are_known_where_the_project_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_installed(name: str) -> list[str]:
+        raise doctor.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", not_installed)
+    subjects = [finding.subject for finding in doctor._versions()]
+    assert {"torch", "ray", "optuna"} <= set(subjects) and "packages" not in subjects
+
+
+@pytest.mark.parametrize(("storage", "good"), [(None, False), ("postgresql://study@db/study", True)])
+def test_a_network_file_system_is_no_place_for_sqlite_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str | None, good: bool
+) -> None:
+    monkeypatch.setattr(doctor, "_filesystem", lambda path: "nfs4")
+    [finding] = [finding for finding in doctor._places(tmp_path, storage) if finding.subject == "shared storage"]
+    assert "nfs4" in finding.seen and (finding.remedy == "") == good
+
+
+def test_a_ledger_on_a_server_is_asked(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = study.parent / "ledgers.db"
+    storage = f"sqlite:///{database}"
+    _, lines = lines_of(capsys, study, "--storage", storage)
+    assert "0 studies  ok" in lines["ledger"]
+    record = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps({**record, "storage": storage}))
+    _, lines = lines_of(capsys, study, "--study", "toy")
+    assert "nothing of this study  -> " in lines["ledger"]
+    ledger = optuna.create_study(study_name=f"{record['name']}-{record['id']}", storage=storage)
+    ledger.tell(ledger.ask(), 1.0)
+    _, lines = lines_of(capsys, study, "--study", "toy")
+    assert lines["ledger"].endswith("trials: 1 complete  ok")
+    _, lines = lines_of(capsys, study, "--storage", "postgresql://study:hunter2@127.0.0.1:1/study")
+    assert "-> " in lines["ledger"]
+
+
+def test_a_cluster_that_does_not_answer_is_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines = lines_of(capsys, study, "--address", f"127.0.0.1:{free_port()}")
+    assert "no Ray cluster answers" in lines["Ray"]

@@ -1,0 +1,63 @@
+"""What `study.doctor` says of a cluster and of a ledger on a server: what was seen, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import ray
+
+from study.config import UserError
+from study.tuning.execute import Resources, cluster
+from study.tuning.preflight import check_nodes
+from study.tuning.storage import open_storage, public_url
+
+
+def look_at_cluster(address: str, folder: Path) -> tuple[str, str]:
+    """Joins a Ray cluster and makes the checks that a study makes before its first trial.
+
+    Args:
+        address: As `--address`.
+        folder: One that every node should share; it exists.
+
+    Returns:
+        What was seen, and what to do, "" where all is well.
+    """
+    try:
+        with cluster(address, Resources()):
+            check_nodes(folder)
+            total, nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
+    except UserError as error:
+        return address, str(error)
+    token = "with" if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" else "without"
+    seen = (
+        f"{nodes} nodes that share {folder} and run this code, {total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
+    )
+    return f"{address}: {seen}, {token} a token", ""
+
+
+def look_at_storage(url: str, study: str | None = None) -> tuple[str, str]:
+    """Asks a database for its ledgers, or for one.
+
+    Args:
+        url: As `--storage`.
+        study: The study's name in the database.
+
+    Returns:
+        As `look_at_cluster`.
+    """
+    try:
+        where = public_url(url)
+        storage = open_storage(url)
+    except UserError as error:
+        return "--storage", str(error)
+    if study is None:
+        return f"{where}: answers, {len(storage.get_all_studies())} studies", ""
+    try:
+        trials = storage.get_all_trials(storage.get_study_id_from_name(study), deepcopy=False)
+    except KeyError:
+        return f"{where} holds nothing of this study", "give the --storage it was begun with"
+    states = Counter(trial.state.name.lower() for trial in trials)
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    return f"{where}: answers; trials: {counted or 'none'}", ""
