@@ -426,6 +426,42 @@ def test_store_that_fails_now_and_then(
     assert runs_of(study)[0].info.status == "FINISHED"
 
 
+def test_runs_that_were_created_twice_become_one(runs: Path) -> None:
+    study = make_study(runs, trials=3, epochs=2)
+    once(study)
+    parent, children = runs_of(study)
+    for run in (parent, children[1]):
+        client_of(study).create_run(run.info.experiment_id, run.info.start_time, run.data.tags, run.info.run_name)
+    once(study, "completed")
+    assert_mirrored(study)
+    assert runs_of(study)[0].info.status == "FINISHED"
+
+
+def test_request_given_up_as_lost_and_carried_out_later_leaves_no_run(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    study = make_study(runs, trials=2, epochs=2)
+    original = MlflowClient.create_run
+    late: list[Callable[[], Any]] = []
+
+    def create_run(*args: Any, **kwargs: Any) -> Any:
+        if not late:
+            late.append(lambda: original(*args, **kwargs))
+            raise ConnectionError("no answer")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    mirror = Mirror(study, uri_of(study), interval=0.01, report=lambda line: None)
+    mirror.start()
+    while mirror.last_report is None:
+        time.sleep(0.01)
+    late[0]()
+    assert mirror.close(60, "completed")
+    assert_mirrored(study)
+
+
 def test_run_deleted_by_hand_comes_back_and_holds_up_nobody(runs: Path) -> None:
     study = make_study(runs, trials=0)
     for number in range(3):
@@ -543,6 +579,20 @@ def test_second_process_is_refused(runs: Path) -> None:
 
 
 @pytest.mark.fault
+def test_how_a_study_ended_is_read_with_the_lock_in_hand(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_study(runs, trials=1, epochs=1)
+    (study / "study.json").write_text(json.dumps(study_record(outcome="running")))
+    acquire = Mirror.acquire
+
+    def wait_for_driver(mirror: Mirror) -> None:
+        acquire(mirror)
+        (study / "study.json").write_text(json.dumps(study_record(outcome="completed")))
+
+    monkeypatch.setattr(Mirror, "acquire", wait_for_driver)
+    sync_study(study, uri_of(study))
+    assert runs_of(study)[0].info.status == "FINISHED"
+
+
 def test_two_processes_on_a_fresh_store(tmp_path: Path) -> None:
     studies = [make_study(tmp_path, name, trials=3, epochs=2, id=f"{name}-1") for name in ("one", "two")]
     command = [sys.executable, "-m", "study.sync", "--runs-dir", str(tmp_path), "--study"]

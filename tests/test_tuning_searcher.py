@@ -71,6 +71,16 @@ def test_where_nobody_is_known_to_have_been_killed_all_count(tmp_path: Path) -> 
     assert states(searcher) == ["FAIL", "FAIL"]
 
 
+@pytest.mark.parametrize(("result", "error"), [({"epoch": 2, "failure": "nan"}, False), ({"epoch": 2}, True)])
+def test_a_failed_trial_has_trained_what_is_on_record(tmp_path: Path, result: dict[str, Any], error: bool) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 1)
+    directory = suggest(searcher, "one", 1)
+    (directory / "attempt-1" / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n{"epoch"')
+    searcher.on_trial_complete("one", result, error)
+    outcome = read_json(directory / "outcome.json")
+    assert outcome is not None and (outcome["outcome"], outcome["epochs"]) == ("failed", 3)
+
+
 def test_a_trial_in_trouble_is_left_for_a_later_sitting(tmp_path: Path) -> None:
     searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
     suggest(searcher, "one", 1)

@@ -60,6 +60,7 @@ class Mirror:
         self._outcome = "interrupted"
         self._complete = False
         self._told: set[str] = set()
+        self._stumbled = False
         self.failure: str | None = None
         """Why the newest pass failed, one line without secrets; None when it succeeded."""
         self.last_report: SyncReport | None = None
@@ -95,10 +96,7 @@ class Mirror:
             MirrorBusyError: Another process is at it.
             Exception: Whatever the store raises. The next pass then learns anew what the store holds.
         """
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise MirrorBusyError(f"another process is writing study {self._directory.name} into MLflow") from None
+        self.acquire()
         try:
             if self._writer is None:
                 self._writer = Writer(
@@ -110,6 +108,17 @@ class Mirror:
             raise
         self.last_report = self._writer.report()
         return self.last_report
+
+    def acquire(self) -> None:
+        """Keeps other processes from writing this study.
+
+        Raises:
+            MirrorBusyError: One is at it.
+        """
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise MirrorBusyError(f"another process is writing study {self._directory.name} into MLflow") from None
 
     def release(self) -> None:
         """Lets another process write this study."""
@@ -131,6 +140,8 @@ class Mirror:
             while not self._closing.is_set():
                 pause = self._interval if self._attempt(None) else min(2 * pause, _LONGEST_PAUSE_S)
                 self._closing.wait(pause)
+            if self._stumbled:
+                self._writer = None  # a request given up as lost may have been carried out since: learn what is there
             # A store that was well until now gets a second chance: a pass that fails clears what the writer believed.
             attempts = 1 if self.failure else 2
             self._complete = any(self._attempt(self._outcome) for _ in range(attempts))
@@ -144,6 +155,7 @@ class Mirror:
             if self.failure is None:
                 self._tell(f"MLflow at {redact(self._uri)} cannot be written, trying again: {one_line(error)}")
             self.failure = one_line(error)
+            self._stumbled = True
             return False
         if self.failure is not None:
             self._tell(f"MLflow at {redact(self._uri)} is up to date again")
@@ -161,9 +173,10 @@ def sync_study(study_dir: Path, tracking_uri: str) -> SyncReport:
     Raises:
         UserError: No such study, its driver is still running, or the store cannot be written.
     """
-    outcome = str(read_study(study_dir).get("outcome"))
     mirror = Mirror(study_dir, tracking_uri)
     try:
+        mirror.acquire()
+        outcome = str(read_study(study_dir).get("outcome"))
         # With the lock in hand nobody runs the study, whatever its file says.
         return mirror.sync("interrupted" if outcome == "running" else outcome)
     except MirrorBusyError as error:

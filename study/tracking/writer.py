@@ -105,9 +105,9 @@ class Writer:
         self._unfinished: dict[int, _Trial] = {}
         self._done: set[int] = set()
         self.experiment_id = self._open_experiment(str(self._study["space"]), artifact_root)
-        self._known, parents = self._learn()
+        self._known, parent = self._learn()
         self._last_activity = milliseconds(self._study["created"])
-        self._parent = parents[0] if parents else self._create_parent()
+        self._parent = parent or self._create_parent()
         self.run_id = self._parent.run_id
         self._client.log_artifact(self.run_id, str(study_dir / "study.json"))
 
@@ -184,16 +184,17 @@ class Writer:
             known = _known(run)
             number = known.tags.get("trial.number")
             if number is None:
-                parents.append(known)
-                continue
-            if not number.isdecimal():
-                continue
-            other = children.get(int(number))
-            if other is not None:  # an answer lost on its way made an earlier writer create the run twice
-                known, other = (known, other) if known.epoch > other.epoch else (other, known)
-                self._client.delete_run(other.run_id)
-            children[int(number)] = known
-        return children, parents
+                parent = self._fuller(known, parent)
+            elif number.isdecimal():
+                children[int(number)] = self._fuller(known, children.get(int(number)))
+        return children, parent
+
+    def _fuller(self, run: _KnownRun, other: _KnownRun | None) -> _KnownRun:
+        if other is None:
+            return run
+        stays, goes = (run, other) if run.epoch > other.epoch else (other, run)
+        self._client.delete_run(goes.run_id)
+        return stays
 
     def _search(self, condition: str) -> Iterator[Run]:
         token: str | None = None

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from study.interrupts import Interrupts
 from study.tuning.ledger import Assignment, Ledger, trial_directory
-from study.tuning.trainable import attempt_process, last_error
+from study.tuning.trainable import attempt_process, last_error, recorded_epochs
 
 HOPELESS = 4
 """So many trials failing, with none that succeeded, end a study: the others would fail as well."""
@@ -106,11 +106,11 @@ class LedgerSearcher(Searcher):
         epochs = result.get("epoch", 0)
         if result.get("trouble"):
             self.trouble = self.trouble or result["trouble"]
-        elif error:
-            reason = last_error(trial_directory(self._ledger.directory, number))
-            self._ledger.record(number, "failed", epochs=epochs, reason=reason)
-        elif result.get("failure"):
-            self._ledger.record(number, "failed", epochs=epochs, reason=result["failure"])
+        elif error or result.get("failure"):
+            directory = trial_directory(self._ledger.directory, number)
+            # Trained are all the epochs on record: what was reported last is an evaluation before the failure.
+            reason = last_error(directory) if error else result["failure"]
+            self._ledger.record(number, "failed", epochs=recorded_epochs(directory), reason=reason)
         elif epochs:
             missing = 1 - epochs / config.epochs
             self._ledger.record(
@@ -132,13 +132,14 @@ class LedgerSearcher(Searcher):
             reason: What to record for one that is not.
         """
         numbers = [assignment.number for assignment in self._running.values()]
-        processes = {n: attempt_process(trial_directory(self._ledger.directory, n)) for n in numbers}
+        directories = {n: trial_directory(self._ledger.directory, n) for n in numbers}
+        processes = {n: attempt_process(directory) for n, directory in directories.items()}
         victims = [n for n, process in processes.items() if process is not None and killed(process)] or numbers
         for number in victims:
             self._kills[number] = self._kills.get(number, 0) + 1
             if self._kills[number] > max_failures:
                 self._failures += 1
-                self._ledger.record(number, "failed", epochs=0, reason=reason)
+                self._ledger.record(number, "failed", epochs=recorded_epochs(directories[number]), reason=reason)
         self._running.clear()
         self._ledger.readopt()
 
