@@ -176,10 +176,13 @@ class Writer:
             raise UserError(f"MLflow experiment {name!r} is in the trash: restore it, or run mlflow gc")
         return experiment.experiment_id
 
-    def _learn(self) -> tuple[dict[int, _KnownRun], list[_KnownRun]]:
-        """This study's runs: by trial number, and the parents (one, if any)."""
+    def _learn(self) -> tuple[dict[int, _KnownRun], _KnownRun | None]:
+        """This study's runs: by trial number, and the parent.
+
+        An answer lost on its way makes a writer create a run twice; of such runs the fuller one stays.
+        """
         children: dict[int, _KnownRun] = {}
-        parents: list[_KnownRun] = []
+        parent: _KnownRun | None = None
         for run in self._search(f"tags.`study.id` = '{self._study['id']}'"):
             known = _known(run)
             number = known.tags.get("trial.number")
