@@ -3,8 +3,9 @@
 Commands, environments, users, networks, volumes, secrets and health checks are those of `docker compose config`. The
 image is imitated: its `ENV` and `COPY` lines are read from the Dockerfile, and Python comes from the environment that
 runs the tests. Each container has its own network, mounts, processes, host name and shared memory. It sees no file but
-the image's, its volumes and its secrets, and runs as the file's user on a read-only root without capabilities. Memory
-and CPU limits are not imitated, nor is PostgreSQL's image: the machine's own PostgreSQL runs, set up as it would.
+the image's, its volumes and its secrets. User, dropped capabilities, privileges and a read-only root are the file's;
+what it does not drop stays. Memory and CPU limits are not imitated, nor is PostgreSQL's image: the machine's own
+PostgreSQL runs, set up as it would.
 """
 
 from __future__ import annotations
@@ -147,7 +148,11 @@ class Container:
 
     def _as_user(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
         user, group = self.service["user"].split(":")
-        drop = ["--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]
+        drop = ["--clear-groups"]
+        if dropped := ",".join(f"-{name.lower()}" for name in self.service.get("cap_drop", [])):
+            drop += [f"--inh-caps={dropped}", f"--bounding-set={dropped}"]
+        if "no-new-privileges:true" in self.service.get("security_opt", []):
+            drop.append("--no-new-privs")
         variables = [f"{name}={value}" for name, value in {**self.environment, **(environment or {})}.items()]
         folder = "/tmp" if self._is_postgres else _WORKDIR
         return [
@@ -210,7 +215,13 @@ class Container:
             yield from bind(source, volume["target"], writable=not volume.get("read_only"))
         for secret in self.service.get("secrets", []):
             yield from bind(self.secrets / secret["source"], secret["target"])
-        yield f"mount -o remount,ro {root}"
+        if self.service.get("read_only"):
+            yield f"mount -o remount,ro {root}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -264,7 +275,7 @@ class Container:
 
     def kill(self) -> None:
         """Kills everything in the container at once: the kernel ends a namespace with its first process."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.running:
             os.kill(self.pid, signal.SIGKILL)
             self._process.wait(30)
 
@@ -295,10 +306,9 @@ class Host:
         self.image_environment = dict(part.split("=", 1) for part in pairs if "$" not in part)
         copies = re.findall(r"^COPY (.*) (\S+)$", dockerfile, re.MULTILINE)
         self.image_files = [
-            (source, f"{target}{Path(source).name}" if target.endswith("/") else target)
+            (source, f"{target.removeprefix('./')}{Path(source).name}" if target.endswith("/") else target)
             for sources, target in copies
             for source in sources.split()
-            if source.split("/")[0] != "pyproject.toml" and target != "./"
         ]
         self._prepare_files()
         self._networks = list(config["networks"])

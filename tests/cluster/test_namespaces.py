@@ -5,8 +5,10 @@ The tests share one cluster (PostgreSQL, MLflow, Ray's head, two workers) and ru
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -165,7 +167,10 @@ def test_a_job_is_taken_from_nobody_without_the_token(host: Host) -> None:
 
 
 def test_dashboard_is_unreachable_from_a_worker(host: Host) -> None:
-    assert request(host.containers["worker-1"], "http://ray:8265/api/version")[0] == 0
+    token = (host.base / "secrets" / "ray_token").read_text()
+    headers = {"Authorization": f"Bearer {token}"}
+    assert request(host.containers["ray-head"], "http://127.0.0.1:8265/api/version", headers)[0] == 200
+    assert request(host.containers["worker-1"], "http://ray:8265/api/version", headers)[0] == 0
 
 
 def test_a_worker_reaches_no_database(host: Host) -> None:
@@ -201,6 +206,16 @@ def test_a_worker_with_a_wrong_token_is_refused(host: Host) -> None:
     assert "token" in intruder.output()
 
 
+def test_a_worker_that_has_not_joined_is_not_healthy(host: Host) -> None:
+    idle = host.add("worker", "idle")
+    host.connect(idle)
+    idle.start(["sleep", "infinity"])
+    _, *command = idle.service["healthcheck"]["test"]
+    assert host.containers["worker-1"].execute(*command)[0] == 0
+    assert idle.execute(*command)[0] != 0
+    idle.kill()
+
+
 def test_mlflow_answers_to_its_own_names_alone(host: Host) -> None:
     worker, page = host.containers["worker-1"], "http://mlflow:5000/api/2.0/mlflow/experiments/search?max_results=1"
     assert request(worker, page)[0] == 200
@@ -208,25 +223,52 @@ def test_mlflow_answers_to_its_own_names_alone(host: Host) -> None:
         assert request(worker, page, {"Host": name})[0] == 403
 
 
+@pytest.fixture(scope="module")
+def stored(host: Host) -> dict[str, str]:
+    """A run and a model version in MLflow, each with a file; and what their addresses are made of."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"http://127.0.0.1:{PORT}")
+    experiment = client.create_experiment("stored")
+    run = client.create_run(experiment).info
+    client.log_text(run.run_id, "our own", "note.txt")
+    client.create_registered_model("stored")
+    client.create_model_version("stored", f"{run.artifact_uri}", run.run_id)
+    return {"run": run.run_id, "folder": f"{experiment}/{run.run_id}/artifacts"}
+
+
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+FILES = {  # addresses at which MLflow hands out files or lists them, and a path there that it may
+    "/get-artifact?run_uuid={run}&path={path}": "note.txt",
+    "/model-versions/get-artifact?name=stored&version=1&path={path}": "note.txt",
+    f"{ARTIFACTS}/{{path}}": "{folder}/note.txt",
+    f"{ARTIFACTS}?path={{path}}": "{folder}",
+    "/static-files/{path}": "index.html",
+}
 TRAVERSALS = [
-    "/get-artifact?path=../../../../etc/passwd&run_uuid=x",
-    "/get-artifact?path=/etc/passwd&run_uuid=x",
-    "/model-versions/get-artifact?path=../../../etc/passwd&name=x&version=1",
-    "/api/2.0/mlflow-artifacts/artifacts?path=../../etc",
-    "/api/2.0/mlflow-artifacts/artifacts/../../../../etc/passwd",
-    "/api/2.0/mlflow-artifacts/artifacts/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
-    "/api/2.0/mlflow-artifacts/artifacts/..%2f..%2f..%2fetc/passwd",
-    "/api/2.0/mlflow-artifacts/artifacts/%252e%252e%252f%252e%252e%252fetc/passwd",
-    "/static-files/../../../../../etc/passwd",
-    "/static-files/..%2f..%2f..%2f..%2fetc/passwd",
+    "../../../../../../etc/passwd",
+    "/etc/passwd",
+    "//etc/passwd",
+    "%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+    "..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+    "%252e%252e%252f%252e%252e%252f%252e%252e%252f%252e%252e%252fetc%252fpasswd",
+    "note.txt/../../../../../../etc/passwd",
+    "file:///etc/passwd",
 ]
 
 
-@pytest.mark.parametrize("path", TRAVERSALS)
-def test_mlflow_hands_out_no_file_but_its_own(host: Host, path: str) -> None:
-    code, body = request(host.containers["worker-1"], f"http://mlflow:5000{path}")
-    assert code >= 400
-    assert "root:" not in body
+@pytest.mark.parametrize("address", FILES)
+def test_mlflow_hands_out_no_file_but_its_own(host: Host, stored: dict[str, str], address: str) -> None:
+    def ask(path: str) -> tuple[int, str]:
+        return request(host.containers["worker-1"], "http://mlflow:5000" + address.format(path=path, **stored))
+
+    assert host.containers["mlflow"].execute("grep", "-q", "root:", "/etc/passwd")[0] == 0  # there is something to find
+    assert ask(FILES[address].format(**stored))[0] == 200
+    lists = address.endswith("?path={path}")
+    for path in TRAVERSALS:
+        code, body = ask(re.sub("(/|%2f|%252f)passwd$", "", path) if lists else path)
+        assert "root:" not in body, path
+        assert code >= 400 or (lists and not json.loads(body).get("files")), (path, body)
 
 
 # --- what is checked before the first trial -----------------------------------------------------------------------
@@ -330,6 +372,14 @@ def test_a_study_uses_both_workers_and_is_whole_everywhere(host: Host) -> None:
     check_whole(host, "both", trials=4, epochs=8)
 
 
+def test_doctor_finds_the_cluster_sound(host: Host) -> None:
+    _, output = host.containers["ray-head"].execute("python", "-m", "study.doctor", "--study", "both")
+    lines = {line.split()[0]: line for line in output.splitlines()}
+    assert "3 nodes" in lines["Ray"] and "with a token" in lines["Ray"]
+    assert "4 complete" in lines["ledger"]
+    assert all(lines[subject].endswith("  ok") for subject in ("torch", "MLflow", "Ray", "ledger")), output
+
+
 def test_a_lost_worker_and_a_restarted_mlflow_cost_no_epoch(host: Host) -> None:
     epochs = 60
     driver = start_study(host, "--name", "lost", "--num-trials", 4, "--epochs", epochs, "--scheduler", "none")
@@ -360,6 +410,27 @@ def test_a_lost_worker_and_a_restarted_mlflow_cost_no_epoch(host: Host) -> None:
     check_whole(host, "lost", trials=4, epochs=epochs)
 
 
+def test_a_database_that_is_away_for_a_while_is_waited_for(host: Host) -> None:
+    epochs = 60
+    driver = start_study(host, "--name", "patient", "--num-trials", 4, "--epochs", epochs, "--scheduler", "none")
+    folder = runs(host) / "patient" / "trials"
+    wait_for(lambda: list(folder.glob("*/outcome.json")), "a trial's end", driver)
+    host.containers["db"].kill()
+
+    def trained_and_not_told() -> list[Path]:
+        trained = [path for path in folder.glob("*/attempt-1/metrics.jsonl") if path.read_text().count("\n") == epochs]
+        return [path for path in trained if not (path.parents[1] / "outcome.json").exists()]
+
+    wait_for(trained_and_not_told, "a trial that ended without a ledger", driver)
+    time.sleep(3)
+    host.containers["db"].start()
+    output, _ = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 0, output
+    assert "waiting for it" in output
+    check_whole(host, "patient", trials=4, epochs=epochs)
+    assert len(hosts(host, "patient")) == 4  # no trial was begun twice
+
+
 def test_a_lost_head_is_made_up_for_by_resume(host: Host) -> None:
     epochs = 60
     options = ["--name", "headless", "--num-trials", 4, "--epochs", epochs, "--scheduler", "none"]
@@ -380,15 +451,39 @@ def test_a_lost_head_is_made_up_for_by_resume(host: Host) -> None:
     assert firsts and max(firsts) > 1
 
 
-def test_no_secret_was_written_anywhere(host: Host) -> None:
-    secrets = [path.read_text() for path in (host.base / "secrets").iterdir()]
-    assert len(secrets) == 3
-    written = [path for name in ("logs", "volumes/runs") for path in (host.base / name).rglob("*") if path.is_file()]
-    assert written
-    for path in written:
-        content = path.read_bytes()
-        assert not any(secret.encode() in content for secret in secrets), path
+def written(host: Host) -> Iterator[tuple[str, bytes]]:
+    """All that the services have put down so far: where, and what."""
+    for path in (*(host.base / "logs").iterdir(), *(host.base / "volumes").rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(host.base)), path.read_bytes()
+    status, dump = host.containers["db"].execute("pg_dumpall", "--username", "study")  # what its own files hold packed
+    assert status == 0, dump[-500:]
+    yield "dump", dump.encode()
     for name, container in host.containers.items():
-        if name != "intruder":
+        if container.running:
+            for path in Path(f"/proc/{container.pid}/root/tmp").rglob("*"):
+                with contextlib.suppress(FileNotFoundError):  # it was there a moment ago
+                    if path.is_file():
+                        yield f"{name}:/tmp/{path.name}", path.read_bytes()
             _, commands = container.execute("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
-            assert not any(secret in commands for secret in secrets), name
+            yield f"{name}: command lines", commands.encode()
+
+
+def test_no_secret_was_written_anywhere(host: Host) -> None:
+    secrets = [path.read_bytes() for path in (host.base / "secrets").iterdir()]
+    assert len(secrets) == 3
+    places = []
+    for place, content in written(host):
+        places.append(place)
+        assert not any(secret in content for secret in secrets), place
+        if place == "dump":
+            assert b"headless" in content and b"mlflow.runName" in content  # both databases
+    for part in (
+        "logs/mlflow",
+        "volumes/runs/headless",
+        "volumes/mlartifacts",
+        "volumes/db",
+        "ray-head:/tmp/gcs_server",
+    ):
+        assert any(place.startswith(part) for place in places), part
+    assert any(place.startswith("worker-1:/tmp/raylet") for place in places)
