@@ -1,0 +1,247 @@
+"""The eighteen models of `latent_dim` on MNIST, first stage and full evaluation included, against their arithmetic.
+
+    python -m benchmarks.headline --data-dir ../shared/data
+
+The study is the command a user types, with nothing cached. The floor is the time its arithmetic takes with as many
+processes as the study has slots, none of them ever idle: every trial's images at the bare loop's rate, the steps of the
+first stage and of the judge, and the forward passes of every evaluation, counted by running one. Nothing else counts
+into it: no start of Ray, no Fréchet distances, neighbours or mixtures, no checkpoints and pictures. The trials' share
+is measured before and after the study, the rest after it. MNIST is left out where it is not in `--data-dir`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.bare import BareLoop
+from benchmarks.rows import Row, print_rows
+from benchmarks.studies import phase_rows, run_module, trial_records, usable_cores
+from benchmarks.trainer import made_codes, made_data, rate
+from study.config import DataSummary, TrialConfig, UserError
+from study.data.datasets import ImageData, load_dataset
+from study.measure.evaluate import Evaluator, prepare_references
+from study.measure.features import Classifier, judge_spec
+from study.measure.pretrain import pretrain
+from study.model import stacked
+from study.space import load_space
+from study.training.loop import Trainer, evaluation_epochs
+
+MOST_OVER_FLOOR = 1.4
+MOST_OF_AE = 0.5
+"""What WAE-MMD's sample FID may be at eight dimensions, as a share of the AE's: a study that trains badly is quick."""
+IMAGES = 6_400
+STEPS = 50
+CLASSIFIER_BATCH = 128
+
+Passes = list[tuple[str, tuple[int, ...]]]
+"""Forward passes: the part of the model, and the shape of the batch."""
+
+
+def trial_configs(summary: DataSummary, epochs: int | None) -> list[TrialConfig]:
+    """The study's trials."""
+    import optuna
+
+    space = load_space("latent_dim").space
+    fixed = {} if epochs is None else {"epochs": epochs}
+    trials = (optuna.trial.FixedTrial(dict(point)) for point in space.first_points(summary))
+    return [space.config(summary, space.suggest(trial, summary), fixed) for trial in trials]
+
+
+def in_processes(count: int, work: Callable[..., list[float]], *arguments: Any) -> list[float]:
+    """Runs `work` in so many processes at once; the mean of each figure it gives."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(count, _begin_together, (context.Barrier(count),)) as pool:
+        results = [pool.apply_async(work, arguments) for _ in range(count)]
+        return [statistics.mean(figures) for figures in zip(*(result.get() for result in results), strict=True)]
+
+
+def _begin_together(barrier: Barrier) -> None:
+    torch.set_num_threads(1)
+    barrier.wait()
+
+
+def training_rates(configs: Sequence[TrialConfig]) -> list[float]:
+    """Images per second of each config in the bare loop."""
+    data = made_data(IMAGES)
+    codes = made_codes(data).codes
+    rates = []
+    for config in configs:
+        loop = BareLoop(config, data, codes)
+        for start in range(0, IMAGES // 10, config.batch_size):
+            loop.step(loop.inputs[start : start + config.batch_size])
+        rates.append(rate(loop.epoch, IMAGES))
+    return rates
+
+
+def preparation_seconds(summary: DataSummary) -> list[float]:
+    """Seconds that the first stage and the judge take to train, from a few steps of each."""
+    stage = stacked.FirstStage(summary).requires_grad_(True)
+    steps = max(stacked.LEAST_STEPS, stacked.EPOCHS * summary.train_size // stacked.BATCH_SIZE)
+    x = torch.rand(stacked.BATCH_SIZE, *summary.shape)
+    first_stage = steps * _step_seconds(stage, lambda: F.mse_loss(stage.decoder(stage.encoder(x)), x))
+    spec = judge_spec(summary)
+    judge = Classifier(spec, summary)
+    steps = spec.epochs * math.ceil(summary.train_size / CLASSIFIER_BATCH)
+    images = torch.rand(CLASSIFIER_BATCH, *summary.shape)
+    labels = torch.randint(summary.num_classes, (CLASSIFIER_BATCH,))
+    return [first_stage, steps * _step_seconds(judge, lambda: F.cross_entropy(judge(images), labels))]
+
+
+def _step_seconds(model: nn.Module, loss: Callable[[], Tensor]) -> float:
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    times = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        loss().backward()
+        optimizer.step()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def _parts(evaluator: Evaluator, trainer: Trainer) -> dict[str, Callable[[Tensor], Tensor]]:
+    stage = trainer.model.first_stage
+    assert stage is not None
+    return {
+        "encoder": trainer.model.encoder,
+        "decoder": trainer.model.decoder,
+        "first stage's encoder": stage.encoder,
+        "first stage's decoder": stage.decoder,
+        "judge": evaluator.judge.features,
+    }
+
+
+def evaluation_seconds(configs: Sequence[TrialConfig], data_dir: Path, cache: Path) -> list[float]:
+    """Seconds of each config's forward passes: of one evaluation during the training, and of all at its end."""
+    data = load_dataset("mnist", data_dir, download=False)
+    evaluator = Evaluator(data, prepare_references(data, cache))
+    seconds = []
+    for config in configs:
+        trainer = Trainer(config, data, pretrained=pretrain(config, data, cache))
+        parts = _parts(evaluator, trainer)
+        model = trainer.model
+        during = _passes(evaluator, parts, lambda model=model: evaluator.search_metrics(model))
+        end = _passes(
+            evaluator,
+            parts,
+            lambda model=model: [evaluator.final_metrics(model, split) for split in ("validation", "test")],
+        )
+        seconds += [_replay(parts, during), _replay(parts, end)]
+    return seconds
+
+
+def _passes(evaluator: Evaluator, parts: dict[str, Callable[[Tensor], Tensor]], work: Callable[[], object]) -> Passes:
+    """The forward passes that a piece of work makes."""
+    found: Passes = []
+
+    def note(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append((name, tuple(inputs[0].shape)))
+
+    modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+    modules["judge"] = evaluator.judge.stages[0]  # features() calls its stages, not the whole
+    hooks = [module.register_forward_pre_hook(functools.partial(note, name)) for name, module in modules.items()]
+    work()
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@torch.no_grad()
+def _replay(parts: dict[str, Callable[[Tensor], Tensor]], passes: Passes) -> float:
+    inputs = {shape: torch.rand(shape) for _, shape in passes}
+    start = time.perf_counter()
+    for name, shape in passes:
+        parts[name](inputs[shape])
+    return time.perf_counter() - start
+
+
+def floor(
+    configs: Sequence[TrialConfig], data: ImageData, slots: int, rates: Sequence[float], data_dir: Path, cache: Path
+) -> dict[str, float]:
+    """Seconds of arithmetic by phase, if all slots are busy all the time."""
+    training = 0.0
+    for config, images_per_second in zip(configs, rates, strict=True):
+        steps = data.summary.train_size // config.batch_size
+        training += config.epochs * steps * config.batch_size / images_per_second
+    preparation = sum(in_processes(slots, preparation_seconds, data.summary))
+    one_size = [config for config in configs if config.latent_dim == configs[len(configs) // 2].latent_dim]
+    measured = in_processes(slots, evaluation_seconds, one_size, data_dir, cache)
+    repeats = len(configs) / len(one_size)
+    during = repeats * len(evaluation_epochs(configs[0].epochs)) * sum(measured[::2])
+    phases = {
+        "first stage and judge": preparation,
+        "training": training,
+        "evaluation": during + repeats * sum(measured[1::2]),
+    }
+    return {name: seconds / slots for name, seconds in phases.items()}
+
+
+def measure(data_dir: Path, epochs: int | None, slots: int) -> list[Row]:
+    """Runs the study between two measurements of the bare loop, and compares."""
+    data = load_dataset("mnist", data_dir, download=False)
+    configs = trial_configs(data.summary, epochs)
+    rates = in_processes(slots, training_rates, configs)
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder) / "headline"
+        command = ["--space", "latent_dim", "--dataset", "mnist", "--data-dir", str(data_dir), "--name", study.name]
+        command += ["--runs-dir", folder, "--max-concurrent", str(slots)]
+        changed = [] if epochs is None else ["--epochs", str(epochs)]
+        wall = run_module("study.run", *command, *changed, log=Path(folder) / "study.log")
+        after = in_processes(slots, training_rates, configs)
+        rates = [statistics.mean(pair) for pair in zip(rates, after, strict=True)]
+        least = floor(configs, data, slots, rates, data_dir, Path(folder) / "cache")
+        phases, records = phase_rows(study, wall, slots), trial_records(study)
+    if len(records) != len(configs):
+        raise RuntimeError(f"{len(records)} trials ended, {len(configs)} were to")
+    total = sum(least.values())
+    return [
+        Row("18 models, wall, s", wall.seconds),
+        *(Row(f"floor: {name}, s", seconds) for name, seconds in least.items()),
+        Row("floor, s", total),
+        Row("wall over floor", wall.seconds / total, MOST_OVER_FLOOR, at_most=True),
+        *phases,
+        _quality(configs, records, full=epochs is None),
+    ]
+
+
+def _quality(configs: Sequence[TrialConfig], records: Sequence[Sequence[dict[str, Any]]], *, full: bool) -> Row:
+    fids = {
+        (config.method, config.latent_dim): epochs[-1]["val/sample_fid"]
+        for config, epochs in zip(configs, records, strict=True)
+    }
+    ratio = fids["WAE-MMD", 8] / fids["AE", 8]
+    return Row("sample FID of WAE-MMD over AE, 8 dimensions", ratio, MOST_OF_AE if full else None, at_most=True)
+
+
+def main() -> int:
+    """Prints the rows, where MNIST is at hand."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--epochs", type=int, help="Epochs of a trial, to try the benchmark out; default: the space's.")
+    parser.add_argument("--slots", type=int, default=usable_cores(), help="Trials at once.")
+    arguments = parser.parse_args()
+    try:
+        rows = measure(arguments.data_dir.absolute(), arguments.epochs, arguments.slots)
+    except UserError as error:
+        print(f"left out: {error}")
+        return 0
+    return print_rows(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
