@@ -22,6 +22,7 @@ import typer
 from study.cli import DONE, FAILED, run_command
 from study.config import UserError
 from study.files import read_json, refusal
+from study.record import read_study
 from study.sync import find_study
 from study.tracking import check_uri, default_tracking_uri, redact
 from study.tracking.store import connect, one_line
@@ -67,6 +68,7 @@ def doctor(
     """Checks the installation, a cluster and a study where named; exits with 1 when something is to be done."""
     runs = runs_dir.expanduser().absolute()
     directory = None if study is None else find_study(runs, study)
+    given = storage
     storage = storage or (None if directory is None else (read_json(directory / "study.json") or {}).get("storage"))
     checks: list[Callable[[], Iterator[Finding]]] = [
         _versions,
@@ -77,9 +79,9 @@ def doctor(
     if address is not None:
         checks.append(lambda: _cluster(address, runs))
     if storage is not None and directory is None:
-        checks.append(lambda: _database(storage))
+        checks.append(lambda: _database(storage, given))
     if directory is not None:
-        checks += [lambda: _driver(directory), lambda: _ledger(directory, storage), lambda: _folder(directory)]
+        checks += [lambda: _driver(directory), lambda: _ledger(directory, storage, given), lambda: _folder(directory)]
     failed = False
     for check in checks:
         for finding in check():
@@ -224,10 +226,10 @@ def _cluster(address: str, runs: Path) -> Iterator[Finding]:
     yield Finding("Ray", *look_at_cluster(address, _nearest(runs)))
 
 
-def _database(url: str, study: str | None = None) -> Iterator[Finding]:
+def _database(url: str, given: str | None, study: str | None = None) -> Iterator[Finding]:
     from study.tuning.diagnosis import look_at_storage  # imports Ray
 
-    yield Finding("ledger", *look_at_storage(url, study))
+    yield Finding("ledger", *look_at_storage(url, given, study))
 
 
 # --- a study ---------------------------------------------------------------------------------------------------------
@@ -251,24 +253,28 @@ def _driver(directory: Path) -> Iterator[Finding]:
     yield Finding("driver", f"none; the study is {seen}" if outcome != "running" else f"none; {seen}", remedy)
 
 
-def _ledger(directory: Path, storage: str | None) -> Iterator[Finding]:
-    record = read_json(directory / "study.json")
-    if record is None:
-        yield Finding("study.json", "not readable", "restore it from MLflow's artifacts of the study's parent run")
+def _ledger(directory: Path, storage: str | None, given: str | None) -> Iterator[Finding]:
+    try:
+        record = read_study(directory) or {}
+    except UserError as error:
+        remedy = "restore it from MLflow's artifacts of the study's parent run"
+        yield Finding("study.json", str(error).partition(": ")[0], remedy)
         return
     if storage is not None:
-        yield from _database(storage, f"{record['name']}-{record['id']}")
+        yield from _database(storage, given, f"{record['name']}-{record['id']}")
         return
     database = directory / "optuna.db"
     try:
-        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        # Not mode=ro: what a driver that died had half written is in a journal, and only who may write can roll it
+        # back. SQLite's locks keep this from a driver at work.
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
             complaints = [row[0] for row in connection.execute("PRAGMA integrity_check")]
             states = dict(connection.execute("SELECT state, COUNT(*) FROM trials GROUP BY state").fetchall())
             numbers = {row[0] for row in connection.execute("SELECT number FROM trials WHERE state != 'WAITING'")}
     except sqlite3.Error as error:
-        yield Finding(
-            "ledger", f"{database}: {error}", "restore optuna.db from a copy; the trials' folders stay as they are"
-        )
+        lost = "restore optuna.db from a copy; the trials' folders stay as they are"
+        remedy = "give yourself permission to write there, and make room" if refusal(error) else lost
+        yield Finding("ledger", f"{database}: {error}", remedy)
         return
     if complaints != ["ok"]:
         remedy = f"sqlite3 {database} .recover | sqlite3 new.db, then put new.db in its place"

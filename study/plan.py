@@ -103,7 +103,8 @@ class Plan:
         if url is None:
             return self._ledger(directory)
         # Two users of a database may give a study the same name.
-        ledger = self._ledger(directory, open_storage(url), f"{self.record['name']}-{self.record['id']}")
+        storage = open_storage(url, self.request.storage)
+        ledger = self._ledger(directory, storage, f"{self.record['name']}-{self.record['id']}")
         if not ledger.trials() and any((directory / "trials").glob("*/trial.json")):
             raise UserError(
                 f"--storage {public_url(url)} holds no trial of study {self.record['name']!r}, its folder does: give "
@@ -157,9 +158,10 @@ def make_plan(request: Request) -> Plan:
         "scheduler": request.scheduler,
         "eta": request.eta,
     }
+    directions = {f"val/{name}": METRICS[name].direction for name in request.loaded.space.objectives}
     if existing is not None:
-        study_record.check_resumable(existing, request.loaded, data.summary, given)
-        warm_start.check_same(existing, request.warm_start)
+        study_record.check_resumable(existing, request.loaded, data.summary, directions, given)
+        warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
         wanted = max(existing["num_trials"], request.num_trials or 0)
         return Plan(request, data, {**existing, "num_trials": wanted}, is_new=False)
     settings = {
@@ -177,14 +179,13 @@ def make_plan(request: Request) -> Plan:
         settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
         epochs = int(request.loaded.space.config(data.summary, {}, _fixed(settings)).epochs)
         check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
-    directions = {f"val/{name}": METRICS[name].direction for name in request.loaded.space.objectives}
     record = study_record.new_study(request.name, request.loaded, data.summary, directions, settings)
     return Plan(request, data, record, is_new=True)
 
 
 def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
     """Trial parameters that the command line fixes for all trials."""
-    return {name: record[name] for name in ("seed", "epochs") if record[name] is not None}
+    return {name: record[name] for name in ("seed", "epochs") if record.get(name) is not None}
 
 
 def _scheduler(request: Request) -> str:
@@ -203,25 +204,26 @@ def _warm_start(request: Request, data: ImageData) -> dict[str, Any] | None:
     """The earlier study and the points it gives, for the record: a resumed study does not read it again."""
     if request.warm_start is None:
         return None
-    record = study_record.read_study(request.runs / request.warm_start)
+    is_name = study_record.NAME.fullmatch(request.warm_start) is not None
+    record = study_record.read_study(request.runs / request.warm_start) if is_name else None
     if record is None:
         raise UserError(f"--warm-start {request.warm_start}: no such study in {request.runs}")
-    study = _open_earlier(request.runs, record)
+    study = _open_earlier(request, record)
     points = warm_start.first_points(study, list(record["objectives"]), request.loaded.space, data.summary)
     return {"study": request.warm_start, "id": record["id"], "points": points}
 
 
-def _open_earlier(runs: Path, record: Mapping[str, Any]) -> optuna.Study:
+def _open_earlier(request: Request, record: Mapping[str, Any]) -> optuna.Study:
     """The ledger of a study that exists, by its record, as Optuna gives it.
 
     Raises:
         UserError: It has none, or its database cannot be used.
     """
     name, url = record["name"], record.get("storage")
-    ledger = runs / name / "optuna.db"
+    ledger = request.runs / name / "optuna.db"
     try:
         if url is not None:
-            return optuna.load_study(study_name=f"{name}-{record['id']}", storage=open_storage(url))
+            return optuna.load_study(study_name=f"{name}-{record['id']}", storage=open_storage(url, request.storage))
         if ledger.is_file():
             return optuna.load_study(study_name=name, storage=f"sqlite:///{ledger}")
     except KeyError:

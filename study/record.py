@@ -6,9 +6,10 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from study.space import LoadedSpace
 from study.timestamp import now
 
 FORMAT = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Names of studies: they are folders, and cannot lead out of the folder of all studies."""
+_ID = re.compile(r"[A-Za-z0-9-]{1,100}")
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
 
 
@@ -27,7 +31,7 @@ def study_path(directory: Path) -> Path:
 
 
 def read_study(directory: Path) -> dict[str, Any] | None:
-    """A study's record, or None where no study is.
+    """A study's record, or None where no study is. What it holds is of the kind it should be.
 
     Raises:
         UserError: The record is damaged, or of a later format.
@@ -42,7 +46,76 @@ def read_study(directory: Path) -> dict[str, Any] | None:
         raise UserError(
             f"{path} has format {record.get('format')!r}, this version reads {FORMAT}: use the version that wrote it"
         )
+    for field, is_sound in _FIELDS.items():
+        if not is_sound(record.get(field)):
+            seen = repr(record[field])[:60] if field in record else "missing"
+            raise UserError(f"{path} is damaged, {field} is {seen}: restore it, or choose another --name")
     return record
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
+
+
+def _or_none(is_sound: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_sound(value)
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_objectives(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) > 0 and all(v in ("minimize", "maximize") for v in value.values())
+
+
+def _is_data(value: Any) -> bool:
+    return isinstance(value, dict) and _is_text(value.get("name")) and _is_text(value.get("hash"))
+
+
+def _is_eta(value: Any) -> bool:
+    return isinstance(value, int | float) and 1 < value < 1e6
+
+
+def _is_warm_start(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_text(value.get("study")) or not isinstance(value.get("points"), list):
+        return False
+    plain = (str, int, float)
+    return all(isinstance(p, dict) and all(isinstance(v, plain) for v in p.values()) for p in value["points"])
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+# What other code relies on, in the order of the file. What may be None may be missing: earlier versions lacked it.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "id": _matches(_ID),
+    "name": _matches(NAME),
+    "space": _is_text,
+    "space_hash": _is_text,
+    "question": _is_text,
+    "objectives": _is_objectives,
+    "data": _is_data,
+    "seed": lambda value: _is_count(value, least=0),
+    "epochs": _or_none(_is_count),
+    "sampler": _is_text,
+    "scheduler": _or_none(_is_text),
+    "eta": _or_none(_is_eta),
+    "num_trials": _is_count,
+    "command": _or_none(_is_text),
+    "storage": _or_none(_is_text),
+    "warm_start": _or_none(_is_warm_start),
+    "versions": _or_none(_is_object),
+    "git_commit": _or_none(_is_text),
+    "created": _is_text,
+    "references": _or_none(_is_object),
+    "outcome": _or_none(_is_text),
+}
 
 
 def new_study(
@@ -70,7 +143,11 @@ def new_study(
 
 
 def check_resumable(
-    record: Mapping[str, Any], loaded: LoadedSpace, data: DataSummary, settings: Mapping[str, Any]
+    record: Mapping[str, Any],
+    loaded: LoadedSpace,
+    data: DataSummary,
+    directions: Mapping[str, str],
+    settings: Mapping[str, Any],
 ) -> None:
     """Refuses to go on with a study under other conditions than it began with.
 
@@ -78,6 +155,7 @@ def check_resumable(
         record: The study's record.
         loaded: The space given now.
         data: The data found now.
+        directions: The space's objectives.
         settings: `seed`, `epochs` and `sampler` where the user gave them, None elsewhere.
 
     Raises:
@@ -95,6 +173,10 @@ def check_resumable(
     if record["data"]["hash"] != data.hash:
         raise UserError(
             f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --name"
+        )
+    if list(record["objectives"].items()) != list(directions.items()):
+        raise UserError(
+            f"study {name!r} has other objectives than its space: restore study.json, or choose another --name"
         )
     for flag, value in settings.items():
         if value is not None and value != record.get(flag):

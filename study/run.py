@@ -16,10 +16,10 @@ from rich.table import Table
 
 from study.cli import DONE, run_command
 from study.config import UserError
+from study.record import NAME
 from study.space import LoadedSpace, builtin_spaces, load_space
 
 DEFAULT_REPLICATES = 5
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def run(
@@ -65,7 +65,7 @@ def run(
         raise UserError(f"--space is missing: choose from {', '.join(builtin_spaces())}, or give a .py file")
     loaded = load_space(space)
     study_name = name or _default_name(loaded, dataset)
-    if not _NAME.fullmatch(study_name):
+    if not NAME.fullmatch(study_name):
         raise UserError(
             f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)"
         )

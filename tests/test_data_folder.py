@@ -99,7 +99,7 @@ def test_no_folder_and_no_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [10_000, 60_000])
-def test_decompression_bomb(tmp_path: Path, side: int) -> None:
+def test_security_decompression_bomb(tmp_path: Path, side: int) -> None:
     write_images(tmp_path)
 
     def chunk(kind: bytes, content: bytes) -> bytes:

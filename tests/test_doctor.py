@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import filelock
@@ -58,6 +60,29 @@ def test_a_damaged_study_is_named(study: Path, capsys: pytest.CaptureFixture[str
     assert "-> " in lines["ledger"]
     assert "1 damaged" in lines["checkpoints"] and "-> delete" in lines["checkpoints"]
     assert "its driver died" in lines["driver"] and "--resume" in lines["driver"]
+
+
+def test_a_ledger_whose_driver_died_in_the_middle_of_a_write_is_sound(study: Path, capsys) -> None:
+    database, journal = study / "optuna.db", study / "optuna.db-journal"
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as driver:
+        driver.execute("PRAGMA cache_size = 1")  # pages reach the file before the transaction ends
+        driver.execute("BEGIN")
+        driver.execute("CREATE TABLE rubbish AS SELECT randomblob(200000) AS content")
+        driver.execute("DELETE FROM trials")
+        half_written = database.read_bytes(), journal.read_bytes()
+    database.write_bytes(half_written[0])
+    journal.write_bytes(half_written[1])
+    reader = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+    with contextlib.closing(reader), pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.execute("SELECT COUNT(*) FROM trials")
+    _, lines = lines_of(capsys, study, "--study", "toy")
+    assert lines["ledger"].endswith("  ok") and "3 complete" in lines["ledger"]
+
+
+def test_a_record_that_lacks_a_field_is_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "study.json").write_text('{"format": 1}')
+    _, lines = lines_of(capsys, study, "--study", "toy")
+    assert "-> restore it" in lines["study.json"]
 
 
 def test_a_ledger_and_folders_that_differ(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,10 +40,27 @@ def test_a_dead_server_is_one_line_without_the_password() -> None:
     assert SECRET not in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_missing_password_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+NAMED = "postgresql://study@127.0.0.1:1/study"
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_a_missing_password_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     monkeypatch.setenv(PASSWORD_FILE, str(tmp_path / "none"))
-    with pytest.raises(UserError, match=PASSWORD_FILE):
-        open_storage("postgresql://study@127.0.0.1:1/study")
+    if by == "environment":
+        monkeypatch.setenv("STUDY_STORAGE", NAMED)
+    with pytest.raises(UserError, match=f"{PASSWORD_FILE}=.*No such file"):
+        open_storage(NAMED, NAMED if by == "argument" else None)
+
+
+@pytest.mark.parametrize("url", [NAMED.replace("127.0.0.1", "localhost"), NAMED.replace("study@", "other@")])
+@pytest.mark.parametrize("given", [None, NAMED])
+def test_security_the_password_goes_to_no_server_that_the_user_did_not_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, given: str | None
+) -> None:
+    pytest.importorskip("psycopg2")
+    monkeypatch.setenv(PASSWORD_FILE, str(tmp_path / "would be missed if it were opened"))
+    with pytest.raises(UserError, match=f"refused.*{PASSWORD_FILE} is not used"):
+        open_storage(url, given)
 
 
 def test_two_studies_share_a_storage_and_resume_from_it(tmp_path: Path, ray_session: None, capsys) -> None:

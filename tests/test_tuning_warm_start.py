@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import optuna
@@ -12,6 +13,8 @@ from study.space import SearchSpace, load_space
 from study.tuning import warm_start
 from study.tuning.ledger import Ledger
 from tests.helpers import made_summary
+from tests.helpers_study import study_record
+from tests.test_run import study_run
 
 DIRECTIONS = {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"}
 OBJECTIVES = list(DIRECTIONS)
@@ -98,8 +101,24 @@ def test_a_study_without_a_completed_trial_is_refused() -> None:
 
 def test_another_warm_start_than_the_first_is_refused() -> None:
     record = {"name": "b", "warm_start": {"study": "a", "points": []}}
-    warm_start.check_same(record, None)
-    warm_start.check_same(record, "a")
+    warm_start.check_same(record, None, space(), made_summary())
+    warm_start.check_same(record, "a", space(), made_summary())
     for begun in (record, {"name": "b"}):
         with pytest.raises(UserError, match="warm-start"):
-            warm_start.check_same(begun, "c")
+            warm_start.check_same(begun, "c", space(), made_summary())
+
+
+@pytest.mark.parametrize("point", [{}, {"latent_dim": "many"}, {"latent_dim": 10**9}, {"colour": 3}])
+def test_recorded_points_that_are_not_of_the_space_are_refused(point: dict[str, object]) -> None:
+    record = {"name": "b", "warm_start": {"study": "a", "points": [point]}}
+    with pytest.raises(UserError, match="a point of its warm start"):
+        warm_start.check_same(record, None, space(), made_summary())
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "..", "a/../../b", ""])
+def test_security_a_warm_start_is_a_study_in_the_runs_folder(tmp_path: Path, capsys, name: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "study.json").write_text(json.dumps(study_record("a")))
+    arguments = ["--space", "wae_weight", "--runs-dir", tmp_path / "runs", f"--warm-start={name}", "--dry-run"]
+    assert study_run(*arguments) == 2
+    assert "no such study" in capsys.readouterr().err

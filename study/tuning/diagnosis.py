@@ -37,11 +37,12 @@ def look_at_cluster(address: str, folder: Path) -> tuple[str, str]:
     return f"{address}: {seen}, {token} a token", ""
 
 
-def look_at_storage(url: str, study: str | None = None) -> tuple[str, str]:
+def look_at_storage(url: str, given: str | None = None, study: str | None = None) -> tuple[str, str]:
     """Asks a database for its ledgers, or for one.
 
     Args:
         url: As `--storage`.
+        given: The same as the user gave it; None where it comes from a study's record.
         study: The study's name in the database.
 
     Returns:
@@ -49,7 +50,7 @@ def look_at_storage(url: str, study: str | None = None) -> tuple[str, str]:
     """
     try:
         where = public_url(url)
-        storage = open_storage(url)
+        storage = open_storage(url, given)
     except UserError as error:
         return "--storage", str(error)
     if study is None:

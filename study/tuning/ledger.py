@@ -401,9 +401,9 @@ class Ledger:
             if trial.datetime_start is not None and "params" in trial.user_attrs:
                 begun = trial.datetime_start.astimezone(UTC).isoformat(timespec="milliseconds")
                 self._write_trial(trial.number, trial.user_attrs, begun)
-            if trial.state.is_finished() and "outcome" in trial.user_attrs:
-                if not (trial_directory(self.directory, trial.number) / "outcome.json").exists():
-                    self._write_outcome(trial.number, trial.user_attrs)
+            is_told = trial.state.is_finished() and "outcome" in trial.user_attrs
+            if is_told and not (trial_directory(self.directory, trial.number) / "outcome.json").exists():
+                self._write_outcome(trial.number, trial.user_attrs)
 
     def _tally_of(self, attributes: Mapping[str, Any]) -> Tally:
         return self.extra_tally if _is_extra(attributes) else self.tally

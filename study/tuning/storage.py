@@ -32,20 +32,24 @@ def public_url(url: str) -> str:
     return _parse(url)._replace(password=None).render_as_string(hide_password=False)
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str, given: str | None = None) -> optuna.storages.RDBStorage:
     """Opens a database for ledgers, and makes its tables where there are none.
 
     The password is the URL's, else the content of the file that STUDY_STORAGE_PASSWORD_FILE names, else what the
-    database's client finds itself (PGPASSWORD, PGPASSFILE).
+    database's client finds itself (PGPASSWORD, PGPASSFILE). The file's goes to the server alone that the user named: a
+    study's record, which may come from anybody, cannot send it elsewhere.
 
     Args:
-        url: As SQLAlchemy takes it.
+        url: As SQLAlchemy takes it; of a study's record, say.
+        given: What the user named, by `--storage`; by default STUDY_STORAGE.
 
     Raises:
         UserError: The database cannot be used; the message holds no password.
     """
     parsed = _parse(url)
-    if parsed.password is None and (file := os.environ.get(PASSWORD_FILE)):
+    given = given or os.environ.get("STUDY_STORAGE")
+    named = given is not None and _server(parsed) == _server(_parse(given))
+    if named and parsed.password is None and (file := os.environ.get(PASSWORD_FILE)):
         try:
             parsed = parsed.set(password=Path(file).read_text().strip())
         except OSError as error:
@@ -63,7 +67,9 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
         cause = error.__cause__ or error
         reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
-        raise UserError(f"--storage {public_url(url)} cannot be used: {reason}") from None
+        is_withheld = not named and PASSWORD_FILE in os.environ
+        hint = f"; give its --storage, or {PASSWORD_FILE} is not used" if is_withheld else ""
+        raise UserError(f"--storage {public_url(url)} cannot be used: {reason}{hint}") from None
     sqlalchemy.event.listen(storage.engine, "do_connect", _connect_patiently)
     return storage
 
@@ -98,6 +104,10 @@ def lost_database(error: BaseException) -> str | None:
             return str(cause.orig).strip().splitlines()[0]
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _server(url: sqlalchemy.engine.URL) -> tuple[str, str | None, int | None, str | None]:
+    return url.get_backend_name(), url.host, url.port, url.username
 
 
 def _parse(url: str) -> sqlalchemy.engine.URL:

@@ -39,35 +39,32 @@ def first_points(
     points: list[dict[str, Any]] = []
     for trial in study.best_trials:
         if trial.params and trial.params not in points:  # a reference has none: it was not searched
-            _check(name, trial, space, data)
+            _check(f"{name}: its trial {trial.number}", trial.params, space, data)
             points.append(dict(trial.params))
     if not points:
         raise UserError(f"{name}: none of its searched trials has completed; choose another study")
     return points
 
 
-def _check(name: str, trial: optuna.trial.FrozenTrial, space: SearchSpace, data: DataSummary) -> None:
+def _check(what: str, params: Mapping[str, Any], space: SearchSpace, data: DataSummary) -> None:
     """Refuses a point that the space would not suggest.
 
     Raises:
         UserError: A parameter is missing, unknown or outside its range.
     """
-    asked = optuna.trial.FixedTrial(trial.params)
+    asked = optuna.trial.FixedTrial(dict(params))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # values outside their range are looked at below
             space.suggest(asked, data)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise UserError(
-            f"{name}: its trial {trial.number} does not fit this space: {str(error).partition('. ')[0]}"
-        ) from error
-    strangers = sorted(set(trial.params) - set(asked.params))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what} does not fit this space: {str(error).partition('. ')[0]}") from error
+    strangers = sorted(set(params) - set(asked.params))
     if strangers:
-        raise UserError(f"{name}: this space does not search {', '.join(strangers)}; choose a study of the same space")
+        raise UserError(f"{what}: this space does not search {', '.join(strangers)}; choose a study of the same space")
     for parameter, distribution in asked.distributions.items():
-        value = trial.params[parameter]
-        if not _holds(distribution, value):
-            raise UserError(f"{name}: {parameter}={value!r} of its trial {trial.number} lies outside this space")
+        if not _holds(distribution, params[parameter]):
+            raise UserError(f"{what}: {parameter}={params[parameter]!r} lies outside this space")
 
 
 def _holds(distribution: optuna.distributions.BaseDistribution, value: Any) -> bool:
@@ -77,12 +74,14 @@ def _holds(distribution: optuna.distributions.BaseDistribution, value: Any) -> b
         return False
 
 
-def check_same(record: Mapping[str, Any], name: str | None) -> None:
-    """Refuses another warm start than the one a study began with.
+def check_same(record: Mapping[str, Any], name: str | None, space: SearchSpace, data: DataSummary) -> None:
+    """Refuses another warm start than the one a study began with, and recorded points that are not of its space.
 
     Raises:
         UserError: It differs.
     """
-    begun = (record.get("warm_start") or {}).get("study")
-    if name is not None and name != begun:
-        raise UserError(f"study {record['name']!r} was begun with --warm-start {begun}: leave it out")
+    begun = record.get("warm_start") or {}
+    if name is not None and name != begun.get("study"):
+        raise UserError(f"study {record['name']!r} was begun with --warm-start {begun.get('study')}: leave it out")
+    for point in begun.get("points", ()):
+        _check(f"study {record['name']!r}: a point of its warm start", point, space, data)
