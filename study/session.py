@@ -151,14 +151,16 @@ def run_study(
             # What cannot be written now, on a full disk say, is made up for when the study is taken up again.
             with contextlib.suppress(OSError):
                 study_record.write_study(request.directory, {**record, "outcome": outcome})
-            frames = load_study(request.runs, request.name)
             try:
-                answer.draw(frames, request.directory)
-            except (OSError, UserError) as error:
-                console.print(f"picture  not drawn: {error}", soft_wrap=True, highlight=False, markup=False)
-            if outcome != "interrupted":
-                answer.report(console, frames, request.directory, None if mirror.failure else uri)
-            mirrored = mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
+                frames = load_study(request.runs, request.name)
+                try:
+                    answer.draw(frames, request.directory)
+                except (OSError, UserError) as error:
+                    console.print(f"picture  not drawn: {error}", soft_wrap=True, highlight=False, markup=False)
+                if outcome != "interrupted":
+                    answer.report(console, frames, request.directory, None if mirror.failure else uri)
+            finally:
+                mirrored = _close(mirror, outcome)
     answer.show(console, frames, request.directory)
     answer.show_failures(console, frames, request.directory)
     answer.show_warnings(console, request.directory)
@@ -176,6 +178,14 @@ def run_study(
     if searcher is not None and searcher.trouble:
         raise UserError(f"{searcher.trouble}: {_RESUME}")
     return {"completed": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
+
+
+def _close(mirror: Mirror, outcome: str) -> bool:
+    """Whether MLflow holds everything; who waits no longer for it is told what to do, as where it took too long."""
+    try:
+        return mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
+    except KeyboardInterrupt:
+        return False
 
 
 def _announcing(progress: StudyProgress, interrupts: Interrupts) -> Callable[[], None]:

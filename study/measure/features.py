@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import math
 import os
-import pickle
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -32,6 +32,7 @@ from study.data.splits import Split
 logger = logging.getLogger(__name__)
 
 _BATCH = 512
+_DIGEST = hashlib.sha256().digest_size
 _SMALL = 256
 """Images of at most so many numbers are judged by a perceptron: convolutions gain nothing on 8x8."""
 
@@ -192,24 +193,29 @@ def content_key(*parts: Any) -> str:
 
 
 def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `compute` gives, kept in a file of tensors and plain values.
+    """What `compute` gives, kept in a file of tensors and plain values that begins with a digest of the rest.
 
     A reader never sees half a file: two processes that race both compute, and one's file replaces the other's equal
     one. A damaged file is computed again, and where the directory cannot be written the result is used without being
     kept.
     """
     try:
-        return torch.load(path, weights_only=True)
+        stored = path.read_bytes()
+        # torch's own format does not tell a flipped bit, and every study to come would be measured with it.
+        if hashlib.sha256(stored[_DIGEST:]).digest() == stored[:_DIGEST]:
+            return torch.load(io.BytesIO(stored[_DIGEST:]), weights_only=True)
+        logger.warning("%s is damaged: it is computed again", path)
     except OSError:
         pass  # not there, or not to be read: computed now
-    except (RuntimeError, EOFError, pickle.UnpicklingError):
-        logger.warning("%s is damaged: it is computed again", path)
     content = compute()
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    payload = buffer.getvalue()
     temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            torch.save(content, file)
+            file.write(hashlib.sha256(payload).digest() + payload)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
