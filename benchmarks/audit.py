@@ -14,6 +14,11 @@ import optuna
 
 from study.files import read_json, read_lines
 
+_COMPLETED = ("COMPLETE", "completed", "FINISHED")
+_FAILED = ("FAIL", "failed", "FAILED")
+_CUT_OFF = ("RUNNING", None, "KILLED")
+"""What ledger, outcome.json and MLflow say of a trial."""
+
 
 @dataclasses.dataclass
 class Audit:
@@ -30,58 +35,92 @@ def ledger_trials(directory: Path) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False)
 
 
-def merged_epochs(trial: Path) -> dict[int, float]:
-    """epoch -> loss of a trial's folder, the newest attempt winning; read without the code under test."""
+def merged_epochs(trial: Path, last: int | None = None) -> dict[int, float]:
+    """epoch -> loss of a trial's folder, the newest attempt winning; read without the code under test.
+
+    Args:
+        trial: Its folder.
+        last: The epoch at which it ended; what a process left behind wrote after that does not count.
+    """
     epochs: dict[int, float] = {}
     for attempt in sorted(trial.glob("attempt-*"), key=lambda path: int(path.name[8:])):
         for line in read_lines(attempt / "metrics.jsonl"):
             epochs[line["epoch"]] = line["train/loss"]
-    return epochs
+    return {epoch: loss for epoch, loss in epochs.items() if last is None or epoch <= last}
 
 
 def audit(
-    directory: Path, epochs: int, *, trials: int | None = None, failed: Sequence[int] = (), mlflow: Path | None = None
+    directory: Path,
+    epochs: int,
+    *,
+    trials: int | None = None,
+    failed: Sequence[int] = (),
+    cut_off: Sequence[int] = (),
+    only: Sequence[int] | None = None,
+    mlflow: Path | None = None,
 ) -> Audit:
     """Compares what is there with what should be.
 
     Args:
-        directory: A study that has ended.
+        directory: A study whose driver has ended.
         epochs: Of each trial.
-        trials: How many there should be; None for as many as there are in the ledger.
-        failed: Numbers of those that should have failed; all others should have been trained to their end.
+        trials: How many there should be; None for as many as ledger, folders and MLflow know of between them.
+        failed: Numbers of those that should have failed.
+        cut_off: Numbers of those that should wait for the next driver; all others should have been trained to their
+            end.
+        only: Look at these trials alone.
         mlflow: The SQLite file of the store; by default the local one.
     """
     found = Audit()
-    ledger = ledger_trials(directory)
-    wanted = range(len(ledger) if trials is None else trials)
-    states = {trial.number: trial.state.name for trial in ledger}
-    assignments = Counter(json.dumps(trial.user_attrs.get("params"), sort_keys=True) for trial in ledger)
+    ledger = {trial.number: trial for trial in ledger_trials(directory)}
+    assignments = Counter(json.dumps(trial.user_attrs.get("params"), sort_keys=True) for trial in ledger.values())
     found.duplicated += [f"ledger: {params} {n} times" for params, n in assignments.items() if n > 1]
-    found.left_running += [f"ledger: trial {n} {s}" for n, s in states.items() if s in ("RUNNING", "WAITING")]
     runs = mlflow_runs(mlflow or directory.parent / "mlflow.db", str(read_json(directory / "study.json")["id"]))  # type: ignore[index]
     parents = [run for run in runs if run.number is None]
     found.lost += [] if parents else ["MLflow: parent run"]
     found.duplicated += ["MLflow: parent run"] * (len(parents) - 1)
-    found.left_running += [f"MLflow: {run.number} RUNNING" for run in runs if run.status == "RUNNING"]
-    for number in wanted:
-        expected = ("FAIL", "failed", "FAILED") if number in failed else ("COMPLETE", "completed", "FINISHED")
-        folder = directory / "trials" / f"{number:04d}"
-        outcome = (read_json(folder / "outcome.json") or {}).get("outcome")
+    found.left_running += ["MLflow: parent run" for run in parents if run.status == "RUNNING"]
+    known = {*ledger, *(int(path.name) for path in (directory / "trials").iterdir())}
+    known |= {run.number for run in runs if run.number is not None}
+    if trials is not None:
+        found.duplicated += [f"trial {number}, of {trials}" for number in known if number >= trials]
+        known |= set(range(trials))
+    for number in sorted(known if only is None else only):
+        expected = _FAILED if number in failed else _CUT_OFF if number in cut_off else _COMPLETED
         mine = [run for run in runs if run.number == number]
-        found.duplicated += [f"MLflow: trial {number}"] * (len(mine) - 1)
-        seen = (states.get(number), outcome, mine[0].status if mine else None)
-        if seen != expected:
-            found.lost.append(f"trial {number} is {seen}, not {expected}")
-        losses = merged_epochs(folder)
-        if number not in failed and sorted(losses) != list(range(1, epochs + 1)):
-            found.lost.append(f"trial {number} has epochs {sorted(losses)}")
-        logged = mine[0].epochs if mine else []
-        found.lost += [f"MLflow: epoch {epoch} of {number}" for epoch in losses if epoch not in dict(logged)]
-        counts = Counter(epoch for epoch, _ in logged)
-        found.duplicated += [f"MLflow: epoch {epoch} of {number}" for epoch, times in counts.items() if times > 1]
-        wrong = [epoch for epoch, loss in logged if epoch in losses and abs(losses[epoch] - loss) > 1e-9 * abs(loss)]
-        found.lost += [f"MLflow: epoch {epoch} of {number} has another loss" for epoch in wrong]
+        _compare_trial(found, directory / "trials" / f"{number:04d}", ledger.get(number), mine, expected, epochs)
     return found
+
+
+def _compare_trial(
+    found: Audit,
+    folder: Path,
+    trial: optuna.trial.FrozenTrial | None,
+    runs: list[MlflowRun],
+    expected: tuple[str, str | None, str],
+    epochs: int,
+) -> None:
+    number = int(folder.name)
+    outcome = read_json(folder / "outcome.json") or {}
+    seen = (trial and trial.state.name, outcome.get("outcome"), runs[0].status if runs else None)
+    if seen != expected:
+        found.lost.append(f"trial {number} is {seen}, not {expected}")
+    if seen[0] in ("RUNNING", "WAITING") and expected is not _CUT_OFF:
+        found.left_running.append(f"ledger: trial {number}")
+    found.left_running += [f"MLflow: trial {number}" for run in runs if run.status == "RUNNING"]
+    found.duplicated += [f"MLflow: trial {number}"] * (len(runs) - 1)
+    # Only of a trial trained to its end is it known how many epochs there should be.
+    losses = merged_epochs(folder, outcome.get("epochs") if expected is _COMPLETED else None)
+    last = epochs if expected is _COMPLETED else max(losses, default=0)
+    if sorted(losses) != list(range(1, last + 1)):
+        found.lost.append(f"trial {number} has epochs {sorted(losses)}")
+    logged = runs[0].epochs if runs else []
+    counts = Counter(epoch for epoch, _ in logged)
+    found.lost += [f"MLflow: epoch {epoch} of {number}" for epoch in losses.keys() - counts.keys()]
+    found.duplicated += [f"MLflow: epoch {epoch} of {number}" for epoch, times in counts.items() if times > 1]
+    found.duplicated += [f"MLflow: epoch {epoch} of {number}, not on disk" for epoch in counts.keys() - losses.keys()]
+    wrong = [epoch for epoch, loss in logged if epoch in losses and abs(losses[epoch] - loss) > 1e-9 * abs(loss)]
+    found.lost += [f"MLflow: epoch {epoch} of {number} has another loss" for epoch in wrong]
 
 
 @dataclasses.dataclass(frozen=True)
