@@ -118,6 +118,7 @@ def test_other_errors_are_none_of_the_databases() -> None:
     assert lost_database(RuntimeError("another")) is None
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("operation", ["_tell", "record_rung", "_assign"])
 def test_a_study_whose_database_breaks_ends_in_one_line_and_can_be_resumed(
     operation: str,
