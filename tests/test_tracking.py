@@ -4,6 +4,7 @@ import http.server
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import pytest
 from filelock import FileLock
@@ -220,13 +222,17 @@ def test_hypervolume_over_epochs_spent_is_on_the_parent_run_once(runs: Path, fre
     assert [(point.step, point.value) for point in history] == [(20, 1.0), (32, 1.5), (44, 1.5)]
 
 
-def test_the_search_of_the_note_finds_the_children(runs: Path) -> None:
-    study = make_study(runs, trials=3, epochs=2)
+def test_the_link_of_the_note_lists_the_children_best_first(runs: Path) -> None:
+    study = make_study(runs, trials=3, epochs=3, mixed=False)
     once(study, "completed")
     parent, children = runs_of(study)
-    condition = parent.data.tags["mlflow.note.content"].split("``")[1]
-    found = client_of(study).search_runs([parent.info.experiment_id], condition)
-    assert {run.info.run_id for run in found} == {run.info.run_id for run in children.values()}
+    match = re.search(r"\]\((#/experiments/(\d+)/runs\?[^)\s]+)\)", parent.data.tags["mlflow.note.content"])
+    assert match is not None and match[2] == parent.info.experiment_id
+    query = dict(parse_qsl(match[1].partition("?")[2]))
+    order = f"{query['orderByKey']} {'ASC' if query['orderByAsc'] == 'true' else 'DESC'}"
+    found = client_of(study).search_runs([match[2]], query["searchFilter"], order_by=[order])
+    best_first = sorted(children.values(), key=lambda run: run.data.metrics["val/sample_fid"])
+    assert [run.info.run_id for run in found] == [run.info.run_id for run in best_first]
 
 
 def test_second_pass_writes_nothing(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

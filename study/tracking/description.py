@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from study import record
 from study.config import TrialConfig, UserError
@@ -63,7 +64,7 @@ def study_params(study: Mapping[str, Any]) -> dict[str, str]:
     return params
 
 
-def study_tags(study: Mapping[str, Any], outcome: str) -> dict[str, str]:
+def study_tags(study: Mapping[str, Any], outcome: str, experiment_id: str) -> dict[str, str]:
     """Tags of the parent run."""
     versions = study.get("versions", {})
     return {
@@ -73,7 +74,7 @@ def study_tags(study: Mapping[str, Any], outcome: str) -> dict[str, str]:
         "study.num_trials": str(study.get("num_trials", "")),
         "study.outcome": outcome,
         **{f"version.{package}": str(version) for package, version in list(versions.items())[:50]},
-        "mlflow.note.content": _note(study),
+        "mlflow.note.content": _note(study, experiment_id),
     }
 
 
@@ -81,20 +82,34 @@ def _objectives(study: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     return study.get("objectives", {}).items()
 
 
-def _note(study: Mapping[str, Any]) -> str:
+def trials_page(study: Mapping[str, Any], experiment_id: str) -> str:
+    """Address, within MLflow's UI, of the list of a study's trials, the best in the last objective first.
+
+    Sorted by a metric the list is flat; by time, as the UI sorts it unasked, the trials hide under their parent.
+    """
+    query = {"searchFilter": f"tags.`study.id` = '{study['id']}' and params.latent_dim != ''"}
+    for name, direction in _objectives(study):
+        query |= {"orderByKey": f"metrics.`{name}`", "orderByAsc": str(direction == "minimize").lower()}
+    words = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+    return f"#/experiments/{experiment_id}/runs?{words}"
+
+
+def _note(study: Mapping[str, Any], experiment_id: str) -> str:
     """The parent's description in the UI: the question, and how to see the answer there."""
     axes = [f"`{name}` ({direction})" for name, direction in _objectives(study)]
+    metrics = " and ".join(f"`{name}`" for name, _ in _objectives(study))
     command = redact(str(study.get("command", "")))
     return "\n\n".join(
         [
-            f"**{study.get('question', study['name'])}**",
+            # Only in the first line can a link be followed before "Show more" is pressed.
+            f"[Compare the trials]({trials_page(study, experiment_id)}) · **{study.get('question', study['name'])}**",
             f"One child run per trial. Trade-off: {' against '.join(axes)}.",
-            "To compare the trials, open the experiment's runs and search for "
-            f"``tags.`study.id` = '{study['id']}' and params.latent_dim != ''``. In the chart view add a *scatter "
-            "chart* of the two metrics and group by the param `method`, or a *parallel coordinates* chart over "
-            "`weight` and `latent_dim`; the image grids `samples` and `reconstructions` line the trials' pictures up. "
-            "Trials stopped early carry the tag `trial.outcome` = `stopped`: their last values are those of a shorter "
-            "training.",
+            "In the list that the link opens, choose all trials or some and press *Compare*. *Parallel Coordinates "
+            f"Plot*: take the params `method`, `latent_dim` and `weight` and the metrics {metrics}. *Scatter Plot*: "
+            "take the same two metrics as axes. In the list's chart view the image grids `samples` and "
+            "`reconstructions` line the trials' pictures up. Trials stopped early carry the tag `trial.outcome` = "
+            "`stopped`: their last values are those of a shorter training.",
+            "When the study has ended, its answer and every figure stand in the artifact `report/report.html`.",
             f"Written by `{command}` from the study's directory, which holds the same numbers and the figures.",
         ]
     )

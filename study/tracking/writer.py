@@ -128,7 +128,8 @@ class Writer:
 
         self._study = read_study(self._directory)
         progress = self._progress()
-        self._log(self._parent, progress, study_params(self._study), study_tags(self._study, ended or "running"))
+        tags = study_tags(self._study, ended or "running", self.experiment_id)
+        self._log(self._parent, progress, study_params(self._study), tags)
         if ended is None:
             self._set_status(self._parent, "RUNNING", 0)
         refused: MlflowException | None = None
@@ -255,9 +256,8 @@ class Writer:
     # --- writing -------------------------------------------------------------------------------------------------
 
     def _create_parent(self) -> _KnownRun:
-        return self._create(
-            str(self._study["name"]), milliseconds(self._study["created"]), study_tags(self._study, "running")
-        )
+        tags = study_tags(self._study, "running", self.experiment_id)
+        return self._create(str(self._study["name"]), milliseconds(self._study["created"]), tags)
 
     def _create(self, name: str, created: int, tags: dict[str, str]) -> _KnownRun:
         run = self._client.create_run(self.experiment_id, start_time=created, tags=tags, run_name=name)
