@@ -161,7 +161,8 @@ def method_facts(frames: StudyFrames) -> list[tuple[str, str]]:
     planned, sampler, seed = (study.get(name) for name in ("num_trials", "sampler", "seed"))
     facts.append(("Trials", f"{len(frames.trials)} of {planned}, sampler {sampler}, seed {seed}"))
     versions = ", ".join(f"{name} {version}" for name, version in study.get("versions", {}).items())
-    facts.append(("Versions", f"{versions}; code {str(study.get('git_commit'))[:12]}"))
+    code = f"; code {study['git_commit'][:12]}" if study.get("git_commit") else ""
+    facts.append(("Versions", f"{versions}{code}"))
     return facts
 
 
