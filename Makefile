@@ -7,7 +7,7 @@ WORKERS ?= 2
 COMPOSE ?= docker compose
 OUT ?= $(RUNS)/$(STUDY)/report
 
-.PHONY: study test test-all lint format ui report bench secrets up down cluster-study clean
+.PHONY: study test test-browser test-all lint format ui report bench secrets up down cluster-study clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -19,14 +19,22 @@ OUT ?= $(RUNS)/$(STUDY)/report
 	.venv/bin/pip install --quiet --editable '.[cluster]'
 	touch $@
 
+.venv/.browser-installed: .venv/.installed
+	.venv/bin/pip install --quiet --editable '.[browser]'
+	touch $@
+
 study: .venv/.installed
 	.venv/bin/python -m study.run --space wae_weight --runs-dir $(RUNS) --resume
 
 test: .venv/.installed
 	.venv/bin/python -m pytest -m 'not fault and not cluster and not browser and not slow'
 
+# Needs Chromium on the PATH (Debian: apt install chromium): no browser is downloaded, and without one they are skipped.
+test-browser: .venv/.browser-installed
+	.venv/bin/python -m pytest -ra -m browser
+
 # What `test` leaves out; nothing runs twice.
-test-all: test .venv/.cluster-installed
+test-all: test .venv/.cluster-installed .venv/.browser-installed
 	.venv/bin/python -m pytest -ra -m 'fault or cluster or browser or slow'
 
 lint: .venv/.installed
