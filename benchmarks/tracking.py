@@ -23,20 +23,20 @@ _METRICS = 12
 _ONE_BY_ONE = 200
 
 
-def write_study(directory: Path, trials: int) -> None:
-    """Makes up a finished study of `trials` trials."""
+def write_study(directory: Path, trials: int, epochs: int = _EPOCHS, metrics: int = _METRICS) -> None:
+    """Makes up a finished study of so many trials, epochs a trial and metrics an epoch."""
     identity = {"format": 1, "id": uuid.uuid4().hex, "name": directory.name, "space": "made_up", "outcome": "completed"}
     directory.mkdir()
     write_json(directory / "study.json", {**identity, "created": now(), "objectives": {}, "data": {}})
     for number in range(trials):
         attempt = directory / "trials" / f"{number:04d}" / "attempt-1"
         attempt.mkdir(parents=True)
-        values = {f"val/metric_{index}": 1 / (index + number + 1) for index in range(_METRICS - 2)}
-        rows = [{"epoch": epoch, "time": time.time(), "seconds": 0.1, **values} for epoch in range(1, _EPOCHS + 1)]
+        values = {f"val/metric_{index}": 1 / (index + number + 1) for index in range(metrics - 2)}
+        rows = [{"epoch": epoch, "time": time.time(), "seconds": 0.1, **values} for epoch in range(1, epochs + 1)]
         (attempt / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         trial = {"number": number, "origin": "search", "params": TrialConfig(seed=number).to_params(), "created": now()}
         write_json(attempt.parent / "trial.json", trial)
-        write_json(attempt.parent / "outcome.json", {"outcome": "completed", "epochs": _EPOCHS, "ended": now()})
+        write_json(attempt.parent / "outcome.json", {"outcome": "completed", "epochs": epochs, "ended": now()})
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -1,0 +1,152 @@
+"""`python -m benchmarks.frame`: time to read a study of 1,000 runs, 50 epochs and 20 metrics into one table.
+
+By `analysis.frame` from the study's directory, and from MLflow on SQLite, on PostgreSQL (where its programs are
+installed) and behind an HTTP server; beside it `mlflow.search_runs` and one `get_metric_history` a run and metric,
+which is what MLflow itself offers. What takes minutes is measured on the first 20 runs and multiplied, as its row
+says. Every table is compared with what was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy
+
+from analysis.frame import StudyFrames, load_study
+from analysis.frame_mlflow import load_from_mlflow
+from benchmarks.postgresql import postgresql, programs
+from benchmarks.rows import Row, print_rows
+from benchmarks.servers import mlflow_server
+from benchmarks.tracking import seconds, write_study
+from study.tracking import sync_study
+from study.tracking.store import connect, sqlite_uri
+
+EPOCHS, METRICS = 50, 20
+SAMPLE = 20
+MOST_SECONDS = 5
+STUDY, SMALL = "study", "sample"
+
+
+def fill(uri: str, runs: Path) -> None:
+    """Puts the study into a store: its first trial by the mirror, and the other runs as that one's rows with their own
+    numbers and values, since a million points through MLflow's interface take minutes.
+    """
+    with tempfile.TemporaryDirectory(dir=runs) as first:
+        shutil.copy(runs / STUDY / "study.json", first)
+        shutil.copytree(runs / STUDY / "trials" / "0000", Path(first) / "trials" / "0000")
+        sync_study(Path(first), uri)
+    history = load_study(runs, STUDY).history.set_index(["number", "epoch"])
+    names = [name for name in history if name.startswith("val/")]
+    values: dict[Any, list[list[float]]] = {
+        number: rows[names].to_numpy().tolist() for number, rows in history.groupby(level="number")
+    }
+    column = {name: index for index, name in enumerate(names)}
+    engine = sqlalchemy.create_engine(uri)
+    schema = sqlalchemy.MetaData()
+    with engine.begin() as connection:
+        tables = {
+            name: sqlalchemy.Table(name, schema, autoload_with=connection)
+            for name in ("runs", "params", "tags", "metrics", "latest_metrics")
+        }
+        tags = tables["tags"]
+        first = connection.execute(sqlalchemy.select(tags.c.run_uuid).where(tags.c.key == "trial.number")).scalar_one()
+        for table in tables.values():
+            rows: list[dict[str, Any]] = []
+            found = connection.execute(sqlalchemy.select(table).where(table.c.run_uuid == first)).mappings().all()
+            for number in sorted(values)[1:]:
+                run = uuid.uuid5(uuid.NAMESPACE_OID, str(number)).hex
+                for row in found:
+                    changed = {**row, "run_uuid": run}
+                    if row.get("key") == "trial.number":
+                        changed["value"] = str(number)
+                    elif row.get("key") in column:
+                        changed["value"] = values[number][row["step"] - 1][column[row["key"]]]
+                    rows.append(changed)
+            connection.execute(table.insert(), rows)
+    engine.dispose()
+
+
+def one_by_one(uri: str, at_most: int) -> None:
+    """What MLflow offers: a table of the runs, then the history of each metric of each run."""
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    table: Any = mlflow.search_runs(
+        search_all_experiments=True, filter_string=f"tags.`study.name` = '{STUDY}'", max_results=2000
+    )
+    client = connect(uri)
+    names = [name.removeprefix("metrics.") for name in table if name.startswith("metrics.")]
+    for run in table["run_id"][table["tags.trial.number"].notna()][:at_most]:
+        for name in names:
+            client.get_metric_history(run, name)
+
+
+def checked(load: Callable[[], StudyFrames], expected: StudyFrames) -> Callable[[], None]:
+    """A load to be timed, that raises where the table is not what was written."""
+    names = [name for name in expected.history if name.startswith("val/")]
+
+    def call() -> None:
+        found = load().history
+        if len(found) != len(expected.history) or not np.array_equal(
+            found[names].to_numpy(), expected.history[names].to_numpy()
+        ):
+            raise AssertionError("the table does not hold what was written")
+
+    return call
+
+
+@contextlib.contextmanager
+def databases(scratch: Path) -> Iterator[dict[str, str]]:
+    """Name -> URL of each database there is here."""
+    found = {"SQLite": sqlite_uri(scratch / "mlflow.db")}
+    folder = programs()
+    if folder is None:
+        yield found
+        return
+    with postgresql(folder) as url:
+        yield {**found, "PostgreSQL": url}
+
+
+def measure(trials: int) -> list[Row]:
+    """Writes the study and reads it back each way."""
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch, databases(Path(scratch)) as stores:
+        runs = Path(scratch)
+        write_study(runs / STUDY, trials, EPOCHS, METRICS)
+        write_study(runs / SMALL, SAMPLE, EPOCHS, METRICS)
+        whole, small = load_study(runs, STUDY), load_study(runs, SMALL)
+        rows.append(Row("directory, s", seconds(lambda: load_study(runs, STUDY))))
+        for name, uri in stores.items():
+            fill(uri, runs)
+            load = checked(lambda uri=uri: load_from_mlflow(uri, STUDY), whole)
+            ours = min(seconds(load) for _ in range(2))
+            empty = seconds(lambda uri=uri: one_by_one(uri, 0))
+            theirs = empty + (seconds(lambda uri=uri: one_by_one(uri, SAMPLE)) - empty) * trials / SAMPLE
+            rows.append(Row(f"{name}, s", ours, MOST_SECONDS, at_most=True))
+            rows.append(Row(f"{name}, one by one, {trials / SAMPLE:g} x {SAMPLE} runs, s", theirs))
+            rows.append(Row(f"{name}, one by one over ours", theirs / ours))
+        sync_study(runs / SMALL, stores["SQLite"])
+        with mlflow_server(runs) as server:
+            load = checked(lambda: load_from_mlflow(server.uri, SMALL), small)
+            rows.append(Row(f"HTTP, {trials / SAMPLE:g} x {SAMPLE} runs, s", seconds(load) * trials / SAMPLE))
+    return rows
+
+
+def main() -> int:
+    """Runs the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=1000)
+    return print_rows(measure(parser.parse_args().trials))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
