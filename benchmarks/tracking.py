@@ -25,9 +25,11 @@ _ONE_BY_ONE = 200
 
 def write_study(directory: Path, trials: int, epochs: int = _EPOCHS, metrics: int = _METRICS) -> None:
     """Makes up a finished study of so many trials, epochs a trial and metrics an epoch."""
-    identity = {"format": 1, "id": uuid.uuid4().hex, "name": directory.name, "space": "made_up", "outcome": "completed"}
+    identity = {"format": 1, "id": uuid.uuid4().hex, "name": directory.name, "created": now(), "outcome": "completed"}
+    space = {"space": "made_up", "space_hash": "", "question": "", "objectives": {"val/metric_0": "minimize"}}
+    search = {"data": {"name": "made_up", "hash": ""}, "seed": 0, "sampler": "", "num_trials": trials}
     directory.mkdir()
-    write_json(directory / "study.json", {**identity, "created": now(), "objectives": {}, "data": {}})
+    write_json(directory / "study.json", {**identity, **space, **search})
     for number in range(trials):
         attempt = directory / "trials" / f"{number:04d}" / "attempt-1"
         attempt.mkdir(parents=True)
