@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis import command, pareto, style
 from analysis.choice import choose, front_of
 from analysis.frame import StudyFrames
+from study.config import LOGARITHMIC
 
 
 class SearchProgress(NamedTuple):
@@ -20,7 +21,7 @@ class SearchProgress(NamedTuple):
 
     Attributes:
         missing: Why there is nothing to draw, or "".
-        logarithmic: Hypervolume is taken on log objectives: they are positive throughout.
+        logarithmic: Hypervolume is taken on log objectives.
         studies: Study name -> epochs trained when each trial ended and hypervolume by then as a share of what all
             studies together reached, [trials, 2].
         on_front: Study name -> the steps of its curve that ended with a trial of its final front.
@@ -33,16 +34,22 @@ class SearchProgress(NamedTuple):
 
 
 def search_progress_info(frames: StudyFrames) -> SearchProgress:
-    """The reference point lies a little beyond the worst completed trial of all studies shown."""
+    """The reference point is that of the hypervolume on record (of several studies, the first one's).
+
+    A study that has none yet is measured to a little beyond its worst completed trial.
+    """
     choice = choose(frames)
     usable = bool(choice.front.size) and choice.values.shape[1] == 2
     if not usable:
         return SearchProgress(frames.nothing("no trial has completed with two objectives"), False, {}, {})
-    positive = bool((choice.values[choice.eligible] > 0).all())
-    values = np.log(np.where(choice.values > 0, choice.values, np.nan)) if positive else choice.values
-    worst, best = values[choice.eligible].max(axis=0), values[choice.eligible].min(axis=0)
-    reference = worst + 0.05 * np.maximum(worst - best, 1e-6)
-    whole = pareto.hypervolume(values[choice.front], reference)
+    scaled = np.array([name.endswith(LOGARITHMIC) for name in frames.objectives])
+    values = np.where(scaled, np.log(np.maximum(choice.values, 1e-12)), choice.values)
+    if (recorded := frames.study.get("hypervolume_reference")) is not None:
+        reference = np.array(recorded)
+    else:
+        worst, best = values[choice.eligible].max(axis=0), values[choice.eligible].min(axis=0)
+        reference = worst + 0.05 * np.maximum(worst - best, 1e-6)
+    whole = pareto.hypervolume(values[choice.front], reference) or 1.0  # 0: all of the front lies beyond
     study, epochs = frames.text("study"), frames.column("epochs_done")
     studies, on_front = {}, {}
     for name in dict.fromkeys(study.tolist()):
@@ -57,7 +64,7 @@ def search_progress_info(frames: StudyFrames) -> SearchProgress:
             curve.append(pareto.hypervolume(values[front], reference) / whole)
         studies[name] = np.column_stack([np.cumsum(epochs[rows]), curve])
         on_front[name] = np.flatnonzero(np.isin(rows, front))
-    return SearchProgress("", positive, studies, on_front)
+    return SearchProgress("", bool(scaled.all()), studies, on_front)
 
 
 def plot(info: SearchProgress) -> Figure:

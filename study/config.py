@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 Params = dict[str, str | int | float]
+LOGARITHMIC = ("_mse", "_fid")
+"""Endings of the metrics that count by their logarithm in a hypervolume: half the error is as much anywhere."""
 
 METHODS: dict[str, tuple[str, str]] = {
     "AE": ("deterministic", "none"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import runpy
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from analysis.reconstruction_history import reconstruction_history_info, save_an
 from analysis.reconstructions import reconstructions_info
 from analysis.style import number, use_log, worth_showing
 from study.config import TrialConfig, UserError
+from study.tuning.hypervolume import FrontVolume
 from tests.helpers_study import PCA_MSE, make_study, write_trial
 
 NAN = float("nan")
@@ -155,6 +157,21 @@ def test_search_progress_grows_to_the_whole(toy: StudyFrames) -> None:
     half = choice.eligible & (toy.column("number") < 12)
     expected = hypervolume(log[half], reference) / hypervolume(log[choice.eligible], reference)
     assert curve[11, 1] == pytest.approx(expected)
+
+
+def test_search_progress_is_the_hypervolume_on_record(tmp_path: Path) -> None:
+    reference = [math.log(0.05), math.log(40.0)]  # some of the trials lie beyond it
+    make_study(tmp_path, hypervolume_reference=reference)
+    frames = load_study(tmp_path, "toy")
+    volume, volumes = FrontVolume(frames.objectives, reference), []
+    for row in np.argsort(frames.column("last_time")):
+        values = {name: float(frames.column(name)[row]) for name in frames.objectives}
+        if all(map(math.isfinite, values.values())):
+            volume.add(values, frames.text("outcome")[row] == "completed")
+        volumes.append(volume.value)
+    curve = search_progress.search_progress_info(frames).studies["toy"]
+    assert curve[:, 1] * volumes[-1] == pytest.approx(volumes)
+    assert volumes[-1] > 0
 
 
 def test_importances_sum_to_one_and_find_what_matters(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
+import sqlalchemy.event
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna._hypervolume import compute_hypervolume
 from ray.tune.schedulers import TrialScheduler
 
 from study.config import UserError
+from study.files import read_lines
 from study.space import SearchSpace
 from study.training.loop import evaluation_epochs
-from study.tuning.ledger import Ledger
+from study.tuning.ledger import Ledger, progress_path
 from study.tuning.rungs import Rung, Rungs, check_settings, expected_completions, rung_epochs
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
@@ -195,8 +199,17 @@ def _space(grid: bool = False, trials: int = 8) -> SearchSpace:
 class Driver:
     """A study's driver without Ray: workers that train made-up curves, checkpoint, report and obey."""
 
-    def __init__(self, directory: Path, space: SearchSpace, num_trials: int, eta: float | None = 2.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        space: SearchSpace,
+        num_trials: int,
+        eta: float | None = 2.0,
+        sampler: str = "random",
+        commits: int | None = None,
+    ) -> None:
         directory.mkdir(exist_ok=True)
+        storage = None if commits is None else dying_storage(directory, commits)
         self.ledger = Ledger(
             directory,
             space,
@@ -204,7 +217,8 @@ class Driver:
             directions=DIRECTIONS,
             fixed={"seed": 0, "epochs": EPOCHS},
             seed=0,
-            sampler="random",
+            sampler=sampler,
+            storage=storage,
         )
         self.searcher = LedgerSearcher(self.ledger, num_trials)
         self.scheduler = RungScheduler(self.ledger, self.searcher, eta)
@@ -245,6 +259,24 @@ class Driver:
                 del running[trial_id]
 
 
+class Killed(BaseException):
+    """What SIGKILL would be, if it could be caught."""
+
+
+def dying_storage(directory: Path, commits: int) -> optuna.storages.RDBStorage:
+    """The ledger's SQLite file, whose process is killed in place of a commit, after so many of them."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{directory / 'optuna.db'}")
+    left = iter(range(commits))
+
+    def die(connection: sqlalchemy.Connection) -> None:
+        if next(left, None) is None:
+            connection.connection.rollback()  # SQLite does it for a process that is gone
+            raise Killed
+
+    sqlalchemy.event.listen(storage.engine, "commit", die)
+    return storage
+
+
 def curve(config: Any, epoch: int) -> tuple[float, float]:
     """Objectives of a made-up training; NaN for some configurations."""
     x = math.log(config.learning_rate / 1e-4) / math.log(1e3)
@@ -271,6 +303,18 @@ def check_best(ledger: Ledger) -> None:
     assert {trial.user_attrs["outcome"] for trial in study.best_trials} == {"completed"}
 
 
+def check_volume(ledger: Ledger) -> None:
+    """The hypervolume on record is that of Optuna's front, by Optuna and by adding up rectangles."""
+    study = optuna.load_study(study_name=ledger.directory.name, storage=f"sqlite:///{ledger.directory}/optuna.db")
+    reference = np.array(study.user_attrs["hypervolume_reference"])
+    front = np.log(sorted(trial.values for trial in study.best_trials))
+    front = front[(front < reference).all(axis=1)]
+    steps = np.append(front[1:, 0], reference[0]) - front[:, 0]
+    recorded = list(read_lines(progress_path(ledger.directory)))[-1]["hypervolume"]
+    assert recorded == pytest.approx(compute_hypervolume(front, reference))
+    assert recorded == pytest.approx(float((steps * (reference[1] - front[:, 1])).sum()))
+
+
 def check_rungs(scheduler: RungScheduler, ledger: Ledger) -> None:
     """The scheduler's rungs equal those of an uninterrupted replay of the same results, and so do its decisions."""
     never_stopped = {trial.number for trial in ledger.trials() if "origin" in trial.user_attrs}
@@ -286,6 +330,7 @@ def test_a_search_stops_some_and_ends_whole(tmp_path: Path) -> None:
         pass
     check_ended(driver.ledger, 30)
     check_best(driver.ledger)
+    check_volume(driver.ledger)
     check_rungs(driver.scheduler, driver.ledger)
     tally = driver.ledger.tally
     assert tally.completed >= 5 and tally.stopped >= 5 and tally.failed >= 1
@@ -296,7 +341,7 @@ def test_a_search_stops_some_and_ends_whole(tmp_path: Path) -> None:
             assert trial.constraints == {"budget": 1 - trial.user_attrs["epochs"] / EPOCHS}
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(st.integers(0, 10**6))
 def test_killed_five_times_at_random_moments(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     directory = tmp_path_factory.mktemp("killed") / "s"
@@ -311,6 +356,30 @@ def test_killed_five_times_at_random_moments(tmp_path_factory: pytest.TempPathFa
     check_ended(driver.ledger, 12)
     check_rungs(driver.scheduler, driver.ledger)
     again = Driver(directory, _space(), 12)
+    assert again.scheduler.rungs.snapshot() == driver.scheduler.rungs.snapshot()
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@settings(max_examples=4)
+@given(seed=st.integers(0, 10**6))
+def test_killed_five_times_within_the_ledger_s_writes(
+    tmp_path_factory: pytest.TempPathFactory, sampler: str, seed: int
+) -> None:
+    directory = tmp_path_factory.mktemp("killed") / "s"
+    random, checkpoints = np.random.RandomState(seed), {}
+    for _ in range(5):
+        with pytest.raises(Killed):  # the whole study takes about 280 commits
+            driver = Driver(directory, _space(), 16, sampler=sampler, commits=random.randint(5, 50))
+            for _ in driver.steps(checkpoints, random):
+                pass
+    driver = Driver(directory, _space(), 16, sampler=sampler)
+    for _ in driver.steps(checkpoints, random):
+        pass
+    check_ended(driver.ledger, 16)
+    check_best(driver.ledger)
+    check_rungs(driver.scheduler, driver.ledger)
+    check_volume(driver.ledger)
+    again = Driver(directory, _space(), 16)
     assert again.scheduler.rungs.snapshot() == driver.scheduler.rungs.snapshot()
 
 
@@ -364,17 +433,34 @@ def test_a_trial_that_is_not_finite_is_stopped_at_once_and_fails(tmp_path: Path,
 # --- patience ------------------------------------------------------------------------------------------------------
 
 
+def ended_by(searcher: LedgerSearcher, results: Sequence[tuple[float, float] | None]) -> int:
+    """Trials that end with these objectives (None fails), one after the other, until none begins; their number."""
+    for index, pair in enumerate(results):
+        if searcher.suggest(str(index)) == "FINISHED":
+            return index
+        values = {} if pair is None else dict(zip(DIRECTIONS, pair, strict=True))
+        result = {"epoch": EPOCHS, "multiplier": 1.0, **values} if values else {"failure": "the loss became nan"}
+        searcher.on_trial_complete(str(index), result)
+    return len(results)
+
+
 def test_no_trial_begins_when_the_hypervolume_has_not_moved(tmp_path: Path) -> None:
     driver = Driver(tmp_path / "s", _space(), 100)
     driver.searcher = LedgerSearcher(driver.ledger, 100, patience=6)
     values = [(1.0 - 0.01 * i, 1.0) for i in range(8)] + [(1.0, 1.0)] * 92
-    ended = 0
-    for index, pair in enumerate(values):
-        if driver.searcher.suggest(str(index)) == "FINISHED":
-            break
-        result = {"epoch": EPOCHS, "multiplier": 1.0, **dict(zip(DIRECTIONS, pair, strict=True))}
-        driver.searcher.on_trial_complete(str(index), result)
-        ended += 1
-    assert ended == 8 + 6
+    assert ended_by(driver.searcher, values) == 8 + 6
+    assert driver.searcher.limit == "--patience"
     again = LedgerSearcher(Driver(tmp_path / "s", _space(), 100).ledger, 100, patience=6)
     assert again.suggest("later") == "FINISHED"
+
+
+def test_patience_counts_new_front_members_wherever_they_lie_and_no_failure_before_there_is_a_front(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(tmp_path / "s", _space(), 100)
+    driver.searcher = LedgerSearcher(driver.ledger, 100, patience=2)
+    settling = [(1.0, 1.0), None, None, None, *[(1.0, 1.0)] * 4]
+    beyond = [(1.0 - 0.1 * i, 50.0) for i in range(1, 6)]  # the reference point is (log 2, log 2)
+    assert ended_by(driver.searcher, [*settling, *beyond, *[(1.0, 50.0)] * 20]) == 8 + 5 + 2
+    volumes = [line["hypervolume"] for line in read_lines(progress_path(tmp_path / "s"))]
+    assert volumes[:7] == [None] * 7 and set(volumes[7:]) == {volumes[7]}

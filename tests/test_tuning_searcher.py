@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,17 @@ def test_failures_alone_end_the_search_and_a_success_prevents_it(tmp_path: Path)
         assert (suggest_more == Searcher.FINISHED) == searcher.hopeless == (name == "a")
     outcome = read_json(tmp_path / "a" / "trials" / "0000" / "outcome.json")
     assert outcome is not None and outcome["reason"] == "the loss became nan"
+
+
+def test_after_the_time_budget_only_what_had_begun_goes_on(tmp_path: Path) -> None:
+    suggest(LedgerSearcher(open_ledger(tmp_path / "a"), 2), "cut off", 1)
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 2, deadline=time.time() - 1)
+    assert suggest(searcher, "again", 1).name == "0000"
+    searcher.on_trial_complete("again", RESULT)
+    assert searcher.suggest("new") == Searcher.FINISHED and searcher.limit == "--time-budget"
+    assert states(searcher) == ["COMPLETE"]
+    whole = LedgerSearcher(open_ledger(tmp_path / "a"), 1, deadline=time.time() - 1)
+    assert whole.suggest("none left") == Searcher.FINISHED and whole.limit is None
 
 
 def test_an_interrupt_ends_the_search_and_a_second_one_its_trials(tmp_path: Path) -> None:

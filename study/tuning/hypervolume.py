@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from optuna._hypervolume import compute_hypervolume
 
+from study.config import LOGARITHMIC
+
 SETTLING = 5
 """Trials with values that settle the reference point; before that there is no volume."""
-_LOGARITHMIC = ("_mse", "_fid")
 _MARGIN = 2.0
 
 
@@ -68,12 +69,12 @@ class FrontVolume:
     def _scaled(self, values: Mapping[str, float]) -> np.ndarray:
         scaled = []
         for name, direction in self._directions.items():
-            value = math.log(max(values[name], 1e-12)) if name.endswith(_LOGARITHMIC) else values[name]
+            value = math.log(max(values[name], 1e-12)) if name.endswith(LOGARITHMIC) else values[name]
             scaled.append(-value if direction == "maximize" else value)
         return np.array(scaled)
 
     def _settle(self, points: np.ndarray) -> np.ndarray:
         worst, best = points.max(axis=0), points.min(axis=0)
-        logarithmic = np.array([name.endswith(_LOGARITHMIC) for name in self._directions])
+        logarithmic = np.array([name.endswith(LOGARITHMIC) for name in self._directions])
         beyond = np.where(worst > best, worst - best, 1.0)
         return worst + np.where(logarithmic, math.log(_MARGIN), beyond)

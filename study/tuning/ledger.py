@@ -155,7 +155,8 @@ class Ledger:
         optuna.create_study(study_name=name, storage=storage, directions=wanted, load_if_exists=True)
         self._study = SearchedStudy(study_name=name, storage=storage)
         trials = self._study.get_trials(deepcopy=False)
-        self._study.sampler = build_sampler(sampler, seed, len(trials), num_trials)
+        drawn = sum(1 + len(trial.params) for trial in trials)
+        self._study.sampler = build_sampler(sampler, seed, drawn, num_trials)
         self._adoptable = [trial for trial in trials if trial.state == TrialState.RUNNING]
         # Counted, not looked up for each trial: a look takes as long as there are trials.
         self._waiting = sum(trial.state == TrialState.WAITING for trial in trials)
@@ -177,6 +178,11 @@ class Ledger:
     def directions(self) -> Mapping[str, str]:
         """`minimize` or `maximize` by objective."""
         return self.tally.objectives
+
+    @property
+    def hypervolume_reference(self) -> list[float] | None:
+        """The point up to which the hypervolume is measured, see `FrontVolume`; None until it is settled."""
+        return None if self._volume.reference is None else self._volume.reference.tolist()
 
     @property
     def stale_trials(self) -> int:
@@ -322,16 +328,14 @@ class Ledger:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             for name, missing in ended["infeasible"].items():
-                if missing > 0:
+                if missing > 0 and name not in trial.constraints:  # set where an earlier driver was killed just here
                     trial.set_constraint(name, missing)
             self._study.tell(trial, [values[name] for name in self.objectives])
         self._tally_of(trial.user_attrs).add(ended["outcome"], values)
         self._write_outcome(trial.number, ended)
         if not _is_extra(trial.user_attrs):
-            settled = self._volume.reference is not None
             line = self._advance(trial.number, ended)
-            if self._volume.reference is not None and not settled:
-                self._study.set_user_attr(_REFERENCE_POINT, self._volume.reference.tolist())
+            self._keep_reference()
             self._progress.append(line)
             with open(progress_path(self.directory), "a") as file:
                 file.write(line)
@@ -367,11 +371,19 @@ class Ledger:
 
     def _replay_progress(self, searched: Sequence[FrozenTrial]) -> None:
         """Rebuilds hypervolume and progress from the trials that have ended, in the order in which they did."""
-        self._volume = FrontVolume(self.directions, self._study.user_attrs.get(_REFERENCE_POINT))
+        reference = self._study.user_attrs.get(_REFERENCE_POINT)
+        self._volume, self._reference_kept = FrontVolume(self.directions, reference), reference is not None
         self._stale = self._spent = 0
         ended = [trial for trial in searched if trial.state.is_finished()]
         ended.sort(key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
         self._progress = [self._advance(trial.number, trial.user_attrs) for trial in ended]
+        self._keep_reference()
+
+    def _keep_reference(self) -> None:
+        """Writes the reference point down once it is settled: the study has it for ever."""
+        if self.hypervolume_reference is not None and not self._reference_kept:
+            self._study.set_user_attr(_REFERENCE_POINT, self.hypervolume_reference)
+            self._reference_kept = True
 
     def _advance(self, number: int, ended: Mapping[str, Any]) -> str:
         """Counts a trial that ended into the hypervolume; gives its line of `progress.jsonl`."""

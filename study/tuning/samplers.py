@@ -41,19 +41,19 @@ class SearchedStudy(optuna.Study):
         return super()._get_trials(deepcopy, states)
 
 
-def build_sampler(name: str, seed: int, trials: int, num_trials: int = 100) -> optuna.samplers.BaseSampler:
-    """A sampler seeded by the study's seed and the ledger's length, so that a resumed study does not repeat itself.
+def build_sampler(name: str, seed: int, drawn: int, num_trials: int = 100) -> optuna.samplers.BaseSampler:
+    """A sampler seeded by the study's seed and what the ledger holds, so that a resumed study does not repeat itself.
 
     Args:
         name: One of `SAMPLERS`.
         seed: The study's seed.
-        trials: Trials in the ledger.
+        drawn: Trials in the ledger and all their parameters, counted: a driver may die between two of these.
         num_trials: Trials the study is to have: NSGA-II makes its populations small enough for some generations.
 
     Raises:
         UserError: No such sampler.
     """
-    mixed = zlib.crc32(f"{seed}:{trials}".encode())
+    mixed = zlib.crc32(f"{seed}:{drawn}".encode())
     if name == "tpe":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -23,12 +23,13 @@ class LedgerSearcher(Searcher):
         ledger: The study's ledger.
         num_trials: Trials the study is to have.
         deadline: Seconds since the epoch after which no new trial begins; None for no limit.
-        patience: No new trial begins when the hypervolume has not grown for so many; None for no limit.
+        patience: No new trial of the search begins when the front has not grown for so many; None for no limit.
         interrupts: What has been asked for by signals.
 
     Attributes:
         error: What went wrong in this process, first of all; nothing more is handed out then, nor waited for.
         trouble: What a trial could not write, in one line; the trial is left as it is, for a later sitting.
+        limit: The option that kept the last trial asked for from beginning; None where there was none left.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class LedgerSearcher(Searcher):
         self._kills: dict[int, int] = {}
         self.error: Exception | None = None
         self.trouble: str | None = None
+        self.limit: str | None = None
         self._ledger = ledger
         self._num_trials = num_trials
         self._deadline = deadline
@@ -70,7 +72,7 @@ class LedgerSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The parameters of the next trial, or FINISHED."""
-        if self.finishing or (self._deadline is not None and time.time() >= self._deadline):
+        if self.finishing:
             return Searcher.FINISHED
         try:
             return self._next(trial_id)
@@ -79,9 +81,12 @@ class LedgerSearcher(Searcher):
             return Searcher.FINISHED
 
     def _next(self, trial_id: str) -> dict[str, Any] | str:
+        late = self._deadline is not None and time.time() >= self._deadline
         settled = self._patience is not None and self._ledger.stale_trials >= self._patience
-        assignment = self._ledger.next(0 if settled else self._num_trials)
+        assignment = self._ledger.next(0 if settled else self._num_trials, begin=not late)
         if assignment is None:
+            limit = "--time-budget" if late else "--patience"
+            self.limit = limit if self._ledger.remain(self._num_trials) else None
             return Searcher.FINISHED
         self._running[trial_id] = assignment
         return {
