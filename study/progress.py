@@ -20,6 +20,7 @@ class StudyProgress:
         console: Where to print.
         noun: What is counted.
         interval: Seconds between two updates, at least.
+        deadline: When no trial begins any more, Unix seconds; None for no limit.
     """
 
     def __init__(
@@ -29,12 +30,14 @@ class StudyProgress:
         console: Console,
         noun: str = "trials",
         interval: float = 1.0,
+        deadline: float | None = None,
     ) -> None:
         self._tally = tally
         self._num_trials = num_trials
         self._console = console
         self._noun = noun
         self._interval = interval
+        self._deadline = deadline
         self._start = time.monotonic()
         self._already_done = tally.done
         self._last_shown = -1.0
@@ -99,4 +102,5 @@ class StudyProgress:
         ended = self._tally.done - self._already_done
         if ended < 1:
             return None
-        return (time.monotonic() - self._start) / ended * max(0, self._num_trials - self._tally.done)
+        left = (time.monotonic() - self._start) / ended * max(0, self._num_trials - self._tally.done)
+        return left if self._deadline is None else max(0.0, min(left, self._deadline - time.time()))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import socket
+import itertools
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import filelock
 from rich.console import Console
 
 from analysis.choice import choose
@@ -19,9 +16,10 @@ from study import answer
 from study import record as study_record
 from study.cli import DONE, FAILED, INTERRUPTED
 from study.config import TrialConfig, UserError
-from study.files import read_json, refusal, write_json
+from study.driver import driving
+from study.files import refusal
 from study.interrupts import Interrupts
-from study.plan import Plan, first_configs
+from study.plan import Plan
 from study.progress import StudyProgress
 from study.tracking import Mirror, default_tracking_uri
 from study.tracking.store import check_server, check_uri
@@ -37,32 +35,6 @@ MIRROR_SECONDS = 60
 _RESUME = "make room or give permission, then add --resume; nothing is lost"
 INTERRUPTED_MIRROR_SECONDS = 15
 """The same for one that was interrupted: batch systems kill what does not end soon after SIGTERM."""
-
-
-@contextlib.contextmanager
-def _driving(directory: Path) -> Iterator[None]:
-    """Holds the study for this process alone.
-
-    Raises:
-        UserError: Another driver holds it.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    owner = directory / "driver.json"
-    lock = filelock.FileLock(directory / ".driver.lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        driver = read_json(owner) or {}
-        raise UserError(
-            f"study {directory.name!r} is being run by process {driver.get('pid', '?')} on {driver.get('host', '?')}: "
-            "wait for it, or end it first"
-        ) from None
-    try:
-        write_json(owner, {"host": socket.gethostname(), "pid": os.getpid()})
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
 
 
 def run_study(
@@ -88,7 +60,7 @@ def run_study(
         address: A running Ray cluster; by default Ray is started on this machine.
         max_failures: Retries of a trial whose process died.
         time_budget: Seconds after which no trial begins.
-        patience: No trial of the search begins when the hypervolume has not grown for so many.
+        patience: No trial of the search begins when the front has not grown for so many.
         search: Go on to the study's number of trials; otherwise only trials that have begun are finished.
         enqueue_extra: Enqueues trials beyond the search; called once no other trial is left unfinished.
 
@@ -100,8 +72,9 @@ def run_study(
     uri = tracking_uri or default_tracking_uri(request.runs)
     check_uri(uri)
     check_server(uri)
-    with Interrupts() as interrupts, _driving(request.directory):
-        study_record.write_study(request.directory, {**record, "outcome": "running"})
+    with Interrupts() as interrupts, driving(request.directory, deadline):
+        record["outcome"] = "running"  # of a study taken up again it is still how the last sitting ended
+        study_record.write_study(request.directory, record)
         mirror = Mirror(request.directory, uri)
         mirror.start()
         outcome, searcher = "interrupted", None
@@ -113,7 +86,7 @@ def run_study(
                 with cluster(address, resources):
                     check_nodes(request.directory)
                     cache = request.runs / "cache"
-                    references = prepare(plan.data, _kinds(plan), cache, resources)
+                    references = prepare(plan.data, _kinds(ledger, record["num_trials"]), cache, resources)
                     record["references"] = references.summary()
                     study_record.write_study(request.directory, record)
                     searcher = LedgerSearcher(
@@ -129,16 +102,24 @@ def run_study(
                         resources=resources,
                         max_failures=max_failures,
                     )
-                    with StudyProgress(ledger.tally, record["num_trials"], console) as progress, interrupts.deferred():
+                    with (
+                        StudyProgress(ledger.tally, record["num_trials"], console, deadline=deadline) as progress,
+                        interrupts.deferred(),
+                    ):
                         run(refresh=_announcing(progress, interrupts), say=progress.say)
-                    if enqueue_extra and not ledger.unfinished and not searcher.finishing:
+                    over = searcher.finishing or searcher.limit == "--time-budget"
+                    if enqueue_extra and not ledger.unfinished and not over:
                         enqueue_extra(ledger)
                         extra = ledger.extra_tally.done + ledger.unfinished
-                        beyond = StudyProgress(ledger.extra_tally, extra, console, "trials beyond the search")
-                        with beyond as progress, interrupts.deferred():
+                        with (
+                            StudyProgress(
+                                ledger.extra_tally, extra, console, "trials beyond the search", deadline=deadline
+                            ) as progress,
+                            interrupts.deferred(),
+                        ):
                             run(refresh=_announcing(progress, interrupts), say=progress.say)
-            if not ledger.unfinished and (not interrupts.finishing or ledger.tally.done >= num_trials):
-                outcome = "completed" if ledger.tally.completed else "failed"
+            record["hypervolume_reference"] = ledger.hypervolume_reference
+            outcome = _outcome(ledger, num_trials, interrupts, searcher)
         except Exception as error:
             if (why := refusal(error)) is not None:
                 raise UserError(f"{request.directory}: {why}: {_RESUME}") from error
@@ -166,6 +147,8 @@ def run_study(
     answer.show_warnings(console, request.directory)
     if searcher is not None and searcher.hopeless:
         console.print("no trial succeeded: put right what the first one says, then add --resume", highlight=False)
+    if searcher is not None and outcome == "stopped":
+        console.print(f"ended by {searcher.limit} before its last trial: --resume goes on", highlight=False)
     if mirrored:
         console.print(f"MLflow   {mirror.location()}", soft_wrap=True, highlight=False)
     else:
@@ -177,7 +160,18 @@ def run_study(
         )
     if searcher is not None and searcher.trouble:
         raise UserError(f"{searcher.trouble}: {_RESUME}")
-    return {"completed": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
+    return {"completed": DONE, "stopped": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
+
+
+def _outcome(ledger: Ledger, num_trials: int, interrupts: Interrupts, searcher: LedgerSearcher | None) -> str:
+    """How a sitting ended: `completed`, `stopped` by a limit that was asked for, `failed` or `interrupted`."""
+    whole = ledger.tally.done >= num_trials and not ledger.unfinished
+    limited = searcher is not None and searcher.limit is not None and not searcher.finishing
+    if not whole and (interrupts.finishing or (ledger.unfinished and not limited)):
+        return "interrupted"
+    if not ledger.tally.completed:
+        return "failed"
+    return "completed" if whole or not limited else "stopped"
 
 
 def _close(mirror: Mirror, outcome: str) -> bool:
@@ -199,11 +193,13 @@ def _announcing(progress: StudyProgress, interrupts: Interrupts) -> Callable[[],
     return refresh
 
 
-def _kinds(plan: Plan) -> list[TrialConfig]:
-    """One known config of every kind that needs something ready-made, so that it is made before the first trial."""
+def _kinds(ledger: Ledger, num_trials: int) -> list[TrialConfig]:
+    """One config of every kind given beforehand that needs something ready-made, to make it before the first trial.
+
+    A kind that the sampler alone comes upon is made by the first trial of it.
+    """
     kinds: dict[tuple[bool, bool], TrialConfig] = {}
-    for params in first_configs(plan, plan.record["num_trials"]):
-        config = TrialConfig.from_params({name: value for name, value in params.items() if name != "origin"})
+    for config in itertools.islice(ledger.given_configs(), num_trials):
         kinds.setdefault((config.network == "stacked", config.perceptual_weight > 0), config)
     return [config for needs, config in kinds.items() if any(needs)]
 

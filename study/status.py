@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +11,8 @@ import typer
 from analysis.choice import EXTRA_ORIGINS, choose
 from analysis.frame import StudyFrames, load_study
 from study.cli import run_command
-from study.files import read_json, read_lines
+from study.driver import Driver, living_driver
+from study.files import read_lines
 
 _STATES = ("completed", "stopped", "failed", "running", "interrupted")
 
@@ -23,7 +22,8 @@ class Status(NamedTuple):
 
     Attributes:
         space: The search space's name.
-        state: `running`, or how it ended; `interrupted` where its driver is gone.
+        state: `running`, or how it ended: `completed`, `stopped` by a limit before its last trial, `failed`, or
+            `interrupted`, also where its driver is gone.
         driver: Who runs it, "" when nobody does.
         wanted: Trials it is to have.
         counts: Trials of the search by state, in the order of a trial's life.
@@ -32,8 +32,8 @@ class Status(NamedTuple):
         front: Pareto-optimal trials.
         epochs: Epochs spent by trials that ended.
         hypervolume: Of the front on log objectives; None before the reference point is settled.
-        stale: Trials that ended since the hypervolume last grew.
-        seconds_left: Estimated from this sitting's trials; None where it cannot be.
+        stale: Trials that ended since the front last grew.
+        seconds_left: Estimated from this sitting's trials and its time budget; None where it cannot be.
     """
 
     space: str
@@ -58,9 +58,10 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
     """
     frames = load_study(runs_dir, name)
     directory = runs_dir / name
-    driver, begun = _driver(directory)
+    now = time.time() if now is None else now
+    driver = living_driver(directory, now)
     state = str(frames.study.get("outcome"))
-    if driver:
+    if driver is not None:
         state = "running"
     elif state == "running":
         state = "interrupted"
@@ -69,16 +70,12 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
     searched = ~frames.trials["origin"].isin(EXTRA_ORIGINS).to_numpy()
     counts = _counts(frames.keep(searched), state)
     wanted = int(frames.study.get("num_trials", len(frames.trials)))
-    ended = [line for line in lines if line["time"] >= begun]
-    left = None
-    if driver and ended:
-        missing = max(0, wanted - sum(counts.get(outcome, 0) for outcome in ("completed", "stopped", "failed")))
-        left = ((time.time() if now is None else now) - begun) / len(ended) * missing
+    missing = max(0, wanted - sum(counts.get(outcome, 0) for outcome in ("completed", "stopped", "failed")))
     choice = choose(frames)
     return Status(
         space=str(frames.study.get("space")),
         state=state,
-        driver=driver,
+        driver="" if driver is None else f"process {driver.pid} on {driver.host}",
         wanted=wanted,
         counts=counts,
         extra=_counts(frames.keep(~searched), state),
@@ -86,26 +83,18 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
         front=[int(number) for number in frames.trials["number"].to_numpy()[choice.front]],
         epochs=int(last.get("epochs", 0)),
         hypervolume=last.get("hypervolume"),
-        stale=_stale([line.get("hypervolume") for line in lines]),
-        seconds_left=left,
+        stale=int(last.get("stale", 0)),
+        seconds_left=None if driver is None else _seconds_left(driver, [line["time"] for line in lines], missing, now),
     )
 
 
-def _driver(directory: Path) -> tuple[str, float]:
-    """Who runs the study and since when (Unix seconds); a driver on another machine is believed to live."""
-    path = directory / "driver.json"
-    owner = read_json(path)
-    if owner is None:
-        return "", 0.0
-    try:
-        begun = path.stat().st_mtime
-        if owner.get("host") == socket.gethostname():
-            os.kill(int(owner["pid"]), 0)
-    except PermissionError:  # it lives, as another user
-        begun = 0.0
-    except (OSError, KeyError, ValueError):
-        return "", 0.0
-    return f"process {owner.get('pid')} on {owner.get('host')}", begun
+def _seconds_left(driver: Driver, ends: list[float], missing: int, now: float) -> float | None:
+    """Until so many further trials have ended, or none begins for the time budget, if trials end as they did so far."""
+    ended = sum(end >= driver.begun for end in ends)
+    if not ended:
+        return None
+    left = (now - driver.begun) / ended * missing
+    return left if driver.deadline is None else max(0.0, min(left, driver.deadline - now))
 
 
 def _counts(frames: StudyFrames, state: str) -> dict[str, int]:
@@ -125,14 +114,6 @@ def _best(frames: StudyFrames) -> dict[str, tuple[float, int]]:
     return best
 
 
-def _stale(volumes: list[float | None]) -> int:
-    """Entries after the last one that is larger than those before it."""
-    grew = [
-        index for index, (before, after) in enumerate(zip([None, *volumes], volumes, strict=False)) if before != after
-    ]
-    return len(volumes) - 1 - grew[-1] if grew else 0
-
-
 def lines(status: Status, name: str) -> list[str]:
     """What the command prints."""
     words = [f"{count} {state}" for state, count in status.counts.items()]
@@ -150,11 +131,11 @@ def lines(status: Status, name: str) -> list[str]:
         result.append(f"front        {len(status.front)} trials: {', '.join(map(str, status.front))}")
     if status.hypervolume is not None:
         moved = "grew with the last trial" if not status.stale else f"has not grown for {status.stale} trials"
-        result.append(f"hypervolume  {status.hypervolume:.4f}, {moved}; {status.epochs} epochs spent")
+        result.append(f"hypervolume  {status.hypervolume:.4f}, the front {moved}; {status.epochs} epochs spent")
     if status.seconds_left is not None:
         minutes, seconds = divmod(int(status.seconds_left), 60)
         result.append(f"time left    about {minutes // 60}:{minutes % 60:02d}:{seconds:02d}")
-    elif status.state == "interrupted":
+    elif status.state in ("interrupted", "stopped"):
         result.append(f"to go on     python -m study.run --space {status.space} --name {name} --resume")
     return result
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -17,9 +19,15 @@ from mlflow.tracking import MlflowClient
 
 from analysis.frame import load_study
 from study.cli import command_status
+from study.measure.evaluate import References
+from study.model import stacked
 from study.run import run
+from study.status import lines, read_status
+from study.tuning import execute
+from study.tuning.execute import prepare
 
 ROOT = Path(__file__).parents[1]
+_PREPARE = execute._prepare
 
 
 def study_run(*arguments: object) -> int:
@@ -116,6 +124,51 @@ def test_an_existing_study_is_not_touched_without_resume(finished: Path, capsys)
     assert study_run("--space", "wae_weight", "--name", "small", "--runs-dir", finished) == 2
     assert "--resume" in capsys.readouterr().err
     assert (finished / "small" / "study.json").read_bytes() == before
+
+
+def test_a_study_killed_while_it_is_extended_is_not_called_completed(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "small", tmp_path / "runs" / "small")
+    shutil.copytree(finished / "cache", tmp_path / "runs" / "cache")
+    dead = tmp_path / "dead"
+
+    def die(*arguments: object, **options: object) -> None:
+        """Keeps what the disk holds at a moment at which SIGKILL may come, but for the driver's mark."""
+        shutil.copytree(tmp_path / "runs" / "small", dead / "small", ignore=shutil.ignore_patterns("driver.json"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("study.session.execute", die)
+    arguments = ["--space", "wae_weight", "--name", "small", "--runs-dir", tmp_path / "runs"]
+    assert study_run(*arguments, "--resume", "--num-trials", 6) == 130
+    for runs in (dead, tmp_path / "runs"):
+        status = read_status(runs, "small")
+        assert status.state == "interrupted" and status.wanted == 6
+        assert any("--resume" in line for line in lines(status, "small"))
+
+
+def test_a_time_budget_ends_a_study_well_and_what_it_left_is_trained_later(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished / "small", tmp_path / "small")
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+    arguments = ["--space", "wae_weight", "--name", "small", "--runs-dir", tmp_path, "--resume"]
+
+    def slow(*arguments: Any) -> References:
+        time.sleep(1.1)
+        return prepare(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("study.session.prepare", slow)
+        assert study_run(*arguments, "--replicates", 1, "--time-budget", 1) == 0
+    assert "ended by --time-budget" in capsys.readouterr().out
+    waiting = ledger_states(tmp_path / "small")["WAITING"]
+    assert waiting > 0 and ledger_states(tmp_path / "small") == {"COMPLETE": 4, "WAITING": waiting}
+    status = read_status(tmp_path, "small")
+    assert status.state == "stopped" and any("--resume" in line for line in lines(status, "small"))
+    assert study_run(*arguments) == 0
+    assert ledger_states(tmp_path / "small") == {"COMPLETE": 4 + waiting}
+    assert read_status(tmp_path, "small").state == "completed"
 
 
 def test_a_finished_study_taken_up_again_shows_its_answer(finished: Path, capsys) -> None:
@@ -223,3 +276,23 @@ def test_a_killed_study_resumes_whole_and_extends(tmp_path: Path, ray_session: N
     shared = ["weight", "latent_dim", "kernel", "val/sample_fid"]
     assert after.loc[first.index, shared].equals(first[shared])
     assert not after[["method", "weight", "latent_dim", "kernel"]].duplicated().any()
+
+
+def _prepare_with_a_stage_that_collapses(*arguments: Any) -> References:
+    before = stacked.LEAST_STEPS, stacked.EPOCHS, stacked.LEARNING_RATE
+    stacked.LEAST_STEPS, stacked.EPOCHS, stacked.LEARNING_RATE = 20, 0, 30.0
+    try:
+        return _PREPARE(*arguments)
+    finally:  # the process will do other tasks
+        stacked.LEAST_STEPS, stacked.EPOCHS, stacked.LEARNING_RATE = before
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_collapsed_first_stage_ends_the_study_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(execute, "_prepare", _prepare_with_a_stage_that_collapses)
+    assert study_run("--space", "latent_dim", "--epochs", 1, "--runs-dir", tmp_path) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert "first stage of network=stacked collapsed" in line and "use another network" in line
+    assert not list(tmp_path.glob("latent_dim/trials/*/outcome.json"))

@@ -25,18 +25,20 @@ def runs(tmp_path: Path) -> Path:
     for folder in sorted((directory / "trials").iterdir())[-2:]:
         (folder / "outcome.json").unlink(missing_ok=True)
     progress = [
-        {"number": number, "outcome": "completed", "epochs": 12 * (number + 1), "hypervolume": volume, "time": 1e9}
-        for number, volume in enumerate([None, None, 1.0, 1.5, 1.5, 1.5])
+        {"number": number, "outcome": "completed", "epochs": 12 * (number + 1), "hypervolume": volume, "stale": stale}
+        for number, (volume, stale) in enumerate([(None, 0), (None, 0), (1.0, 0), (1.5, 0), (1.5, 1), (1.5, 2)])
     ]
-    (directory / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in progress))
+    (directory / "progress.jsonl").write_text("".join(json.dumps({**line, "time": 1e9}) + "\n" for line in progress))
     return tmp_path
 
 
-def drive(runs: Path, pid: int, host: str = socket.gethostname(), begun: float = 1e9 - 60) -> None:
-    """Leaves the mark of a driver."""
+def drive(
+    runs: Path, pid: int, host: str = socket.gethostname(), deadline: float | None = None, beat: float = 1e9
+) -> None:
+    """Leaves the mark of a driver that began a minute before 1e9 and was last alive at `beat`."""
     path = runs / "toy" / "driver.json"
-    path.write_text(json.dumps({"host": host, "pid": pid}))
-    os.utime(path, (begun, begun))
+    path.write_text(json.dumps({"host": host, "pid": pid, "begun": 1e9 - 60, "deadline": deadline}))
+    os.utime(path, (beat, beat))
 
 
 def test_a_running_study(runs: Path) -> None:
@@ -75,9 +77,34 @@ def test_a_study_whose_driver_died_is_interrupted(runs: Path, pid: int | str) ->
     assert any("--resume" in line for line in lines(status, "toy"))
 
 
-def test_a_driver_on_another_machine_is_believed_to_live(runs: Path) -> None:
+def test_no_more_time_is_left_than_the_budget(runs: Path) -> None:
+    for deadline, left in ((1e9 + 30, 30), (1e9 - 1, 0)):
+        drive(runs, os.getpid(), deadline=deadline)
+        assert read_status(runs, "toy", now=1e9).seconds_left == pytest.approx(left)
+
+
+def test_a_driver_of_another_user_lives(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    drive(runs, os.getpid())
+    expected = read_status(runs, "toy", now=1e9).seconds_left
+    monkeypatch.setattr(os, "kill", refuse)
+    status = read_status(runs, "toy", now=1e9)
+    assert status.state == "running" and status.seconds_left == expected
+
+
+def test_a_driver_on_another_machine_lives_for_as_long_as_its_heart_beats(runs: Path) -> None:
     drive(runs, 1, host="elsewhere")
-    assert read_status(runs, "toy").state == "running"
+    assert read_status(runs, "toy", now=1e9 + 60).state == "running"
+    assert read_status(runs, "toy", now=1e9 + 600).state == "interrupted"
+
+
+def test_a_study_cut_by_a_limit_says_how_to_go_on(runs: Path) -> None:
+    path = runs / "toy" / "study.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "outcome": "stopped"}))
+    text = lines(read_status(runs, "toy"), "toy")
+    assert "toy: stopped" in text[0] and any("--resume" in line for line in text)
 
 
 def test_a_study_without_any_trial(tmp_path: Path) -> None:
