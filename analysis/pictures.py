@@ -62,25 +62,35 @@ class Strips(NamedTuple):
 def representatives(frames: StudyFrames, needed: str, at_most: int = MOST_ROWS) -> list[Representative]:
     """One trial per method and latent size, in that order, of those that hold the needed array.
 
-    Where these are more than `at_most`, latent sizes are left out evenly, the smallest and the largest last.
+    Where these are more than `at_most`, whole latent sizes are left out, never the recommended trial's.
     """
     choice = choose(frames)
     method, latent_dim, labels = frames.text("method"), frames.column("latent_dim"), frames.labels()
-    methods = style.methods_in_order(method[choice.eligible])
-    sizes = np.unique(latent_dim[choice.eligible])
-    if methods and len(sizes) > (most := max(1, at_most // len(methods))):
-        sizes = sizes[np.unique(np.linspace(0, len(sizes) - 1, most).round().astype(int))]
-    found = []
-    for name in methods:
-        for size in sizes:
+    rows = []
+    for name in style.methods_in_order(method[choice.eligible]):
+        for size in np.unique(latent_dim[choice.eligible & (method == name)]):
             front = front_of(choice.values, choice.eligible & (method == name) & (latent_dim == size))
-            if not front.size:
-                continue
-            row = int(front[pareto.knee(choice.values[front])])
-            arrays = frames.arrays(row)
-            if arrays is not None and needed in arrays and len(arrays[needed]):
-                found.append(Representative(row, str(labels[row]), name, int(size), arrays))
+            rows.append(int(front[pareto.knee(choice.values[front])]))
+    sizes = [int(latent_dim[row]) for row in rows]
+    kept: set[int] = set()
+    for size in _by_importance(sorted(set(sizes)), None if choice.knee is None else int(latent_dim[choice.knee])):
+        if not kept or sum(other in kept | {size} for other in sizes) <= at_most:
+            kept.add(size)
+    found = []
+    for row, size in zip(rows, sizes, strict=True):
+        arrays = frames.arrays(row) if size in kept and len(found) < at_most else None
+        if arrays is not None and needed in arrays and len(arrays[needed]):
+            found.append(Representative(row, str(labels[row]), str(method[row]), size, arrays))
     return found
+
+
+def _by_importance(sizes: list[int], best: int | None) -> list[int]:
+    """The best size, the smallest, the largest, and then always whichever is most places away from all before it."""
+    order = list(dict.fromkeys(size for size in (best, *sizes[:1], *sizes[-1:]) if size is not None))
+    while left := [size for size in sizes if size not in order]:
+        taken = [sizes.index(size) for size in order]
+        order.append(max(left, key=lambda size: min(abs(sizes.index(size) - place) for place in taken)))
+    return order
 
 
 def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:

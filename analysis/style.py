@@ -149,14 +149,19 @@ def use_log(values: np.ndarray, *, spread: float = 3.0) -> bool:
     return bool(finite.size and (finite > 0).all() and finite.max() >= spread * finite.min())
 
 
-def log_axis(axes: Axes, which: str, values: np.ndarray) -> None:
-    """Makes the `x` or `y` axis logarithmic with plain numbers as ticks, more of them the less the values span."""
+def log_axis(axes: Axes, which: str, values: np.ndarray, *, narrow: bool = False) -> None:
+    """Makes the `x` or `y` axis logarithmic with plain numbers as ticks, more of them the less the values span.
+
+    A narrow axis, of two inches or so, has room for about five.
+    """
     (axes.set_xscale if which == "x" else axes.set_yscale)("log", nonpositive="mask")
     axis: Axis = axes.xaxis if which == "x" else axes.yaxis
     finite = values[np.isfinite(values)]
     by_span = {5: (1, 1.5, 2, 3, 4, 5, 6, 8), 20: (1, 2, 3, 5, 7), 1000: (1, 2, 5), np.inf: (1,)}
+    if narrow:
+        by_span = {5: (1, 2, 3, 5), 20: (1, 3), np.inf: (1,)}
     subs = next(subs for span, subs in by_span.items() if finite.max() / finite.min() <= span)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axis.set_major_locator(LogLocator(subs=subs, numticks=5 if narrow else 12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())

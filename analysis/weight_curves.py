@@ -122,7 +122,7 @@ def plot(info: WeightCurves) -> Figure:
         if style.use_log(shown, spread=2.0):
             style.log_axis(grid[row, 0], "y", shown)
         grid[row, 0].set_ylabel(style.label(objective).replace(", ", ",\n"))
-    style.log_axis(grid[0, 0], "x", info.weight[weighted])
+    style.log_axis(grid[0, 0], "x", info.weight[weighted], narrow=True)
     figure.supxlabel("Weight w  (loss = D + w · R, D in nats per image)", fontsize=9)
     handles = style.method_handles([method for method, _ in (*info.curves, *info.unweighted)])
     if info.floor:

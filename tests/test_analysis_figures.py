@@ -239,7 +239,11 @@ def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
     info = reconstructions_info(toy)
     assert len(info.rows) == len(info.labels) == len(representatives(toy, "samples")) + 1
     assert (info.rows[0] == found[0].arrays["originals"][:14]).all()
-    assert len(representatives(toy, "samples", at_most=5)) <= 5
+    few = representatives(toy, "samples", at_most=5)
+    knee = choose(toy).knee
+    assert 1 <= len(few) <= 5 and knee in {trial.row for trial in few}
+    sizes = {trial.latent_dim for trial in few}
+    assert len(few) == min(5, sum(size in sizes for _, size in pairs))  # every method of a size, or none
     assert representatives(toy, "nothing of the kind") == []
 
 
