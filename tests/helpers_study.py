@@ -199,7 +199,7 @@ def make_study(
     """
     directory = runs_dir / name
     directory.mkdir(parents=True)
-    changes = {"epochs": epochs, "num_trials": trials, "seed": seed, **study_changes}
+    changes = {"epochs": epochs, "num_trials": max(1, trials), "seed": seed, **study_changes}
     (directory / "study.json").write_text(json.dumps(study_record(name, **changes), indent=1))
     planned = [(origin, config, None) for origin, config in configs(trials, epochs, seed)]
     for copy in range(1, replicates + 1):
