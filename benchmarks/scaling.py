@@ -6,18 +6,22 @@
 For 100, 1,000 and 10,000 trials, four at a time: a suggestion, a report at every rung and at the end, the decision
 and the record. The figure is the mean processor time of a trial in the last tenth of the study (waiting for the disk
 does not grow with the study, and neighbours' work is none of ours), against the same at 100 trials; and by how much the
-process's memory grew over the last nine tenths. TPE is reported as it is, up to 1,000 trials: its own cost grows.
+process's memory grew over the last nine tenths, a trial: Optuna keeps every trial in memory, so it cannot be nothing,
+but it is the same for each. Every case has a process of its own. TPE is reported as it is, up to 1,000 trials: its own
+cost grows. Linux alone says what is asked for here.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import resource
+import multiprocessing
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -36,14 +40,16 @@ from study.tuning.searcher import LedgerSearcher
 
 SIZES = (100, 1_000, 10_000)
 EPOCHS, WORKERS = 16, 4
+KILOBYTES = 20.0
+"""What a trial may keep in memory: Optuna's record of it, with our attributes, and its results at the rungs."""
 DIRECTIONS = {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"}
 
 
 class Cost(NamedTuple):
-    """Processor seconds a trial in the last tenth of a study, and megabytes the process grew by from a tenth on."""
+    """What a trial costs: processor seconds in the last tenth of a study, kilobytes kept from its first tenth on."""
 
     seconds: float
-    megabytes: float
+    kilobytes: float
 
 
 def _suggest(trial: Any, data: DataSummary) -> Mapping[str, Any]:
@@ -79,7 +85,7 @@ def measure(directory: Path, trials: int, sampler: str, grid: bool) -> Cost:
     running: list[tuple[str, int, np.ndarray]] = []
     marks = sorted(evaluation_epochs(EPOCHS))
     started, ended, times = 0, 0, [time.process_time()]
-    memory = 0.0
+    memory, tenth = 0.0, math.ceil(trials / 10)
     while ended < trials:
         while len(running) < WORKERS and started < trials:
             searcher.suggest(str(started))
@@ -94,17 +100,25 @@ def measure(directory: Path, trials: int, sampler: str, grid: bool) -> Cost:
             searcher.on_trial_complete(trial_id, result)
             ended += 1
             times.append(time.process_time())
-            if ended == math.ceil(trials / 10):
-                memory = _megabytes()
+            if ended == tenth:
+                memory = _kilobytes()
         else:
             running.append((trial_id, level + 1, scale))
     tail = max(10, trials // 10)
-    return Cost((times[-1] - times[-1 - tail]) / tail, _megabytes() - memory)
+    return Cost((times[-1] - times[-1 - tail]) / tail, (_kilobytes() - memory) / (trials - tenth))
 
 
-def _megabytes() -> float:
-    """The most memory this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+def _kilobytes() -> float:
+    """The memory this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024
+
+
+def _alone(trials: int, sampler: str, grid: bool) -> Cost:
+    """Measures in a fresh process: what an earlier case has freed would hide what a later one takes."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=context) as process:
+        return process.submit(measure, Path(folder), trials, sampler, grid).result()
 
 
 def main() -> int:
@@ -120,17 +134,24 @@ def main() -> int:
     ):
         first = None
         for trials in (size for size in SIZES if size <= min(limit, most)):
-            with tempfile.TemporaryDirectory() as folder:
-                cost = measure(Path(folder), trials, sampler, grid)
+            cost = _alone(trials, sampler, grid)
             first = first or cost
-            bar = 2.0 if trials == SIZES[-1] else None
+            largest = trials == SIZES[-1]
             status |= print_rows(
                 [
                     Row(f"{name}, {trials} trials: ms a trial", 1000 * cost.seconds),
                     Row(
-                        f"{name}, {trials} trials: against {SIZES[0]}", cost.seconds / first.seconds, bar, at_most=True
+                        f"{name}, {trials} trials: against {SIZES[0]}",
+                        cost.seconds / first.seconds,
+                        2.0 if largest else None,
+                        at_most=True,
                     ),
-                    Row(f"{name}, {trials} trials: memory grew, MB", cost.megabytes),
+                    Row(
+                        f"{name}, {trials} trials: kB kept a trial",
+                        cost.kilobytes,
+                        KILOBYTES if largest else None,
+                        at_most=True,
+                    ),
                 ]
             )
     return status

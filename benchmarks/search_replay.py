@@ -304,7 +304,12 @@ def rows(scores: dict[str, Score], table: Table) -> list[Row]:
             Row(f"{name}: epochs, median", middle, bars.get(name), at_most=True),
             Row(f"{name}: epochs, lower quartile", low),
             Row(f"{name}: epochs, upper quartile", high),
-            Row(f"{name}: epochs to own level, median", float(np.percentile(score.own, 50, method="nearest"))),
+            Row(
+                f"{name}: epochs to own level, median",
+                float(np.percentile(score.own, 50, method="nearest")),
+                bars.get(name),
+                at_most=True,
+            ),
         ]
         if score.kept:
             ours = name == OURS
@@ -315,7 +320,8 @@ def rows(scores: dict[str, Score], table: Table) -> list[Row]:
                 Row(f"{name}: low-FID half kept, mean", float(np.mean(score.low_fid))),
                 Row(f"{name}: lost, median", float(np.median(score.lost)), 0.01 if ours else None, at_most=True),
                 Row(f"{name}: lost, worst", float(np.max(score.lost))),
-                Row(f"{name}: front, ramped less kept by", gap, 0.05 if ours else None, at_most=True),
+                Row(f"{name}: front, ramped less kept by", gap),
+                Row(f"{name}: front, ramped and constant apart by", abs(gap), 0.05 if ours else None, at_most=True),
                 Row(f"{name}: best eighth kept, ramped", float(np.mean(score.best_ramped))),
                 Row(f"{name}: best eighth kept, constant", float(np.mean(score.best_constant))),
                 Row(f"{name}: epochs spent on the table", float(np.mean(score.spent))),
