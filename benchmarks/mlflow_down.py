@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from benchmarks.rows import Row, print_rows
@@ -31,22 +32,31 @@ SPACE = SearchSpace(
 )
 """
 _SETTLE_SECONDS = 1.0
+_PATIENCE = 120.0
 
 
 def stretches(study: Path, gate: Gate, seconds: float, pairs: int) -> list[tuple[float, float, bool]]:
-    """Opens and shuts the gate by turns while a study runs: (begin, end, open) of each stretch."""
+    """Opens and shuts the gate by turns while a study runs: (begin, end, open) of each stretch.
+
+    The study waits longer and longer between its tries to reach a server that is away, so a stretch lasts until the
+    study has been at the gate.
+    """
     while not list(study.glob("trials/*/attempt-*/metrics.jsonl")):
         time.sleep(0.1)
     found = []
+    met: Counter[str] = Counter()
     for turn in range(2 * pairs):
         is_open = turn % 2 == 0
-        if is_open:
-            gate.open()
-        else:
-            gate.shut()
+        state = "open" if is_open else "shut"
+        gate.turn(state)
         time.sleep(_SETTLE_SECONDS)
         begin = time.time()
         time.sleep(seconds)
+        while gate.met[state] == met[state]:
+            if time.time() - begin > _PATIENCE:
+                raise TimeoutError(f"the study has not been at the {state} gate for {_PATIENCE:.0f} s")
+            time.sleep(0.1)
+        met[state] = gate.met[state]
         found.append((begin, time.time(), is_open))
     return found
 
@@ -67,7 +77,7 @@ def measure(seconds: float, pairs: int) -> list[Row]:
         space = Path(scratch) / "same.py"
         space.write_text(_SPACE)
         gate = Gate(server.port)
-        gate.open()
+        gate.turn("open")
         command = [
             "-m",
             "study.run",
@@ -89,6 +99,7 @@ def measure(seconds: float, pairs: int) -> list[Row]:
         finally:
             driver.send_signal(signal.SIGTERM)
             driver.wait()
+            gate.close()
         medians = [(epoch_seconds(runs / "same", begin, end), is_open) for begin, end, is_open in found]
     up = [value for value, is_open in medians if is_open]
     down = [value for value, is_open in medians if not is_open]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,28 +96,37 @@ def mlflow_server(home: Path) -> Iterator[Server]:
 
 
 class Gate:
-    """A door before a server: open, shut (connections are refused) or failing (each request is answered by 500).
+    """A door before a server, in one of four states; before its first state nobody listens and connections are refused.
+
+    `open` lets everything through. `shut` resets each connection, as a machine does on which the server died. `failing`
+    answers each request by 500. `deaf` lets requests through, and hangs up in place of the answer: what was asked for
+    is done, and who asked does not know.
 
     Args:
         target: The server's port.
+
+    Attributes:
+        port: Where the door is.
+        met: Connections that came in each state; those of an earlier state are cut.
     """
 
     def __init__(self, target: int) -> None:
         self.port = free_port()
-        self.connections = 0
+        self.met: Counter[str] = Counter()
         self._target = target
         self._listener: socket.socket | None = None
-        self._failing = False
+        self._state = ""
 
-    def open(self, failing: bool = False) -> None:
-        """Lets connections through, or answers each with an error."""
-        self._failing = failing
+    def turn(self, state: str) -> None:
+        """Changes the state: `open`, `shut`, `failing` or `deaf`."""
+        self._state = state
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self.port))
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def shut(self) -> None:
-        """Refuses connections, as a machine does on which the server died."""
+    def close(self) -> None:
+        """Nobody listens any more."""
+        self._state = ""
         if self._listener is not None:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
@@ -127,36 +138,47 @@ class Gate:
                 client, _ = listener.accept()
             except OSError:
                 return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(client, listener), daemon=True).start()
+            state = self._state
+            self.met[state] += 1
+            threading.Thread(target=self._serve, args=(client, state), daemon=True).start()
 
-    def _serve(self, client: socket.socket, listener: socket.socket) -> None:
-        with client:
-            if self._failing:
-                client.recv(65536)
-                client.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                return
-            try:
+    def _serve(self, client: socket.socket, state: str) -> None:
+        with client, contextlib.suppress(OSError):
+            if state == "shut":
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() is a reset
+            elif state == "failing":
+                self._fail(client)
+            else:
                 with socket.create_connection(("127.0.0.1", self._target)) as server:
-                    back = threading.Thread(target=self._pump, args=(server, client, listener), daemon=True)
-                    back.start()
-                    self._pump(client, server, listener)
-                    back.join()
-            except OSError:
-                return
+                    requests = threading.Thread(target=self._pump, args=(client, server, state), daemon=True)
+                    requests.start()
+                    self._pump(server, client, state)
+                    requests.join()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, listener: socket.socket) -> None:
-        """Passes bytes on for as long as the door stays as it was; connections kept alive break when it shuts."""
+    def _fail(self, client: socket.socket) -> None:
+        client.settimeout(5)
+        client.recv(65536)
+        client.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):  # a rest that nobody read would reset the connection before the answer is
+            pass
+
+    def _pump(self, source: socket.socket, sink: socket.socket, state: str) -> None:
+        """Passes bytes on for as long as the door stays as it was; connections kept alive break when it changes."""
+        is_answer = sink.getsockname()[1] == self.port
         source.settimeout(0.2)
-        try:
-            while self._listener is listener and not self._failing:
-                try:
-                    content = source.recv(65536)
-                except TimeoutError:
-                    continue
-                if not content:
-                    break
+        while self._state == state:
+            try:
+                content = source.recv(65536)
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+            if not content or (state == "deaf" and is_answer):
+                break
+            try:
                 sink.sendall(content)
+            except OSError:
+                break
+        with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return

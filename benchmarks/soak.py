@@ -1,12 +1,14 @@
 """`python -m benchmarks.soak --minutes 10`: a study of short trials while trials, driver and MLflow server are killed.
 
-Chance decides who dies next. At the end the study is taken up once more, and ledger, directory and MLflow are audited.
+Chance decides who dies next; in the second half no driver does, so that the memory of one can be watched. At the end
+the study is taken up once more, and ledger, directory and MLflow are audited.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import random
 import signal
@@ -27,7 +29,15 @@ _EPOCHS = 24
 _KILLS = {"trial": 12, "server": 2, "driver": 1, "driver, SIGTERM": 1}
 """What is killed, and how often relative to the others."""
 _PAUSE = (1.0, 6.0)
+_NUM_TRIALS = 10_000
+"""More than there is time for: every sitting is ended by a signal or by its time budget."""
+_LEAST_LIFE = 20
+"""Seconds that a driver lives before it is killed."""
 _WARM_SECONDS = 45
+"""Seconds before a driver's memory is looked at."""
+_LEAST_SAMPLES = 20
+_LAST_SECONDS = 60
+"""Time budget of the last sitting: long enough to start Ray and to take up what was cut off."""
 _NAME = "soak"
 
 
@@ -37,10 +47,18 @@ class Soak:
     Args:
         home: Where all of it lies.
         seed: Decides who dies when.
+
+    Attributes:
+        study: The study's folder.
+        server: The MLflow server.
+        spare_driver: No driver is killed any more.
+        kills: How often each victim was killed.
+        memory: Resident bytes of each driver, sampled once it was warm.
     """
 
     def __init__(self, home: Path, seed: int) -> None:
         self.study = home / "runs" / _NAME
+        self.spare_driver = False
         self.server = Server(home)
         self.kills: Counter[str] = Counter()
         self.memory: list[list[int]] = []
@@ -50,21 +68,21 @@ class Soak:
         self._started = 0.0
         self._server_back = 0.0
 
-    def command(self, num_trials: int) -> list[str]:
+    def command(self, *more: str) -> list[str]:
         """Begins the study or takes it up."""
         where = ["--space", "wae_weight", "--name", _NAME, "--runs-dir", str(self.study.parent), "--resume"]
-        size = ["--num-trials", str(num_trials), "--epochs", str(_EPOCHS), "--sampler", "random"]
-        rules = ["--max-failures", "1000", "--tracking-uri", self.server.uri]
-        return [sys.executable, "-m", "study.run", *where, *size, *rules, "--scheduler", "none"]
+        size = ["--num-trials", str(_NUM_TRIALS), "--epochs", str(_EPOCHS), "--sampler", "random"]
+        rules = ["--max-failures", "1000", "--tracking-uri", self.server.uri, "--scheduler", "none"]
+        return [sys.executable, "-m", "study.run", *where, *size, *rules, *more]
 
-    def drive(self) -> None:
-        """Starts a driver where none runs."""
-        if self._driver is not None and self._driver.poll() is None:
-            return
-        with open(self._home / "driver.log", "a") as log:
-            self._driver = subprocess.Popen(self.command(100_000), stdout=log, stderr=log)
-        self._started = time.monotonic()
-        self.memory.append([])
+    def drive(self, *more: str) -> subprocess.Popen[bytes]:
+        """The driver; started where none runs."""
+        if self._driver is None or self._driver.poll() is not None:
+            with open(self._home / "driver.log", "a") as log:
+                self._driver = subprocess.Popen(self.command(*more), stdout=log, stderr=log)
+            self._started = time.monotonic()
+            self.memory.append([])
+        return self._driver
 
     def step(self) -> None:
         """Kills somebody by chance, and sees to it that all come back."""
@@ -73,8 +91,8 @@ class Soak:
             self.server.start(wait=False)
             self._server_back = 0.0
         time.sleep(self._random.uniform(*_PAUSE))
-        if time.monotonic() - self._started > _WARM_SECONDS:
-            self.memory[-1].append(self._resident())
+        if time.monotonic() - self._started > _WARM_SECONDS and (resident := self._resident()):
+            self.memory[-1].append(resident)
         self._kill(self._random.choices(list(_KILLS), list(_KILLS.values()))[0])
 
     def _kill(self, victim: str) -> None:
@@ -89,7 +107,7 @@ class Soak:
                 self.server.kill()
                 self.kills[victim] += 1
                 self._server_back = time.monotonic() + self._random.uniform(*_PAUSE)
-        elif self._driver is not None and time.monotonic() - self._started > 2 * _WARM_SECONDS:
+        elif self._driver is not None and not self.spare_driver and time.monotonic() - self._started > _LEAST_LIFE:
             self._driver.send_signal(signal.SIGKILL if victim == "driver" else signal.SIGTERM)
             self._driver.wait()
             self.kills[victim] += 1
@@ -120,18 +138,22 @@ class Soak:
             self._driver.wait()
         self.server.kill()
         self.server.start()
-        trials = len(ledger_trials(self.study))
-        with open(self._home / "driver.log", "a") as log:
-            return subprocess.run(self.command(trials), stdout=log, stderr=log, check=False).returncode
+        return self.drive("--time-budget", str(_LAST_SECONDS)).wait()
 
-    def growth(self) -> float:
-        """The driver's memory at the end of a life over that at its beginning, after warming up; the largest of all."""
-        ratios = [1.0]
-        for samples in ([value for value in life if value] for life in self.memory):
-            if len(samples) >= 8:
-                quarter = len(samples) // 4
-                ratios.append(statistics.median(samples[-quarter:]) / statistics.median(samples[:quarter]))
-        return max(ratios)
+    def end(self) -> None:
+        """Leaves nothing behind, whatever happened."""
+        if self._driver is not None and self._driver.poll() is None:
+            self._driver.kill()
+            self._driver.wait()
+        self.server.kill()
+
+    def growth(self) -> tuple[int, float]:
+        """Samples of the driver that was watched longest, and its memory at their end over that at their beginning."""
+        samples = max(self.memory, key=len)
+        if len(samples) < _LEAST_SAMPLES:
+            return len(samples), math.nan
+        quarter = len(samples) // 4
+        return len(samples), statistics.median(samples[-quarter:]) / statistics.median(samples[:quarter])
 
 
 def _command_line(process: int) -> bytes:
@@ -143,22 +165,22 @@ def _command_line(process: int) -> bytes:
 
 def soak(minutes: float, seed: int) -> list[Row]:
     """Runs the study for so long; the rows."""
-    with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as scratch:
         run = Soak(Path(scratch), seed)
         try:
             run.server.start()
-            deadline = time.monotonic() + 60 * minutes
-            while time.monotonic() < deadline:
+            begin = time.monotonic()
+            while (passed := time.monotonic() - begin) < 60 * minutes:
+                run.spare_driver = passed > 30 * minutes
                 run.step()
             status = run.finish()
             found = audit(run.study, _EPOCHS, mlflow=run.server.database)
             trials = len(ledger_trials(run.study))
         finally:
-            run.server.kill()
-            if status_of := run._driver:
-                status_of.kill()
+            run.end()
     for line in (*found.lost, *found.duplicated, *found.left_running):
         print(line, file=sys.stderr)
+    samples, growth = run.growth()
     return [
         Row("trials", trials),
         *(Row(f"killed: {victim}", run.kills[victim]) for victim in _KILLS),
@@ -166,14 +188,15 @@ def soak(minutes: float, seed: int) -> list[Row]:
         Row("lost", len(found.lost), 0, at_most=True),
         Row("duplicated", len(found.duplicated), 0, at_most=True),
         Row("left running", len(found.left_running), 0, at_most=True),
-        Row("driver's memory, end over beginning", run.growth(), 1.1, at_most=True),
+        Row("looks at one driver's memory", samples, _LEAST_SAMPLES),
+        Row("driver's memory, end over beginning", growth, 1.1, at_most=True),
     ]
 
 
 def main() -> int:
     """Runs the soak; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=10, help="6 at least for the memory to be told")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     return print_rows(soak(arguments.minutes, arguments.seed))

@@ -120,6 +120,8 @@ def run_study(
                             run(refresh=_announcing(progress, interrupts), say=progress.say)
             record["hypervolume_reference"] = ledger.hypervolume_reference
             outcome = _outcome(ledger, num_trials, interrupts, searcher)
+        except UserError:
+            raise
         except Exception as error:
             if (why := refusal(error)) is not None:
                 raise UserError(f"{request.directory}: {why}: {_RESUME}") from error

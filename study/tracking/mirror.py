@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import threading
@@ -178,7 +179,11 @@ def sync_study(study_dir: Path, tracking_uri: str) -> SyncReport:
         mirror.acquire()
         outcome = str(read_study(study_dir).get("outcome"))
         # With the lock in hand nobody runs the study, whatever its file says.
-        return mirror.sync("interrupted" if outcome == "running" else outcome)
+        ended = "interrupted" if outcome == "running" else outcome
+        # As in the thread: MLflow repeats nothing, and a server may hang up on a connection that was kept alive.
+        with contextlib.suppress(Exception):
+            return mirror.sync(ended)
+        return mirror.sync(ended)
     except MirrorBusyError as error:
         raise UserError(f"{error}: wait until the study has ended") from None
     except UserError:

@@ -107,7 +107,7 @@ def cluster(address: str | None, resources: Resources) -> Iterator[None]:
 def _ensure_token() -> None:
     """Gives Ray a token where it can neither find one nor write its own into the home folder."""
     home = Path.home()
-    if {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or (home / ".ray").exists():
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or (home / ".ray").exists():
         return
     if not os.access(home, os.W_OK):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +19,12 @@ from benchmarks.audit import audit
 from benchmarks.servers import Gate, Server, mlflow_server
 from study.cli import command_status
 from study.sync import main as sync
-from tests.faults.harness import ROOT, ended, expect_clean, meanwhile, study_run, wait_until
+from study.tracking import Mirror
+from tests.faults.harness import PATIENCE, ROOT, ended, expect_clean, meanwhile, study_run, wait_until
 
 EPOCHS, TRIALS = 16, 5
+LONG = 600
+"""Epochs where the server changes under way."""
 SECRETS = ("hunter2", "t0ps3cret")
 
 
@@ -30,13 +39,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def gate(server: Server) -> Iterator[Gate]:
     gate = Gate(server.port)
     yield gate
-    gate.shut()
+    gate.close()
 
 
-def run(runs: Path, name: str, gate: Gate) -> int:
+def turn(gate: Gate, state: str) -> Callable[[], None]:
+    """A step that puts the gate into a state and waits until the study has met it there."""
+
+    def step() -> None:
+        met = gate.met[state]
+        gate.turn(state)
+        wait_until(lambda: gate.met[state] > met, f"connection to the {state} gate")
+
+    return step
+
+
+def run(runs: Path, name: str, gate: Gate, epochs: int = EPOCHS) -> int:
     """A small study that writes through the gate, as a user with a password."""
     uri = f"http://user:{SECRETS[0]}@127.0.0.1:{gate.port}"
-    arguments = ["--space", "wae_weight", "--name", name, "--num-trials", TRIALS, "--epochs", EPOCHS]
+    arguments = ["--space", "wae_weight", "--name", name, "--num-trials", TRIALS, "--epochs", epochs]
     return study_run(*arguments, "--scheduler", "none", "--runs-dir", runs, "--tracking-uri", uri)
 
 
@@ -48,8 +68,8 @@ def synchronise(runs: Path, name: str, port: int) -> None:
 @pytest.fixture(autouse=True)
 def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.session.MIRROR_SECONDS", 30)
+    monkeypatch.setattr("study.tracking.mirror._LONGEST_PAUSE_S", 2.0)  # or the study ends before the next try
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", SECRETS[1])
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
 def test_away_from_start_to_end(
@@ -70,37 +90,94 @@ def test_away_from_start_to_end(
     assert not any(secret.encode() in before for secret in SECRETS)
 
 
-def test_away_in_the_middle_failing_and_back(
-    tmp_path: Path, ray_session: None, server: Server, gate: Gate, capfd: pytest.CaptureFixture[str]
+def mirrored(server: Server, name: str) -> int:
+    """Epochs of a study's trials that the server holds."""
+    with contextlib.closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as store:
+        query = (
+            "SELECT COUNT(*) FROM metrics m JOIN tags t ON t.run_uuid = m.run_uuid "
+            "WHERE t.key = 'study.name' AND t.value = ? AND m.key = 'train/loss'"
+        )
+        return store.execute(query, (name,)).fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "states", "fault", "injected"),
+    [
+        ("back", ["shut", "open"], "MLflow down at the start, then back", "connections reset"),
+        (
+            "gap",
+            ["open", "shut", "open"],
+            "MLflow down in the middle, then back",
+            "connections reset until it was tried",
+        ),
+        ("failing", ["open", "failing", "open"], "MLflow answers 500, then well", "each request answered by 500"),
+        ("deaf", ["deaf", "open", "deaf", "open"], "MLflow does it and does not say so", "each answer held back"),
+    ],
+)
+def test_away_for_a_while_and_back(
+    tmp_path: Path,
+    ray_session: None,
+    server: Server,
+    gate: Gate,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    states: list[str],
+    fault: str,
+    injected: str,
 ) -> None:
-    study = tmp_path / "back"
-    seen: list[int] = []
+    steps = [turn(gate, state) for state in states]
     with meanwhile(
-        lambda: wait_until(lambda: (study / "study.json").exists(), "study"),
-        gate.open,
-        lambda: wait_until(lambda: ended(study) >= 1 and gate.connections, "end of a trial"),
-        gate.shut,
-        lambda: wait_until(lambda: ended(study) >= 2, "end of a second trial"),
-        lambda: gate.open(failing=True),
-        lambda: seen.append(gate.connections),
-        lambda: wait_until(lambda: ended(study) >= 3, "end of a third trial"),
-        gate.open,
+        steps[0],
+        lambda: wait_until(lambda: ended(tmp_path / name) >= 1, "end of a trial"),
+        *steps[1:],
+        lambda: wait_until(lambda: mirrored(server, name), "epoch in MLflow"),
     ):
-        assert run(tmp_path, "back", gate) == 0
-    assert "study.sync" not in capfd.readouterr().out
-    found = audit(study, EPOCHS, trials=TRIALS, mlflow=server.database)
-    expect_clean(found, "MLflow down at the start, then back", "connections refused")
-    expect_clean(found, "MLflow down in the middle, then back", "connections refused")
-    expect_clean(found, "MLflow answers 500, then well", "each request answered by 500")
+        assert run(tmp_path, name, gate, epochs=LONG) == 0
+    captured = capfd.readouterr()
+    assert captured.err.count("cannot be written") >= 1 and "is up to date again" in captured.err
+    assert "study.sync" not in captured.out
+    found = audit(tmp_path / name, LONG, trials=TRIALS, mlflow=server.database)
+    expect_clean(found, fault, injected, times=len(states) // 2)
 
 
 def test_away_to_the_end(tmp_path: Path, ray_session: None, server: Server, gate: Gate) -> None:
-    gate.open()
-    with meanwhile(lambda: wait_until(lambda: ended(tmp_path / "gone") >= 2, "end of two trials"), gate.shut):
-        assert run(tmp_path, "gone", gate) == 0
+    with meanwhile(
+        turn(gate, "open"),
+        lambda: wait_until(lambda: ended(tmp_path / "gone") >= 1 and mirrored(server, "gone"), "end of a trial"),
+        turn(gate, "shut"),
+    ):
+        assert run(tmp_path, "gone", gate, epochs=LONG) == 0
     synchronise(tmp_path, "gone", server.port)
-    found = audit(tmp_path / "gone", EPOCHS, trials=TRIALS, mlflow=server.database)
-    expect_clean(found, "MLflow down in the middle to the end", "connections refused; study.sync")
+    found = audit(tmp_path / "gone", LONG, trials=TRIALS, mlflow=server.database)
+    expect_clean(found, "MLflow down in the middle to the end", "connections reset; study.sync")
+
+
+def test_control_c_while_the_end_waits_for_mlflow(
+    tmp_path: Path,
+    ray_session: None,
+    server: Server,
+    gate: Gate,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    close = Mirror.close
+    waited: list[Mirror] = []
+
+    def wait(mirror: Mirror, *arguments: Any) -> bool:
+        waited.append(mirror)
+        threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return close(mirror, *arguments)
+
+    gate.turn("shut")
+    monkeypatch.setattr("study.session.MIRROR_SECONDS", 300)
+    monkeypatch.setattr(Mirror, "close", wait)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # or there is nothing to wait for
+    assert run(tmp_path, "waited", gate) == 0
+    assert "study.sync --study waited" in capfd.readouterr().out
+    waited[0]._thread.join(PATIENCE)  # of a command it would have died with the process
+    synchronise(tmp_path, "waited", server.port)
+    found = audit(tmp_path / "waited", EPOCHS, trials=TRIALS, mlflow=server.database)
+    expect_clean(found, "Ctrl-C while the end waits for MLflow", "connections reset, SIGINT; study.sync")
 
 
 def test_two_studies_on_one_fresh_store(tmp_path: Path) -> None:
