@@ -19,10 +19,6 @@ OUT ?= $(RUNS)/$(STUDY)/report
 	.venv/bin/pip install --quiet --editable '.[cluster]'
 	touch $@
 
-.venv/.browser-installed: .venv/.installed
-	.venv/bin/pip install --quiet --editable '.[browser]'
-	touch $@
-
 study: .venv/.installed
 	.venv/bin/python -m study.run --space wae_weight --runs-dir $(RUNS) --resume
 
@@ -30,11 +26,11 @@ test: .venv/.installed
 	.venv/bin/python -m pytest -m 'not fault and not cluster and not browser and not slow'
 
 # Needs Chromium on the PATH (Debian: apt install chromium): no browser is downloaded, and without one they are skipped.
-test-browser: .venv/.browser-installed
+test-browser: .venv/.installed
 	.venv/bin/python -m pytest -ra -m browser
 
 # What `test` leaves out; nothing runs twice.
-test-all: test .venv/.cluster-installed .venv/.browser-installed
+test-all: test .venv/.cluster-installed
 	.venv/bin/python -m pytest -ra -m 'fault or cluster or browser or slow'
 
 lint: .venv/.installed
