@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -13,18 +14,24 @@ import pytest
 import torch
 from PIL import Image
 
+from analysis.frame import load_study
+from study.cli import command_status
 from study.config import TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import Split, total_variance
 from study.measure import evaluate
-from study.measure.evaluate import Evaluator, prepare_references
+from study.measure.evaluate import Evaluator, References, prepare_references
 from study.measure.features import Perceptual, judge_spec, perceptual_spec, trained_classifier
 from study.measure.pictures import write_history, write_pictures
 from study.measure.pretrain import pretrain
 from study.model.stacked import train_first_stage
+from study.run import run
 from study.space import load_space
 from study.training.loop import train
+from study.tuning import execute
 from tests.helpers import made_summary
+
+_PREPARE = execute._prepare
 
 
 def flowers(root: Path, count: int = 12) -> Path:
@@ -86,6 +93,43 @@ def test_photographs_train_with_the_deep_network_and_every_loss_term(
     arrays = np.load(attempt / "arrays.npz")
     assert arrays["history_epochs"].tolist() == [1, 2, 3, 4]
     assert arrays["history"].shape[2:] == (3, 64, 64)
+
+
+def _prepare_for_few_samples(*arguments: Any) -> References:
+    """The deep network is slow on a CPU."""
+    before = evaluate.MIN_GENERATED
+    evaluate.MIN_GENERATED = 40
+    try:
+        return _PREPARE(*arguments)
+    finally:  # the process will do other tasks
+        evaluate.MIN_GENERATED = before
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_photographs_go_through_the_command(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "_prepare", _prepare_for_few_samples)
+    folder, runs = flowers(tmp_path / "flowers", count=6), tmp_path / "runs"
+    command = ["--space", "loss_terms", "--dataset", f"folder:{folder}", "--name", "flowers"]
+    limits = ["--num-trials", "2", "--epochs", "1", "--runs-dir", str(runs)]
+    with caplog.at_level(logging.WARNING):
+        assert command_status(run, [*command, *limits]) == 0
+    [line] = [message for message in caplog.messages if "not readable images" in message]
+    assert "notes.txt" in line
+    trials = load_study(runs, "flowers").trials.set_index("number")
+    assert trials["outcome"].tolist() == ["completed"] * 2
+    assert set(trials["network"]) == {"deep"}
+    assert trials.loc[1, ["likelihood", "perceptual_weight", "total_variation_weight"]].tolist() == [
+        "laplace",
+        0.1,
+        0.2,
+    ]
+    assert np.isfinite(trials[["test/reconstruction_mse", "test/sample_fid"]].to_numpy()).all()
+    for number in trials.index:
+        [arrays] = (runs / "flowers" / "trials" / f"{number:04}").glob("attempt-1/arrays.npz")
+        assert np.load(arrays)["samples"].shape[1:] == (3, 64, 64)
+    assert (runs / "flowers" / "report" / "report.html").exists()
 
 
 def test_the_perceptual_classifier_is_not_the_judge(tmp_path: Path) -> None:

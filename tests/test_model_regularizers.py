@@ -43,6 +43,37 @@ def test_regularizer_gives_a_finite_scalar_with_a_gradient(name: str) -> None:
     assert mu.grad is not None and mu.grad.abs().sum() > 0
 
 
+EXTREMES = {
+    "zero": torch.zeros(8, 3),
+    "identical": torch.full((8, 3), 2.0),
+    "identical and far": torch.full((8, 3), 1e4),
+    "far apart": 1e4 * torch.randn(8, 3, generator=torch.Generator().manual_seed(0)),
+}
+
+
+@pytest.mark.parametrize("logvar", [None, -20.0, 10.0])
+@pytest.mark.parametrize("extreme", EXTREMES)
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_regularizer_gradients_are_finite_at_extreme_codes(name: str, extreme: str, logvar: float | None) -> None:
+    if logvar is None and name in ("kl", "info_vae"):
+        pytest.skip("needs a Gaussian encoder")
+    config = _config(name, "deterministic" if logvar is None else "gaussian")
+    mu = EXTREMES[extreme].clone().requires_grad_()
+    spread = None if logvar is None else torch.full((8, 3), logvar, requires_grad=True)
+    model, regularizer = build_autoencoder(config, made_summary()), build_regularizer(config)
+    posterior = Posterior(mu, spread)
+    z = posterior.sample(_generator(1))
+    penalty = regularizer(model, posterior, z, _generator(2))
+    assert penalty.isfinite()
+    if isinstance(regularizer, Adversarial):
+        penalty = penalty + regularizer.critic_loss(z, _generator(3))
+    if name != "none":
+        penalty.backward()
+    parameters = [mu, *([] if spread is None else [spread]), *model.parameters(), *regularizer.parameters()]
+    assert all(value.grad is None or value.grad.isfinite().all() for value in parameters)
+    assert name == "none" or mu.grad is not None
+
+
 @pytest.mark.parametrize("name", [name for name in REGULARIZERS if name not in ("none", "rae_l2", "adversarial")])
 def test_regularizer_prefers_the_prior(name: str) -> None:
     zeros = torch.zeros(1024, 3)
