@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis import pareto, replicates, style
-from analysis.choice import Choice, choose, front_of, replicates_of
+from analysis.choice import Choice, choose, front_of, replicates_of, seed_groups
 from analysis.frame import StudyFrames
 
 
@@ -36,8 +36,9 @@ class Answer(NamedTuple):
     Attributes:
         sentences: To be read in order.
         methods: One row a method that has completed trials, the best share first.
-        noise: Relative standard deviation over replicates per objective, pooled over replicated trials (whose own
-            values, being selected, are not among them); NaN without any.
+        noise: Relative standard deviation over the seeds of one configuration per objective, pooled over replicated
+            trials (whose own values, being selected, are not among them) and over the configurations that a grid
+            trained with several seeds; NaN without any.
     """
 
     sentences: list[str]
@@ -48,15 +49,16 @@ class Answer(NamedTuple):
 def answer(frames: StudyFrames) -> Answer:
     """Works the answer out; with nothing finished it says so."""
     choice = choose(frames)
-    noise = _noise(frames, choice)
+    seeds = seed_groups(frames, np.flatnonzero(choice.eligible))
+    noise = _noise(frames, choice, seeds)
     methods = _methods(frames, choice)
     if choice.knee is None:
         return Answer(["No trial has completed with both objectives yet, so there is no answer yet."], methods, noise)
-    sentences = [_recommendation(frames, choice.knee)]
+    sentences = [_recommendation(frames, choice)]
     sentences += _given_up(frames, choice)
     sentences += _test(frames, choice.knee)
     sentences += _by_method(methods)
-    sentences += _certainty(frames, choice, noise)
+    sentences += _certainty(frames, choice, noise, next((rows for rows in seeds if choice.knee in rows), []))
     return Answer(sentences, methods, noise)
 
 
@@ -67,11 +69,15 @@ def _trial(frames: StudyFrames, row: int) -> str:
     return f"trial {frames.labels()[row]} ({trial['method']}, d={trial['latent_dim']}{weight}{kernel})"
 
 
-def _recommendation(frames: StudyFrames, knee: int) -> str:
+def _recommendation(frames: StudyFrames, choice: Choice) -> str:
+    assert choice.knee is not None
     values = " and ".join(
-        f"{style.short_label(name)} {style.number(frames.column(name)[knee])}" for name in frames.objectives
+        f"{style.short_label(name)} {style.number(frames.column(name)[choice.knee])}" for name in frames.objectives
     )
-    return f"Take {_trial(frames, knee)}, the knee of the front: {values} on validation images."
+    why = "the knee of the front" if len(choice.front) > 1 else "the best in every objective"
+    if choice.eligible.sum() == 1:
+        why = "the only one that can be chosen"
+    return f"Take {_trial(frames, choice.knee)}, {why}: {values} on validation images."
 
 
 def _given_up(frames: StudyFrames, choice: Choice) -> list[str]:
@@ -144,8 +150,8 @@ def _by_method(methods: list[MethodRow]) -> list[str]:
     ]
 
 
-def _noise(frames: StudyFrames, choice: Choice) -> tuple[float, ...]:
-    groups = [choice.values[rows] for rows in replicates_of(frames).values()]
+def _noise(frames: StudyFrames, choice: Choice, seeds: list[list[int]]) -> tuple[float, ...]:
+    groups = [choice.values[rows] for rows in (*replicates_of(frames).values(), *seeds)]
     groups = [np.abs(group) for group in groups if len(group) > 1 and np.isfinite(group).all()]
     if not groups:
         return (float("nan"),) * len(frames.objectives)
@@ -154,7 +160,8 @@ def _noise(frames: StudyFrames, choice: Choice) -> tuple[float, ...]:
     return tuple(float(value) for value in np.sqrt(np.average(variances, axis=0, weights=freedom)))
 
 
-def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...]) -> list[str]:
+def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...], same: list[int]) -> list[str]:
+    """How sure the recommendation is; `same` are the rows of the knee's configuration, where a grid has several."""
     if not noise or not np.isfinite(noise).all():
         return [
             "Every configuration was trained with one seed, so it is not known how much of a difference between "
@@ -166,17 +173,29 @@ def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...]) ->
     assert choice.knee is not None
     text = f"Between seeds of one configuration the standard deviation is {spread}."
     found = replicates.replicates_info(frames)
-    sentences = _replicated(found)
+    sentences = [*_own_seeds(frames, same), *_replicated(found)]
     knee = np.abs(choice.values[choice.knee])
     # Two single runs differ by chance by up to 1.96 * sqrt(2) standard deviations, 19 times in 20.
     apart = np.abs(np.abs(choice.values) - knee) > 1.96 * np.sqrt(2) * np.array(noise) * knee
-    tested = {choice.knee, *(found.rows.tolist() if sentences else [])}
+    told = found.knee is not None and len(found.values[found.knee]) > 1
+    tested = {choice.knee, *same, *(found.rows.tolist() if told else [])}
     near = [row for row in np.flatnonzero(choice.eligible & ~apart.any(axis=1)) if row not in tested]
-    once = " trained once" if sentences else ""
+    once = " trained once" if told else ""
     if near:
         names = _listed([frames.labels()[row] for row in near])
         return [*sentences, f"{text} Within that noise these{once} cannot be told from the knee: trial {names}."]
     return [*sentences, f"{text} No other trial{once} is within that noise of the knee in both objectives."]
+
+
+def _own_seeds(frames: StudyFrames, same: list[int]) -> list[str]:
+    """The mean over a grid's seeds of the knee's configuration: the knee was taken from them partly for its luck."""
+    if not same:
+        return []
+    parts = []
+    for name in frames.objectives:
+        mean, low, high = (style.number(of(frames.column(name)[same])) for of in (np.mean, np.min, np.max))
+        parts.append(f"{style.short_label(name)} {mean} ({low} to {high})")
+    return [f"The study trained that configuration with {len(same)} seeds; their mean is {' and '.join(parts)}."]
 
 
 def _replicated(found: replicates.ReplicatesInfo) -> list[str]:

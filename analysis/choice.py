@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis import pareto
 from analysis.frame import StudyFrames
+from study.config import TrialConfig
 
 EXTRA_ORIGINS = ("replicate", "retrain")
 """Trials beyond the search, made from trials of it: further seeds, and longer trainings."""
@@ -74,6 +75,20 @@ def replicates_of(frames: StudyFrames) -> dict[int, list[int]]:
         if original is not None:
             copies.setdefault(original, []).append(int(row))
     return copies
+
+
+def seed_groups(frames: StudyFrames, rows: np.ndarray) -> list[list[int]]:
+    """Those of the rows that share every parameter but the seed, as a grid over seeds has them; groups of two or more.
+
+    A seed counts once in a group: equal trials of equal seeds would look like no spread at all.
+    """
+    names = ["study", *(name for name in TrialConfig().to_params() if name != "seed")]
+    columns, seed = [frames.text(name) for name in names], frames.text("seed")
+    groups: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in rows:
+        key = tuple(str(column[row]) for column in columns)
+        groups.setdefault(key, {}).setdefault(str(seed[row]), int(row))
+    return [list(group.values()) for group in groups.values() if len(group) > 1]
 
 
 def highlights(frames: StudyFrames, at_most: int = 8) -> list[int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.answer import answer
-from analysis.choice import choose, replicates_of
+from analysis.choice import choose, replicates_of, seed_groups
 from analysis.frame import load_study
 from study.config import TrialConfig
 from tests.helpers_study import make_study, write_trial
@@ -81,3 +81,48 @@ def test_small_studies_have_an_answer_or_say_why_not(tmp_path: Path, trials: int
     text = " ".join(answer(load_study(tmp_path, "toy")).sentences)
     assert ("no answer yet" in text) == (trials == 0)
     assert "nan" not in text
+
+
+def test_the_seeds_of_a_grid_say_how_large_chance_is(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0, grid=True)
+    points = {
+        "VAE": [(0.030, 6.0), (0.031, 7.0), (0.029, 7.5)],
+        "AE": [(0.0305, 6.5), (0.040, 40.0), (0.020, 50.0)],
+    }
+    trials = [(method, seed, point) for method, found in points.items() for seed, point in enumerate(found)]
+    for number, (method, seed, (mse, fid)) in enumerate(trials):
+        config = CONFIGS[method].replace(seed=seed)
+        row = {"epoch": 1, "val/reconstruction_mse": mse, "val/sample_fid": fid, "train/weight": config.weight}
+        write_trial(directory, number, config, [row], origin="grid")
+    frames = load_study(tmp_path, "toy")
+    everything = np.arange(len(frames.trials))
+    assert seed_groups(frames, everything) == [[0, 1, 2], [3, 4, 5]]
+    assert seed_groups(frames, everything[:4]) == [[0, 1, 2]]
+    found = answer(frames)
+    groups = [np.array(group) for group in points.values()]
+    variance = np.mean([(group.std(axis=0, ddof=1) / group.mean(axis=0)) ** 2 for group in groups], axis=0)
+    assert found.noise == pytest.approx(np.sqrt(variance))  # of equal size, so the pooled variance is the plain mean
+    assert found.sentences[0].startswith("Take trial 0 ")
+    assert "one seed" not in " ".join(found.sentences)
+    assert (
+        "3 seeds; their mean is reconstruction error 0.03 (0.029 to 0.031) and sample FID 6.83 (6 to 7.5)"
+        in (found.sentences[-2])
+    )
+    assert found.sentences[-1].endswith("cannot be told from the knee: trial 3.")  # 1 and 2 are the same
+
+
+def test_equal_trials_of_one_seed_are_no_sign_of_small_chance(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
+    for number in range(2):
+        write_trial(directory, number, TrialConfig(), [row])
+    found = answer(load_study(tmp_path, "toy"))
+    assert np.isnan(found.noise).all()
+
+
+def test_a_trial_that_is_best_in_everything_is_called_no_knee(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    for number, words in enumerate(("the only one that can be chosen", "the best in every objective")):
+        row = {"epoch": 1, "val/reconstruction_mse": 0.02 + number, "val/sample_fid": 9.0 + number}
+        write_trial(directory, number, TrialConfig(latent_dim=number + 2), [row])
+        assert answer(load_study(tmp_path, "toy")).sentences[0].startswith(f"Take trial 0 (AE, d=2), {words}: ")
