@@ -193,7 +193,7 @@ def _own_seeds(frames: StudyFrames, same: list[int]) -> list[str]:
         return []
     parts = []
     for name in frames.objectives:
-        mean, low, high = (style.number(of(frames.column(name)[same])) for of in (np.mean, np.min, np.max))
+        mean, low, high = (style.number(float(of(frames.column(name)[same]))) for of in (np.mean, np.min, np.max))
         parts.append(f"{style.short_label(name)} {mean} ({low} to {high})")
     return [f"The study trained that configuration with {len(same)} seeds; their mean is {' and '.join(parts)}."]
 

@@ -44,12 +44,19 @@ class StudyFrames:
             of the trial's LAST epoch (never the best; NaN where that epoch did not measure it).
         history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, metrics.
         sources: By the study's name, what fetches a trial's arrays; figures of pictures alone need it.
+        parts: Of several studies, what the `study.json` of each holds; empty for a single one.
     """
 
     study: dict[str, Any]
     trials: pd.DataFrame
     history: pd.DataFrame
     sources: Mapping[str, ArraySource] = dataclasses.field(default_factory=dict)
+    parts: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def records(self) -> tuple[dict[str, Any], ...]:
+        """What the `study.json` of each study holds."""
+        return self.parts or (self.study,)
 
     @property
     def objectives(self) -> dict[str, str]:
@@ -216,6 +223,7 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
         pd.concat([part.trials for part in parts], ignore_index=True),
         pd.concat([part.history for part in parts], ignore_index=True),
         {name: source for part in parts for name, source in part.sources.items()},
+        tuple(part.study for part in parts),
     )
 
 

@@ -18,6 +18,7 @@ from analysis import replicates, style
 from analysis.answer import answer
 from analysis.choice import choose
 from analysis.command import RunsOption, StudyOption, TrackingOption, load
+from analysis.facts import method_facts
 from analysis.figures import FIGURES
 from analysis.frame import StudyFrames
 from analysis.frame_mlflow import run_links
@@ -29,14 +30,14 @@ from study.tracking.store import default_tracking_uri
 FOLDER = "report"  # within the study's directory
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where `make ui` serves a local store
 IMPLIED = ("encoder", "regularizer", "epochs")  # by the method, and by the study
-SPLIT_SIZES = {"training": "train_size", "validation": "validation_size", "test": "test_size"}
 
 
 def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
-    """Trial label -> its run's page in MLflow; empty for several studies, or where MLflow does not know this one."""
-    if len(set(frames.text("study"))) != 1:
-        return {}
-    return {str(number): link for number, link in run_links(tracking_uri, frames.study, LOCAL_SERVER).items()}
+    """Trial label -> its run's page in MLflow; without those of a study that MLflow does not know."""
+    found = {str(record.get("name")): run_links(tracking_uri, record, LOCAL_SERVER) for record in frames.records}
+    studies, numbers = frames.text("study"), frames.column("number").astype(int)
+    trials = zip(frames.labels(), studies, numbers, strict=True)
+    return {str(label): link for label, study, number in trials if (link := found.get(study, {}).get(number))}
 
 
 def write_report(frames: StudyFrames, out: Path, tracking_uri: str | None = None) -> list[Path]:
@@ -95,7 +96,8 @@ def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str
     )
     found = answer(frames)
     return environment.get_template("report.html.jinja").render(
-        study=frames.study,
+        name=frames.study.get("name", ""),
+        questions=list(dict.fromkeys(record["question"] for record in frames.records if record.get("question"))),
         sentences=found.sentences,
         methods=found.methods,
         objectives=[style.short_label(name) for name in frames.objectives],
@@ -116,7 +118,7 @@ def replicate_table(frames: StudyFrames) -> dict[str, Any]:
 
 
 def trial_table(frames: StudyFrames) -> dict[str, Any]:
-    """The table of trials: `columns`, their `explained` names, and `rows` of a class and cells (text, sort value).
+    """The table of trials: `columns`, and `rows` of a class, a reason and cells (text, sort value).
 
     Parameters that are the same for all trials are left out; they stand in the method section.
     """
@@ -144,68 +146,19 @@ def _varies(frames: StudyFrames, name: str) -> bool:
     return len(set(frames.text(name))) > 1 or name == "method"
 
 
-def method_facts(frames: StudyFrames) -> list[tuple[str, str]]:
-    """The method section: (what, how), only what the study's record knows."""
-    study = frames.study
-    facts = [("Study", f"{study.get('name')} ({study.get('outcome')}, begun {study.get('created')})")]
-    facts.append(("Search space", f"{study.get('space')} (SHA-256 {str(study.get('space_hash'))[:12]})"))
-    ways = "; ".join(f"{style.label(name)} ({name}), {way}" for name, way in frames.objectives.items())
-    facts.append(("Objectives", f"{ways}. Values are those of a trial's last epoch, never its best."))
-    units = "loss = D + w · m(t) · R(z), reconstruction term D in nats per image; MSE per pixel on [0, 1]"
-    facts.append(("Units", units))
-    facts += _data_facts(study.get("data") or {}) + _reference_facts(study.get("references") or {})
-    texts = {name: sorted(set(frames.text(name))) for name in TrialConfig().to_params()}
-    fixed = ", ".join(f"{name} = {values[0]}" for name, values in texts.items() if len(values) == 1)
-    if fixed:
-        facts.append(("The same in every trial", fixed))
-    planned, sampler, seed = (study.get(name) for name in ("num_trials", "sampler", "seed"))
-    facts.append(("Trials", f"{len(frames.trials)} of {planned}, sampler {sampler}, seed {seed}"))
-    versions = ", ".join(f"{name} {version}" for name, version in study.get("versions", {}).items())
-    code = f"; code {study['git_commit'][:12]}" if study.get("git_commit") else ""
-    facts.append(("Versions", f"{versions}{code}"))
-    return facts
-
-
-def _data_facts(data: dict[str, Any]) -> list[tuple[str, str]]:
-    if not data:
-        return []
-    sizes = ", ".join(f"{data.get(key)} {name}" for name, key in SPLIT_SIZES.items())
-    shape = f"{data.get('height')} x {data.get('width')} pixels, {data.get('channels')} channel(s) in [0, 1]"
-    rule = "Search and early stopping saw validation images only; test images once, after a trial's last epoch."
-    return [
-        ("Data", f"{data.get('name')}: {shape}; SHA-256 {str(data.get('hash'))[:12]}"),
-        ("Splits", f"{sizes}. {rule}"),
-        ("Total pixel variance V", style.number(float(data.get("total_variance", np.nan)))),
-    ]
-
-
-def _reference_facts(references: dict[str, Any]) -> list[tuple[str, str]]:
-    facts = []
-    if judge := references.get("classifier"):
-        words = "Fréchet distances are taken in the feature space of a classifier trained on the training images"
-        accuracy = f"accuracy {100 * float(judge.get('accuracy', np.nan)):.1f} %"
-        facts.append(("Judge", f"{words} ({accuracy}, SHA-256 {str(judge.get('hash'))[:12]})"))
-    if samples := references.get("samples"):
-        counts = ", ".join(f"{count:,} against {split}" for split, count in samples.items())
-        facts.append(("Generated images", f"{counts}; equal counts, and the same z, for every trial"))
-    if floor := references.get("floor"):
-        floors = "; ".join(
-            f"{split}: " + ", ".join(f"{style.short_label(name)} {style.number(v)}" for name, v in values.items())
-            for split, values in floor.items()
-        )
-        facts.append(("Real training images against the split", f"{floors} (a reference, not a bound)"))
-    return facts
-
-
 def report(
     study: StudyOption,
     runs_dir: RunsOption = Path("runs"),
     tracking_uri: TrackingOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: the study's own, /report]")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to. [default: report/ within the study's; of several studies, here]"),
+    ] = None,
 ) -> None:
     """Writes the report of one or several studies."""
     frames = load(study, runs_dir, tracking_uri)
-    folder = out or runs_dir / study[0] / FOLDER
+    own = runs_dir / study[0]
+    folder = out or (own / FOLDER if len(study) == 1 and own.is_dir() else Path(FOLDER))
     typer.echo(write_report(frames, folder, tracking_uri or default_tracking_uri(runs_dir))[0])
 
 

@@ -143,6 +143,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def count(number: int, noun: str = "trial") -> str:
+    """A number of things: `1 trial`, `1,000 trials`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def use_log(values: np.ndarray, *, spread: float = 3.0) -> bool:
     """Whether a log axis helps: all finite values positive, and the largest at least `spread` times the smallest."""
     finite = values[np.isfinite(values)]

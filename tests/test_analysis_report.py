@@ -6,11 +6,14 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from analysis import report
 from analysis.choice import choose
-from analysis.frame import load_study
+from analysis.facts import method_facts
+from analysis.frame import join_studies, load_study
 from analysis.report import trial_table, write_report
 from study.config import UserError
 from tests.helpers_study import make_study
@@ -49,7 +52,7 @@ def test_page_is_self_contained_and_complete(tmp_path: Path) -> None:
         assert base64.b64decode((image["src"] or "").partition("base64,")[2]) == picture.read_bytes()
         assert len(image["alt"] or "") > 30
     references = [value for _, attributes in found.tags for name in ("src", "href") if (value := attributes.get(name))]
-    assert all(value.startswith("data:") for value in references)
+    assert all(value.startswith(("data:", "#")) for value in references)
     assert not re.search(r"@import|url\(|fetch\(|XMLHttp", page.read_text())
     assert "Is a &lt; b &amp; c?" in page.read_text()
     assert "tradeoff.png" in {picture.name for picture in pictures}
@@ -100,3 +103,55 @@ def test_commands_write_their_files_and_exit_two_on_misuse(tmp_path: Path) -> No
     drawn = call("tradeoff", "--study", "toy", "--out", str(tmp_path / "figure"), "--format", "svg")
     assert drawn.returncode == 0
     assert (tmp_path / "figure.svg").read_text().startswith("<?xml")
+
+
+def test_several_studies_are_each_told_how_they_were_done(tmp_path: Path) -> None:
+    make_study(tmp_path, "a", trials=3, replicates=2, question="Why a?", command="run a")
+    make_study(tmp_path, "b", trials=4, mixed=False, seed=1, question="Why b?", space="other", command="run b")
+    frames = join_studies([load_study(tmp_path, name) for name in "ab"])
+    facts = method_facts(frames)
+    told = {what: [text for other, text in facts if other == what] for what, _ in facts}
+    assert [text.split()[0] for text in told["Study"]] == ["a", "b"]
+    assert [text.split()[0] for text in told["Search space"]] == ["method", "other"]
+    assert [text.partition(";")[0] for text in told["Trials"]] == ["3 of 3, besides 4 replicates", "4 of 4"]
+    assert told["Command"] == ["run a", "run b"]
+    assert len(told["Data"]) == len(told["Objectives"]) == 1
+    page, *_ = write_report(frames, tmp_path / "out")
+    parsed(page)
+    assert "Why a?" in page.read_text() and "Why b?" in page.read_text()
+
+
+def test_every_place_the_page_leads_to_is_there(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    page, *pictures = write_report(load_study(tmp_path, "toy"), tmp_path / "out")
+    tags = parsed(page).tags
+    places = {attributes.get("id") for _, attributes in tags}
+    led_to = [(attributes["href"] or "")[1:] for tag, attributes in tags if tag == "a"]
+    assert set(led_to) <= places
+    assert [*(picture.stem for picture in pictures), "trials", "method"] == led_to
+
+
+def test_links_are_those_of_each_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_links(_uri: str, study: dict[str, Any], _server: str) -> dict[int, str]:
+        return {number: f"http://{study['name']}/{number}" for number in (0, 2)}
+
+    monkeypatch.setattr(report, "run_links", run_links)
+    make_study(tmp_path, "a", trials=2)
+    make_study(tmp_path, "b", trials=3)
+    frames = [load_study(tmp_path, name) for name in "ab"]
+    assert report.trial_links(frames[1], "x") == {"0": "http://b/0", "2": "http://b/2"}
+    assert report.trial_links(join_studies(frames), "x") == {
+        "a/0": "http://a/0",
+        "b/0": "http://b/0",
+        "b/2": "http://b/2",
+    }
+
+
+def test_the_report_of_several_studies_is_no_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    for name in "ab":
+        make_study(tmp_path, name, trials=1, mixed=False)
+    monkeypatch.chdir(tmp_path)
+    for studies, place in ((["a"], tmp_path / "a" / "report"), (["a", "b"], Path("report"))):
+        report.report(study=studies, runs_dir=tmp_path)
+        assert Path(capsys.readouterr().out.strip()) == place / "report.html"
+    assert "b/0" not in (tmp_path / "a" / "report" / "report.html").read_text()
