@@ -190,14 +190,17 @@ def plot(info: ReplicatesInfo) -> Figure:
 
 def _draw_objective(axes: Axes, info: ReplicatesInfo, index: int) -> None:
     shown = np.concatenate([info.search[:, index], *(group[:, index] for group in info.values)])
+    log = style.use_log(shown, spread=2.0)
+    # A few seeds can give an interval that reaches below zero, which no logarithmic axis has: it ends at the axis.
+    lows = np.maximum(info.low[:, index], 0.85 * shown.min()) if log else info.low[:, index]
     for row, group in enumerate(info.values):
         colour, _ = style.method_style(info.method[row])
-        axes.plot([info.low[row, index], info.high[row, index]], [row, row], color=colour, linewidth=5, alpha=0.3,
+        axes.plot([lows[row], info.high[row, index]], [row, row], color=colour, linewidth=5, alpha=0.3,
                   solid_capstyle="butt", zorder=2)  # fmt: skip
         axes.plot(group[:, index], np.full(len(group), row), ".", color=colour, markersize=5, alpha=0.8, zorder=3)
         axes.plot(info.mean[row, index], row, "|", color=colour, markersize=14, markeredgewidth=2, zorder=4)
         axes.plot(info.search[row, index], row, "D", color="black", markerfacecolor="none", markersize=5, zorder=5)
-    if style.use_log(shown, spread=2.0):
+    if log:
         style.log_axis(axes, "x", np.array([0.93 * shown.min(), 1.07 * shown.max()]))
         axes.set_xlim(0.85 * shown.min(), 1.18 * shown.max())
     else:

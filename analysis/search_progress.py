@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import command, pareto, style
-from analysis.choice import choose, front_of
+from analysis.choice import EXTRA_ORIGINS, choose, front_of
 from analysis.frame import StudyFrames
 from study.config import LOGARITHMIC
 
@@ -23,7 +23,7 @@ class SearchProgress(NamedTuple):
         missing: Why there is nothing to draw, or "".
         logarithmic: Hypervolume is taken on log objectives.
         studies: Study name -> epochs trained when each trial ended and hypervolume by then as a share of what all
-            studies together reached, [trials, 2].
+            studies together reached, [trials, 2]. Replicates and longer trainings are no part of the search.
         on_front: Study name -> the steps of its curve that ended with a trial of its final front.
     """
 
@@ -51,10 +51,13 @@ def search_progress_info(frames: StudyFrames) -> SearchProgress:
         reference = worst + 0.05 * np.maximum(worst - best, 1e-6)
     whole = pareto.hypervolume(values[choice.front], reference) or 1.0  # 0: all of the front lies beyond
     study, epochs = frames.text("study"), frames.column("epochs_done")
+    searched = ~np.isin(frames.text("origin"), EXTRA_ORIGINS)
     studies, on_front = {}, {}
     for name in dict.fromkeys(study.tolist()):
-        rows = np.flatnonzero((study == name) & (epochs > 0))
+        rows = np.flatnonzero((study == name) & (epochs > 0) & searched)
         rows = rows[np.lexsort((frames.column("number")[rows], frames.column("last_time")[rows]))]
+        if not rows.size:
+            continue
         curve, front = [], np.empty(0, dtype=int)
         for row in rows:
             if choice.eligible[row]:
@@ -82,7 +85,7 @@ def plot(info: SearchProgress) -> Figure:
                   label="a trial of the final front" if index == 0 else None)  # fmt: skip
     axes.set_ylim(0, 1.05)
     axes.set_xlim(left=0)
-    axes.set_xlabel("Epochs trained, of all trials together")
+    axes.set_xlabel("Epochs trained, of all trials of the search together")
     scale = "log objectives" if info.logarithmic else "objectives"
     axes.set_ylabel(f"Dominated area ({scale}),\nshare of the final one")
     figure.legend(loc="outside right upper")

@@ -5,6 +5,7 @@ python -m analysis.tradeoff --study NAME --out tradeoff.png
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from analysis.frame import StudyFrames
 from analysis.replicates import ReplicatesInfo, replicates_info
 
 DEFAULT_AXES = ("val/reconstruction_mse", "val/sample_fid")
+STUDY_DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
 
 
 class TradeoffInfo(NamedTuple):
@@ -37,6 +39,7 @@ class TradeoffInfo(NamedTuple):
         origin: `reference`, `first`, `search`, `grid` or `replicate`.
         front: Indices on the overall Pareto front, sorted by the first objective.
         method_fronts: The same within each method.
+        study_fronts: The same within each study; empty for a single one.
         knee: Index of the recommended trial, or None.
         replicated: The replicated trials, with means and intervals of their replicates; its `rows` are indices here.
         floor: Real-data value of the y metric, or None: a training subset against the split, at the models' counts.
@@ -57,6 +60,7 @@ class TradeoffInfo(NamedTuple):
     origin: np.ndarray
     front: np.ndarray
     method_fronts: dict[str, np.ndarray]
+    study_fronts: dict[str, np.ndarray]
     knee: int | None
     replicated: ReplicatesInfo
     floor: float | None
@@ -75,6 +79,8 @@ def tradeoff_info(frames: StudyFrames) -> TradeoffInfo:
     latent_dim = drawn.column("latent_dim")
     x_split, _, x_metric = names[0].rpartition("/")
     pca = frames.pca(x_split) if x_metric == "reconstruction_mse" else {}
+    studies = drawn.text("study")
+    names_of_studies = list(dict.fromkeys(studies.tolist()))
     sizes = sorted({int(size) for size in latent_dim[np.isfinite(latent_dim)]})
     return TradeoffInfo(
         missing="" if shown.any() else frames.nothing("no trial has both objectives"),
@@ -92,6 +98,10 @@ def tradeoff_info(frames: StudyFrames) -> TradeoffInfo:
         method_fronts={
             name: front_of(chosen.values, chosen.eligible & (method == name)) for name in style.methods_in_order(method)
         },
+        study_fronts={
+            name: front_of(chosen.values, chosen.eligible & (studies == name))
+            for name in (names_of_studies if len(names_of_studies) > 1 else ())
+        },
         knee=chosen.knee,
         replicated=replicates_info(drawn, names),
         floor=frames.floor(names[1]),
@@ -108,9 +118,9 @@ def plot(info: TradeoffInfo) -> Figure:
     axes = figure.add_subplot()
     sizes = _marker_areas(info)
     _draw_trials(axes, info, sizes)
-    _draw_replicates(axes, info)
     _draw_fronts(axes, info)
     _set_axes(axes, info)
+    _draw_replicates(axes, info)
     _draw_references(axes, info)
     _draw_knee(axes, info)
     axes.set_title(f"{info.name}: reconstruction against sampling", pad=26 if info.pca else 8)
@@ -148,23 +158,29 @@ def _draw_trials(axes: Axes, info: TradeoffInfo, areas: np.ndarray) -> None:
 
 
 def _draw_replicates(axes: Axes, info: TradeoffInfo) -> None:
-    """Replicates as dots, a cross over their mean's intervals, and a thread to the value the search saw."""
+    """Replicates as dots, a cross over their mean's intervals, and a thread to the value the search saw.
+
+    A few seeds can give an interval that reaches below zero, which no logarithmic axis has: it ends at the axis.
+    """
     found = info.replicated
+    lows = np.maximum(found.low, [axes.get_xlim()[0], axes.get_ylim()[0]])
     for index, group in enumerate(found.values):
         colour, _ = style.method_style(found.method[index])
         x, y = found.mean[index]
         axes.plot(group[:, 0], group[:, 1], ".", color=colour, markersize=3.5, alpha=0.8, zorder=4)
         axes.plot([found.search[index, 0], x], [found.search[index, 1], y], color=style.GREY, linewidth=0.8,
                   linestyle=(0, (1, 1.5)), zorder=4)  # fmt: skip
-        axes.plot([found.low[index, 0], found.high[index, 0]], [y, y], color=colour, linewidth=1.1, zorder=6)
-        axes.plot([x, x], [found.low[index, 1], found.high[index, 1]], color=colour, linewidth=1.1, zorder=6)
+        axes.plot([lows[index, 0], found.high[index, 0]], [y, y], color=colour, linewidth=1.6, alpha=0.5, zorder=6)
+        axes.plot([x, x], [lows[index, 1], found.high[index, 1]], color=colour, linewidth=1.6, alpha=0.5, zorder=6)
 
 
 def _draw_fronts(axes: Axes, info: TradeoffInfo) -> None:
     """Fronts as steps: between two trials nothing better than the corner has been seen."""
     axes.step(info.x[info.front], info.y[info.front], where="post", color="#b8b8b8", linewidth=5, alpha=0.6, zorder=1,
               solid_capstyle="round")  # fmt: skip
-    if len(info.method_fronts) > 1:
+    for dashes, front in zip(itertools.cycle(STUDY_DASHES), info.study_fronts.values()):
+        axes.step(info.x[front], info.y[front], where="post", color="black", linewidth=1.1, linestyle=dashes, zorder=4)
+    if len(info.method_fronts) > 1 and not info.study_fronts:  # of both there would be too many
         for method, front in info.method_fronts.items():
             axes.step(info.x[front], info.y[front], where="post", color=style.method_style(method)[0], linewidth=1.1,
                       zorder=4)  # fmt: skip
@@ -233,8 +249,10 @@ def _draw_knee(axes: Axes, info: TradeoffInfo) -> None:
                   arrowprops={"arrowstyle": "-", "linewidth": 0.8, "shrinkB": 8})  # fmt: skip
     # Nothing completed lies below either end's label: the one is leftmost, the other lowest.
     for end in {int(info.front[0]), int(info.front[-1])} - {info.knee}:
+        from_left = axes.transAxes.inverted().transform(axes.transData.transform((info.x[end], info.y[end])))[0]
+        middle = end == info.front[0] and from_left > 0.006 * len(f"trial {info.trial[end]}")
         axes.annotate(f"trial {info.trial[end]}", (info.x[end], info.y[end]), (0, -8), textcoords="offset points",
-                      ha="center" if end == info.front[0] else "left", va="top", fontsize=7.5, color=style.GREY,
+                      ha="center" if middle else "left", va="top", fontsize=7.5, color=style.GREY,
                       zorder=7)  # fmt: skip
 
 
@@ -249,6 +267,8 @@ def _legend(info: TradeoffInfo) -> list[Line2D]:
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=1.1,
                               label=f"{method} ({count})"))  # fmt: skip
     handles.append(Line2D([], [], color="#b8b8b8", linewidth=5, alpha=0.6, label="Pareto front of all"))
+    for dashes, name in zip(itertools.cycle(STUDY_DASHES), info.study_fronts):
+        handles.append(style.line_handle(f"front of {name}", "black", dashes))
     if (info.origin == "reference").any():
         handles.append(mark("reference point", "s", color=style.GREY, markerfacecolor="none", markersize=11))
     unfinished = (info.outcome != "completed") & ~np.isin(info.origin, EXTRA_ORIGINS)
@@ -271,14 +291,19 @@ def describe(info: TradeoffInfo) -> str:
     """The figure in words, for its caption and its alt text."""
     if info.missing:
         return info.missing
-    text = f"{len(info.x)} trials by reconstruction error and sample quality; {len(info.front)} are Pareto-optimal."
+    count, best = int((~np.isin(info.origin, EXTRA_ORIGINS)).sum()), len(info.front)
+    text = f"{style.count(count)} by reconstruction error and sample quality"
+    if count < len(info.x):
+        text += f", and {len(info.x) - count} beyond the search (replicates, longer trainings)"
+    text += f"; {best} {'is' if best == 1 else 'are'} Pareto-optimal."
     if info.knee is not None:
         x, y = style.number(info.x[info.knee]), style.number(info.y[info.knee])
-        text += f" The knee is trial {info.trial[info.knee]} ({info.method[info.knee]}) at {x} and {y}."
+        text += f" The {'knee' if best > 1 else 'best'} is trial {info.trial[info.knee]}"
+        text += f" ({info.method[info.knee]}) at {x} and {y}."
     if info.floor is not None:
         text += f" Real training images reach {style.number(info.floor)} on the vertical axis."
     if info.left_out:
-        text += f" {info.left_out} more trials have no values to show."
+        text += f" {info.left_out} more {'trial has' if info.left_out == 1 else 'trials have'} no values to show."
     return text
 
 

@@ -145,7 +145,7 @@ def test_rate_distortion_is_in_nats_per_image(toy: StudyFrames) -> None:
 def test_search_progress_grows_to_the_whole(toy: StudyFrames) -> None:
     info = search_progress.search_progress_info(toy)
     curve = info.studies["toy"]
-    assert curve[-1, 0] == toy.trials["epochs_done"].sum()
+    assert curve[-1, 0] == toy.trials["epochs_done"][toy.trials["origin"] != "replicate"].sum()
     assert (np.diff(curve[:, 0]) > 0).all()
     assert (np.diff(curve[:, 1]) >= 0).all()
     assert curve[-1, 1] == pytest.approx(1)
@@ -157,6 +157,14 @@ def test_search_progress_grows_to_the_whole(toy: StudyFrames) -> None:
     half = choice.eligible & (toy.column("number") < 12)
     expected = hypervolume(log[half], reference) / hypervolume(log[choice.eligible], reference)
     assert curve[11, 1] == pytest.approx(expected)
+
+
+def test_search_progress_leaves_out_a_study_in_which_nothing_ran(tmp_path: Path, toy: StudyFrames) -> None:
+    directory = make_study(tmp_path, "failing", trials=0)
+    write_trial(directory, 0, TrialConfig(), [], outcome="failed")
+    info = search_progress.search_progress_info(join_studies([toy, load_study(tmp_path, "failing")]))
+    assert list(info.studies) == ["toy"]
+    assert "toy had 95 %" in search_progress.describe(info)
 
 
 def test_search_progress_is_the_hypervolume_on_record(tmp_path: Path) -> None:

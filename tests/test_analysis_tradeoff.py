@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from analysis import pareto
+from analysis import pareto, replicates
 from analysis.choice import choose
 from analysis.frame import StudyFrames, join_studies, load_study
+from analysis.replicates import replicates_info
 from analysis.tradeoff import describe, plot, tradeoff_info
 from study.config import TrialConfig
 from tests.helpers_study import FLOOR, PCA_MSE, make_study, write_trial
@@ -63,6 +65,26 @@ def test_replicates_stand_beside_the_trial_they_repeat(frames: StudyFrames) -> N
     assert {tuple(point) for group in found.values for point in group.tolist()} == of_replicates
 
 
+def test_an_interval_that_reaches_below_zero_ends_at_a_logarithmic_axis(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    points = [(0.01, 100.0), (0.05, 4.0), (0.0101, 160.0), (0.0099, 40.0)]
+    for number, (mse, fid) in enumerate(points):
+        row = {"epoch": 1, "val/reconstruction_mse": mse, "val/sample_fid": fid}
+        beyond: dict[str, Any] = {} if number < 2 else {"origin": "replicate", "replicate_of": 0}
+        write_trial(directory, number, TrialConfig(seed=number, latent_dim=2 + number % 2), [row], **beyond)
+    frames = load_study(tmp_path, "toy")
+    found = replicates_info(frames)
+    assert found.low[0, 1] < 0 < found.low[0, 0]
+    [axes] = plot(tradeoff_info(frames)).axes
+    assert axes.get_yscale() == "log"
+    ends = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
+    assert any(y.tolist() == [axes.get_ylim()[0], found.high[0, 1]] for y in ends)
+    panel = replicates.plot(found).axes[1]
+    assert panel.get_xscale() == "log"
+    ends = [np.asarray(line.get_xdata(), dtype=float) for line in panel.lines]
+    assert any(len(x) == 2 and 0 < x[0] <= panel.get_xlim()[0] and x[1] == found.high[0, 1] for x in ends)
+
+
 def test_a_maximised_objective_turns_the_front_round(frames: StudyFrames) -> None:
     turned = {"val/reconstruction_mse": "minimize", "val/sample_fid": "maximize"}
     info = tradeoff_info(StudyFrames({**frames.study, "objectives": turned}, frames.trials, frames.history))
@@ -75,7 +97,7 @@ def test_trials_without_values_are_counted_not_drawn(tmp_path: Path) -> None:
     write_trial(directory, 4, TrialConfig(), [nan_row])
     info = tradeoff_info(load_study(tmp_path, "toy"))
     assert (len(info.x), info.left_out) == (4, 1)
-    assert "1 more trials" in describe(info)
+    assert "1 more trial has no values" in describe(info)
 
 
 def test_nothing_finished_is_a_clear_line(tmp_path: Path) -> None:
@@ -90,6 +112,11 @@ def test_nothing_finished_is_a_clear_line(tmp_path: Path) -> None:
 def test_several_studies_keep_their_names(tmp_path: Path) -> None:
     make_study(tmp_path, "a", trials=3)
     make_study(tmp_path, "b", trials=3, seed=1)
-    info = tradeoff_info(join_studies([load_study(tmp_path, "a"), load_study(tmp_path, "b")]))
+    alone = [load_study(tmp_path, name) for name in "ab"]
+    info = tradeoff_info(join_studies(alone))
+    for name, frames in zip("ab", alone, strict=True):
+        front = tradeoff_info(frames)
+        assert info.trial[info.study_fronts[name]].tolist() == [f"{name}/{front.trial[row]}" for row in front.front]
+        assert front.study_fronts == {}
     assert info.trial.tolist() == ["a/0", "a/1", "a/2", "b/0", "b/1", "b/2"]
     plot(info)
