@@ -98,10 +98,22 @@ def test_mmd_divergence_gradient_equals_numerical_one(name: str) -> None:
 def test_divergence_kernel_slope_equals_differences(kernel) -> None:
     squared = torch.linspace(0, 60, 13, dtype=torch.float64)
     step = 1e-6
-    numerical = (kernel(squared + step, 4)[0] - kernel((squared - step).clamp(min=0), 4)[0]) / (
+    numerical = (kernel(squared + step, 4) - kernel((squared - step).clamp(min=0), 4)) / (
         squared + step - (squared - step).clamp(min=0)
     )
-    torch.testing.assert_close(kernel(squared, 4)[1], numerical, rtol=1e-4, atol=1e-6)
+    slope = torch.zeros_like(squared)
+    kernel(squared, 4, slope)
+    torch.testing.assert_close(slope, numerical, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("size", [1.0, 1e3])
+def test_mmd_divergence_is_the_same_with_and_without_a_gradient(name: str, size: float) -> None:
+    """Without one it is summed in blocks: here two whole ones and a rest."""
+    z = torch.randn(600, 3, generator=_generator()) * size
+    prior = torch.randn(530, 3, generator=_generator(1))
+    with_gradient = squared_mmd(z.clone().requires_grad_(), prior, name).detach()
+    torch.testing.assert_close(squared_mmd(z, prior, name), with_gradient, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -81,10 +81,11 @@ def kid(real: np.ndarray, generated: np.ndarray) -> float:
     a, b = (np.asarray(values, dtype=np.float64) for values in (real, generated))
 
     def total(left: np.ndarray, right: np.ndarray) -> float:
-        return sum(
-            float(((left[start : start + _BLOCK] @ right.T / left.shape[1] + 1) ** 3).sum())
-            for start in range(0, len(left), _BLOCK)
-        )
+        result = 0.0
+        for start in range(0, len(left), _BLOCK):
+            base = left[start : start + _BLOCK] @ right.T / left.shape[1] + 1
+            result += float(np.vdot(np.square(base), base))  # NumPy's power took eight times as long
+        return result
 
     def within(values: np.ndarray) -> float:
         diagonal = ((np.square(values).sum(1) / values.shape[1] + 1) ** 3).sum()

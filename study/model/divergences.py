@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +11,16 @@ from torch.autograd.function import once_differentiable
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Kernel widths, as multiples of the natural one, whose kernels are summed (the original WAE code's seven)."""
 
-Kernel = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+_ROWS = 256
+"""Codes compared at once where no gradient is wanted: their distances stay in the processor's cache."""
+
+
+class Kernel(Protocol):
+    """A sum of kernels over `SCALES`, as `imq` and `rbf`."""
+
+    def __call__(self, squared_distance: Tensor, dim: int, slope: Tensor | None = None) -> Tensor:
+        """The kernel; its derivative is added to `slope`."""
+        ...
 
 
 def unit_kl(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -34,34 +42,37 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     return unit_kl(mu, logvar).sum(dim=1)
 
 
-def imq(squared_distance: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+def imq(squared_distance: Tensor, dim: int, slope: Tensor | None = None) -> Tensor:
     """Inverse multiquadratics kernel C / (C + |a-b|^2) with C = s * 2 * dim, summed over `SCALES` (1711.01558, §4).
 
     Args:
         squared_distance: |a-b|^2, any shape, not negative.
         dim: Size of the code; 2 * dim is the expected squared distance of two draws from the prior.
+        slope: Where given, the derivative by the squared distance is added to it; shaped like the input.
 
     Returns:
-        The kernel, in (0, 7], and its derivative by the squared distance, both shaped like the input.
+        The kernel, in (0, 7], shaped like the input.
     """
-    value, slope = torch.zeros_like(squared_distance), torch.zeros_like(squared_distance)
+    value = torch.zeros_like(squared_distance)
     for scale in SCALES:
         constant = scale * 2 * dim
         inverse = (squared_distance + constant).reciprocal_()
         value.add_(inverse, alpha=constant)
-        slope.addcmul_(inverse, inverse, value=-constant)
-    return value, slope
+        if slope is not None:
+            slope.addcmul_(inverse, inverse, value=-constant)
+    return value
 
 
-def rbf(squared_distance: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+def rbf(squared_distance: Tensor, dim: int, slope: Tensor | None = None) -> Tensor:
     """Gaussian kernel exp(-|a-b|^2 / (2 * s * dim)), summed over `SCALES`; arguments and results as in `imq`."""
-    value, slope = torch.zeros_like(squared_distance), torch.zeros_like(squared_distance)
+    value = torch.zeros_like(squared_distance)
     for scale in SCALES:
         rate = 1 / (2 * scale * dim)
         bell = (squared_distance * -rate).exp_()
         value.add_(bell)
-        slope.add_(bell, alpha=-rate)
-    return value, slope
+        if slope is not None:
+            slope.add_(bell, alpha=-rate)
+    return value
 
 
 KERNELS: dict[str, Kernel] = {"imq": imq, "rbf": rbf}
@@ -79,9 +90,28 @@ def squared_mmd(z: Tensor, prior: Tensor, kernel: str) -> Tensor:
         kernel: A name in `KERNELS`.
 
     Returns:
-        0-dim, in the kernel's unit (at most 14). Memory: about 4 (n+m)^2 numbers.
+        0-dim, in the kernel's unit (at most 14). Memory: about 4 (n+m)^2 numbers where z receives a gradient.
     """
-    return _SquaredMMD.apply(z, prior, KERNELS[kernel])
+    if z.requires_grad:
+        return _SquaredMMD.apply(z, prior, KERNELS[kernel])
+    n, m, kernels = len(z), len(prior), KERNELS[kernel]
+    own = kernels(z.new_zeros(()), z.shape[1])  # of a code with itself, which the estimate leaves out
+    within_z = (_kernel_sum(z, z, kernels) - n * own) / (n * (n - 1))
+    within_prior = (_kernel_sum(prior, prior, kernels) - m * own) / (m * (m - 1))
+    return (within_z + within_prior - 2 * _kernel_sum(z, prior, kernels) / (n * m)).to(z.dtype)
+
+
+def _kernel_sum(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:
+    """Sum of the kernel over all pairs of codes [n, d] and [m, d]: 0-dim, float64."""
+    norms = b.square().sum(dim=1)
+    total = a.new_zeros((), dtype=torch.float64)
+    for start in range(0, len(a), _ROWS):
+        rows = a[start : start + _ROWS]
+        distance = torch.addmm(rows.square().sum(dim=1)[:, None] + norms, rows, b.T, alpha=-2).clamp_(min=0)
+        if a is b:
+            distance[:, start:].fill_diagonal_(0)  # rounding can leave it above zero
+        total += kernel(distance, a.shape[1]).sum(dtype=torch.float64)
+    return total
 
 
 def sliced_wasserstein(z: Tensor, prior: Tensor, directions: Tensor) -> Tensor:
@@ -109,7 +139,8 @@ class _SquaredMMD(torch.autograd.Function):
         norms = points.square().sum(dim=1)
         distance = torch.addmm(norms[:, None] + norms, points, points.T, alpha=-2)  # |a|^2 + |b|^2 - 2ab, [n+m, n+m]
         distance.clamp_(min=0).fill_diagonal_(0)  # rounding can leave it below zero
-        value, slope = kernel(distance, dim)
+        slope = torch.zeros_like(distance)
+        value = kernel(distance, dim, slope)
         diagonal = value.diagonal()
         within_z = (value[:n, :n].sum() - diagonal[:n].sum()) / (n * (n - 1))
         within_prior = (value[n:, n:].sum() - diagonal[n:].sum()) / (m * (m - 1))
