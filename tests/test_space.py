@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from study.config import METHODS, TrialConfig, UserError
 from study.model.regularizers import REGULARIZERS
 from study.model.schedules import SCHEDULES
-from study.space import WEIGHT_RANGES, builtin_spaces, load_space, weight_range
+from study.space import WEIGHT_RANGES, SearchSpace, builtin_spaces, load_space, weight_range
 from study.tuning.samplers import build_sampler
 from tests.helpers import made_summary
 
@@ -62,6 +62,22 @@ def test_every_suggestion_of_a_space_is_a_config(name: str) -> None:
 def test_a_grid_has_each_point_once(name: str) -> None:
     points = [tuple(sorted(point.items())) for point in load_space(name).space.first_points(SUMMARIES[1])]
     assert len(points) == len(set(points))
+
+
+@pytest.mark.parametrize("name", ["latent_dim_seeds", "wae_weight_stacked"])
+def test_what_follows_latent_dim_differs_from_it_in_seed_and_weight_alone(name: str) -> None:
+    space, data = load_space(name).space, SUMMARIES[1]
+
+    def configs(space: SearchSpace) -> list[TrialConfig]:
+        points = [space.suggest(optuna.trial.FixedTrial(dict(point)), data) for point in space.first_points(data)]
+        return [space.config(data, overrides, {}) for overrides in (*space.references(data), *points)]
+
+    known = configs(load_space("latent_dim").space)
+    found = [config.replace(seed=0) for config in configs(space)]
+    assert {config.method for config in found} >= {"AE", "WAE-MMD"}
+    varied = {config for config in found if config not in known}
+    assert all(any(config.replace(weight=other.weight) == other for other in known) for config in varied)
+    assert {config.method for config in varied} == ({"WAE-MMD"} if name == "wae_weight_stacked" else set())
 
 
 def test_every_regularizer_has_a_weight_range() -> None:
