@@ -11,7 +11,7 @@ import torch
 import study.model.stacked as stacked
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
-from study.model.autoencoder import build_autoencoder, compute_loss
+from study.model.autoencoder import CODE_LIKELIHOODS, build_autoencoder, compute_loss
 from study.model.regularizers import build_regularizer
 from study.model.stacked import FirstStage, train_first_stage
 from tests.helpers import made_summary
@@ -65,7 +65,7 @@ def test_stacked_network_trains_on_codes_and_answers_in_images(digits: ImageData
     assert all(torch.equal(before[name], value) for name, value in model.first_stage.state_dict().items())
 
 
-@pytest.mark.parametrize(("height", "width"), [(28, 28), (13, 10)])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (28, 28), (32, 32), (64, 64), (13, 10)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_stacked_network_shapes(channels: int, height: int, width: int) -> None:
     first = FirstStage(made_summary(channels, height, width))
@@ -73,6 +73,21 @@ def test_stacked_network_shapes(channels: int, height: int, width: int) -> None:
     x = torch.rand(2, channels, height, width)
     assert first.encode(x).shape == (2, *first.summary.shape)
     assert first.decode(first.encode(x)).shape == x.shape
+
+
+@pytest.mark.parametrize("likelihood", CODE_LIKELIHOODS)
+@pytest.mark.parametrize("shade", [0.0, 1.0, 1e4])
+def test_stacked_network_gradients_are_finite_at_extreme_inputs(
+    digits: ImageData, stage: FirstStage, likelihood: str, shade: float
+) -> None:
+    config = CONFIG.replace(likelihood=likelihood, encoder="gaussian", regularizer="kl")
+    model = build_autoencoder(config, digits.summary)
+    codes = stage.encode(torch.full((4, 1, 8, 8), shade))
+    terms = compute_loss(model, build_regularizer(config), codes, 1.0, torch.Generator().manual_seed(0))
+    terms.loss.backward()
+    assert terms.loss.isfinite()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
 
 
 def test_untrained_first_stage_cannot_pass_for_a_trained_one() -> None:
