@@ -69,9 +69,10 @@ def test_regularizer_gradients_are_finite_at_extreme_codes(name: str, extreme: s
         penalty = penalty + regularizer.critic_loss(z, _generator(3))
     if name != "none":
         penalty.backward()
-    parameters = [mu, *([] if spread is None else [spread]), *model.parameters(), *regularizer.parameters()]
-    assert all(value.grad is None or value.grad.isfinite().all() for value in parameters)
-    assert name == "none" or mu.grad is not None
+    moments = [mu] if spread is None else [mu, spread]
+    assert name == "none" or all(moment.grad is not None for moment in moments)
+    values = [*moments, *model.parameters(), *regularizer.parameters()]
+    assert all(value.grad is None or value.grad.isfinite().all() for value in values)
 
 
 @pytest.mark.parametrize("name", [name for name in REGULARIZERS if name not in ("none", "rae_l2", "adversarial")])
@@ -156,7 +157,10 @@ def test_adversarial_regularizer_of_a_blind_critic_is_log_two() -> None:
     z = torch.randn(8, 3)
     model = build_autoencoder(_config("adversarial"), made_summary())
     assert regularizer(model, Posterior(z, None), z, _generator()).item() == pytest.approx(math.log(2))
-    assert regularizer.critic_loss(z, _generator()).item() == pytest.approx(math.log(2))
+    loss = regularizer.critic_loss(z, _generator())
+    assert loss.item() == pytest.approx(math.log(2))
+    loss.backward()  # the gradient penalty at a slope of exactly zero
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in regularizer.parameters())
 
 
 def test_adversarial_regularizer_brings_codes_to_the_prior() -> None:
