@@ -16,7 +16,7 @@ from analysis.frame import StudyFrames
 
 ACTIVE = "val/active_units"
 MOST_GROUPS = 10
-VARYING = ("network", "likelihood", "regularizer", "latent_dim", "weight", "annealing")
+VARYING = ("network", "likelihood", "method", "latent_dim", "weight", "annealing")
 Line = tuple[np.ndarray, np.ndarray]
 
 
@@ -52,11 +52,11 @@ def collapse_info(frames: StudyFrames) -> Collapse:
     if not len(rows):
         return Collapse(frames.nothing("no trial with a Gaussian encoder is complete"), [])
     columns = [frames.text(name) for name in VARYING]
-    weight = frames.column("weight")
+    weight, latent_dim = frames.column("weight"), frames.column("latent_dim")
     keys = {int(row): tuple(column[row] for column in columns) for row in rows}
     differing = [index for index in range(len(VARYING)) if len({key[index] for key in keys.values()}) > 1]
     members: dict[tuple[str, ...], list[int]] = {}
-    for row, key in sorted(keys.items(), key=lambda item: (weight[item[0]], item[1], item[0])):
+    for row, key in sorted(keys.items(), key=lambda item: (weight[item[0]], latent_dim[item[0]], item[1], item[0])):
         members.setdefault(key, []).append(row)
     chosen = list(members.items())
     if len(chosen) > MOST_GROUPS:

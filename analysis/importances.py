@@ -15,7 +15,7 @@ from analysis.choice import choose
 from analysis.frame import StudyFrames
 from study.config import TrialConfig
 
-FEWEST = 8
+FEWEST, FEW = 8, 30
 MOST = 400
 """The forest's cost grows faster than the trials; beyond this many, evenly spaced ones say the same."""
 NOT_SEARCHED = ("dataset", "encoder", "regularizer", "epochs", "seed")  # encoder and regularizer: `method` says them
@@ -130,8 +130,9 @@ def describe(info: Importances) -> str:
     parts = []
     for index, objective in enumerate(info.objectives):
         top = int(np.argmax(info.shares[:, index]))
-        parts.append(f"{info.params[top]} for {style.label(objective)} ({100 * info.shares[top, index]:.0f} %)")
-    return f"What mattered most over {info.trials} completed trials: {'; '.join(parts)}."
+        parts.append(f"{info.params[top]} for {style.short_label(objective)} ({100 * info.shares[top, index]:.0f} %)")
+    text = f"What mattered most over {info.trials} completed trials: {'; '.join(parts)}."
+    return f"{text} Over so few trials these shares are rough." if info.trials < FEW else text
 
 
 if __name__ == "__main__":

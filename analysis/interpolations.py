@@ -5,7 +5,9 @@ python -m analysis.interpolations --study NAME --out interpolations.png
 
 from __future__ import annotations
 
-from analysis import command
+import numpy as np
+
+from analysis import command, style
 from analysis.frame import StudyFrames
 from analysis.pictures import NO_PICTURES, Strips, describe_strips, plot_strips, representatives
 
@@ -13,18 +15,21 @@ plot, describe = plot_strips, describe_strips
 
 
 def interpolations_info(frames: StudyFrames, pair: int = 0) -> Strips:
-    """Rows of one pair of images; the ends are reconstructions."""
+    """The pair itself, and below it a row of each trial; the ends of those are reconstructions."""
     found = [trial for trial in representatives(frames, "interpolations") if len(trial.arrays["interpolations"]) > pair]
     if not found:
         return Strips(frames.nothing(NO_PICTURES), "", [], [], [], "")
-    return Strips(
-        missing="",
-        title="From one validation image to another through the latent space",
-        labels=[trial.label for trial in found],
-        methods=[trial.method for trial in found],
-        rows=[trial.arrays["interpolations"][pair] for trial in found],
-        caption=f"The same two images joined through the latent space of {len(found)} trials, one row each.",
-    )
+    rows = [trial.arrays["interpolations"][pair] for trial in found]
+    labels, methods = [trial.label for trial in found], [trial.method for trial in found]
+    caption = f"Two validation images joined through the latent space of {style.count(len(found))}, one row each."
+    originals, other = found[0].arrays.get("originals", np.empty(0)), len(found[0].arrays["interpolations"]) + pair
+    if other < len(originals):  # a pair's second image lies as many further on as there are pairs
+        data = np.full_like(rows[0], 255)
+        data[0], data[-1] = originals[pair], originals[other]
+        rows, labels, methods = [data, *rows], ["data", *labels], ["", *methods]
+        caption += " The top row holds the images themselves."
+    title = "From one validation image to another through the latent space"
+    return Strips("", title, labels, methods, rows, caption)
 
 
 if __name__ == "__main__":

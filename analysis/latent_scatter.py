@@ -1,4 +1,4 @@
-"""Codes of validation images by class, beside draws from the prior: the plane for d=2, all pairs for d=3.
+"""Codes of validation images by class, beside draws from the prior: the plane for d=2, all pairs for d=3, and a path.
 
 python -m analysis.latent_scatter --study NAME --out latent_scatter.png
 """
@@ -16,6 +16,7 @@ from analysis import command, style
 from analysis.frame import StudyFrames
 from analysis.pictures import NO_PICTURES, Representative, representatives
 
+MOST_DIMENSIONS = 3
 MOST_PANELS = 15
 MOST_POINTS = 1_500
 RADIUS = float(np.sqrt(5.991))
@@ -29,11 +30,13 @@ class Panel(NamedTuple):
         title: Trial and coordinates.
         points: [n, 2].
         labels: Class numbers [n], -1 for draws from the prior.
+        path: Codes along the first way of the figure of interpolations, [steps, 2]; none in the prior's panel.
     """
 
     title: str
     points: np.ndarray
     labels: np.ndarray
+    path: np.ndarray
 
 
 class LatentScatter(NamedTuple):
@@ -49,22 +52,44 @@ class LatentScatter(NamedTuple):
 
 
 def latent_scatter_info(frames: StudyFrames) -> LatentScatter:
-    """Per method the trial with the fewest latent units; above three, the two coordinates that vary most."""
-    smallest: dict[str, Representative] = {}
+    """Every method at each size up to three, or else at its smallest, by the two coordinates that vary most.
+
+    The smallest sizes come first, so that what finds no room is the larger ones of the last methods.
+    """
+    found = representatives(frames.keep(frames.column("latent_dim") <= MOST_DIMENSIONS), "codes")
+    methods = {trial.method for trial in found}
     for trial in representatives(frames, "codes"):
-        smallest.setdefault(trial.method, trial)
-    if not smallest:
+        if trial.method not in methods:
+            methods.add(trial.method)
+            found.append(trial)
+    if not found:
         return LatentScatter(frames.nothing(NO_PICTURES), [])
-    count = min(MOST_POINTS, max(len(trial.arrays["codes"]) for trial in smallest.values()))
+    found.sort(key=lambda trial: trial.latent_dim)
+    count = min(MOST_POINTS, max(len(trial.arrays["codes"]) for trial in found))
     prior = np.random.default_rng(0).standard_normal((count, 2))
-    panels = [Panel("N(0, I), the prior", prior, np.full(count, -1))]
-    for trial in smallest.values():
+    panels = [Panel("N(0, I), the prior", prior, np.full(count, -1), np.empty((0, 2)))]
+    for trial in found:
+        path = interpolated_codes(trial)
         codes, labels = trial.arrays["codes"][:MOST_POINTS], trial.arrays["labels"][:MOST_POINTS]
         for pair in coordinate_pairs(codes):
-            shown = codes[:, pair] if len(pair) == 2 else np.column_stack([codes[:, 0], np.zeros(len(codes))])
+            shown, way = (
+                points[:, pair] if len(pair) == 2 else np.column_stack([points[:, 0], np.zeros(len(points))])
+                for points in (codes, path)
+            )
             words = "" if codes.shape[1] <= 2 else f", z{pair[0] + 1} and z{pair[1] + 1}"
-            panels.append(Panel(f"{trial.method}\nd={codes.shape[1]}{words}", shown, labels))
+            panels.append(Panel(f"{trial.method}\nd={codes.shape[1]}{words}", shown, labels, way))
     return LatentScatter("", panels[:MOST_PANELS])
+
+
+def interpolated_codes(trial: Representative) -> np.ndarray:
+    """Codes [steps, d] that the first row of `interpolations` was decoded from; none where there is no such row.
+
+    The pairs are the first validation images and as many that follow them, and the way between two codes is straight.
+    """
+    codes, pictures = trial.arrays["codes"], trial.arrays.get("interpolations", np.empty((0, 0)))
+    if not 0 < len(pictures) < len(codes):
+        return np.empty((0, codes.shape[1]))
+    return np.linspace(codes[0], codes[len(pictures)], pictures.shape[1])
 
 
 def coordinate_pairs(codes: np.ndarray) -> list[list[int]]:
@@ -95,6 +120,8 @@ def plot(info: LatentScatter) -> Figure:
             points = panel.points[panel.labels == label]
             axes.scatter(points[:, 0], points[:, 1], 4, color=style.class_colour(int(label)), linewidths=0, alpha=0.7,
                          rasterized=True)  # fmt: skip
+        axes.plot(panel.path[:, 0], panel.path[:, 1], color="black", linewidth=1.2, marker="o", markersize=3,
+                  markerfacecolor="white", markeredgewidth=0.8, zorder=3)  # fmt: skip
         axes.plot(RADIUS * np.cos(angle), RADIUS * np.sin(angle), color="black", linewidth=0.8, linestyle="--")
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_title(panel.title, fontsize=8, fontweight="normal")
@@ -104,6 +131,9 @@ def plot(info: LatentScatter) -> Figure:
         for label in classes[:20]
     ]
     handles.append(style.line_handle("95 % of\nthe prior", "black", "--"))
+    if any(len(panel.path) for panel in info.panels):
+        handles.append(Line2D([], [], color="black", marker="o", markersize=3, markerfacecolor="white",
+                              label="way of the first\ninterpolation"))  # fmt: skip
     figure.legend(handles=handles, loc="outside right upper", title="class", fontsize=7.5)
     return figure
 

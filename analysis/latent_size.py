@@ -97,8 +97,7 @@ def plot(info: LatentSize) -> Figure:
     handles = style.method_handles(info.knees)
     if len(info.pca):
         handles.append(style.line_handle("PCA", style.GREY, ":"))
-    if info.floor:
-        handles.append(style.line_handle("real training images", style.GREY, "--"))
+    handles += style.floor_handles(panels)
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 

@@ -96,7 +96,7 @@ def describe(info: LearningCurves) -> str:
     if info.missing:
         return info.missing
     others = len(info.background[info.metrics[0]])
-    text = f"Curves over the epochs of {len(info.named)} trials that stand out"
+    text = f"Curves over the epochs: {style.count(len(info.named))} by name"
     text += f", {others} others in grey" if others else ""
     return f"{text}. Objectives are judged at the last epoch alone, whatever lower values came before."
 

@@ -5,7 +5,7 @@ python -m analysis.morphs --study NAME --out morphs.png
 
 from __future__ import annotations
 
-from analysis import command
+from analysis import command, style
 from analysis.frame import StudyFrames
 from analysis.pictures import NO_PICTURES, Strips, describe_strips, plot_strips, representatives
 
@@ -26,7 +26,7 @@ def morphs_info(frames: StudyFrames, index: int = 0) -> Strips:
         labels=[trial.label for trial in found],
         methods=[trial.method for trial in found],
         rows=[trial.arrays["morphs"][index] for trial in found],
-        caption=f"{title} (classes by number) through the latent space of {len(found)} trials, one row each.",
+        caption=f"{title} (classes by number) through the latent space of {style.count(len(found))}, one row each.",
     )
 
 

@@ -133,7 +133,7 @@ def plot_strips(info: Strips) -> Figure:
     if info.missing:
         return style.message_figure(info.missing)
     most = max(len(row) for row in info.rows)
-    figure = style.new_figure(2.2 + 0.5 * most, 0.4 + 0.56 * len(info.rows))
+    figure = style.new_figure(1.7 + 0.5 * most, 0.4 + 0.56 * len(info.rows))
     panels = figure.subplots(len(info.rows), 1, squeeze=False)[:, 0]
     for axes, row, label, method in zip(panels, info.rows, info.labels, info.methods, strict=True):
         show(axes, tile(row, most))

@@ -45,7 +45,7 @@ def posterior_range_info(frames: StudyFrames) -> PosteriorRange:
         for title, columns in PANELS.items()
         if all(name in frames.history and frames.history[name].notna().any() for name in columns)
     }
-    named = named_trials(frames, at_most=6)
+    named = named_trials(frames)
     return PosteriorRange(
         missing="" if panels and named else frames.nothing("no latent ranges were recorded"),
         panels=panels,
@@ -67,6 +67,7 @@ def plot(info: PosteriorRange) -> Figure:
                 draw_named(axes, trial, epochs, values)
         axes.set_title(title, fontweight="normal", fontsize=8.5)
         axes.set_xlabel("Epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         if columns == ("val/latent_rms",):
             axes.axhline(1.0, color=style.GREY, linestyle="--", linewidth=1)
             handles.append(style.line_handle("prior N(0, I): 1", style.GREY, "--"))
@@ -78,7 +79,7 @@ def describe(info: PosteriorRange) -> str:
     """The figure in words."""
     if info.missing:
         return info.missing
-    text = f"Latent codes of {len(info.named)} trials over training, on validation images."
+    text = f"Latent codes of {style.count(len(info.named))} over training, on validation images."
     ends = [
         (trial.label, values[-1])
         for trial, (_, values) in zip(info.named, info.lines.get("val/latent_rms", []), strict=False)

@@ -15,6 +15,7 @@ from analysis.choice import choose, latent_groups
 from analysis.frame import StudyFrames
 
 COLLAPSED = 0.1
+MOST_SIZES = 8
 
 
 class RateDistortion(NamedTuple):
@@ -54,7 +55,7 @@ def rate_distortion_info(frames: StudyFrames) -> RateDistortion:
     )
     curves = {}
     for name in style.methods_in_order(method):
-        for label, members in latent_groups(latent_dim):
+        for label, members in latent_groups(latent_dim, at_most=MOST_SIZES):
             rows = np.flatnonzero(members & (method == name))
             if rows.size:
                 curves[name, label] = rows[np.argsort(rate[rows], kind="stable")]
@@ -78,14 +79,14 @@ def plot(info: RateDistortion) -> Figure:
     order = list(dict.fromkeys(method for method, _ in info.curves))
     for (method, label), rows in info.curves.items():
         colour, marker = style.method_style(method)
-        crowd = len(rows) > 20
+        crowd = len(rows) > 20 or len(set(info.latent_dim[rows])) > 1  # a curve is one of equal latent size
         axes.plot(info.rate[rows], info.distortion[rows], color=colour, marker=marker, markersize=3 if crowd else 5,
                   linewidth=0 if crowd else 1, alpha=0.5 if crowd else 0.9)  # fmt: skip
         end = (info.rate[rows[-1]], info.distortion[rows[-1]])
         axes.annotate(label.replace(" ", ""), end, fontsize=7, color=colour,
                       xytext=(5, -3 + 9 * order.index(method)), textcoords="offset points")  # fmt: skip
     axes.set_xlim(left=-0.02 * float(info.rate.max()))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.06 * float(info.distortion.max()))
     axes.set_xlabel("Rate: KL to N(0, I), nats per image, validation")
     axes.set_ylabel("Distortion: ½ · summed squared error,\nnats per image, validation")
     figure.legend(handles=style.method_handles(info.method), loc="outside right upper")
@@ -97,10 +98,9 @@ def describe(info: RateDistortion) -> str:
     if info.missing:
         return info.missing
     low, high = style.number(float(info.rate.min())), style.number(float(info.rate.max()))
-    text = (
-        f"Rate against distortion of {len(info.rate)} trials with a Gaussian encoder, rates from {low} to {high} nats."
-    )
-    text += " Where a VAE has reached its optimum, its curve falls with a slope of minus the weight."
+    text = f"Rate against distortion of {style.count(len(info.rate))} with a Gaussian encoder, "
+    text += f"rates from {low} to {high} nats. "
+    text += "Where a VAE has reached its optimum, its curve falls with a slope of minus the weight."
     collapsed = int((info.rate < COLLAPSED).sum())
     return text + (
         f" {collapsed} collapsed: a rate below {COLLAPSED} says nothing about the image." if collapsed else ""

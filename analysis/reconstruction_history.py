@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis import command, style
@@ -22,11 +23,13 @@ from study.config import UserError
 SCALE = 96
 FRAME_MS, LAST_FRAME_MS = 500, 2_000
 
-plot, describe = plot_strips, describe_strips
+MOST_ROWS = 10
+
+describe = describe_strips
 
 
 def reconstruction_history_info(frames: StudyFrames, trial: str | None = None) -> Strips:
-    """Rows: the images, then their reconstructions after each epoch, or after some of a long training's.
+    """Rows: the images, then their reconstructions after each epoch on record.
 
     Args:
         frames: The study.
@@ -58,10 +61,26 @@ def reconstruction_history_info(frames: StudyFrames, trial: str | None = None) -
             labels=["data", *(f"epoch {epoch}" for epoch in epochs)],
             methods=["", *([method] * len(epochs))],
             rows=[arrays["originals"][: history.shape[1]], *history],
-            caption=f"Validation images (top) and their reconstructions by {name} after epochs "
-            f"{', '.join(str(epoch) for epoch in epochs)}.",
+            caption=(
+                f"Validation images (top) and their reconstructions by {name} after "
+                f"{style.count(min(len(epochs), MOST_ROWS), 'epoch')} from {epochs[0]} to {epochs[-1]}."
+            ),
         )
-    return Strips(frames.nothing("no completed trial has left a history of reconstructions"), "", [], [], [], "")
+    which = "no completed trial" if trial is None else f"trial {trial} did not end, or it"
+    return Strips(frames.nothing(f"{which} has left no history of reconstructions"), "", [], [], [], "")
+
+
+def plot(info: Strips) -> Figure:
+    """The images, and below them at most ten of the epochs, evenly spaced, the last among them."""
+    steps = len(info.rows) - 1
+    chosen = [0, *np.linspace(1, steps, min(steps, MOST_ROWS)).round().astype(int).tolist()] if steps > 0 else []
+    return plot_strips(
+        info._replace(
+            labels=[info.labels[index] for index in chosen],
+            methods=[info.methods[index] for index in chosen],
+            rows=[info.rows[index] for index in chosen],
+        )
+    )
 
 
 def save_animation(info: Strips, path: Path) -> Path:
@@ -92,16 +111,17 @@ def history(
     runs_dir: command.RunsOption = Path("runs"),
     tracking_uri: command.TrackingOption = None,
     trial: Annotated[str | None, typer.Option(help="Number of the trial. [default: the knee]")] = None,
-    out: Annotated[Path, typer.Option(help="A .gif, .png, .svg or .pdf.")] = Path("reconstruction_history.png"),
+    out: Annotated[Path, typer.Option(help="File to write; a .gif is animated.")] = Path("reconstruction_history.png"),
+    format: Annotated[str | None, typer.Option(help="gif, png, svg or pdf. [default: as the file's name says]")] = None,
 ) -> None:
     """Draws one trial's reconstructions over its training."""
     info = reconstruction_history_info(command.load(study, runs_dir, tracking_uri), trial)
-    if out.suffix == ".gif":
-        typer.echo(save_animation(info, out))
+    if (format or out.suffix.lstrip(".")).lower() == "gif":
+        typer.echo(save_animation(info, style.with_suffix(out, "gif")))
         return
     if info.missing:
         typer.echo(info.missing, err=True)
-    typer.echo(style.save(plot(info), out))
+    typer.echo(style.save(plot(info), out, format))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python -m analysis.reconstructions --study NAME --out reconstructions.png
 
 from __future__ import annotations
 
-from analysis import command
+from analysis import command, style
 from analysis.frame import StudyFrames
 from analysis.pictures import NO_PICTURES, Strips, describe_strips, plot_strips, representatives
 
@@ -25,7 +25,7 @@ def reconstructions_info(frames: StudyFrames) -> Strips:
         labels=["data", *(trial.label for trial in found)],
         methods=["", *(trial.method for trial in found)],
         rows=[found[0].arrays["originals"][:COUNT], *(trial.arrays["reconstructions"][:COUNT] for trial in found)],
-        caption=f"Validation images (top) and reconstructions by {len(found)} trials, one per method and latent size.",
+        caption=f"Validation images (top) and their reconstructions: {style.count(len(found))}, by method and size.",
     )
 
 

@@ -59,8 +59,8 @@ def describe(info: Samples) -> str:
     if info.missing:
         return info.missing
     return (
-        f"Images decoded from N(0, I) by {len(info.trials)} trials: for each method and latent size the one with the "
-        "best compromise between the objectives. None was picked by eye."
+        f"Images decoded from N(0, I) by {style.count(len(info.trials))}: for each method and latent size the one "
+        "with the best compromise between the objectives. None was picked by eye."
     )
 
 

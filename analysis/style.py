@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from study.config import METHODS, UserError
@@ -42,6 +43,8 @@ RC: Any = {
 }
 
 GREY = "#6b6b6b"
+FLOOR = "floor"
+"""What `draw_floor` calls its marks."""
 COLOURS: dict[str, tuple[str, str]] = {
     "AE": ("#000000", "o"),
     "Gaussian AE": ("#000000", "p"),
@@ -187,14 +190,26 @@ def draw_floor(axes: Axes, values: np.ndarray, floor: float, *, words: bool = Tr
     """A dashed line where real training images lie, or an arrow to them where that is far below the values."""
     text = f"real training images: {number(floor)}" if words else ""
     if worth_showing(values, floor):
-        axes.axhline(floor, color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+        axes.axhline(floor, color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1, gid=FLOOR)
         where, offset = (1.0, floor), (-2, 3)
         transform = axes.get_yaxis_transform()
     else:
         text = f"↓ {text}" if words else f"↓ {number(floor)}"
         where, offset, transform = (1.0, 0.0), (-2, 4), axes.transAxes
+        axes.set_ymargin(0.12)  # room for the words below the values, where the axis finds its own ends
     axes.annotate(text, where, offset, xycoords=transform, textcoords="offset points", ha="right", fontsize=7.5,
-                  color=GREY)  # fmt: skip
+                  color=GREY, gid=FLOOR)  # fmt: skip
+
+
+def floor_handles(panels: Iterable[Axes]) -> list[Line2D]:
+    """Legend entries of what `draw_floor` drew without words: lines, arrows, both or nothing."""
+    drawn = [artist for axes in panels for artist in (*axes.lines, *axes.texts) if artist.get_gid() == FLOOR]
+    handles = []
+    if any(isinstance(artist, Line2D) for artist in drawn):
+        handles.append(line_handle("real training images", GREY, "--"))
+    if any(isinstance(artist, Text) and artist.get_text().startswith("↓") for artist in drawn):
+        handles.append(Line2D([], [], linestyle="", marker="$↓$", color=GREY, label="real training images"))
+    return handles
 
 
 def size_ticks(axes: Axes, sizes: np.ndarray) -> None:
@@ -205,17 +220,21 @@ def size_ticks(axes: Axes, sizes: np.ndarray) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+def with_suffix(path: Path, chosen: str) -> Path:
+    """The path, ending in the format's name; one that ends otherwise keeps its ending and gets the format's as well."""
+    return path if path.suffix.lstrip(".").lower() == chosen else path.with_name(f"{path.name}.{chosen}")
+
+
 def save(figure: Figure, path: Path, format: str | None = None) -> Path:
     """Writes the figure, byte for byte the same every time; the format is the path's suffix unless given.
 
     Raises:
         UserError: Another format than png, svg, pdf, or a place that cannot be written to.
     """
-    chosen = format or path.suffix.lstrip(".") or "png"
+    chosen = (format or path.suffix.lstrip(".") or "png").lower()
     if chosen not in FORMATS:
         raise UserError(f"format {chosen!r}: choose from {', '.join(FORMATS)}")
-    if path.suffix.lstrip(".") != chosen:
-        path = path.with_name(f"{path.name}.{chosen}")
+    path = with_suffix(path, chosen)
     undated = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[chosen]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

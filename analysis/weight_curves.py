@@ -28,7 +28,8 @@ class WeightCurves(NamedTuple):
         values: Objectives of each point, [points, objectives].
         method: Of each point.
         group: Index into `groups` of each point.
-        curves: (method, group) -> weights and median objectives per bin, [bins, 1 + objectives], by growing weight.
+        curves: (method, group) -> weights and median objectives per weight, or per bin of many weights,
+            [bins, 1 + objectives], by growing weight.
         unweighted: (method, group) -> median objectives of the trials without a weight (a plain AE), [objectives].
         floor: Objective -> real-data value, where there is one.
     """
@@ -81,13 +82,12 @@ def weight_curves_info(frames: StudyFrames) -> WeightCurves:
 
 
 def binned(weight: np.ndarray, values: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Median weight and values per occupied bin of log weight, [occupied, 1 + k]; few points stay themselves."""
-    order = np.argsort(weight, kind="stable")
-    points = np.column_stack([weight, values])[order]
-    if len(points) <= bins:
-        return points
-    edges = np.linspace(np.log(points[0, 0]), np.log(points[-1, 0]), bins + 1)
-    index = np.clip(np.searchsorted(edges, np.log(points[:, 0]), side="right") - 1, 0, bins - 1)
+    """Median weight and values per occupied bin of log weight, [occupied, 1 + k]; few weights are a bin each."""
+    points = np.column_stack([weight, values])
+    distinct, index = np.unique(weight, return_inverse=True)
+    if len(distinct) > bins:
+        edges = np.linspace(np.log(distinct[0]), np.log(distinct[-1]), bins + 1)
+        index = np.clip(np.searchsorted(edges, np.log(weight), side="right") - 1, 0, bins - 1)
     return np.stack([np.median(points[index == i], axis=0) for i in np.unique(index)])
 
 
@@ -125,8 +125,7 @@ def plot(info: WeightCurves) -> Figure:
     style.log_axis(grid[0, 0], "x", info.weight[weighted], narrow=True)
     figure.supxlabel("Weight w  (loss = D + w · R, D in nats per image)", fontsize=9)
     handles = style.method_handles([method for method, _ in (*info.curves, *info.unweighted)])
-    if info.floor:
-        handles.append(style.line_handle("real training images", style.GREY, "--"))
+    handles += style.floor_handles(grid.flat)
     if info.unweighted:
         handles.append(style.line_handle("without a weight", "black", "-."))
     figure.legend(handles=handles, loc="outside right upper")
@@ -139,12 +138,12 @@ def describe(info: WeightCurves) -> str:
         return info.missing
     weighted = info.weight > 0
     low, high = (style.number(value) for value in (info.weight[weighted].min(), info.weight[weighted].max()))
-    count = int(weighted.sum())
-    text = f"Each objective over the weight, {count} trials from w = {low} to {high}, one column per latent size."
+    count = style.count(int(weighted.sum()))
+    text = f"Each objective over the weight, {count} from w = {low} to {high}, one column per latent size."
     for index, objective in enumerate(info.objectives[1:2], start=1):
         best = int(np.argmin(np.where(weighted, info.values[:, index], np.inf)))
         where = f"{info.method[best]} at w = {style.number(info.weight[best])}, {info.groups[info.group[best]]}"
-        text += f" The lowest {style.label(objective)} is {style.number(info.values[best, index])}: {where}."
+        text += f" The lowest {style.short_label(objective)} is {style.number(info.values[best, index])}: {where}."
     return text
 
 

@@ -44,3 +44,11 @@ def test_collapse_shows_a_few_of_many_groups(tmp_path: Path) -> None:
     groups = collapse_info(load_study(tmp_path, "toy")).groups
     assert len(groups) == MOST_GROUPS
     assert (groups[0].label, groups[-1].label) == ("w=0.1", "w=3")
+
+
+def test_collapse_calls_methods_by_their_names_and_sorts_latent_sizes_as_numbers(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, "toy", trials=0)
+    for number, (regularizer, size) in enumerate([("kl", 16), ("kl", 4), ("info_vae", 4)]):
+        write_trial(directory, number, VAE.replace(regularizer=regularizer, latent_dim=size), rows(4, 4))
+    groups = collapse_info(load_study(tmp_path, "toy")).groups
+    assert [group.label for group in groups] == ["InfoVAE, d=4", "VAE, d=4", "VAE, d=16"]

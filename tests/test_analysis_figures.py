@@ -12,13 +12,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis import importances, learning_curves, parallel, search_progress, time_spent, weight_curves
+from analysis import (
+    importances,
+    learning_curves,
+    parallel,
+    reconstruction_history,
+    search_progress,
+    time_spent,
+    weight_curves,
+)
 from analysis.choice import choose, highlights, latent_groups
 from analysis.figures import FIGURES
 from analysis.first_stage import first_stage_info
 from analysis.frame import StudyFrames, join_studies, load_study
+from analysis.interpolations import interpolations_info
 from analysis.latent_scatter import coordinate_pairs, latent_scatter_info
 from analysis.latent_size import latent_size_info
+from analysis.morphs import morphs_info
 from analysis.pareto import hypervolume
 from analysis.pictures import representatives, tile
 from analysis.posterior_range import posterior_range_info
@@ -26,9 +36,10 @@ from analysis.rate_distortion import rate_distortion_info
 from analysis.reconstruction_history import reconstruction_history_info, save_animation
 from analysis.reconstructions import reconstructions_info
 from analysis.style import number, use_log, worth_showing
+from study.cli import command_status
 from study.config import TrialConfig, UserError
 from study.tuning.hypervolume import FrontVolume
-from tests.helpers_study import PCA_MSE, make_study, write_trial
+from tests.helpers_study import PCA_MSE, arrays_of, make_study, write_trial
 
 NAN = float("nan")
 
@@ -121,6 +132,10 @@ def test_weight_curves_hold_the_medians_of_their_bins(toy: StudyFrames) -> None:
     curve = weight_curves.binned(weight, np.column_stack([weight, -weight]), bins=5)
     assert curve.shape == (5, 3)
     assert curve[0, 0] == np.median(weight[:20])
+    seeds = weight_curves.binned(np.array([2.0, 1, 2, 1, 2]), np.array([[7.0], [1], [9], [3], [8]]))
+    assert seeds.tolist() == [[1, 2], [2, 8]]  # seeds at one weight are one point
+    seeds = weight_curves.binned(np.full(30, 2.0), np.arange(30.0)[:, None])
+    assert seeds.tolist() == [[2, 14.5]]
     assert (curve[:, 2] == -curve[:, 0]).all()
 
 
@@ -140,6 +155,7 @@ def test_rate_distortion_is_in_nats_per_image(toy: StudyFrames) -> None:
     assert info.rate == pytest.approx(rows["val/kl"].to_numpy())
     assert info.distortion == pytest.approx(32 * rows["val/reconstruction_mse"].to_numpy())  # ½ · 64 pixels
     assert sorted(np.concatenate(list(info.curves.values())).tolist()) == list(range(len(info.rate)))
+    assert all(len(set(info.latent_dim[rows])) == 1 for rows in info.curves.values())
 
 
 def test_search_progress_grows_to_the_whole(toy: StudyFrames) -> None:
@@ -308,6 +324,78 @@ def test_codes_are_drawn_by_their_widest_coordinates(toy: StudyFrames) -> None:
     info = latent_scatter_info(toy)
     assert (info.panels[0].labels == -1).all()
     assert all(len(panel.points) == len(panel.labels) for panel in info.panels)
+
+
+def test_the_latent_space_is_seen_in_two_and_in_three_dimensions_with_a_way_through_it(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    vae = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1)
+    configs = [TrialConfig(latent_dim=size) for size in (2, 3, 8)] + [vae.replace(latent_dim=size) for size in (4, 8)]
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0, "train/weight": 0.1}
+    for index, config in enumerate(configs):
+        folder = write_trial(directory, index, config, [row])
+        np.savez(folder / "attempt-1" / "arrays.npz", **arrays_of(config, index))
+    frames = load_study(tmp_path, "toy")
+    prior, *panels = latent_scatter_info(frames).panels
+    titles = ["AE d=2", "AE d=3, z1 and z2", "AE d=3, z1 and z3", "AE d=3, z2 and z3", "VAE d=4"]
+    assert [" ".join(panel.title.split())[: len(title)] for panel, title in zip(panels, titles, strict=True)] == titles
+    assert len(prior.path) == 0
+    codes = arrays_of(configs[0], 0)["codes"]
+    share = np.linspace(0, 1, 11)[:, None]
+    assert panels[0].path == pytest.approx((1 - share) * codes[0] + share * codes[8])  # eight pairs: 0 and 8, …
+
+
+def test_interpolations_stand_below_the_images_they_join(toy: StudyFrames) -> None:
+    info = interpolations_info(toy, pair=3)
+    arrays = representatives(toy, "interpolations")[0].arrays
+    assert info.labels[0] == "data"
+    assert (info.rows[0][0] == arrays["originals"][3]).all()
+    assert (info.rows[0][-1] == arrays["originals"][11]).all()
+    assert (info.rows[0][1:-1] == 255).all()
+    assert (info.rows[1] == arrays["interpolations"][3]).all()
+    assert len(info.rows) == 1 + len(representatives(toy, "interpolations"))
+
+
+def test_morphs_are_of_the_pair_of_classes_they_name(toy: StudyFrames) -> None:
+    info = morphs_info(toy, index=1)
+    assert info.title == "An image of class 1 moved towards class 2"
+    found = representatives(toy, "morphs")
+    assert [row.tolist() for row in info.rows] == [trial.arrays["morphs"][1].tolist() for trial in found]
+    assert morphs_info(toy, index=3).missing
+
+
+def test_a_long_history_is_shown_in_part_and_animated_whole(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
+    folder = write_trial(directory, 0, TrialConfig(), [row])
+    arrays = arrays_of(TrialConfig(), 0)
+    arrays["history"] = np.concatenate([arrays["history"] // shade for shade in range(1, 11)])  # no two are equal
+    arrays["history_epochs"] = np.arange(1, 41)
+    np.savez(folder / "attempt-1" / "arrays.npz", **arrays)
+    info = reconstruction_history_info(load_study(tmp_path, "toy"))
+    shown = [axes.get_ylabel() for axes in reconstruction_history.plot(info).axes]
+    assert len(shown) == 11
+    assert (shown[0], shown[1], shown[-1]) == ("data", "epoch 1", "epoch 40")
+    assert "10 epochs from 1 to 40" in info.caption
+    with Image.open(save_animation(info, tmp_path / "history.gif")) as animation:
+        assert animation.n_frames == 40  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        (["--format", "svg", "--out", "x"], "x.svg"),
+        (["--format", "gif", "--out", "x"], "x.gif"),
+        (["--out", "x.GIF"], "x.GIF"),
+        (["--out", "x.PDF"], "x.PDF"),
+    ],
+)
+def test_the_history_takes_every_format(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], file: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command_status(reconstruction_history.history, ["--study", "one", "--runs-dir", str(runs), *arguments]) == 0
+    magic = {"svg": b"<?xml", "gif": b"GIF8", "pdf": b"%PDF"}[file.partition(".")[2].lower()]
+    assert (tmp_path / file).read_bytes().startswith(magic)
 
 
 def test_latent_sizes_are_grouped_without_loss() -> None:
