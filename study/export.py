@@ -1,4 +1,4 @@
-"""`python -m study.export --study NAME --out DIR`: takes a trained model away from its study."""
+"""`python -m study.export --study NAME`: takes a trained model away from its study."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _log(
 
 def export(
     study: StudyOption,
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("model"),
     trial: TrialOption = None,
     knee: KneeOption = False,
     max_mse: MaxMseOption = None,

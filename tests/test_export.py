@@ -232,6 +232,12 @@ def test_a_dead_server_costs_the_log_alone(study: tuple[Path, object], tmp_path:
     assert (tmp_path / "out" / "model.py").is_file()
 
 
+def test_the_folder_is_called_model_unless_another_is_named(study: tuple[Path, object], tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert study_export("--study", "toy", "--runs-dir", study[0], "--no-log-to-mlflow") == 0
+    assert (tmp_path / "model" / "model.py").is_file()
+
+
 def test_bad_usage_is_one_line(study: tuple[Path, object], tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("")
     for arguments, word in [
