@@ -19,6 +19,9 @@ StudyOption = Annotated[
     list[str], typer.Option("--study", help="Name of a study; give several to see them in one plot.")
 ]
 RunsOption = Annotated[Path, typer.Option(help="Where the studies lie.")]
+OutOption = Annotated[Path | None, typer.Option(help="File to write. [default: the figure's name]")]
+FormatOption = Annotated[str | None, typer.Option(help="png, svg or pdf. [default: as the file's name says]")]
+PairOption = Annotated[int, typer.Option(min=0, help="Which of the pairs that the trials left, counted from 0.")]
 TrackingOption = Annotated[
     str | None,
     typer.Option(help="Read MLflow. [default: only where there is no such study in --runs-dir: MLFLOW_TRACKING_URI]"),
@@ -47,14 +50,34 @@ def run_figure(info: Callable[[StudyFrames], Any], plot: Callable[[Any], Figure]
         study: StudyOption,
         runs_dir: RunsOption = Path("runs"),
         tracking_uri: TrackingOption = None,
-        out: Annotated[Path | None, typer.Option(help="File to write. [default: the figure's name]")] = None,
-        format: Annotated[str | None, typer.Option(help="png, svg or pdf. [default: as the file's name says]")] = None,
+        out: OutOption = None,
+        format: FormatOption = None,
     ) -> None:
-        if format is not None and format not in style.FORMATS:
-            raise UserError(f"--format {format}: choose from {', '.join(style.FORMATS)}")
-        drawn = info(load(study, runs_dir, tracking_uri))
-        if drawn.missing:
-            typer.echo(drawn.missing, err=True)
-        typer.echo(style.save(plot(drawn), out or Path(default), format))
+        _draw(lambda: info(load(study, runs_dir, tracking_uri)), plot, out or Path(default), format)
 
     run_command(figure)
+
+
+def run_figure_of_pairs(info: Callable[[StudyFrames, int], Any], plot: Callable[[Any], Figure], default: str) -> None:
+    """The same for a figure of one pair, of images or of classes, among several that the trials left."""
+
+    def figure(
+        study: StudyOption,
+        runs_dir: RunsOption = Path("runs"),
+        tracking_uri: TrackingOption = None,
+        pair: PairOption = 0,
+        out: OutOption = None,
+        format: FormatOption = None,
+    ) -> None:
+        _draw(lambda: info(load(study, runs_dir, tracking_uri), pair), plot, out or Path(default), format)
+
+    run_command(figure)
+
+
+def _draw(info: Callable[[], Any], plot: Callable[[Any], Figure], out: Path, format: str | None) -> None:
+    if format is not None and format not in style.FORMATS:
+        raise UserError(f"--format {format}: choose from {', '.join(style.FORMATS)}")
+    drawn = info()
+    if drawn.missing:
+        typer.echo(drawn.missing, err=True)
+    typer.echo(style.save(plot(drawn), out, format))

@@ -27,7 +27,7 @@ class Importances(NamedTuple):
     Attributes:
         missing: Why there is nothing to draw, or "".
         objectives: Metric columns.
-        params: Those that vary, the most important for the first objective first.
+        params: Those that vary, and within a method too, the most important for the first objective first.
         shares: [params, objectives]; each column sums to 1.
         trials: Completed trials they were estimated from.
     """
@@ -46,13 +46,23 @@ def importances_info(frames: StudyFrames) -> Importances:
     drawn = frames.keep(np.isin(np.arange(len(frames.trials)), rows))
     objectives = list(frames.objectives)
     columns = {name: _column(drawn, name) for name in TrialConfig().to_params() if name not in NOT_SEARCHED}
-    columns = {name: values for name, values in columns.items() if len(set(values)) > 1}
-    if len(rows) < FEWEST or not columns:
-        reason = f"importances need {FEWEST} completed trials and a parameter that varies"
+    method = drawn.text("method")
+    columns = {
+        name: values
+        for name, values in columns.items()
+        if len(set(values)) > 1 and (name == "method" or not _says(method, values))
+    }
+    if len(rows) < FEWEST or len(columns) < 2:  # the share of a single one is 1, whatever it does
+        reason = f"importances need {FEWEST} completed trials and two parameters that vary by themselves"
         return Importances(frames.nothing(reason), objectives, [], np.empty((0, len(objectives))), len(rows))
     shares = np.stack([_importances(columns, drawn.column(name)) for name in objectives], axis=1)
     order = np.argsort(-shares[:, 0], kind="stable")
     return Importances("", objectives, [list(columns)[index] for index in order], shares[order], len(rows))
+
+
+def _says(method: np.ndarray, values: list[float] | list[str]) -> bool:
+    """Whether the method fixes a parameter, so that its effect and the method's cannot be told apart."""
+    return len(set(zip(method.tolist(), values, strict=True))) == len(set(method.tolist()))
 
 
 def _column(frames: StudyFrames, name: str) -> list[float] | list[str]:

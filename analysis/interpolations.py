@@ -1,6 +1,6 @@
 """Ways between two validation images through the codes, by method and latent size.
 
-python -m analysis.interpolations --study NAME --out interpolations.png
+python -m analysis.interpolations --study NAME --pair 0 --out interpolations.png
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ import numpy as np
 
 from analysis import command, style
 from analysis.frame import StudyFrames
-from analysis.pictures import NO_PICTURES, Strips, describe_strips, plot_strips, representatives
+from analysis.pictures import NO_PICTURES, Strips, describe_strips, no_pair, plot_strips, representatives
 
 plot, describe = plot_strips, describe_strips
 
 
 def interpolations_info(frames: StudyFrames, pair: int = 0) -> Strips:
     """The pair itself, and below it a row of each trial; the ends of those are reconstructions."""
-    found = [trial for trial in representatives(frames, "interpolations") if len(trial.arrays["interpolations"]) > pair]
+    left = representatives(frames, "interpolations")
+    found = [trial for trial in left if len(trial.arrays["interpolations"]) > pair]
     if not found:
-        return Strips(frames.nothing(NO_PICTURES), "", [], [], [], "")
+        return Strips(frames.nothing(no_pair(pair) if left else NO_PICTURES), "", [], [], [], "")
     rows = [trial.arrays["interpolations"][pair] for trial in found]
     labels, methods = [trial.label for trial in found], [trial.method for trial in found]
     caption = f"Two validation images joined through the latent space of {style.count(len(found))}, one row each."
@@ -33,4 +34,4 @@ def interpolations_info(frames: StudyFrames, pair: int = 0) -> Strips:
 
 
 if __name__ == "__main__":
-    command.run_figure(interpolations_info, plot, "interpolations.png")
+    command.run_figure_of_pairs(interpolations_info, plot, "interpolations.png")

@@ -97,6 +97,7 @@ def plot(info: LatentSize) -> Figure:
     handles = style.method_handles(info.knees)
     if len(info.pca):
         handles.append(style.line_handle("PCA", style.GREY, ":"))
+        handles[-1].set_marker("." if len(info.pca) == 1 else "")
     handles += style.floor_handles(panels)
     figure.legend(handles=handles, loc="outside right upper")
     return figure

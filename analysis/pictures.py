@@ -16,6 +16,11 @@ MOST_ROWS = 16
 NO_PICTURES = "no completed trial has left pictures"
 
 
+def no_pair(pair: int) -> str:
+    """Why there is nothing to see of a pair that no trial has left."""
+    return f"no completed trial has left a pair {pair}, they count from 0"
+
+
 class Representative(NamedTuple):
     """A trial that stands for its method at its latent size: the knee of their own front.
 

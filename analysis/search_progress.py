@@ -82,7 +82,7 @@ def plot(info: SearchProgress) -> Figure:
         marks = curve[info.on_front[name]]
         axes.step([0, *curve[:, 0]], [0, *curve[:, 1]], where="post", color=colour, linewidth=1.5, label=name)
         axes.plot(marks[:, 0], marks[:, 1], "o", color=colour, markersize=4, markeredgecolor="white",
-                  label="a trial of the final front" if index == 0 else None)  # fmt: skip
+                  label="a trial of the final front" if index == len(info.studies) - 1 else None)  # fmt: skip
     axes.set_ylim(0, 1.05)
     axes.set_xlim(left=0)
     axes.set_xlabel("Epochs trained, of all trials of the search together")

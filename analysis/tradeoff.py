@@ -240,20 +240,24 @@ def _draw_knee(axes: Axes, info: TradeoffInfo) -> None:
     size = info.latent_dim[info.knee]
     words = f"{'knee' if len(info.front) > 1 else 'best'}: trial {info.trial[info.knee]}\n{info.method[info.knee]}"
     words += f", d={size:.0f}" if np.isfinite(size) else ""
-    # Below and left of a front point lies no completed trial, so that is where the words go, if they fit there.
-    from_left = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0]
+    # Below and left of a front point lies no completed trial, so that is where the words go: beside the knee if they
+    # fit there, else at the axis, far enough down that the front, which falls to the right, has left their height.
+    from_left, from_bottom = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
     needed = 0.04 + 0.0115 * max(len(line) for line in words.splitlines())
-    offset, side = ((-14, -14), "right") if from_left > needed else ((10, -22), "left")
-    axes.annotate(words, (x, y), offset, textcoords="offset points", ha=side, va="top", fontsize=8, zorder=7,
-                  bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.5, "linewidth": 0},
-                  arrowprops={"arrowstyle": "-", "linewidth": 0.8, "shrinkB": 8})  # fmt: skip
+    look: Any = {"fontsize": 8, "zorder": 7, "bbox": {"facecolor": "white", "alpha": 0.75, "pad": 0.5, "linewidth": 0},
+                 "arrowprops": {"arrowstyle": "-", "linewidth": 0.8, "shrinkB": 8}}  # fmt: skip
+    if from_left > needed:
+        axes.annotate(words, (x, y), (-14, -14), textcoords="offset points", ha="right", va="top", **look)
+    else:
+        place = (0.015, max(from_bottom / 2, from_bottom - 0.25))
+        axes.annotate(words, (x, y), place, textcoords="axes fraction", va="center", **look)
     # Nothing completed lies below either end's label: the one is leftmost, the other lowest.
     for end in {int(info.front[0]), int(info.front[-1])} - {info.knee}:
         from_left = axes.transAxes.inverted().transform(axes.transData.transform((info.x[end], info.y[end])))[0]
         middle = end == info.front[0] and from_left > 0.006 * len(f"trial {info.trial[end]}")
         axes.annotate(f"trial {info.trial[end]}", (info.x[end], info.y[end]), (0, -8), textcoords="offset points",
-                      ha="center" if middle else "left", va="top", fontsize=7.5, color=style.GREY,
-                      zorder=7)  # fmt: skip
+                      ha="center" if middle else "left", va="top", fontsize=7.5, color=style.GREY, zorder=7,
+                      bbox={"facecolor": "white", "alpha": 0.6, "pad": 0.3, "linewidth": 0})  # fmt: skip
 
 
 def _legend(info: TradeoffInfo) -> list[Line2D]:

@@ -123,6 +123,8 @@ def plot(info: WeightCurves) -> Figure:
             style.log_axis(grid[row, 0], "y", shown)
         grid[row, 0].set_ylabel(style.label(objective).replace(", ", ",\n"))
     style.log_axis(grid[0, 0], "x", info.weight[weighted], narrow=True)
+    if len(set(info.weight[weighted])) == 1:  # a logarithmic axis would find no ends of its own around it
+        grid[0, 0].set_xlim(info.weight[weighted][0] / 4, info.weight[weighted][0] * 4)
     figure.supxlabel("Weight w  (loss = D + w · R, D in nats per image)", fontsize=9)
     handles = style.method_handles([method for method, _ in (*info.curves, *info.unweighted)])
     handles += style.floor_handles(grid.flat)
@@ -139,7 +141,8 @@ def describe(info: WeightCurves) -> str:
     weighted = info.weight > 0
     low, high = (style.number(value) for value in (info.weight[weighted].min(), info.weight[weighted].max()))
     count = style.count(int(weighted.sum()))
-    text = f"Each objective over the weight, {count} from w = {low} to {high}, one column per latent size."
+    weights = f"from w = {low} to {high}" if low != high else f"of w = {low}"
+    text = f"Each objective over the weight, {count} {weights}, one column per latent size."
     for index, objective in enumerate(info.objectives[1:2], start=1):
         best = int(np.argmin(np.where(weighted, info.values[:, index], np.inf)))
         where = f"{info.method[best]} at w = {style.number(info.weight[best])}, {info.groups[info.group[best]]}"

@@ -139,6 +139,17 @@ def test_weight_curves_hold_the_medians_of_their_bins(toy: StudyFrames) -> None:
     assert (curve[:, 2] == -curve[:, 0]).all()
 
 
+def test_a_single_weight_is_not_called_a_range(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    config = TrialConfig(regularizer="mmd", kernel="imq", weight=3.0)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0, "train/weight": 3.0}
+    write_trial(directory, 0, config, [row])
+    info = weight_curves.weight_curves_info(load_study(tmp_path, "toy"))
+    assert "1 trial of w = 3, " in weight_curves.describe(info)
+    left, right = weight_curves.plot(info).axes[0].get_xlim()
+    assert left * right == pytest.approx(9)  # in the middle of a logarithmic axis
+
+
 def test_latent_size_shows_one_trial_per_method_and_size(toy: StudyFrames) -> None:
     info = latent_size_info(toy)
     rows = {tuple(row) for row in np.column_stack([info.latent_dim, info.values])}
@@ -213,6 +224,22 @@ def test_importances_sum_to_one_and_find_what_matters(tmp_path: Path) -> None:
     assert info.shares[1, 1] > 0.9
     again = importances.importances_info(load_study(tmp_path, "toy"))
     assert again.shares.tolist() == info.shares.tolist()
+
+
+def test_importances_leave_out_what_the_method_fixes(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    vae = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1)
+    wae = TrialConfig(regularizer="mmd", kernel="imq", weight=3.0)
+    values = {"epoch": 1, "val/reconstruction_mse": 0.02, "train/weight": 3.0}
+    for trial in range(24):
+        config = (TrialConfig(), vae, wae)[trial % 3].replace(latent_dim=2 ** (1 + trial // 3 % 3))
+        write_trial(directory, trial, config, [{**values, "val/sample_fid": float(1 + trial % 3)}])
+    frames = load_study(tmp_path, "toy")
+    info = importances.importances_info(frames)
+    assert set(info.params) == {"method", "latent_dim"}  # not weight and kernel, which change with the method alone
+    assert info.shares[info.params.index("method"), 1] > 0.9
+    alone = importances.importances_info(frames.keep(frames.column("latent_dim") == 4))
+    assert "two parameters" in alone.missing  # of a single one the share would be 1
 
 
 def test_parallel_axes_keep_the_order_of_their_values(toy: StudyFrames) -> None:
@@ -356,11 +383,29 @@ def test_interpolations_stand_below_the_images_they_join(toy: StudyFrames) -> No
 
 
 def test_morphs_are_of_the_pair_of_classes_they_name(toy: StudyFrames) -> None:
-    info = morphs_info(toy, index=1)
+    info = morphs_info(toy, pair=1)
     assert info.title == "An image of class 1 moved towards class 2"
     found = representatives(toy, "morphs")
     assert [row.tolist() for row in info.rows] == [trial.arrays["morphs"][1].tolist() for trial in found]
-    assert morphs_info(toy, index=3).missing
+    assert "pair 3" in morphs_info(toy, pair=3).missing
+
+
+@pytest.mark.parametrize("name", ["interpolations", "morphs"])
+def test_any_pair_can_be_asked_for(
+    runs: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = []
+    for pair in ("0", "1", "77"):
+        out = tmp_path / f"{pair}.png"
+        arguments = ["--study", "one", "--runs-dir", str(runs), "--pair", pair, "--out", str(out)]
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        monkeypatch.delitem(sys.modules, f"analysis.{name}", raising=False)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(f"analysis.{name}", run_name="__main__")
+        assert ended.value.code in (0, None)
+        drawn.append(out.read_bytes())
+        assert ("left a pair 77" in capsys.readouterr().err) == (pair == "77")
+    assert drawn[0] != drawn[1]
 
 
 def test_a_long_history_is_shown_in_part_and_animated_whole(tmp_path: Path) -> None:
