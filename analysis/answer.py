@@ -10,6 +10,9 @@ from analysis import pareto, replicates, style
 from analysis.choice import Choice, choose, front_of, replicates_of, seed_groups
 from analysis.frame import StudyFrames
 
+MOST_NAMES = 8
+FEW_SEEDS = 4
+
 
 class MethodRow(NamedTuple):
     """One method's best.
@@ -183,7 +186,7 @@ def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...], sa
     once = " trained once" if told else ""
     if near:
         names = _listed([frames.labels()[row] for row in near])
-        return [*sentences, f"{text} Within that noise these{once} cannot be told from the knee: trial {names}."]
+        return [*sentences, f"{text} Within that noise these{once} cannot be told from the knee: {names}."]
     return [*sentences, f"{text} No other trial{once} is within that noise of the knee in both objectives."]
 
 
@@ -213,10 +216,16 @@ def _replicated(found: replicates.ReplicatesInfo) -> list[str]:
     if len(found.rows) > 1:
         alike = replicates.alike(found, knee)
         test = "by Welch's t-test on the fresh seeds (5 %, Holm's correction)"
-        words = f"it cannot be told from trial {_listed(alike)}" if alike else "it differs from every other one"
+        words = f"it cannot be told from {_listed(alike)}" if alike else "it differs from every other one"
         sentences.append(f"Of the {len(found.rows)} replicated trials, {words} {test}.")
+        if alike and min(map(len, found.values)) < FEW_SEEDS:
+            sentences[-1] += " So few seeds tell only large differences apart: those trials need not be as good."
     return sentences
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (" and more" if len(names) > 8 else "")
+    """`trial 1`, `trials 1, 2 and 3`, `trials 1, 2, … and 5 more`."""
+    shown = [*names[:MOST_NAMES], *([f"{len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else [])]
+    if len(shown) == 1:
+        return f"trial {shown[0]}"
+    return f"trials {', '.join(shown[:-1])} and {shown[-1]}"

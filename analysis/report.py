@@ -125,7 +125,9 @@ def trial_table(frames: StudyFrames) -> dict[str, Any]:
     params = [name for name in TrialConfig().to_params() if name not in IMPLIED and _varies(frames, name)]
     tests = [f"test/{name.rpartition('/')[2]}" for name in frames.objectives]
     measured = [name for name in (*frames.objectives, *tests) if np.isfinite(frames.column(name)).any()]
-    columns = ["trial", "outcome", "origin", *params, *measured, "epochs_done", "seconds"]
+    # What is looked for first stands first: a phone shows three columns, a desk about ten.
+    order = dict.fromkeys(["method", *(name for name in measured if name in frames.objectives), *params, *measured])
+    columns = ["trial", *order, "outcome", "origin", "epochs_done", "seconds"]
     choice = choose(frames)
     texts = {name: frames.text(name) for name in ("outcome", "origin", "reason", *params)}
     numbers = {name: frames.column(name) for name in (*params, *measured, "number", "epochs_done", "seconds")}

@@ -120,6 +120,30 @@ def test_equal_trials_of_one_seed_are_no_sign_of_small_chance(tmp_path: Path) ->
     assert np.isnan(found.noise).all()
 
 
+def test_few_seeds_are_said_to_be_few_and_many_names_to_be_more(tmp_path: Path) -> None:
+    directory = study(tmp_path)
+
+    def replicated(seeds: range) -> list[str]:
+        for seed in seeds:
+            for trial in (0, 1):
+                method, mse, fid = POINTS[trial]
+                config, factor = CONFIGS[method].replace(seed=seed), 1 + 0.3 * (-1) ** seed
+                row = {"epoch": 1, "val/reconstruction_mse": mse * factor, "val/sample_fid": fid * factor}
+                row["train/weight"] = config.weight
+                write_trial(directory, 10 * seed + trial, config, [row], origin="replicate", replicate_of=trial)
+        return answer(load_study(tmp_path, "toy")).sentences
+
+    few = replicated(range(1, 3))
+    assert "Of the 2 replicated trials, it cannot be told from trial 0 by Welch's t-test" in few[-2]
+    assert few[-2].endswith("So few seeds tell only large differences apart: those trials need not be as good.")
+    for number in range(200, 210):
+        row = {"epoch": 1, "val/reconstruction_mse": 0.0151, "val/sample_fid": 20.0 + number / 1000}
+        write_trial(directory, number, CONFIGS["AE"].replace(latent_dim=number - 198), [row])
+    many = replicated(range(3, 9))
+    assert not any("So few seeds" in sentence for sentence in many)
+    assert many[-1].endswith("from the knee: trials 200, 201, 202, 203, 204, 205, 206, 207 and 2 more.")
+
+
 def test_a_trial_that_is_best_in_everything_is_called_no_knee(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     for number, words in enumerate(("the only one that can be chosen", "the best in every objective")):

@@ -27,7 +27,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img", "br"):
+        if tag not in ("meta", "link", "img", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -68,6 +68,8 @@ def test_table_holds_every_trial_and_marks_the_front(tmp_path: Path) -> None:
     marked = {index for index, row in enumerate(table["rows"]) if row["kind"]}
     assert marked == set(choice.front.tolist())
     assert "network" not in table["columns"]  # the same everywhere: it stands in the method section
+    assert table["columns"][:4] == ["trial", "method", *frames.objectives]
+    assert len(set(table["columns"])) == len(table["columns"])
     column = table["columns"].index("val/sample_fid")
     assert [row["cells"][column]["text"] for row in table["rows"]][9] == "n/a"
 
@@ -128,7 +130,7 @@ def test_every_place_the_page_leads_to_is_there(tmp_path: Path) -> None:
     places = {attributes.get("id") for _, attributes in tags}
     led_to = [(attributes["href"] or "")[1:] for tag, attributes in tags if tag == "a"]
     assert set(led_to) <= places
-    assert [*(picture.stem for picture in pictures), "trials", "method"] == led_to
+    assert [*(picture.stem for picture in pictures), "methods", "trials", "method"] == led_to
 
 
 def test_links_are_those_of_each_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
