@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis import pareto
 from analysis.frame import StudyFrames
-from study.config import TrialConfig
+from study.config import METHODS, TrialConfig
 
 EXTRA_ORIGINS = ("replicate", "retrain")
 """Trials beyond the search, made from trials of it: further seeds, and longer trainings."""
@@ -96,7 +96,8 @@ def highlights(frames: StudyFrames, at_most: int = 8) -> list[int]:
     choice = choose(frames)
     method, origin = frames.text("method"), frames.text("origin")
     rows = [] if choice.knee is None else [choice.knee, int(choice.front[0]), int(choice.front[-1])]
-    for name in sorted(set(method[choice.eligible])):
+    order = list(METHODS)  # the plain methods before their variants, should there be more than have room
+    for name in sorted(set(method[choice.eligible]), key=lambda m: (order.index(m) if m in order else len(order), m)):
         front = front_of(choice.values, choice.eligible & (method == name))
         rows.append(int(front[pareto.knee(choice.values[front])]))
     rows += np.flatnonzero(choice.eligible & (origin == "reference")).tolist() + choice.front.tolist()

@@ -23,7 +23,7 @@ class Named(NamedTuple):
         row: Its row in the trials.
         label: For the legend.
         method: Its method, which is its colour.
-        dashes: What tells it from others of its method.
+        dashes: What tells it from others of its colour, which a method shares with its Gaussian-encoder twin.
         is_knee: It is the recommended one.
     """
 
@@ -49,8 +49,9 @@ def named_trials(frames: StudyFrames, rows: list[int] | None = None, at_most: in
         words = f"{labels[row]}: {name} d={size[row]:.0f}"
         words += f" w={style.number(weight[row])}" if regularizer[row] != "none" else ""
         words += " (knee)" if row == knee else ""
-        named.append(Named(int(row), words, name, DASHES[seen.get(name, 0) % len(DASHES)], row == knee))
-        seen[name] = seen.get(name, 0) + 1
+        colour = style.method_style(name)[0]
+        named.append(Named(int(row), words, name, DASHES[seen.get(colour, 0) % len(DASHES)], row == knee))
+        seen[colour] = seen.get(colour, 0) + 1
     return named
 
 

@@ -66,8 +66,8 @@ def reconstruction_history_info(frames: StudyFrames, trial: str | None = None) -
                 f"{style.count(min(len(epochs), MOST_ROWS), 'epoch')} from {epochs[0]} to {epochs[-1]}."
             ),
         )
-    which = "no completed trial" if trial is None else f"trial {trial} did not end, or it"
-    return Strips(frames.nothing(f"{which} has left no history of reconstructions"), "", [], [], [], "")
+    which = "no completed trial has left a" if trial is None else f"trial {trial} did not end, or has left no"
+    return Strips(frames.nothing(f"{which} history of reconstructions"), "", [], [], [], "")
 
 
 def plot(info: Strips) -> Figure:

@@ -35,7 +35,7 @@ from analysis.posterior_range import posterior_range_info
 from analysis.rate_distortion import rate_distortion_info
 from analysis.reconstruction_history import reconstruction_history_info, save_animation
 from analysis.reconstructions import reconstructions_info
-from analysis.style import number, use_log, worth_showing
+from analysis.style import method_style, number, use_log, worth_showing
 from study.cli import command_status
 from study.config import TrialConfig, UserError
 from study.tuning.hypervolume import FrontVolume
@@ -272,7 +272,7 @@ def test_curves_hold_what_was_measured(toy: StudyFrames) -> None:
     assert info.metrics[:2] == list(toy.objectives)
     assert [trial.row for trial in info.named] == highlights(toy)
     assert info.named[0].is_knee
-    assert len({(trial.method, trial.dashes) for trial in info.named}) == len(info.named)
+    assert len({(method_style(trial.method)[0], trial.dashes) for trial in info.named}) == len(info.named)
     for trial, (epochs, values) in zip(info.named, info.lines["val/sample_fid"], strict=True):
         number = int(toy.trials["number"].iloc[trial.row])
         history = toy.history[(toy.history["number"] == number) & toy.history["val/sample_fid"].notna()]
@@ -280,6 +280,17 @@ def test_curves_hold_what_was_measured(toy: StudyFrames) -> None:
         assert values.tolist() == history["val/sample_fid"].tolist()
     ranges = posterior_range_info(toy)
     assert set(ranges.lines) == {"val/mu_low", "val/mu_high", "val/sigma_low", "val/sigma_high", "val/latent_rms"}
+
+
+def test_curves_of_a_method_and_its_twin_differ(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
+    for trial, encoder in enumerate(("deterministic", "gaussian")):
+        write_trial(directory, trial, TrialConfig(encoder=encoder, regularizer="adversarial", weight=1.0), [row])
+    named = learning_curves.learning_curves_info(load_study(tmp_path, "toy")).named
+    assert [trial.method for trial in named] == ["WAE-GAN", "WAE-GAN Gaussian"]
+    assert method_style(named[0].method)[0] == method_style(named[1].method)[0]
+    assert named[0].dashes != named[1].dashes
 
 
 def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
@@ -318,6 +329,9 @@ def test_history_is_of_the_knee_or_of_the_trial_asked_for(toy: StudyFrames, tmp_
     assert "trial 0 " in reconstruction_history_info(toy, "0").title
     with pytest.raises(UserError, match="no trial 99"):
         reconstruction_history_info(toy, "99")
+    bare = dataclasses.replace(toy, sources={})
+    assert "no completed trial has left a history" in reconstruction_history_info(bare).missing
+    assert "trial 0 did not end, or has left no history" in reconstruction_history_info(bare, "0").missing
     with Image.open(save_animation(info, tmp_path / "history.gif")) as animation:
         assert animation.n_frames == 4  # pyright: ignore[reportAttributeAccessIssue]
 
