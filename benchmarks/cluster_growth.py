@@ -31,6 +31,7 @@ from benchmarks.scaling import DIRECTIONS, space
 from benchmarks.trainer import made_data
 from study.training.loop import evaluation_epochs
 from study.tuning import execute
+from study.tuning.cluster import Resources
 from study.tuning.ledger import Ledger
 from study.tuning.rungs import DEFAULT_ETA
 from study.tuning.scheduler import RungScheduler
@@ -86,7 +87,7 @@ def run(directory: Path, trials: int, epochs: list[int], eta: float | None) -> l
             made_data(16),
             None,  # type: ignore[arg-type]  # nothing is evaluated
             directory,
-            resources=execute.Resources(),
+            resources=Resources(),
             max_failures=0,
             refresh=refresh,
             say=print,

@@ -40,7 +40,7 @@ from study.tuning.searcher import LedgerSearcher
 
 SIZES = (100, 1_000, 10_000)
 EPOCHS, WORKERS = 16, 4
-KILOBYTES = 20.0
+KILOBYTES = 12.0
 """What a trial may keep in memory: Optuna's record of it, with our attributes, and its results at the rungs."""
 DIRECTIONS = {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"}
 

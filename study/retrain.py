@@ -42,7 +42,7 @@ def retrain(
     from study.plan import Request, make_plan  # imports torch: quick checks come first
     from study.session import run_study
     from study.tracking.store import redact_command
-    from study.tuning.execute import Resources
+    from study.tuning.cluster import Cluster, Resources
 
     plan = make_plan(
         Request(
@@ -63,16 +63,16 @@ def retrain(
     )
     console = Console()
     console.print(f"{selection.describe()}: {epochs} epochs", highlight=False, soft_wrap=True)
-    status = run_study(
-        plan,
-        console,
-        Resources(cpus=cpus_per_trial, gpus=gpus_per_trial),
-        tracking_uri=tracking_uri,
-        address=address,
-        max_failures=max_failures,
-        search=False,
-        enqueue_extra=lambda ledger: ledger.retrain(selection.number, epochs),
-    )
+    with Cluster(address, Resources(cpus=cpus_per_trial, gpus=gpus_per_trial)) as cluster:
+        status = run_study(
+            plan,
+            console,
+            cluster,
+            tracking_uri=tracking_uri,
+            max_failures=max_failures,
+            search=False,
+            enqueue_extra=lambda ledger: ledger.retrain(selection.number, epochs),
+        )
     found = _newest(runs, study, selection.config.replace(epochs=epochs))
     if found is not None:
         console.print(f"{found.describe()}: {found.outcome}", highlight=False, soft_wrap=True)

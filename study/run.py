@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import itertools
 import re
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +19,9 @@ from rich.table import Table
 
 from study.cli import DONE, run_command
 from study.config import UserError
-from study.record import NAME
+from study.record import NAME, read_study
 from study.space import LoadedSpace, builtin_spaces, load_space
+from study.tuning.cluster import Cluster, Resources
 
 DEFAULT_REPLICATES = 5
 
@@ -69,43 +73,62 @@ def run(
         raise UserError(
             f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)"
         )
-    from study.plan import Request, first_configs, make_plan  # imports torch: quick checks come first
-    from study.session import replicate_front, run_study
-    from study.tracking.store import redact_command
-    from study.tuning.execute import Resources
+    resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, max_concurrent=max_concurrent)
+    runs = runs_dir.expanduser().absolute()
+    importing = threading.Thread(target=_import_the_rest, name="imports", daemon=True)
+    importing.start()
+    with Cluster(address, resources) as cluster:
+        if not dry_run and _has_trials_to_train(runs / study_name, resume):
+            cluster.join()
+        importing.join()
+        from study.plan import Request, first_configs, make_plan
+        from study.session import replicate_front, run_study
+        from study.tracking.store import redact_command
 
-    plan = make_plan(
-        Request(
-            loaded=loaded,
-            name=study_name,
-            runs=runs_dir.expanduser().absolute(),
-            dataset=dataset,
-            data_dir=data_dir,
-            num_trials=num_trials,
-            epochs=epochs,
-            seed=seed,
-            sampler=sampler,
-            scheduler=scheduler,
-            eta=eta,
-            resume=resume,
-            command=redact_command(["python", "-m", "study.run", *sys.argv[1:]]),
-            storage=storage,
-            warm_start=warm_start,
+        plan = make_plan(
+            Request(
+                loaded=loaded,
+                name=study_name,
+                runs=runs,
+                dataset=dataset,
+                data_dir=data_dir,
+                num_trials=num_trials,
+                epochs=epochs,
+                seed=seed,
+                sampler=sampler,
+                scheduler=scheduler,
+                eta=eta,
+                resume=resume,
+                command=redact_command(["python", "-m", "study.run", *sys.argv[1:]]),
+                storage=storage,
+                warm_start=warm_start,
+            )
         )
-    )
-    if dry_run:
-        return _show_first(console, first_configs(plan, limit=20))
-    return run_study(
-        plan,
-        console,
-        Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, max_concurrent=max_concurrent),
-        tracking_uri=tracking_uri,
-        address=address,
-        max_failures=max_failures,
-        time_budget=time_budget,
-        patience=patience,
-        enqueue_extra=functools.partial(replicate_front, plan, replicates) if replicates else None,
-    )
+        if dry_run:
+            return _show_first(console, first_configs(plan, limit=20))
+        return run_study(
+            plan,
+            console,
+            cluster,
+            tracking_uri=tracking_uri,
+            max_failures=max_failures,
+            time_budget=time_budget,
+            patience=patience,
+            enqueue_extra=functools.partial(replicate_front, plan, replicates) if replicates else None,
+        )
+
+
+def _has_trials_to_train(directory: Path, resume: bool) -> bool:
+    """Whether Ray is wanted for sure; where it may not be, it is started once the plan says so."""
+    record = read_study(directory)
+    return record is None or (resume and record.get("outcome") in ("running", "interrupted"))
+
+
+def _import_the_rest() -> None:
+    """Imports what is slow and has nothing to do with Ray, while Ray starts; what goes wrong is met again there."""
+    with contextlib.suppress(Exception):
+        for name in ("torch", "sklearn.datasets", "optuna", "pandas", "matplotlib.figure"):
+            importlib.import_module(name)
 
 
 def _show_first(console: Console, configs: list[Mapping[str, Any]]) -> int:

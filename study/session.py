@@ -23,7 +23,8 @@ from study.plan import Plan
 from study.progress import StudyProgress
 from study.tracking import Mirror, default_tracking_uri
 from study.tracking.store import check_server, check_uri
-from study.tuning.execute import Resources, cluster, execute, prepare
+from study.tuning.cluster import Cluster
+from study.tuning.execute import execute, prepare
 from study.tuning.ledger import Ledger
 from study.tuning.preflight import check_nodes
 from study.tuning.scheduler import RungScheduler
@@ -40,10 +41,9 @@ INTERRUPTED_MIRROR_SECONDS = 15
 def run_study(
     plan: Plan,
     console: Console,
-    resources: Resources,
+    cluster: Cluster,
     *,
     tracking_uri: str | None = None,
-    address: str | None = None,
     max_failures: int = 2,
     time_budget: float | None = None,
     patience: int | None = None,
@@ -55,9 +55,8 @@ def run_study(
     Args:
         plan: What to run.
         console: Where a person watches.
-        resources: What a trial gets.
+        cluster: Where trials run, and what each gets; it is joined where there is something to train.
         tracking_uri: MLflow's address; by default the local store beside the studies.
-        address: A running Ray cluster; by default Ray is started on this machine.
         max_failures: Retries of a trial whose process died.
         time_budget: Seconds after which no trial begins.
         patience: No trial of the search begins when the front has not grown for so many.
@@ -83,41 +82,41 @@ def run_study(
             ledger.reconcile()
             num_trials = record["num_trials"] if search else 0
             if ledger.tally.done < num_trials or ledger.unfinished or enqueue_extra:
-                with cluster(address, resources):
-                    check_nodes(request.directory)
-                    cache = request.runs / "cache"
-                    references = prepare(plan.data, _kinds(ledger, record["num_trials"]), cache, resources)
-                    record["references"] = references.summary()
-                    study_record.write_study(request.directory, record)
-                    searcher = LedgerSearcher(
-                        ledger, num_trials, deadline=deadline, patience=patience, interrupts=interrupts
-                    )
-                    run = functools.partial(
-                        execute,
-                        searcher,
-                        RungScheduler(ledger, searcher, plan.eta),
-                        plan.data,
-                        references,
-                        cache,
-                        resources=resources,
-                        max_failures=max_failures,
-                    )
+                cluster.join()
+                check_nodes(request.directory)
+                cache = request.runs / "cache"
+                references = prepare(plan.data, _kinds(ledger, record["num_trials"]), cache, cluster.resources)
+                record["references"] = references.summary()
+                study_record.write_study(request.directory, record)
+                searcher = LedgerSearcher(
+                    ledger, num_trials, deadline=deadline, patience=patience, interrupts=interrupts
+                )
+                run = functools.partial(
+                    execute,
+                    searcher,
+                    RungScheduler(ledger, searcher, plan.eta),
+                    plan.data,
+                    references,
+                    cache,
+                    resources=cluster.resources,
+                    max_failures=max_failures,
+                )
+                with (
+                    StudyProgress(ledger.tally, record["num_trials"], console, deadline=deadline) as progress,
+                    interrupts.deferred(),
+                ):
+                    run(refresh=_announcing(progress, interrupts), say=progress.say)
+                over = searcher.finishing or searcher.limit == "--time-budget"
+                if enqueue_extra and not ledger.unfinished and not over:
+                    enqueue_extra(ledger)
+                    extra = ledger.extra_tally.done + ledger.unfinished
                     with (
-                        StudyProgress(ledger.tally, record["num_trials"], console, deadline=deadline) as progress,
+                        StudyProgress(
+                            ledger.extra_tally, extra, console, "trials beyond the search", deadline=deadline
+                        ) as progress,
                         interrupts.deferred(),
                     ):
                         run(refresh=_announcing(progress, interrupts), say=progress.say)
-                    over = searcher.finishing or searcher.limit == "--time-budget"
-                    if enqueue_extra and not ledger.unfinished and not over:
-                        enqueue_extra(ledger)
-                        extra = ledger.extra_tally.done + ledger.unfinished
-                        with (
-                            StudyProgress(
-                                ledger.extra_tally, extra, console, "trials beyond the search", deadline=deadline
-                            ) as progress,
-                            interrupts.deferred(),
-                        ):
-                            run(refresh=_announcing(progress, interrupts), say=progress.say)
             record["hypervolume_reference"] = ledger.hypervolume_reference
             outcome = _outcome(ledger, num_trials, interrupts, searcher)
         except UserError:
@@ -131,6 +130,7 @@ def run_study(
                 ) from error
             raise
         finally:
+            cluster.leave()
             # What cannot be written now, on a full disk say, is made up for when the study is taken up again.
             with contextlib.suppress(OSError):
                 study_record.write_study(request.directory, {**record, "outcome": outcome})
@@ -142,6 +142,7 @@ def run_study(
                     console.print(f"picture  not drawn: {error}", soft_wrap=True, highlight=False, markup=False)
                 if outcome != "interrupted":
                     answer.report(console, frames, request.directory, None if mirror.failure else uri)
+                cluster.wait()  # MLflow gets what trials wrote up to their end
             finally:
                 mirrored = _close(mirror, outcome)
     answer.show(console, frames, request.directory)

@@ -34,13 +34,11 @@ def few_digits(digits: ImageData) -> ImageData:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """Ray on two CPUs; starting it costs seconds, so tests share it."""
-    import ray
+    from study.tuning.cluster import Cluster, Resources  # sets Ray's environment before it starts
 
-    from study.tuning import execute  # sets Ray's environment before it starts
-
-    with execute.cluster(None, execute.Resources(cpus=1)):
+    with Cluster(None, Resources(cpus=1)) as cluster:
+        cluster.join()
         yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

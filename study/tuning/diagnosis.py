@@ -9,7 +9,7 @@ from pathlib import Path
 import ray
 
 from study.config import UserError
-from study.tuning.execute import Resources, cluster
+from study.tuning.cluster import Cluster, Resources
 from study.tuning.preflight import check_nodes
 from study.tuning.storage import open_storage, public_url
 
@@ -25,7 +25,8 @@ def look_at_cluster(address: str, folder: Path) -> tuple[str, str]:
         What was seen, and what to do, "" where all is well.
     """
     try:
-        with cluster(address, Resources()):
+        with Cluster(address, Resources()) as cluster:
+            cluster.join()
             check_nodes(folder)
             total, nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
     except UserError as error:

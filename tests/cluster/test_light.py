@@ -65,11 +65,12 @@ def start_nodes(tmp_path: Path) -> Iterator[Callable[[int], Nodes]]:
 class Driver:
     """`python -m study.run` on a cluster."""
 
-    def __init__(self, nodes: Nodes, directory: Path, trials: int) -> None:
+    def __init__(self, nodes: Nodes, directory: Path, trials: int, epochs: int = EPOCHS) -> None:
         self.directory = directory
+        self.epochs = epochs
         self.log = directory.parent / f"{directory.name}.log"
         command = [sys.executable, "-m", "study.run", "--space", "wae_weight", "--address", nodes.address]
-        options = ["--num-trials", trials, "--epochs", EPOCHS, "--scheduler", "none"]
+        options = ["--num-trials", trials, "--epochs", epochs, "--scheduler", "none"]
         place = ["--name", directory.name, "--runs-dir", directory.parent]
         directory.parent.mkdir()
         with self.log.open("w") as log:
@@ -98,7 +99,7 @@ class Driver:
         frames = load_study(self.directory.parent, self.directory.name)
         assert set(frames.trials["outcome"]) == {"completed"} and len(frames.trials) == trials
         for _, history in frames.history.groupby("number"):
-            assert history["epoch"].tolist() == list(range(1, EPOCHS + 1))
+            assert history["epoch"].tolist() == list(range(1, self.epochs + 1))
 
 
 def test_a_study_outlives_a_node(tmp_path: Path, start_nodes: Callable[[int], Nodes]) -> None:
@@ -114,7 +115,8 @@ def test_a_study_outlives_a_node(tmp_path: Path, start_nodes: Callable[[int], No
 @pytest.mark.fault
 def test_a_study_waits_for_a_node_and_uses_those_that_join(tmp_path: Path, start_nodes: Callable[[int], Nodes]) -> None:
     nodes = start_nodes(1)
-    driver = Driver(nodes, tmp_path / "runs" / "waiting", trials=4)
+    # Long enough that the second node has joined, and been counted, before the first has trained everything.
+    driver = Driver(nodes, tmp_path / "runs" / "waiting", trials=4, epochs=8 * EPOCHS)
     driver.wait_for(lambda: len(driver.trials_with_checkpoint()) == 1, "a trial")
     nodes.change("remove")
     driver.wait_for(lambda: NO_ROOM in driver.log.read_text(), "a word about it")

@@ -1,0 +1,170 @@
+"""Ray itself: started on this machine or joined where it runs, with room for at least one trial.
+
+Nothing here imports torch, so that Ray comes up while the rest of a command is still being imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import secrets
+import threading
+from pathlib import Path
+from types import TracebackType
+
+# Ray reads these when it is imported.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our trials write their own records
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # its experiment snapshots are never restored
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see study.interrupts
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # a trial's error.txt has it
+os.environ.setdefault("RAY_task_oom_retries", "3")  # of the preparation; without it, for ever
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+from study.config import UserError
+from study.files import refusal
+from study.tuning.preflight import check_address, check_token
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a trial gets, and how many run at once.
+
+    Attributes:
+        cpus: CPU cores of a trial; also its threads.
+        gpus: GPUs of a trial; a fraction lets several share one.
+        max_concurrent: Trials at once at most; None for as many as fit.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    max_concurrent: int | None = None
+
+
+class Cluster:
+    """Ray on this machine, or the cluster at an address; left at the end of the `with` block.
+
+    A Ray that this process has already joined is used as it is and left running. RAY_ADDRESS stands in for an address
+    that is not given, as everywhere in Ray.
+
+    Args:
+        address: `HOST:PORT` or `auto`; None starts Ray on this machine.
+        resources: What a trial gets.
+    """
+
+    def __init__(self, address: str | None, resources: Resources) -> None:
+        self.resources = resources
+        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._joined = False
+        self._leaving: threading.Thread | None = None
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+        self.wait()
+
+    def join(self) -> None:
+        """Starts or joins Ray; does nothing where that has been done.
+
+        Raises:
+            UserError: No such cluster, it does not let us in, or it has too few resources for a single trial.
+        """
+        if self._joined:
+            return
+        if self._address:
+            check_token(os.environ)
+            check_address(self._address)
+        if not ray.is_initialized():
+            self._connect()
+            self._joined = True
+        _check_room(self.resources)
+        if self._joined and not self._address:
+            _warm_up(self.resources)
+
+    def leave(self) -> None:
+        """Begins to leave Ray, on a thread: it waits for its processes, and the command has better to do."""
+        if self._joined:
+            self._joined = False
+            self._leaving = threading.Thread(target=ray.shutdown, name="ray-shutdown")
+            self._leaving.start()
+
+    def wait(self) -> None:
+        """Waits until Ray has been left: none of its trials runs any more."""
+        if self._leaving is not None:
+            self._leaving.join()
+
+    def _connect(self) -> None:
+        address = self._address
+        if not address:
+            _ensure_token()
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is told at the end, by us
+        try:
+            ray.init(
+                address=address or "local",  # without one Ray would join any cluster that runs on this machine
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # Ray raises anything: a bare Exception where the machine is too busy
+            why = refusal(error)
+            if why is not None and not address:
+                raise UserError(f"Ray cannot start: {why}: set RAY_TMPDIR to a folder that you may write") from error
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            if not address:
+                raise UserError(f"Ray does not start on this machine: {reason}") from error
+            raise UserError(
+                f"--address {address}: this process cannot join the cluster ({reason}): run it on a node of the "
+                "cluster, with its token and versions"
+            ) from error
+
+
+def _warm_up(resources: Resources) -> None:
+    """Has the processes that trials will run in import what they need, while this one goes on; nobody waits."""
+    task = ray.remote(num_cpus=resources.cpus, max_retries=0)(_import_trial)
+    for _ in range(slots(resources)):
+        task.remote()
+
+
+def _import_trial() -> None:
+    import sklearn.mixture  # noqa: F401
+
+    import study.tuning.trainable  # noqa: F401
+
+
+def _ensure_token() -> None:
+    """Gives Ray a token where it can neither find one nor write its own into the home folder."""
+    home = Path.home()
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or (home / ".ray").exists():
+        return
+    if not os.access(home, os.W_OK):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _wanted(resources: Resources) -> dict[str, float]:
+    return {name: amount for name, amount in (("CPU", resources.cpus), ("GPU", resources.gpus)) if amount > 0}
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def slots(resources: Resources) -> int:
+    """Trials that fit on the nodes there are now; each lies on one of them."""
+    wanted = _wanted(resources)
+    fit = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()) for node in _nodes())
+    return fit if resources.max_concurrent is None else min(fit, resources.max_concurrent)
+
+
+def _check_room(resources: Resources) -> None:
+    if not slots(resources):
+        wanted = _wanted(resources)
+        asked = " ".join(f"--{name.lower()}s-per-trial {amount:g}" for name, amount in wanted.items())
+        has = ", ".join(" ".join(f"{node.get(name, 0):g} {name}" for name in wanted) for node in _nodes())
+        raise UserError(f"{asked}: no node of the Ray cluster has room ({has}); ask for less, or add a worker")

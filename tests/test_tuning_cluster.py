@@ -1,0 +1,93 @@
+"""Where trials fit, and who leaves a Ray that somebody else has joined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import ray
+
+from study.config import UserError
+from study.tuning import cluster
+from study.tuning.cluster import Cluster, Resources
+
+HEAD: dict[str, float] = {"memory": 4e9}
+CPU_NODE = {"CPU": 2.0}
+GPU_NODE = {"CPU": 8.0, "GPU": 1.0}
+
+
+def _set_nodes(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> None:
+    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    monkeypatch.setattr(ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "slots"),
+    [
+        ({"cpus": 1}, 12),
+        ({"cpus": 2}, 6),
+        ({"cpus": 3}, 2),  # two cores here and one there are no three
+        ({"cpus": 0.1}, 120),
+        ({"cpus": 1, "gpus": 0.25}, 4),
+        ({"cpus": 4, "gpus": 0.25}, 2),
+        ({"cpus": 1, "max_concurrent": 3}, 3),
+    ],
+)
+def test_a_trial_lies_on_one_node(monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any], slots: int) -> None:
+    _set_nodes(monkeypatch, [HEAD, CPU_NODE, CPU_NODE, GPU_NODE])
+    assert cluster.slots(Resources(**wanted)) == slots
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wanted", "words"),
+    [
+        ([HEAD], {"cpus": 1}, ["add a worker", "0 CPU"]),
+        ([HEAD, CPU_NODE, CPU_NODE], {"cpus": 4}, ["--cpus-per-trial 4", "2 CPU"]),
+        ([HEAD, CPU_NODE], {"cpus": 1, "gpus": 0.5}, ["--gpus-per-trial 0.5", "0 GPU"]),
+    ],
+)
+def test_a_trial_that_fits_nowhere_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], wanted: dict[str, Any], words: list[str]
+) -> None:
+    _set_nodes(monkeypatch, nodes)
+    with pytest.raises(UserError) as caught:
+        cluster._check_room(Resources(**wanted))
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_ray_that_was_there_before_is_used_and_left_running(ray_session: None) -> None:
+    with Cluster(None, Resources()) as joined:
+        joined.join()
+        joined.leave()
+        joined.wait()
+        assert ray.is_initialized()
+    assert ray.is_initialized()
+
+
+def test_ray_is_begun_once_and_left_on_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: calls.append(f"init {options['address']}"))
+    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+    monkeypatch.setattr(cluster, "_warm_up", lambda resources: calls.append("warm up"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    _set_nodes(monkeypatch, [CPU_NODE])
+    with Cluster(None, Resources()) as joined:
+        joined.join()
+        joined.join()
+        joined.leave()
+        joined.leave()
+        joined.wait()
+        assert calls == ["init local", "warm up", "shutdown"]
+    assert calls == ["init local", "warm up", "shutdown"]
+
+
+def test_ray_is_left_where_no_trial_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: calls.append("init"))
+    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+    _set_nodes(monkeypatch, [CPU_NODE])
+    with pytest.raises(UserError, match="no node of the Ray cluster has room"), Cluster(None, Resources(cpus=3)) as few:
+        few.join()
+    assert calls == ["init", "shutdown"]
