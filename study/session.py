@@ -85,7 +85,7 @@ def run_study(
                 cluster.join()
                 check_nodes(request.directory)
                 cache = request.runs / "cache"
-                references = prepare(plan.data, _kinds(ledger, record["num_trials"]), cache, cluster.resources)
+                references = prepare(plan.data, _kinds(ledger, record["num_trials"]), cache, cluster)
                 record["references"] = references.summary()
                 study_record.write_study(request.directory, record)
                 searcher = LedgerSearcher(

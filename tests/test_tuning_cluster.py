@@ -69,17 +69,17 @@ def test_ray_is_begun_once_and_left_on_a_thread(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: calls.append(f"init {options['address']}"))
     monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
-    monkeypatch.setattr(cluster, "_warm_up", lambda resources: calls.append("warm up"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     _set_nodes(monkeypatch, [CPU_NODE])
     with Cluster(None, Resources()) as joined:
         joined.join()
         joined.join()
+        assert joined.is_here
         joined.leave()
         joined.leave()
         joined.wait()
-        assert calls == ["init local", "warm up", "shutdown"]
-    assert calls == ["init local", "warm up", "shutdown"]
+        assert calls == ["init local", "shutdown"]
+    assert calls == ["init local", "shutdown"]
 
 
 def test_ray_is_left_where_no_trial_fits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,11 @@ class Cluster:
             self._connect()
             self._joined = True
         _check_room(self.resources)
-        if self._joined and not self._address:
-            _warm_up(self.resources)
+
+    @property
+    def is_here(self) -> bool:
+        """Ray was started for this process alone, on this machine: what it computes itself, no trial is kept from."""
+        return self._joined and not self._address
 
     def leave(self) -> None:
         """Begins to leave Ray, on a thread: it waits for its processes, and the command has better to do."""
@@ -123,19 +126,6 @@ class Cluster:
                 f"--address {address}: this process cannot join the cluster ({reason}): run it on a node of the "
                 "cluster, with its token and versions"
             ) from error
-
-
-def _warm_up(resources: Resources) -> None:
-    """Has the processes that trials will run in import what they need, while this one goes on; nobody waits."""
-    task = ray.remote(num_cpus=resources.cpus, max_retries=0)(_import_trial)
-    for _ in range(slots(resources)):
-        task.remote()
-
-
-def _import_trial() -> None:
-    import sklearn.mixture  # noqa: F401
-
-    import study.tuning.trainable  # noqa: F401
 
 
 def _ensure_token() -> None:

@@ -18,7 +18,7 @@ from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.measure.evaluate import References, prepare_references
 from study.measure.pretrain import pretrain
-from study.tuning.cluster import Resources, slots
+from study.tuning.cluster import Cluster, Resources, slots
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
 from study.tuning.trainable import assigned_device, pack, run_trial, unpack
@@ -29,14 +29,17 @@ _LOOK_SECONDS = 5.0
 """How often the cluster's nodes are counted: workers come and go."""
 
 
-def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, resources: Resources) -> References:
-    """Computes what trials share before the first of them begins, in a task with a trial's resources.
+def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluster: Cluster) -> References:
+    """Computes what trials share before the first of them begins.
+
+    It is done in a task with a trial's resources: the driver's node may have none to give. On a machine of our own
+    this process does it, which has imported already what a task's would have to.
 
     Args:
         data: The data set.
         configs: Trials that are known beforehand; what they need ready-made is trained now, into the cache.
         cache: The folder of what studies share.
-        resources: Of the task.
+        cluster: Where trials run.
 
     Returns:
         The feature classifier and the data's own scores.
@@ -44,9 +47,13 @@ def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, resour
     Raises:
         UserError: Something the trials need cannot be made from these data.
     """
+    resources = cluster.resources
+    threads = max(1, int(resources.cpus))
+    if cluster.is_here and not resources.gpus:
+        return _compute(data, configs, cache, threads, "cpu")
     task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_prepare)
     try:
-        return ray.get(task.remote(pack(data), configs, cache, max(1, int(resources.cpus))))
+        return ray.get(task.remote(pack(data), configs, cache, threads))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from None
@@ -56,11 +63,13 @@ def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, resour
 
 
 def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: int) -> References:
+    return _compute(unpack(packed), configs, cache, threads, assigned_device())
+
+
+def _compute(data: ImageData, configs: Sequence[TrialConfig], cache: Path, threads: int, device: str) -> References:
     import torch
 
     torch.set_num_threads(threads)
-    device = assigned_device()
-    data = unpack(packed)
     for config in configs:
         pretrain(config, data, cache)
     return prepare_references(data, cache, device=device)
