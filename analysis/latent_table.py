@@ -18,6 +18,10 @@ from analysis.frame import StudyFrames
 from study.cli import run_command
 
 METRICS = ("test/reconstruction_mse", "test/sample_fid", "test/expost_fid")
+CAPTION = (
+    "Test split: error per pixel / sample FID / FID of samples from a mixture fitted to the codes; of several trials "
+    "each number's median"
+)
 
 
 class LatentTable(NamedTuple):
@@ -58,8 +62,8 @@ def latent_table_info(frames: StudyFrames) -> LatentTable:
     return LatentTable(sizes, methods, weights, np.array([pca.get(size, np.nan) for size in sizes]), values)
 
 
-def render(table: LatentTable) -> str:
-    """The table as text, Markdown."""
+def cells(table: LatentTable) -> tuple[list[str], list[list[str]]]:
+    """The table as text: headings, and a row per latent size."""
 
     def heading(name: str, low: float, high: float) -> str:
         if high == 0:
@@ -72,11 +76,23 @@ def render(table: LatentTable) -> str:
         return " / ".join((f"{mse:.4f}".lstrip("0"), *(f"{fid:.1f}" if fid < 10 else f"{fid:.0f}" for fid in fids)))
 
     heads = ["d", "PCA", *(heading(name, *ends) for name, ends in zip(table.methods, table.weights, strict=True))]
-    lines = [heads, ["---"] * len(heads)]
-    for size, error, row in zip(table.sizes, table.pca, table.values, strict=True):
-        lines.append([str(size), cell(error), *(cell(*values) for values in row)])
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"Test split: error per pixel / sample FID / FID of samples from a mixture fitted to the codes\n\n{body}"
+    rows = [
+        [str(size), cell(error), *(cell(*values) for values in row)]
+        for size, error, row in zip(table.sizes, table.pca, table.values, strict=True)
+    ]
+    return heads, rows
+
+
+def compares_sizes(table: LatentTable) -> bool:
+    """Several latent sizes at one weight a method: where weights differ too, a median over them is no model's."""
+    return len(table.sizes) > 1 and bool((table.weights[:, 0] == table.weights[:, 1]).all())
+
+
+def render(table: LatentTable) -> str:
+    """The table as text, Markdown."""
+    heads, rows = cells(table)
+    body = "\n".join("| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *rows))
+    return f"{CAPTION}\n\n{body}"
 
 
 def latent_table(study: StudyOption, runs_dir: RunsOption = Path("runs")) -> None:

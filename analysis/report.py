@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 import typer
 
-from analysis import replicates, style
+from analysis import latent_table, replicates, style
 from analysis.answer import answer
 from analysis.choice import choose
 from analysis.command import RunsOption, StudyOption, TrackingOption, load
@@ -106,6 +106,7 @@ def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str
         table=trial_table(frames),
         links=links,
         replicated=replicate_table(frames),
+        sizes=size_table(frames),
         facts=method_facts(frames),
         number=style.number,
     )
@@ -115,6 +116,17 @@ def replicate_table(frames: StudyFrames) -> dict[str, Any]:
     """The replicated trials, `columns` and `rows` of text; no rows where nothing was replicated."""
     columns, rows = replicates.table(replicates.replicates_info(frames))
     return {"columns": columns, "rows": rows}
+
+
+def size_table(frames: StudyFrames) -> dict[str, Any]:
+    """Test metrics by latent size and method, `caption`, `columns` and `rows`; no rows where sizes are not compared."""
+    found = latent_table.latent_table_info(frames)
+    columns, rows = latent_table.cells(found)
+    return {
+        "caption": latent_table.CAPTION,
+        "columns": columns,
+        "rows": rows if latent_table.compares_sizes(found) else [],
+    }
 
 
 def trial_table(frames: StudyFrames) -> dict[str, Any]:

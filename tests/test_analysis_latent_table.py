@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from analysis.frame import load_study
-from analysis.latent_table import latent_table_info, render
+from analysis.latent_table import compares_sizes, latent_table_info, render
+from analysis.report import write_report
 from study.config import TrialConfig
 from tests.helpers_study import make_study, write_trial
 
@@ -39,6 +40,20 @@ def test_latent_table_of_methods_sizes_and_seeds(tmp_path: Path) -> None:
         "| 8 | .0375 | .0200 / 30 / 4.5 | .0250 / 12 / 11 |",
         "| 16 | .0269 | - | .0200 / 9.0 / 8.0 |",
     ]
+
+
+def test_the_report_has_the_table_where_a_method_has_one_weight(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, "toy", trials=0, references={"pca": {"test": {"8": 0.0375, "16": 0.0269}}})
+    write_trial(directory, 0, AE, [row(0.02, 30.0, 4.5)], origin="grid")
+    write_trial(directory, 1, VAE.replace(latent_dim=16), [row(0.0123, 9.0, 8.0)], origin="grid")
+    frames = load_study(tmp_path, "toy")
+    assert compares_sizes(latent_table_info(frames))
+    page = write_report(frames, tmp_path / "out")[0].read_text()
+    assert "<td>.0123 / 9.0 / 8.0</td>" in page and "<td>.0375</td>" in page and 'href="#sizes"' in page
+    write_trial(directory, 2, VAE.replace(latent_dim=16, weight=0.5), [row(0.03, 8.0, 7.0)], origin="grid")
+    frames = load_study(tmp_path, "toy")
+    assert not compares_sizes(latent_table_info(frames))
+    assert 'id="sizes"' not in write_report(frames, tmp_path / "out")[0].read_text()
 
 
 @pytest.mark.parametrize("trials", [0, 24])
