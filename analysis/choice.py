@@ -91,8 +91,11 @@ def seed_groups(frames: StudyFrames, rows: np.ndarray) -> list[list[int]]:
     return [list(group.values()) for group in groups.values() if len(group) > 1]
 
 
-def highlights(frames: StudyFrames, at_most: int = 8) -> list[int]:
-    """Rows worth a name of their own: knee and ends of the front, each method's knee, references, more of the front."""
+def highlights(frames: StudyFrames, at_most: int = 10) -> list[int]:
+    """Rows worth a name of their own: knee and ends of the front, each method's knee, references, more of the front.
+
+    Ten have room for those three and the knees of seven methods.
+    """
     choice = choose(frames)
     method, origin = frames.text("method"), frames.text("origin")
     rows = [] if choice.knee is None else [choice.knee, int(choice.front[0]), int(choice.front[-1])]

@@ -34,7 +34,7 @@ class Named(NamedTuple):
     is_knee: bool
 
 
-def named_trials(frames: StudyFrames, rows: list[int] | None = None, at_most: int = 8) -> list[Named]:
+def named_trials(frames: StudyFrames, rows: list[int] | None = None, at_most: int = 10) -> list[Named]:
     """The trials worth naming, the knee first; without a front, the first ones that have a history."""
     chosen = highlights(frames, at_most) if rows is None else rows[:at_most]
     knee = chosen[0] if rows is None and chosen else None

@@ -63,7 +63,8 @@ def plot(info: LearningCurves) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for axes, metric in zip(panels.flat, info.metrics, strict=False):
         for epochs, values in info.background[metric]:
-            axes.plot(epochs, values, color="#c9c9c9", linewidth=0.5, zorder=1)
+            mark = "." if len(epochs) == 1 else ""  # a line of one point would not show
+            axes.plot(epochs, values, color="#c9c9c9", linewidth=0.5, marker=mark, markersize=3, zorder=1)
         for trial, (epochs, values) in zip(info.named, info.lines[metric], strict=True):
             draw_named(axes, trial, epochs, values)
         shown = np.concatenate([values for _, values in (*info.lines[metric], *info.background[metric])])

@@ -138,10 +138,14 @@ def plot_strips(info: Strips) -> Figure:
     if info.missing:
         return style.message_figure(info.missing)
     most = max(len(row) for row in info.rows)
-    figure = style.new_figure(1.7 + 0.5 * most, 0.4 + 0.56 * len(info.rows))
+    pictures = [tile(row, most) for row in info.rows]
+    words = max(len(line) for label in info.labels for line in label.splitlines())
+    shape = max(picture.shape[1] / picture.shape[0] for picture in pictures)
+    width = max(0.2 + 0.06 * words + 0.49 * shape, 0.08 * len(info.title))
+    figure = style.new_figure(width, 0.4 + 0.56 * len(info.rows))
     panels = figure.subplots(len(info.rows), 1, squeeze=False)[:, 0]
-    for axes, row, label, method in zip(panels, info.rows, info.labels, info.methods, strict=True):
-        show(axes, tile(row, most))
+    for axes, picture, label, method in zip(panels, pictures, info.labels, info.methods, strict=True):
+        show(axes, picture)
         label_row(axes, label, method)
     figure.suptitle(info.title, fontsize=9, fontweight="bold")
     return figure

@@ -251,13 +251,27 @@ def _draw_knee(axes: Axes, info: TradeoffInfo) -> None:
     else:
         place = (0.015, max(from_bottom / 2, from_bottom - 0.25))
         axes.annotate(words, (x, y), place, textcoords="axes fraction", va="center", **look)
-    # Nothing completed lies below either end's label: the one is leftmost, the other lowest.
     for end in {int(info.front[0]), int(info.front[-1])} - {info.knee}:
-        from_left = axes.transAxes.inverted().transform(axes.transData.transform((info.x[end], info.y[end])))[0]
-        middle = end == info.front[0] and from_left > 0.006 * len(f"trial {info.trial[end]}")
-        axes.annotate(f"trial {info.trial[end]}", (info.x[end], info.y[end]), (0, -8), textcoords="offset points",
-                      ha="center" if middle else "left", va="top", fontsize=7.5, color=style.GREY, zorder=7,
-                      bbox={"facecolor": "white", "alpha": 0.6, "pad": 0.3, "linewidth": 0})  # fmt: skip
+        _name_end(axes, info, end)
+
+
+def _name_end(axes: Axes, info: TradeoffInfo, end: int) -> None:
+    """An end's name below it, or above it where another completed trial has that place; none where both are taken."""
+    name = f"trial {info.trial[end]}"
+    from_left = axes.transAxes.inverted().transform(axes.transData.transform((info.x[end], info.y[end])))[0]
+    middle = end == info.front[0] and from_left > 0.006 * len(name)
+    others = np.flatnonzero((info.outcome == "completed") & (np.arange(len(info.x)) != end))
+    places = axes.transData.transform(np.stack([info.x, info.y], axis=1)) * 72 / axes.figure.dpi
+    right, up = (places[others] - places[end]).T  # in points, as all that follows
+    radius = np.where(others == info.knee, 10.0, 5.0)  # of the ring, of a marker
+    width, height = 4.0 * len(name), 10.0
+    beside = np.abs(right - (0.0 if middle else width / 2)) < width / 2 + radius
+    for offset, side, centre in ((-8, "top", -8 - height / 2), (10, "bottom", 10 + height / 2)):
+        if not (beside & (np.abs(up - centre) < height / 2 + radius)).any():
+            axes.annotate(name, (info.x[end], info.y[end]), (0, offset), textcoords="offset points",
+                          ha="center" if middle else "left", va=side, fontsize=7.5, color=style.GREY, zorder=7,
+                          bbox={"facecolor": "white", "alpha": 0.6, "pad": 0.3, "linewidth": 0})  # fmt: skip
+            return
 
 
 def _legend(info: TradeoffInfo) -> list[Line2D]:

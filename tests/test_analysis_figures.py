@@ -293,6 +293,17 @@ def test_curves_of_a_method_and_its_twin_differ(tmp_path: Path) -> None:
     assert named[0].dashes != named[1].dashes
 
 
+def test_a_trial_measured_once_shows_in_grey(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    rows = [{"epoch": epoch, "val/reconstruction_mse": 0.02 / epoch, "val/sample_fid": 9.0 / epoch} for epoch in (1, 2)]
+    write_trial(directory, 0, TrialConfig(), rows)
+    write_trial(directory, 1, TrialConfig(seed=1), rows[:1], outcome="stopped")
+    info = learning_curves.learning_curves_info(load_study(tmp_path, "toy"))
+    assert [len(epochs) for epochs, _ in info.background["val/sample_fid"]] == [1]
+    marks = [line.get_marker() for line in learning_curves.plot(info).axes[0].lines if np.size(line.get_ydata()) == 1]
+    assert marks == ["."]
+
+
 def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
     found = representatives(toy, "samples", at_most=100)
     eligible = choose(toy).eligible

@@ -85,6 +85,22 @@ def test_an_interval_that_reaches_below_zero_ends_at_a_logarithmic_axis(tmp_path
     assert any(len(x) == 2 and 0 < x[0] <= panel.get_xlim()[0] and x[1] == found.high[0, 1] for x in ends)
 
 
+@pytest.mark.parametrize(
+    ("beside", "above"),
+    [((0.0101, 9.4), True), ((0.0101, 4.0), False)],  # the first lies where trial 0's name would go, below it
+)
+def test_the_name_of_an_end_makes_way_for_another_trial(
+    tmp_path: Path, beside: tuple[float, float], above: bool
+) -> None:
+    directory = make_study(tmp_path, trials=0)
+    for number, (mse, fid) in enumerate([(0.01, 10.0), beside, (0.02, 2.0), (0.05, 1.0)]):
+        row = {"epoch": 1, "val/reconstruction_mse": mse, "val/sample_fid": fid}
+        write_trial(directory, number, TrialConfig(seed=number), [row])
+    [axes] = plot(tradeoff_info(load_study(tmp_path, "toy"))).axes
+    sides = {text.get_text(): text.get_verticalalignment() for text in axes.texts}
+    assert (sides["trial 0"], sides["trial 3"]) == ("bottom" if above else "top", "top")
+
+
 def test_a_maximised_objective_turns_the_front_round(frames: StudyFrames) -> None:
     turned = {"val/reconstruction_mse": "minimize", "val/sample_fid": "maximize"}
     info = tradeoff_info(StudyFrames({**frames.study, "objectives": turned}, frames.trials, frames.history))
