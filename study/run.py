@@ -9,6 +9,7 @@ import itertools
 import re
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +20,9 @@ from rich.table import Table
 
 from study.cli import DONE, run_command
 from study.config import UserError
+from study.driver import living_driver
 from study.record import NAME, read_study
 from study.space import LoadedSpace, builtin_spaces, load_space
-from study.tuning.cluster import Cluster, Resources
 
 DEFAULT_REPLICATES = 5
 
@@ -73,13 +74,15 @@ def run(
         raise UserError(
             f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)"
         )
-    resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, max_concurrent=max_concurrent)
     runs = runs_dir.expanduser().absolute()
     importing = threading.Thread(target=_import_the_rest, name="imports", daemon=True)
     importing.start()
+    from study.tuning.cluster import Cluster, Resources
+
+    resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, max_concurrent=max_concurrent)
     with Cluster(address, resources) as cluster:
         if not dry_run and _has_trials_to_train(runs / study_name, resume):
-            cluster.join()
+            cluster.join()  # on this thread: Ray's processes end with the thread that started them
         importing.join()
         from study.plan import Request, first_configs, make_plan
         from study.session import replicate_front, run_study
@@ -119,9 +122,12 @@ def run(
 
 
 def _has_trials_to_train(directory: Path, resume: bool) -> bool:
-    """Whether Ray is wanted for sure; where it may not be, it is started once the plan says so."""
+    """Whether Ray will be wanted, as far as one can see now; where not, it is started once the plan says so."""
     record = read_study(directory)
-    return record is None or (resume and record.get("outcome") in ("running", "interrupted"))
+    if record is None:
+        return True
+    unfinished = resume and record.get("outcome") in ("running", "interrupted")
+    return unfinished and living_driver(directory, time.time()) is None
 
 
 def _import_the_rest() -> None:

@@ -130,11 +130,11 @@ def run_study(
                 ) from error
             raise
         finally:
-            cluster.leave()
             # What cannot be written now, on a full disk say, is made up for when the study is taken up again.
             with contextlib.suppress(OSError):
                 study_record.write_study(request.directory, {**record, "outcome": outcome})
             try:
+                cluster.leave()
                 frames = load_study(request.runs, request.name)
                 try:
                     answer.draw(frames, request.directory)
@@ -142,9 +142,11 @@ def run_study(
                     console.print(f"picture  not drawn: {error}", soft_wrap=True, highlight=False, markup=False)
                 if outcome != "interrupted":
                     answer.report(console, frames, request.directory, None if mirror.failure else uri)
-                cluster.wait()  # MLflow gets what trials wrote up to their end
             finally:
-                mirrored = _close(mirror, outcome)
+                try:
+                    cluster.wait()  # MLflow gets what trials wrote up to their end
+                finally:
+                    mirrored = _close(mirror, outcome)
     answer.show(console, frames, request.directory)
     answer.show_failures(console, frames, request.directory)
     answer.show_warnings(console, request.directory)

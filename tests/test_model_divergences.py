@@ -108,12 +108,15 @@ def test_divergence_kernel_slope_equals_differences(kernel) -> None:
 
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("size", [1.0, 1e3])
-def test_mmd_divergence_is_the_same_with_and_without_a_gradient(name: str, size: float) -> None:
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 2e-5), (torch.float64, 1e-12)])
+def test_mmd_divergence_is_the_same_with_and_without_a_gradient(
+    name: str, size: float, dtype: torch.dtype, error: float
+) -> None:
     """Without one it is summed in blocks: here two whole ones and a rest."""
-    z = torch.randn(600, 3, generator=_generator()) * size
-    prior = torch.randn(530, 3, generator=_generator(1))
+    z = torch.randn(600, 3, generator=_generator(), dtype=dtype) * size
+    prior = torch.randn(530, 3, generator=_generator(1), dtype=dtype)
     with_gradient = squared_mmd(z.clone().requires_grad_(), prior, name).detach()
-    torch.testing.assert_close(squared_mmd(z, prior, name), with_gradient, rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(squared_mmd(z, prior, name), with_gradient, rtol=error, atol=error)
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -24,6 +24,7 @@ from study.model import stacked
 from study.run import run
 from study.status import lines, read_status
 from study.tuning import execute
+from study.tuning.cluster import Cluster
 from study.tuning.execute import prepare
 
 ROOT = Path(__file__).parents[1]
@@ -169,6 +170,22 @@ def test_a_time_budget_ends_a_study_well_and_what_it_left_is_trained_later(
     assert study_run(*arguments) == 0
     assert ledger_states(tmp_path / "small") == {"COMPLETE": 4 + waiting}
     assert read_status(tmp_path, "small").state == "completed"
+
+
+def test_mlflow_is_closed_after_ray_was_left_whatever_the_end_meets(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "small", tmp_path / "small")
+    order: list[str] = []
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Cluster, "wait", lambda cluster: order.append("left"))
+    monkeypatch.setattr("study.session._close", lambda mirror, outcome: order.append("closed"))
+    monkeypatch.setattr("study.session.answer.draw", interrupted)
+    assert study_run("--space", "wae_weight", "--name", "small", "--runs-dir", tmp_path, "--resume") == 130
+    assert order[:2] == ["left", "closed"]
 
 
 def test_a_finished_study_taken_up_again_shows_its_answer(finished: Path, capsys) -> None:

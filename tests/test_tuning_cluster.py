@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 import pytest
@@ -68,7 +70,7 @@ def test_ray_is_begun_once_and_left_on_a_thread(monkeypatch: pytest.MonkeyPatch)
     calls: list[str] = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: calls.append(f"init {options['address']}"))
-    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+    monkeypatch.setattr(ray, "shutdown", lambda: calls.append(threading.current_thread().name))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     _set_nodes(monkeypatch, [CPU_NODE])
     with Cluster(None, Resources()) as joined:
@@ -78,16 +80,32 @@ def test_ray_is_begun_once_and_left_on_a_thread(monkeypatch: pytest.MonkeyPatch)
         joined.leave()
         joined.leave()
         joined.wait()
-        assert calls == ["init local", "shutdown"]
-    assert calls == ["init local", "shutdown"]
+        assert calls == ["init local", "ray-shutdown"]
+    assert calls == ["init local", "ray-shutdown"]
 
 
 def test_ray_is_left_where_no_trial_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: calls.append("init"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
     _set_nodes(monkeypatch, [CPU_NODE])
     with pytest.raises(UserError, match="no node of the Ray cluster has room"), Cluster(None, Resources(cpus=3)) as few:
         few.join()
     assert calls == ["init", "shutdown"]
+
+
+def test_ray_leaves_the_signals_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    _set_nodes(monkeypatch, [CPU_NODE])
+    before = signal.getsignal(signal.SIGTERM)
+    with Cluster(None, Resources()) as joined:
+        joined.join()
+        assert signal.getsignal(signal.SIGTERM) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,9 @@ import ray
 import torch
 
 from study.data.datasets import ImageData
-from study.tuning import trainable
+from study.measure.evaluate import prepare_references
+from study.tuning import execute, trainable
+from study.tuning.cluster import Cluster, Resources
 from study.tuning.trainable import assigned_device, keep_to_share, pack, unpack
 
 
@@ -53,3 +56,14 @@ def test_the_data_lie_once_on_a_node_however_many_trials_read_them(ray_session: 
     stored = ray.put(pack(digits))
     task = ray.remote(_shares_the_stores_memory)
     assert ray.get([task.remote(stored) for _ in range(2)]) == [True, True]
+
+
+def test_on_a_ray_of_its_own_the_driver_prepares_what_trials_share(
+    tmp_path: Path, few_digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cluster, "is_here", True)
+    monkeypatch.setattr(execute.ray, "remote", lambda **options: pytest.fail("a task was made"))
+    torch.set_num_threads(2)
+    references = execute.prepare(few_digits, [], tmp_path / "here", Cluster(None, Resources()))
+    assert torch.get_num_threads() == 2
+    assert references.summary() == prepare_references(few_digits, tmp_path / "by hand").summary()

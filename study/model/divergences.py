@@ -94,11 +94,12 @@ def squared_mmd(z: Tensor, prior: Tensor, kernel: str) -> Tensor:
     """
     if z.requires_grad:
         return _SquaredMMD.apply(z, prior, KERNELS[kernel])
-    n, m, kernels = len(z), len(prior), KERNELS[kernel]
-    own = kernels(z.new_zeros(()), z.shape[1])  # of a code with itself, which the estimate leaves out
-    within_z = (_kernel_sum(z, z, kernels) - n * own) / (n * (n - 1))
-    within_prior = (_kernel_sum(prior, prior, kernels) - m * own) / (m * (m - 1))
-    return (within_z + within_prior - 2 * _kernel_sum(z, prior, kernels) / (n * m)).to(z.dtype)
+    n, m, function = len(z), len(prior), KERNELS[kernel]
+    prior = prior.detach()
+    own = function(z.new_zeros(()), z.shape[1])  # of a code with itself, which the estimate leaves out
+    within_z = (_kernel_sum(z, z, function) - n * own) / (n * (n - 1))
+    within_prior = (_kernel_sum(prior, prior, function) - m * own) / (m * (m - 1))
+    return (within_z + within_prior - 2 * _kernel_sum(z, prior, function) / (n * m)).to(z.dtype)
 
 
 def _kernel_sum(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:

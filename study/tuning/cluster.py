@@ -6,9 +6,11 @@ Nothing here imports torch, so that Ray comes up while the rest of a command is 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import os
 import secrets
+import signal
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -78,12 +80,13 @@ class Cluster:
         """
         if self._joined:
             return
+        self.wait()
         if self._address:
             check_token(os.environ)
             check_address(self._address)
         if not ray.is_initialized():
+            self._joined = True  # from here on there is something to leave, even where it does not start
             self._connect()
-            self._joined = True
         _check_room(self.resources)
 
     @property
@@ -95,11 +98,12 @@ class Cluster:
         """Begins to leave Ray, on a thread: it waits for its processes, and the command has better to do."""
         if self._joined:
             self._joined = False
+            gc.collect()  # an object of Ray's that is freed while Ray goes down ends the process without a word
             self._leaving = threading.Thread(target=ray.shutdown, name="ray-shutdown")
             self._leaving.start()
 
     def wait(self) -> None:
-        """Waits until Ray has been left: none of its trials runs any more."""
+        """Waits until Ray has been left; trials that were cut off have been told to end."""
         if self._leaving is not None:
             self._leaving.join()
 
@@ -107,6 +111,7 @@ class Cluster:
         address = self._address
         if not address:
             _ensure_token()
+        before = signal.getsignal(signal.SIGTERM)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is told at the end, by us
         try:
             ray.init(
@@ -126,6 +131,8 @@ class Cluster:
                 f"--address {address}: this process cannot join the cluster ({reason}): run it on a node of the "
                 "cluster, with its token and versions"
             ) from error
+        finally:
+            signal.signal(signal.SIGTERM, before)  # Ray's own exits with status 15
 
 
 def _ensure_token() -> None:

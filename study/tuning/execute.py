@@ -69,10 +69,14 @@ def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: 
 def _compute(data: ImageData, configs: Sequence[TrialConfig], cache: Path, threads: int, device: str) -> References:
     import torch
 
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    for config in configs:
-        pretrain(config, data, cache)
-    return prepare_references(data, cache, device=device)
+    try:
+        for config in configs:
+            pretrain(config, data, cache)
+        return prepare_references(data, cache, device=device)
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Watcher(tune.Callback):
