@@ -36,7 +36,11 @@ def assert_same(first: StudyFrames, second: StudyFrames) -> None:
     assert first.study == second.study
 
 
-def test_mlflow_gives_the_frames_of_the_directory(runs: Path, uri: str) -> None:
+@pytest.mark.parametrize("at_once", [100, 7])  # runs that one statement asks for
+def test_mlflow_gives_the_frames_of_the_directory(
+    runs: Path, uri: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame_mlflow, "_RUNS", at_once)
     on_disk, mirrored = load_study(runs, "toy"), load_from_mlflow(uri, "toy")
     assert_same(on_disk, mirrored)
     for row in (0, 6):  # completed with arrays, stopped without
@@ -46,17 +50,15 @@ def test_mlflow_gives_the_frames_of_the_directory(runs: Path, uri: str) -> None:
 
 
 def test_a_server_gives_the_same_frames(runs: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    parents: list[str] = []
+    asked: list[int] = []
 
-    def by_call(tracking_uri: str, parent: str) -> list:
-        parents.append(parent)
-        client = connect(tracking_uri)
-        children = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
-        return list(frame_mlflow._points_by_call(client, list(children)))
+    def by_call(tracking_uri: str, children: list) -> list:
+        asked.append(len(children))
+        return list(frame_mlflow._points_by_call(connect(tracking_uri), children))
 
     monkeypatch.setattr(frame_mlflow, "_points_by_query", by_call)
     assert_same(load_study(runs, "toy"), load_from_mlflow(uri, "toy"))
-    assert len(parents) == 1
+    assert asked == [len(load_study(runs, "toy").trials)]
 
 
 def test_the_directory_is_read_where_it_is_at_hand(
