@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,9 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def run_command(function: Callable[..., int | None], arguments: list[str] | None = None) -> None:
     """Runs a typer function as a program and exits: 0 done, 1 failed, 2 bad usage in one line, 130 interrupted."""
-    sys.exit(command_status(function, arguments))
+    status = command_status(function, arguments)
+    gc.freeze()  # Python would look for garbage among all there is, a second for torch, Ray and pandas
+    sys.exit(status)
 
 
 def command_status(function: Callable[..., int | None], arguments: list[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from rich.table import Table
 from study.cli import DONE, run_command
 from study.config import UserError
 from study.driver import living_driver
+from study.imports import quick_imports
 from study.record import NAME, read_study
 from study.space import LoadedSpace, builtin_spaces, load_space
 
@@ -76,17 +77,19 @@ def run(
         )
     runs = runs_dir.expanduser().absolute()
     importing = threading.Thread(target=_import_the_rest, name="imports", daemon=True)
-    importing.start()
-    from study.tuning.cluster import Cluster, Resources
+    with contextlib.ExitStack() as stack:
+        with quick_imports():
+            importing.start()
+            from study.tuning.cluster import Cluster, Resources
 
-    resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, max_concurrent=max_concurrent)
-    with Cluster(address, resources) as cluster:
-        if not dry_run and _has_trials_to_train(runs / study_name, resume):
-            cluster.join()  # on this thread: Ray's processes end with the thread that started them
-        importing.join()
-        from study.plan import Request, first_configs, make_plan
-        from study.session import replicate_front, run_study
-        from study.tracking.store import redact_command
+            resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, max_concurrent=max_concurrent)
+            cluster = stack.enter_context(Cluster(address, resources))
+            if not dry_run and _has_trials_to_train(runs / study_name, resume):
+                cluster.join()  # on this thread: Ray's processes end with the thread that started them
+            importing.join()
+            from study.plan import Request, first_configs, make_plan
+            from study.session import replicate_front, run_study
+            from study.tracking.store import redact_command
 
         plan = make_plan(
             Request(
@@ -131,9 +134,9 @@ def _has_trials_to_train(directory: Path, resume: bool) -> bool:
 
 
 def _import_the_rest() -> None:
-    """Imports what is slow and has nothing to do with Ray, while Ray starts; what goes wrong is met again there."""
+    """Imports what a study needs, while Ray starts; what goes wrong is met again where it is used."""
     with contextlib.suppress(Exception):
-        for name in ("torch", "sklearn.datasets", "optuna", "pandas", "matplotlib.figure"):
+        for name in ("torch", "sklearn.datasets", "optuna", "pandas", "matplotlib.figure", "study.session"):
             importlib.import_module(name)
 
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from study.config import DataSummary
 from study.data.datasets import ImageData
 from study.data.splits import Split
+from study.model.adam import Adam, set_one_cycle
 
 logger = logging.getLogger(__name__)
 
@@ -246,14 +247,15 @@ def _train(data: ImageData, spec: ClassifierSpec) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(spec.seed)
         batch_size = 64 if len(train) < 20_000 else 128
         steps = spec.epochs * math.ceil(len(train) / batch_size)
-        optimizer = torch.optim.AdamW(classifier.parameters(), lr=spec.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, spec.learning_rate, max(2, steps))
+        optimizer = Adam(classifier.parameters(), spec.learning_rate, weight_decay=0.01)
+        step = 0
         for _ in range(spec.epochs):
             for batch in torch.randperm(len(train), generator=generator).split(batch_size):
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 F.cross_entropy(classifier(as_float(train.images[batch])), train.labels[batch]).backward()
+                set_one_cycle(optimizer, step, max(2, steps), spec.learning_rate)
                 optimizer.step()
-                schedule.step()
+                step += 1
         accuracy = _accuracy(classifier.eval(), validation)
     state = {name: value.detach().clone() for name, value in classifier.state_dict().items()}
     digest = hashlib.blake2b(digest_size=12)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from study.config import DataSummary, UserError
+from study.model.adam import Adam, set_one_cycle
 from study.model.networks import pad_and_crop
 
 CODE_CHANNELS = 10
@@ -105,18 +106,17 @@ def train_first_stage(summary: DataSummary, images: Tensor, *, seed: int = 0) ->
     stage.requires_grad_(True)
     batch_size = min(BATCH_SIZE, len(images))
     steps = max(LEAST_STEPS, EPOCHS * len(images) // batch_size)
-    optimizer = torch.optim.Adam(stage.parameters(), lr=LEARNING_RATE, fused=True)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    optimizer = Adam(stage.parameters(), LEARNING_RATE)
     order = torch.empty(0, dtype=torch.int64, device=images.device)
-    for _ in range(steps):
+    for step in range(steps):
         if len(order) < batch_size:
             order = torch.randperm(len(images), generator=generator, device=images.device)
         batch, order = order[:batch_size], order[batch_size:]
         x = images[batch].float() / 255  # [B, C, H, W]
         optimizer.zero_grad()
         F.mse_loss(stage.decoder(stage.encoder(x)), x).backward()
+        set_one_cycle(optimizer, step, steps, LEARNING_RATE)
         optimizer.step()
-        rate.step()
     stage.requires_grad_(False)
     stage.scale.fill_(1)
     variance = stage.encode_all(images).double().var(dim=0, correction=0).sum()

@@ -16,6 +16,7 @@ import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.model.adam import Adam
 from study.model.autoencoder import Autoencoder, build_autoencoder, compute_loss
 from study.model.pretrained import Pretrained
 from study.model.regularizers import Adversarial, Regularizer, build_regularizer
@@ -103,16 +104,11 @@ class Trainer:
         self.schedule: Schedule = build_schedule(config)
         self.generator = torch.Generator(device).manual_seed(config.seed)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        settings: dict[str, Any] = {
-            "lr": config.learning_rate,
-            "fused": True,
-            "capturable": self.device.type == "cuda",  # counts its steps on the GPU, as a graph needs it
-        }
-        self.optimizer = torch.optim.Adam(trained, **settings)
+        self.optimizer = Adam(trained, config.learning_rate)
         self.critic_optimizer = None
         if isinstance(self.regularizer, Adversarial):
             critic = self.regularizer.critic.parameters()
-            self.critic_optimizer = torch.optim.Adam(critic, betas=CRITIC_BETAS, **settings)
+            self.critic_optimizer = Adam(critic, config.learning_rate, betas=CRITIC_BETAS)
         self.batch_size = min(config.batch_size, len(self.inputs))
         self.steps = len(self.inputs) // self.batch_size
         self.epoch = 0
@@ -148,12 +144,12 @@ class Trainer:
         self.multiplier = state["multiplier"]
         self.model.load_state_dict(state["model"])
         self.regularizer.load_state_dict(state["regularizer"])
-        _load_optimizer(self.optimizer, state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
         if self.critic_optimizer:
-            _load_optimizer(self.critic_optimizer, state["critic_optimizer"])
+            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["generator"].cpu())
-        self._graphed = self._graphed_steps()  # a graph would go on with the moments that were replaced
+        self._graphed = self._graphed_steps()  # the first steps after a load are eager again, whatever has moved
 
     def train_epoch(self) -> dict[str, float]:
         """One pass over the training images in a fresh order; a last, smaller batch is left out.
@@ -200,12 +196,12 @@ class Trainer:
             Loss, reconstruction and penalty, 0-dim, on the device.
         """
         x = _as_inputs(self.inputs[batch])
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         terms = compute_loss(self.model, self.regularizer, x, weight, self.generator, self.features)
         terms.loss.backward()
         self.optimizer.step()
         if self.critic_optimizer is not None and isinstance(self.regularizer, Adversarial):
-            self.critic_optimizer.zero_grad(set_to_none=True)
+            self.critic_optimizer.zero_grad()
             self.regularizer.critic_loss(terms.codes, self.generator).backward()
             self.critic_optimizer.step()
         return terms.loss.detach(), terms.reconstruction, terms.penalty
@@ -214,13 +210,6 @@ class Trainer:
 def _as_inputs(batch: torch.Tensor) -> torch.Tensor:
     """What the encoder reads of uint8 images or float codes."""
     return batch.float().div_(255) if batch.dtype == torch.uint8 else batch
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Loads an optimizer's moments; where it runs now need not be where they were saved."""
-    optimizer.load_state_dict(state)
-    for group in optimizer.param_groups:
-        group["capturable"] = optimizer.defaults["capturable"]
 
 
 def train(

@@ -1,0 +1,108 @@
+"""Our Adam against torch.optim's, bit by bit, and what it is there for: no import of torch's compiler."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from study.model.adam import Adam, set_one_cycle
+
+STEPS = 50
+
+
+def _model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 5))
+
+
+def _train(model: nn.Module, optimizer: Any, steps: range, before: Callable[[int], None] | None = None) -> None:
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        optimizer.zero_grad()
+        model(torch.randn(4, 1, 8, 8, generator=generator)).square().mean().backward()
+        if before is not None:
+            before(step)
+        optimizer.step()
+
+
+def _same(first: nn.Module, second: nn.Module) -> bool:
+    return all(map(torch.equal, first.parameters(), second.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "other", "others"),
+    [
+        ({}, torch.optim.Adam, {}),
+        ({"betas": (0.5, 0.999)}, torch.optim.Adam, {"betas": (0.5, 0.999)}),
+        ({"weight_decay": 0.01}, torch.optim.AdamW, {"weight_decay": 0.01}),
+    ],
+)
+def test_steps_equal_those_of_torch_optim(settings: dict, other: type, others: dict) -> None:
+    ours, theirs, start = _model(), _model(), _model()
+    _train(ours, Adam(ours.parameters(), 0.01, **settings), range(STEPS))
+    _train(theirs, other(theirs.parameters(), lr=0.01, fused=True, **others), range(STEPS))
+    assert _same(ours, theirs) and not _same(ours, start)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4, 10, 11, 97])
+def test_one_cycle_is_torchs(steps: int) -> None:
+    ours, theirs = _model(), _model()
+    optimizer = Adam(ours.parameters(), 1.0)
+    _train(ours, optimizer, range(steps), lambda step: set_one_cycle(optimizer, step, steps, 0.02))
+    theirs_optimizer = torch.optim.Adam(theirs.parameters(), lr=1.0, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(theirs_optimizer, 0.02, total_steps=steps)
+    for step in range(steps):
+        _train(theirs, theirs_optimizer, range(step, step + 1))
+        if step + 1 < steps:
+            schedule.step()
+    assert _same(ours, theirs)
+    assert optimizer.learning_rate == theirs_optimizer.param_groups[0]["lr"] == pytest.approx(0.02 / 250_000)
+
+
+@pytest.mark.parametrize("kind", ["ours", "torch"])
+def test_a_training_goes_on_from_saved_moments(kind: str) -> None:
+    """Those of torch.optim have the same keys."""
+    whole, parted = _model(), _model()
+    _train(whole, Adam(whole.parameters(), 0.01), range(20))
+    parameters = list(parted.parameters())
+    first = Adam(parameters, 0.01) if kind == "ours" else torch.optim.Adam(parameters, 0.01, fused=True)
+    _train(parted, first, range(8))
+    second = Adam(parted.parameters(), 0.01)
+    second.load_state_dict(first.state_dict())
+    _train(parted, second, range(8, 20))
+    assert _same(whole, parted)
+
+
+def test_a_parameter_without_a_gradient_is_left_alone() -> None:
+    used, unused = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    optimizer = Adam([used, unused], 0.1)
+    used.square().sum().backward()
+    optimizer.step()
+    assert torch.equal(unused, torch.ones(3)) and not torch.equal(used, torch.ones(3))
+
+
+def test_another_models_moments_are_refused() -> None:
+    optimizer = Adam([nn.Parameter(torch.ones(3))], 0.1)
+    with pytest.raises(ValueError, match="2 parameters for a model of 1"):
+        optimizer.load_state_dict(Adam([nn.Parameter(torch.ones(3)) for _ in range(2)], 0.1).state_dict())
+
+
+def test_a_trial_does_not_import_torchs_compiler() -> None:
+    """It takes longer than many a trial's first epochs."""
+    program = """
+import sys
+from benchmarks.trainer import CASES, made_data
+from study.config import TrialConfig
+from study.training.loop import Trainer
+config = TrialConfig.from_params({**CASES["mlp WAE-GAN"], "width": 8, "batch_size": 8})
+Trainer(config, made_data(16, (1, 8, 8))).train_epoch()
+print([name for name in ("torch._dynamo", "torch._inductor", "triton") if name in sys.modules])
+"""
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed == "[]\n"
