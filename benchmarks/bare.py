@@ -1,7 +1,8 @@
 """The least that trains an autoencoder, in plain PyTorch: what our trainer is held to, in speed and in result.
 
-One gather, forward, loss, backward, fused Adam. It shares with the product the networks, so that both train the same
-model, and the MMD, whose gradient is quicker written out than found by autograd; nothing else. It draws its random
+One gather, forward, loss, backward, torch.optim's fused Adam. It shares with the product the networks, so that both
+train the same model, the MMD, whose gradient is quicker written out than found by autograd, and the processor's mode
+that takes denormal numbers for zero; nothing else. It draws its random
 numbers in the trainer's order, so both end at the same parameters (tests/test_training_equality.py).
 """
 
@@ -17,7 +18,7 @@ from study.model.autoencoder import LOGVAR_MIDDLE, LOGVAR_REACH, build_autoencod
 from study.model.divergences import squared_mmd
 from study.model.networks import latent_critic
 from study.model.regularizers import CRITIC_WIDTH, GRADIENT_PENALTY
-from study.training.loop import CRITIC_BETAS
+from study.training.loop import CRITIC_BETAS, denormals_flushed
 
 
 class BareLoop:
@@ -44,6 +45,7 @@ class BareLoop:
             self.critic.parameters(), lr=config.learning_rate, betas=CRITIC_BETAS, fused=True
         )
 
+    @denormals_flushed()
     def epoch(self) -> None:
         """One pass over the inputs; a last, smaller batch is left out."""
         order = torch.randperm(len(self.inputs), generator=self.generator)

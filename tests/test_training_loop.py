@@ -155,3 +155,19 @@ def test_results_are_evaluated_at_those_epochs_alone(few_digits: ImageData) -> N
 
 def test_a_batch_larger_than_the_data_is_cut_to_it(few_digits: ImageData) -> None:
     assert Trainer(_config(batch_size=4096), few_digits).steps == 1
+
+
+def test_denormal_numbers_are_zero_while_training_and_nowhere_else(few_digits: ImageData) -> None:
+    """A pixel that is always black has moments that only shrink; the slow numbers at their end are not reached."""
+    trainer = Trainer(TrialConfig(latent_dim=2, width=16, epochs=2), few_digits)
+    trainer.inputs = trainer.inputs.clone()
+    trainer.inputs[:, :, 0, 0] = 0
+    trainer.train_epoch()
+    saved = trainer.state()
+    first = saved["optimizer"]["state"][0]["exp_avg"]
+    assert first.shape == (16, 64) and not first[:, 0].any()
+    first[:, 0] = 1e-39
+    trainer.load(saved)
+    trainer.train_epoch()
+    assert not trainer.state()["optimizer"]["state"][0]["exp_avg"][:, 0].any()
+    assert (torch.tensor(1e-39) * 0.9).item() > 0
