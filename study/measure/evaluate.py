@@ -36,16 +36,7 @@ from study.measure.features import (
     trained_classifier,
 )
 from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, spherical_midpoint
-from study.measure.metrics import (
-    METRICS,
-    Moments,
-    fid,
-    frechet_distance,
-    moments,
-    neighbourhood,
-    require_finite,
-    root,
-)
+from study.measure.metrics import METRICS, RealFeatures, require_finite
 from study.model.autoencoder import Autoencoder, Posterior
 from study.model.divergences import gaussian_kl, squared_mmd
 
@@ -133,7 +124,7 @@ def _measure_real(
         train *= scale
         real = {name: features(_first(data.split(name), max_images)) * scale for name in ("validation", "test")}
     samples = {name: max(len(values), MIN_GENERATED) for name, values in real.items()}
-    floor = {name: _feature_metrics(values, train[: samples[name]]) for name, values in real.items()}
+    floor = {name: _feature_metrics(RealFeatures(values), train[: samples[name]]) for name, values in real.items()}
     require_finite({f"{name}/{metric}": value for name in floor for metric, value in floor[name].items()})
     measured = {"validation": _first(data.validation, max_images), "test": data.test.images}
     return {
@@ -151,10 +142,10 @@ def _first(split: Split, count: int) -> Tensor:
     return split.images[order.to(split.images.device)]
 
 
-def _feature_metrics(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+def _feature_metrics(real: RealFeatures, generated: np.ndarray) -> dict[str, float]:
     """Everything that compares two sets of features, `sample_fid` among it."""
     named = {name: metric.function(real, generated) for name, metric in METRICS.items() if metric.function}
-    return {"sample_fid": fid(real, generated), **named, **neighbourhood(real, generated)._asdict()}
+    return {"sample_fid": real.fid(generated), **named, **real.neighbourhood(generated)._asdict()}
 
 
 def _batch_size(images: Tensor) -> int:
@@ -183,18 +174,11 @@ class _Measured(NamedTuple):
     sample_features: np.ndarray
 
 
-class _Real:
-    """The real side of a split on the device: images uint8 [N, C, H, W], their features and moments."""
+class _Real(NamedTuple):
+    """The real side of a split: its images on the device, uint8 [N, C, H, W], and the features of the first of them."""
 
-    def __init__(self, images: Tensor, features: np.ndarray) -> None:
-        self.images = images
-        self.features = features.astype(np.float64)
-        self.moments: Moments = moments(self.features)
-        self.root = root(self.moments.covariance)
-
-    def fid(self, features: np.ndarray) -> float:
-        """Fréchet distance of features [n, d] to the split."""
-        return frechet_distance(self.moments, moments(features), self.root)
+    images: Tensor
+    features: RealFeatures
 
 
 class Evaluator:
@@ -217,12 +201,12 @@ class Evaluator:
     @cached_property
     def _validation(self) -> _Real:
         features = self.references.features["validation"]
-        return _Real(_first(self.data.validation, len(features)).to(self.device), features)
+        return _Real(_first(self.data.validation, len(features)).to(self.device), RealFeatures(features))
 
     @cached_property
     def _test(self) -> _Real:
         images = _first(self.data.test, len(self.data.test)).to(self.device)
-        return _Real(images, self.references.features["test"])
+        return _Real(images, RealFeatures(self.references.features["test"]))
 
     @cached_property
     def _train_images(self) -> Tensor:
@@ -319,8 +303,8 @@ class Evaluator:
         second_moment = mu.double().square() if logvar is None else mu.double().square() + logvar.double().exp()
         metrics = {
             "reconstruction_mse": float(torch.stack(errors).sum()) / real.images.numel(),
-            "reconstruction_fid": real.fid(reconstructed),
-            "sample_fid": real.fid(sample_features),
+            "reconstruction_fid": real.features.fid(reconstructed),
+            "sample_fid": real.features.fid(sample_features),
             "latent_rms": float(second_moment.mean().sqrt()),
             "mu_low": float(mu.min()),
             "mu_high": float(mu.max()),
@@ -347,7 +331,7 @@ class Evaluator:
         result = {}
         for name, density in self._fitted[1].items():
             z = torch.from_numpy(density.sample(n)).to(self.device, codes.dtype)
-            result[name] = real.fid(self._decoded_features(model, z, real.images))
+            result[name] = real.features.fid(self._decoded_features(model, z, real.images))
         return result
 
     def _interpolation_fid(self, model: Autoencoder, real: _Real, mu: Tensor) -> float:
@@ -356,7 +340,7 @@ class Evaluator:
         codes = mu[:count]
         order = torch.randperm(count, generator=torch.Generator().manual_seed(_SEED)).to(mu.device)
         middle = spherical_midpoint(codes[order], codes[order.roll(1)])
-        return real.fid(self._decoded_features(model, middle, real.images))
+        return real.features.fid(self._decoded_features(model, middle, real.images))
 
     def _latent_mmd(self, posterior: Posterior) -> float:
         """Between up to 2,000 codes drawn from the posteriors and 2,000 draws from N(0, I), IMQ kernel."""

@@ -1,8 +1,9 @@
 """Every metric's name, direction and label, and the pure functions that compute them from feature vectors.
 
 Arrays in, numbers out, in float64 and without torch, so that figures and spaces can read the table cheaply. Feature
-arrays are [n, d]. To add a metric of samples against real images: write `function(real, generated) -> float` and name
-it in `METRICS`. A metric that is not finite is never hidden: `require_finite` fails it by name.
+arrays are [n, d]. To add a metric of samples against real images: write `function(real, generated) -> float`, with a
+`RealFeatures` and an array, and name it in `METRICS`. A metric that is not finite is never hidden: `require_finite`
+fails it by name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -73,25 +75,33 @@ def fid(real: np.ndarray, generated: np.ndarray) -> float:
     return frechet_distance(moments(real), moments(generated))
 
 
-def kid(real: np.ndarray, generated: np.ndarray) -> float:
+def kid(real: np.ndarray, generated: np.ndarray, within_real: float | None = None) -> float:
     """Kernel inception distance: unbiased squared MMD with the kernel (a·b/d + 1)³ (Bińkowski et al. 1801.01401).
 
     It is a little below zero about half of the time when both sets come from one distribution.
+
+    Args:
+        real: Features of real images.
+        generated: Features of generated ones.
+        within_real: `kernel_within(real)`, where it is at hand.
     """
     a, b = (np.asarray(values, dtype=np.float64) for values in (real, generated))
+    within_real = kernel_within(a) if within_real is None else within_real
+    return float(within_real + kernel_within(b) - 2 * _kernel_sum(a, b) / (len(a) * len(b)))
 
-    def total(left: np.ndarray, right: np.ndarray) -> float:
-        result = 0.0
-        for start in range(0, len(left), _BLOCK):
-            base = left[start : start + _BLOCK] @ right.T / left.shape[1] + 1
-            result += float(np.vdot(np.square(base), base))  # NumPy's power took eight times as long
-        return result
 
-    def within(values: np.ndarray) -> float:
-        diagonal = ((np.square(values).sum(1) / values.shape[1] + 1) ** 3).sum()
-        return (total(values, values) - diagonal) / (len(values) * (len(values) - 1))
+def kernel_within(values: np.ndarray) -> float:
+    """Mean of KID's kernel over the pairs of different vectors of one set, float64 [n, d]."""
+    diagonal = ((np.square(values).sum(1) / values.shape[1] + 1) ** 3).sum()
+    return (_kernel_sum(values, values) - diagonal) / (len(values) * (len(values) - 1))
 
-    return float(within(a) + within(b) - 2 * total(a, b) / (len(a) * len(b)))
+
+def _kernel_sum(left: np.ndarray, right: np.ndarray) -> float:
+    result = 0.0
+    for start in range(0, len(left), _BLOCK):
+        base = left[start : start + _BLOCK] @ right.T / left.shape[1] + 1
+        result += float(np.vdot(np.square(base), base))  # NumPy's power took eight times as long
+    return result
 
 
 class Neighbourhood(NamedTuple):
@@ -110,16 +120,27 @@ class Neighbourhood(NamedTuple):
     coverage: float
 
 
-def neighbourhood(real: np.ndarray, generated: np.ndarray, nearest: int = NEAREST) -> Neighbourhood:
+def neighbourhood(
+    real: np.ndarray,
+    generated: np.ndarray,
+    nearest: int = NEAREST,
+    reach: Callable[[int], np.ndarray] | None = None,
+) -> Neighbourhood:
     """Precision, recall, density and coverage; a neighbourhood reaches to the k-th nearest of its own set.
 
     k shrinks on sets that have no k neighbours. A vector on the boundary is outside, as in the paper's code.
+
+    Args:
+        real: Features of real images.
+        generated: Features of generated ones.
+        nearest: k.
+        reach: Gives for a k the squared distances from the real ones to their k-th nearest, where they are at hand.
     """
     if not (np.isfinite(real).all() and np.isfinite(generated).all()):
         return Neighbourhood(math.nan, math.nan, math.nan, math.nan)
     real, generated = (np.asarray(values, dtype=np.float64) for values in (real, generated))
     k = min(nearest, len(real) - 1, len(generated) - 1)
-    real_reach, generated_reach = _reach(real, k), _reach(generated, k)
+    real_reach, generated_reach = _reach(real, k) if reach is None else reach(k), _reach(generated, k)
     inside_real = np.zeros(len(generated))
     recalled, nearest_sample = np.zeros(len(real), bool), np.empty(len(real))
     for start in range(0, len(real), _BLOCK):
@@ -171,6 +192,54 @@ def _kth_smallest(distance: np.ndarray, k: int) -> np.ndarray:
     return np.partition(np.concatenate([candidates, rest], axis=1), k, axis=1)[:, k]
 
 
+class RealFeatures:
+    """Features of real images, and what every comparison with them needs: each is computed when first asked for, once.
+
+    Args:
+        features: [n, d]; kept as float64.
+    """
+
+    def __init__(self, features: np.ndarray) -> None:
+        self.features = np.asarray(features, dtype=np.float64)
+        self._reaches: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Their mean and covariance."""
+        return moments(self.features)
+
+    @cached_property
+    def root(self) -> np.ndarray:
+        """The root of their covariance."""
+        return root(self.moments.covariance)
+
+    @cached_property
+    def kernel_within(self) -> float:
+        """Their own share of KID."""
+        return kernel_within(self.features)
+
+    def reach(self, k: int) -> np.ndarray:
+        """Squared distance of each to its k-th nearest other one, [n]."""
+        if k not in self._reaches:
+            self._reaches[k] = _reach(self.features, k)
+        return self._reaches[k]
+
+    def fid(self, generated: np.ndarray) -> float:
+        """Fréchet distance to generated features [m, d]."""
+        return frechet_distance(self.moments, moments(generated), self.root)
+
+    def kid(self, generated: np.ndarray) -> float:
+        """Kernel inception distance to generated features [m, d]."""
+        return kid(self.features, generated, self.kernel_within)
+
+    def neighbourhood(self, generated: np.ndarray) -> Neighbourhood:
+        """How generated features [m, d] lie among these."""
+        return neighbourhood(self.features, generated, reach=self.reach)
+
+
 @dataclass(frozen=True)
 class Metric:
     """What is to be known of a metric wherever it is shown.
@@ -178,12 +247,13 @@ class Metric:
     Attributes:
         direction: Which way is better; `none` for a quantity that only describes.
         label: For axes and tables.
-        function: For metrics of samples from the prior against real images: `function(real, generated)` on features.
+        function: For metrics of samples from the prior against real images: `function(real, generated)`, of the real
+            features and an array of the generated ones.
     """
 
     direction: Literal["minimize", "maximize", "none"]
     label: str
-    function: Callable[[np.ndarray, np.ndarray], float] | None = None
+    function: Callable[[RealFeatures, np.ndarray], float] | None = None
 
 
 def require_finite(values: Mapping[str, float]) -> None:
@@ -201,7 +271,7 @@ METRICS: dict[str, Metric] = {
     "reconstruction_mse": Metric("minimize", "Reconstruction error (MSE per pixel)"),
     "reconstruction_fid": Metric("minimize", "Reconstruction FID"),
     "sample_fid": Metric("minimize", "Sample FID"),
-    "sample_kid": Metric("minimize", "Sample KID", kid),
+    "sample_kid": Metric("minimize", "Sample KID", RealFeatures.kid),
     "precision": Metric("maximize", "Precision"),
     "recall": Metric("maximize", "Recall"),
     "density": Metric("maximize", "Density"),

@@ -149,9 +149,14 @@ def execute(
         refresh: Called after each step of the scheduler's loop, to show progress.
         say: Told what a person should know, again and again for as long as it is so.
     """
-    threads = max(1, int(resources.cpus))
-    shared = {"data": pack(data), "references": references, "cache": cache, "threads": threads}
-    trainable = tune.with_parameters(run_trial, **shared)
+    trainable = tune.with_parameters(
+        run_trial,
+        data=pack(data),
+        references=references,
+        cache=cache,
+        threads=max(1, int(resources.cpus)),
+        rungs=scheduler.stops_early,
+    )
     while True:
         # Ray's own limit is fixed at the start. Without one, a trial more than there is room for is begun and waits.
         limiter = ConcurrencyLimiter(searcher, max_concurrent=max(1, slots(resources)))

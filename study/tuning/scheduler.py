@@ -49,6 +49,11 @@ class RungScheduler(FIFOScheduler):
             self.rungs.restore(result.epoch, result.values)
             self._decided[result.number, result.epoch] = result.goes_on
 
+    @property
+    def stops_early(self) -> bool:
+        """Trials are judged at the rungs."""
+        return self._eta is not None
+
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's question after every report: CONTINUE or STOP."""
         epoch = result.get("epoch")

@@ -28,6 +28,7 @@ from study.measure.pictures import write_history, write_pictures
 from study.measure.pretrain import pretrain
 from study.training import checkpoint
 from study.training.loop import EpochResult, TrainingError, evaluation_epochs, train
+from study.tuning.rungs import rung_epochs
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 HISTORY = 24
@@ -36,6 +37,7 @@ _SPLITS = ("train", "validation", "test")
 _ERROR = "error.txt"
 _PROCESS = "process.json"
 _WARNINGS = "warnings.txt"
+_evaluators: dict[tuple[str | int, ...], Evaluator] = {}
 
 
 def pack(data: ImageData) -> tuple[DataSummary, tuple[str, ...], Arrays]:
@@ -88,7 +90,9 @@ def recorded_epochs(directory: Path) -> int:
     return next(epoch for epoch in itertools.count() if epoch + 1 not in recorded)
 
 
-def run_trial(config: dict[str, Any], *, data: Any, references: References, cache: Path, threads: int) -> None:
+def run_trial(
+    config: dict[str, Any], *, data: Any, references: References, cache: Path, threads: int, rungs: bool
+) -> None:
     """Trains one trial in this process, from its newest sound checkpoint where there is one.
 
     Args:
@@ -97,6 +101,8 @@ def run_trial(config: dict[str, Any], *, data: Any, references: References, cach
         references: What evaluation needs, computed once for the study.
         cache: The folder of what studies share.
         threads: CPU threads to use.
+        rungs: Trials are judged before their end: report at the rungs too. A trial waits after each report for Ray to
+            hear it, so none is made in vain.
     """
     # Ray reuses this process for the next trial: whatever a trial sets globally is set again here.
     torch.set_num_threads(threads)
@@ -113,7 +119,7 @@ def run_trial(config: dict[str, Any], *, data: Any, references: References, cach
         return
     try:
         trial = TrialConfig.from_params(config["params"])
-        _train(trial, directory, attempt, unpack(data).to(device), references, cache, device)
+        _train(trial, directory, attempt, _evaluator(data, references, device), cache, rungs)
     except (TrainingError, MetricError, UserError) as error:
         (attempt / _ERROR).write_text(traceback.format_exc())
         tune.report({"failure": str(error)})
@@ -130,6 +136,15 @@ def run_trial(config: dict[str, Any], *, data: Any, references: References, cach
             torch.cuda.empty_cache()
 
 
+def _evaluator(packed: tuple[DataSummary, tuple[str, ...], Arrays], references: References, device: str) -> Evaluator:
+    """This process's: the data on the device and what was computed of them hold for every trial of a study."""
+    key = (packed[0].hash, references.judge.hash, *references.samples.values(), device)
+    if key not in _evaluators:
+        _evaluators.clear()
+        _evaluators[key] = Evaluator(unpack(packed).to(device), references, device=device)
+    return _evaluators[key]
+
+
 def _report_trouble(error: Exception) -> None:
     """The disk is full, say: no fault of the trial, which can go on once there is room."""
     why = refusal(error)
@@ -142,12 +157,11 @@ def _train(
     config: TrialConfig,
     directory: Path,
     attempt: Path,
-    data: ImageData,
-    references: References,
+    evaluator: Evaluator,
     cache: Path,
-    device: str,
+    rungs: bool,
 ) -> None:
-    evaluator = Evaluator(data, references, device=device)
+    data, device = evaluator.data, evaluator.device
     state, complaints = _resume_from(directory, config.epochs, device)
     if complaints:
         (attempt / _WARNINGS).write_text("\n".join(complaints) + "\n")
@@ -162,6 +176,7 @@ def _train(
     if state is not None:  # the driver may have died, or this process, before it was heard
         _report(state["epoch"], state["multiplier"], state["metrics"])
     shown = evaluation_epochs(config.epochs, HISTORY)
+    reported = {*(rung_epochs(config.epochs) if rungs else ()), config.epochs}
     # The generator is closed by hand: Ray ends a stopped trial by SystemExit out of tune.report.
     with (
         contextlib.closing(training) as epochs,
@@ -183,10 +198,11 @@ def _train(
             if result.metrics:
                 os.fsync(file.fileno())  # no checkpoint outlives the epochs that led to it
                 checkpoint.save(attempt, result.epoch, {**result.trainer.state(), "metrics": result.metrics})
+            if result.epoch in reported:
                 _report(result.epoch, result.multiplier, result.metrics)
 
 
-def _resume_from(directory: Path, epochs: int, device: str) -> tuple[dict[str, Any] | None, list[str]]:
+def _resume_from(directory: Path, epochs: int, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
     """The state of the newest checkpoint whose epochs are all on record, so that no history has a gap.
 
     Returns:
