@@ -63,7 +63,9 @@ def retrain(
     )
     console = Console()
     console.print(f"{selection.describe()}: {epochs} epochs", highlight=False, soft_wrap=True)
-    with Cluster(address, Resources(cpus=cpus_per_trial, gpus=gpus_per_trial)) as cluster:
+    any_device = plan.request.loaded.space.any_device
+    resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, any_device=any_device)
+    with Cluster(address, resources) as cluster:
         status = run_study(
             plan,
             console,

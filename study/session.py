@@ -89,7 +89,12 @@ def run_study(
                 record["references"] = references.summary()
                 study_record.write_study(request.directory, record)
                 searcher = LedgerSearcher(
-                    ledger, num_trials, deadline=deadline, patience=patience, interrupts=interrupts
+                    ledger,
+                    num_trials,
+                    deadline=deadline,
+                    patience=patience,
+                    interrupts=interrupts,
+                    resources=cluster.resources,
                 )
                 run = functools.partial(
                     execute,

@@ -40,7 +40,7 @@ def trial(few_digits: ImageData, references: References, tmp_path: Path, monkeyp
     ) -> tuple[list[dict], list[dict]]:
         session = Session(stop_after)
         monkeypatch.setattr(trainable.tune, "report", session.report)
-        monkeypatch.setattr(trainable, "assigned_device", lambda: "cpu")  # Ray, when asked, would start itself
+        monkeypatch.setattr(trainable, "whereabouts", lambda: {"device": "cpu"})  # Ray, when asked, would start itself
         directory = tmp_path / "trial"
         directory.mkdir(exist_ok=True)
         work = {"directory": str(directory), "params": config.to_params()}

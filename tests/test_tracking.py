@@ -24,6 +24,7 @@ from PIL import Image
 
 from study.cli import command_status
 from study.config import TrialConfig, UserError
+from study.files import write_json
 from study.sync import main as sync_command
 from study.tracking import Mirror, default_tracking_uri, sync_study
 from study.tracking import mirror as mirror_module
@@ -180,6 +181,7 @@ def test_whole_study(runs: Path) -> None:
     assert status == {n: "FINISHED" for n in range(16)} | {9: "FAILED", 13: "KILLED"} | {14: "FINISHED", 15: "FINISHED"}
     outcomes = [children[n].data.tags["trial.outcome"] for n in (0, 6, 9, 13)]
     assert outcomes == ["completed", "stopped", "failed", "interrupted"]
+    assert {run.data.tags["trial.device"] for run in children.values()} == {"unknown"}
     assert children[9].data.tags["trial.reason"] == "loss is nan at epoch 3"
     assert children[0].info.run_name == "0000 AE d=8"
     assert children[1].info.run_name == "0001 VAE d=8 w=0.047"
@@ -325,6 +327,17 @@ def test_interrupted_study_is_taken_up_again(runs: Path) -> None:
 
 
 # --- attempts ------------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_that_moved_to_another_kind_of_device_says_so(runs: Path) -> None:
+    study = one_trial(runs, rows(3))
+    add_attempt(study, 2, rows(2, first=4))
+    add_attempt(study, 3, rows(1, first=6))
+    for attempt, process in ((1, {"device": "cuda"}), (2, {"device": "cpu"}), (3, {"device": "cpu"})):
+        write_json(study / f"trials/0000/attempt-{attempt}/process.json", process)
+    once(study)
+    assert runs_of(study)[1][0].info.status == "RUNNING"
+    assert runs_of(study)[1][0].data.tags["trial.device"] == "cuda, cpu"
 
 
 @pytest.mark.parametrize("fresh_process", [False, True])

@@ -19,7 +19,7 @@ GPU_NODE = {"CPU": 8.0, "GPU": 1.0}
 
 
 def _set_nodes(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> None:
-    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    alive = [{"Alive": True, "NodeID": f"{number:056x}", "Resources": node} for number, node in enumerate(nodes)]
     monkeypatch.setattr(ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}])
 
 
@@ -37,7 +37,28 @@ def _set_nodes(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -
 )
 def test_a_trial_lies_on_one_node(monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any], slots: int) -> None:
     _set_nodes(monkeypatch, [HEAD, CPU_NODE, CPU_NODE, GPU_NODE])
-    assert cluster.slots(Resources(**wanted)) == slots
+    assert cluster.room(Resources(**wanted)) == slots
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wanted", "slots", "room"),
+    [
+        ([HEAD, CPU_NODE, CPU_NODE, GPU_NODE], {"cpus": 1, "gpus": 0.25}, {"gpu": 4, "cpu": 4}, 8),
+        ([HEAD, CPU_NODE, CPU_NODE, GPU_NODE], {"cpus": 4, "gpus": 0.25}, {"gpu": 2, "cpu": 0}, 2),
+        ([HEAD, CPU_NODE, CPU_NODE, GPU_NODE], {"gpus": 0.25, "max_concurrent": 5}, {"gpu": 4, "cpu": 4}, 5),
+        ([HEAD, CPU_NODE, CPU_NODE, GPU_NODE], {"cpus": 1}, {"cpu": 12}, 12),  # no GPU is asked for
+        ([GPU_NODE], {"gpus": 0.25}, {"gpu": 4, "cpu": 0}, 4),
+        ([CPU_NODE], {"gpus": 0.25}, {"gpu": 0, "cpu": 2}, 2),
+    ],
+)
+def test_where_either_will_do_trials_on_cpus_leave_gpu_nodes_alone(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], wanted: dict[str, Any], slots: Any, room: int
+) -> None:
+    _set_nodes(monkeypatch, nodes)
+    resources = Resources(**wanted, any_device=True)
+    assert cluster.slots(resources) == slots
+    assert cluster.room(resources) == room
+    cluster._check_room(resources)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +67,12 @@ def test_a_trial_lies_on_one_node(monkeypatch: pytest.MonkeyPatch, wanted: dict[
         ([HEAD], {"cpus": 1}, ["add a worker", "0 CPU"]),
         ([HEAD, CPU_NODE, CPU_NODE], {"cpus": 4}, ["--cpus-per-trial 4", "2 CPU"]),
         ([HEAD, CPU_NODE], {"cpus": 1, "gpus": 0.5}, ["--gpus-per-trial 0.5", "0 GPU"]),
+        (
+            [CPU_NODE],
+            {"cpus": 3, "gpus": 0.5, "any_device": True},
+            ["--gpus-per-trial 0.5", "or the CPUs alone", "2 CPU"],
+        ),
+        ([GPU_NODE], {"cpus": 1, "gpus": 2, "any_device": True}, ["--gpus-per-trial 2", "1 GPU"]),
     ],
 )
 def test_a_trial_that_fits_nowhere_is_refused_at_once(

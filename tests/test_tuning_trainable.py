@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
@@ -43,7 +47,7 @@ def train(few_digits: ImageData, references: References, tmp_path: Path, monkeyp
                 raise SystemExit
 
         monkeypatch.setattr(trainable.tune, "report", session.report)
-        monkeypatch.setattr(trainable, "assigned_device", lambda: "cpu")  # Ray, when asked, would start itself
+        monkeypatch.setattr(trainable, "whereabouts", lambda: {"device": "cpu"})  # Ray, when asked, would start itself
         work = {"directory": str(directory), "params": CONFIG.to_params()}
         shared = {"data": trainable.pack(few_digits), "references": references, "cache": tmp_path / "cache"}
         with monkeypatch.context() as patch, pytest.raises(SystemExit):
@@ -136,3 +140,33 @@ def test_no_history_has_a_gap_after_a_cut_before_the_checkpoint(cut_off: Path, t
     train(cut_off, 10)
     written = {line["epoch"] for attempt in (1, 2) for line in lines(cut_off, attempt)}
     assert written == set(range(1, 11))
+
+
+def _moved_to_another_kind_of_device(directory: Path) -> None:
+    """As if both checkpoints came from a GPU, whose generator's state is its seed and an offset."""
+    for path in checkpoints(directory):
+        state = checkpoint.load(path)
+        checkpoint.save(path.parent, state["epoch"], {**state, "generator": torch.zeros(16, dtype=torch.uint8)})
+
+
+def test_a_trial_goes_on_on_another_kind_of_device_with_random_numbers_that_begin_anew(
+    cut_off: Path, train: Train
+) -> None:
+    twin = Path(shutil.copytree(cut_off, cut_off.with_name("twin")))
+    unmoved = Path(shutil.copytree(cut_off, cut_off.with_name("unmoved")))
+    for directory in (cut_off, twin):
+        _moved_to_another_kind_of_device(directory)
+    for directory in (cut_off, twin, unmoved):
+        assert train(directory, 2) == [CUT_OFF, CUT_OFF + 2]
+    [said] = (cut_off / "attempt-2" / "warnings.txt").read_text().splitlines()
+    assert f"epoch {CUT_OFF} was trained on another kind of device than this one (cpu)" in said
+    losses, same, others = ([line["train/loss"] for line in lines(at, 2)] for at in (cut_off, twin, unmoved))
+    assert losses == same != others
+    assert losses == pytest.approx(others, rel=0.1)  # the weights and moments are those that were saved
+
+
+def test_where_a_trial_ran_is_on_record(ray_session: None) -> None:
+    here = ray.get(ray.remote(trainable.whereabouts).remote())
+    assert here["host"] == socket.gethostname() and here["pid"] != os.getpid()
+    assert here["node"] in [node["NodeID"] for node in ray.nodes()]
+    assert (here["device"], here["gpus"]) == ("cpu", [])

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from study import record
 from study.config import TrialConfig, UserError
+from study.files import read_json
+from study.tracking.records import attempt_folders
 from study.tracking.store import redact
 
 
@@ -43,6 +45,12 @@ def trial_name(number: int, config: TrialConfig) -> str:
     """Tells a trial from the others in a legend: `0007 WAE-MMD d=8 w=1.4`."""
     weight = "" if config.regularizer == "none" else f" w={config.weight:.3g}"
     return f"{number:04d} {config.method} d={config.latent_dim}{weight}"
+
+
+def trial_device(folder: Path) -> str:
+    """What a trial was trained on: `cpu`, `cuda`, both in their order where its attempts differ, or `unknown`."""
+    found = [(read_json(attempt / "process.json") or {}).get("device") for _, attempt in attempt_folders(folder)]
+    return ", ".join(dict.fromkeys(str(device) for device in found if device)) or "unknown"
 
 
 def shared_tags(study: Mapping[str, Any]) -> dict[str, str]:

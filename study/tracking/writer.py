@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from study.config import TrialConfig, UserError
 from study.files import read_json, read_lines
-from study.tracking.description import milliseconds, read_study, shared_tags, study_params, study_tags, trial_name
+from study.tracking.description import (
+    milliseconds,
+    read_study,
+    shared_tags,
+    study_params,
+    study_tags,
+    trial_device,
+    trial_name,
+)
 from study.tracking.records import Record, TrialRecords, attempt_folders
 from study.tracking.store import one_line, redact
 
@@ -271,7 +279,7 @@ class Writer:
         if outcome is None and not grown and trial.run is not None and trial.run.status == _STATUS[status]:
             return
         epochs = trial.records.merged()
-        tags = {**trial.tags, "trial.outcome": status}
+        tags = {**trial.tags, "trial.outcome": status, "trial.device": trial_device(trial.folder)}
         if outcome is not None:
             status = str(outcome.get("outcome"))
             tags |= {"trial.outcome": status, "trial.epochs": str(outcome.get("epochs"))}

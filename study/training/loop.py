@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 from study.config import TrialConfig
@@ -55,6 +56,11 @@ def denormals_flushed() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+def continues_randomness(state: dict[str, Any], device: str | torch.device) -> bool:
+    """Whether the random numbers of `Trainer.state()` can go on on a device: GPU and CPU have different generators."""
+    return state["generator"].numel() == torch.Generator(device).get_state().numel()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +157,9 @@ class Trainer:
     def load(self, state: dict[str, Any]) -> None:
         """Puts the training where `state` left it.
 
+        On another kind of device than it was saved on, random numbers begin anew, seeded by the config's seed and the
+        epoch; see `continues_randomness`.
+
         Raises:
             ValueError: The state belongs to another config.
         """
@@ -164,7 +173,11 @@ class Trainer:
         if self.critic_optimizer:
             self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.generator.set_state(state["generator"].cpu())
+        if continues_randomness(state, self.device):
+            self.generator.set_state(state["generator"].cpu())
+        else:
+            [seed] = np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)
+            self.generator.manual_seed(int(seed))
         self._graphed = self._graphed_steps()  # the first steps after a load are eager again, whatever has moved
 
     @denormals_flushed()
@@ -247,8 +260,8 @@ def train(
             generators and the model alone.
         device: Where to train.
         pretrained: What the config needs ready-made, on `device`.
-        state: `Trainer.state()` of an interrupted training of the same config; on the CPU the epochs that follow equal
-            those of an uninterrupted one bit for bit.
+        state: `Trainer.state()` of an interrupted training of the same config. On the CPU the epochs that follow equal
+            those of an uninterrupted one bit for bit, if it was saved there.
 
     Yields:
         One result per epoch, from the first not yet trained.

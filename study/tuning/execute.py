@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 import time
@@ -12,19 +13,22 @@ from typing import Any
 import ray
 import ray.exceptions
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.search import ConcurrencyLimiter
 
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.measure.evaluate import References, prepare_references
 from study.measure.pretrain import pretrain
-from study.tuning.cluster import Cluster, Resources, slots
+from study.tuning.cluster import Cluster, Resources, room, slots
+from study.tuning.devices import placement
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
 from study.tuning.trainable import assigned_device, pack, run_trial, unpack
 
 OUT_OF_MEMORY = "out of memory: let fewer trials run at once (--max-concurrent), or make the model smaller"
 NO_ROOM = "no node of the Ray cluster has room for a trial any more: waiting for a worker"
+NO_GPU = "no node of the Ray cluster has a GPU for a trial: trials run on CPUs, which this search space allows"
 _LOOK_SECONDS = 5.0
 """How often the cluster's nodes are counted: workers come and go."""
 
@@ -49,9 +53,10 @@ def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluste
     """
     resources = cluster.resources
     threads = max(1, int(resources.cpus))
-    if cluster.is_here and not resources.gpus:
+    gpus = resources.gpus if resources.gpus and slots(resources)["gpu"] else 0
+    if cluster.is_here and not gpus:
         return _compute(data, configs, cache, threads, "cpu")
-    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_prepare)
+    task = ray.remote(num_cpus=resources.cpus, num_gpus=gpus)(_prepare)
     try:
         return ray.get(task.remote(pack(data), configs, cache, threads))
     except ray.exceptions.RayTaskError as error:
@@ -80,20 +85,27 @@ def _compute(data: ImageData, configs: Sequence[TrialConfig], cache: Path, threa
 
 
 class _Watcher(tune.Callback):
-    """After each step of Ray's loop: fits the number of trials to the nodes there are, and shows progress."""
+    """After each step of Ray's loop: fits the number of trials to the nodes there are, and shows progress.
+
+    Attributes:
+        in_vain: No trial runs, and one waits for a kind of device that no node has any more while another is there.
+    """
 
     def __init__(
         self,
+        searcher: LedgerSearcher,
         limiter: ConcurrencyLimiter,
         resources: Resources,
         refresh: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
+        self.in_vain = False
+        self._searcher = searcher
         self._limiter = limiter
         self._resources = resources
         self._refresh = refresh
         self._say = say
-        self._looked = time.monotonic()
+        self._looked = -math.inf
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as LedgerSearcher's
@@ -102,23 +114,28 @@ class _Watcher(tune.Callback):
         now = time.monotonic()
         if now - self._looked >= _LOOK_SECONDS:
             self._looked = now
-            self._limiter.max_concurrent = slots(self._resources)
+            self._limiter.max_concurrent = room(self._resources)
             if not self._limiter.max_concurrent:
                 self._say(NO_ROOM)
+            elif not slots(self._resources).get("gpu", 1):
+                self._say(NO_GPU)
+            running = any(trial.status == Trial.RUNNING for trial in trials)
+            self.in_vain = not running and self._searcher.waits_in_vain
         self._refresh()
 
 
 class _Stop(tune.Stopper):
-    """Ends Ray's loop without waiting for the running trials."""
+    """Ends Ray's loop without waiting for the running trials, or where none runs and none can."""
 
-    def __init__(self, searcher: LedgerSearcher) -> None:
+    def __init__(self, searcher: LedgerSearcher, watcher: _Watcher) -> None:
         self._searcher = searcher
+        self._watcher = watcher
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._searcher.stopping
+        return self._searcher.stopping or self._watcher.in_vain
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as LedgerSearcher's
@@ -159,10 +176,11 @@ def execute(
     )
     while True:
         # Ray's own limit is fixed at the start. Without one, a trial more than there is room for is begun and waits.
-        limiter = ConcurrencyLimiter(searcher, max_concurrent=max(1, slots(resources)))
+        limiter = ConcurrencyLimiter(searcher, max_concurrent=max(1, room(resources)))
+        watcher = _Watcher(searcher, limiter, resources, refresh, say)
         with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+                tune.with_resources(trainable, lambda config: placement(resources, config["device"])),
                 tune_config=tune.TuneConfig(
                     search_alg=limiter,
                     scheduler=scheduler,
@@ -175,8 +193,8 @@ def execute(
                     name="trials",
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=max_failures),
-                    callbacks=[_Watcher(limiter, resources, refresh, say)],
-                    stop=_Stop(searcher),
+                    callbacks=[watcher],
+                    stop=_Stop(searcher, watcher),
                     verbose=0,
                 ),
             )
@@ -190,7 +208,9 @@ def execute(
                 continue
         if searcher.error:
             raise searcher.error
-        return
+        if not watcher.in_vain or searcher.finishing:
+            return
+        searcher.begin_anew()
 
 
 def _killed_for_memory(error: BaseException) -> Callable[[int], bool] | None:

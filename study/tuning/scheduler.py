@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from study.tuning.ledger import EXTRA_ORIGINS, Ledger
@@ -18,7 +19,6 @@ from study.tuning.searcher import LedgerSearcher
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
-    from ray.tune.experiment import Trial
 
 SCHEDULERS = ("asha", "none")
 _NEVER_STOPPED = ("reference", "grid", "first")
@@ -79,6 +79,11 @@ class RungScheduler(FIFOScheduler):
             self._ledger.record_rung(number, epoch, values, goes_on)
             self._decided[number, epoch] = goes_on
         return self._decided[number, epoch]
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Ray's word that a trial's process died; one that Ray tries again may go to another kind of device."""
+        if trial.status == Trial.ERROR:  # it waits from here on; of one that has failed for good Ray says so later
+            trial.update_resources(self._searcher.place_again(trial.trial_id))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as LedgerSearcher's

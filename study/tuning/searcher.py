@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ray import tune
 from ray.tune.search import Searcher
 
 from study.interrupts import Interrupts
+from study.tuning.cluster import Resources
+from study.tuning.devices import Devices, placement
 from study.tuning.ledger import Assignment, Ledger, trial_directory
 from study.tuning.trainable import attempt_process, last_error, recorded_epochs
 
@@ -25,6 +28,7 @@ class LedgerSearcher(Searcher):
         deadline: Seconds since the epoch after which no new trial begins; None for no limit.
         patience: No new trial of the search begins when the front has not grown for so many; None for no limit.
         interrupts: What has been asked for by signals.
+        resources: What a trial gets.
 
     Attributes:
         error: What went wrong in this process, first of all; nothing more is handed out then, nor waited for.
@@ -40,6 +44,7 @@ class LedgerSearcher(Searcher):
         deadline: float | None = None,
         patience: int | None = None,
         interrupts: Interrupts | None = None,
+        resources: Resources | None = None,
     ) -> None:
         super().__init__()
         self._interrupts = interrupts or Interrupts()
@@ -52,6 +57,8 @@ class LedgerSearcher(Searcher):
         self._num_trials = num_trials
         self._deadline = deadline
         self._patience = patience
+        self._resources = resources or Resources()
+        self._devices = Devices(self._resources)
         self._running: dict[str, Assignment] = {}
 
     @property
@@ -92,7 +99,17 @@ class LedgerSearcher(Searcher):
         return {
             "directory": str(trial_directory(self._ledger.directory, assignment.number)),
             "params": assignment.config.to_params(),
+            "device": self._devices.assign(trial_id),
         }
+
+    def place_again(self, trial_id: str) -> tune.PlacementGroupFactory:
+        """What a trial whose process died is to ask Ray for, to be tried again: maybe on another kind of device."""
+        return placement(self._resources, self._devices.assign_again(trial_id))
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """A trial that has not begun never will, where it was to run: `begin_anew` helps once no other runs."""
+        return self._devices.in_vain
 
     def assignment(self, trial_id: str) -> Assignment:
         """What a running trial is."""
@@ -100,6 +117,7 @@ class LedgerSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Records how a trial ended. A trial without a result and without an error was cut off: it stays running."""
+        self._devices.release(trial_id)
         try:
             self._record(self._running.pop(trial_id), result or {}, error)
         except Exception as caught:  # as in suggest
@@ -145,7 +163,12 @@ class LedgerSearcher(Searcher):
             if self._kills[number] > max_failures:
                 self._failures += 1
                 self._ledger.record(number, "failed", epochs=recorded_epochs(directories[number]), reason=reason)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Ray has ended its loop: the trials that it had not ended are handed out again."""
         self._running.clear()
+        self._devices.clear()
         self._ledger.readopt()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
 from study.measure.pretrain import pretrain
 from study.training import checkpoint
-from study.training.loop import EpochResult, TrainingError, evaluation_epochs, train
+from study.training.loop import EpochResult, TrainingError, continues_randomness, evaluation_epochs, train
 from study.tuning.rungs import rung_epochs
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -58,6 +58,17 @@ def unpack(packed: tuple[DataSummary, tuple[str, ...], Arrays]) -> ImageData:
 def assigned_device() -> str:
     """The GPU that Ray gave this process, else the CPU: the machine's other GPUs belong to other trials."""
     return "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+
+
+def whereabouts() -> dict[str, Any]:
+    """Where this process runs: host, Ray's node, process id, device (`cuda` or `cpu`) and Ray's numbers of its GPUs."""
+    return {
+        "host": socket.gethostname(),
+        "node": ray.get_runtime_context().get_node_id(),
+        "pid": os.getpid(),
+        "device": assigned_device(),
+        "gpus": ray.get_gpu_ids(),
+    }
 
 
 def keep_to_share() -> None:
@@ -96,7 +107,8 @@ def run_trial(
     """Trains one trial in this process, from its newest sound checkpoint where there is one.
 
     Args:
-        config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`.
+        config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`. Its `device` is what Ray
+            was asked for; what counts here is what Ray has given.
         data: The data set, packed.
         references: What evaluation needs, computed once for the study.
         cache: The folder of what studies share.
@@ -106,14 +118,15 @@ def run_trial(
     """
     # Ray reuses this process for the next trial: whatever a trial sets globally is set again here.
     torch.set_num_threads(threads)
-    device = assigned_device()
+    here = whereabouts()
+    device = here["device"]
     if device == "cuda":
         keep_to_share()
     directory = Path(config["directory"])
     earlier = last_error(directory)
     try:
         attempt = _new_attempt(directory)
-        write_json(attempt / _PROCESS, {"host": socket.gethostname(), "pid": os.getpid()})
+        write_json(attempt / _PROCESS, here)
     except OSError as error:
         _report_trouble(error)
         return
@@ -213,6 +226,11 @@ def _resume_from(directory: Path, epochs: int, device: torch.device) -> tuple[di
     state, complaints = checkpoint.newest(directory, device, before=min(epochs, recorded + 1))
     if held > recorded:
         complaints.append(f"{directory}: metrics.jsonl lacks epoch {recorded + 1}, which a checkpoint is later than")
+    if state is not None and not continues_randomness(state, device):
+        complaints.append(
+            f"{directory}: epoch {state['epoch']} was trained on another kind of device than this one ({device}): "
+            "its random numbers begin anew"
+        )
     if state is None and (complaints or recorded):
         complaints.append(f"{directory}: no checkpoint to go on from, so it is trained again from its first epoch")
     return state, complaints

@@ -8,35 +8,36 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from analysis.frame import load_study
-from study.tuning.execute import NO_ROOM
+from study.files import read_json
+from study.tuning.execute import NO_GPU, NO_ROOM
 from tests.cluster.compose import ROOT
 
 EPOCHS = 40
 
 
 class Nodes:
-    """A cluster of nodes with one CPU each, and a head without any."""
+    """A cluster of nodes of the kinds of `tests.cluster.nodes`, and a head without CPUs."""
 
-    def __init__(self, count: int, environment: dict[str, str]) -> None:
+    def __init__(self, kinds: Sequence[str], environment: dict[str, str]) -> None:
         self.environment = environment
-        command = [sys.executable, "-m", "tests.cluster.nodes", str(count)]
+        command = [sys.executable, "-m", "tests.cluster.nodes", *kinds]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._input, self._output = self._process.stdin, self._process.stdout
         self.address = self._output.readline().strip()
 
-    def change(self, what: str) -> None:
-        """`add` or `remove` one."""
-        self._input.write(f"{what}\n")
+    def change(self, what: str, kind: str = "cpu") -> str:
+        """`add` or `remove` one; gives its id."""
+        self._input.write(f"{what} {kind}\n")
         self._input.flush()
-        assert self._output.readline().strip() == what
+        return self._output.readline().strip()
 
     def close(self) -> None:
         """Ends all of them."""
@@ -46,15 +47,15 @@ class Nodes:
 
 
 @pytest.fixture
-def start_nodes(tmp_path: Path) -> Iterator[Callable[[int], Nodes]]:
+def start_nodes(tmp_path: Path) -> Iterator[Callable[..., Nodes]]:
     """Starts a cluster; a cluster wants a token, and this one has its own."""
     token = tmp_path / "token"
     token.write_text("0123456789abcdef" * 4)
     ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     started = []
 
-    def start(count: int) -> Nodes:
-        started.append(Nodes(count, {**os.environ, **ray, "PYTHONUNBUFFERED": "1"}))
+    def start(*kinds: str) -> Nodes:
+        started.append(Nodes(kinds, {**os.environ, **ray, "PYTHONUNBUFFERED": "1"}))
         return started[-1]
 
     yield start
@@ -65,12 +66,20 @@ def start_nodes(tmp_path: Path) -> Iterator[Callable[[int], Nodes]]:
 class Driver:
     """`python -m study.run` on a cluster."""
 
-    def __init__(self, nodes: Nodes, directory: Path, trials: int, epochs: int = EPOCHS) -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        directory: Path,
+        trials: int,
+        epochs: int = EPOCHS,
+        space: str = "wae_weight",
+        gpus: float = 0,
+    ) -> None:
         self.directory = directory
         self.epochs = epochs
         self.log = directory.parent / f"{directory.name}.log"
-        command = [sys.executable, "-m", "study.run", "--space", "wae_weight", "--address", nodes.address]
-        options = ["--num-trials", trials, "--epochs", epochs, "--scheduler", "none"]
+        command = [sys.executable, "-m", "study.run", "--space", space, "--address", nodes.address]
+        options = ["--num-trials", trials, "--epochs", epochs, "--scheduler", "none", "--gpus-per-trial", gpus]
         place = ["--name", directory.name, "--runs-dir", directory.parent]
         directory.parent.mkdir()
         with self.log.open("w") as log:
@@ -90,6 +99,11 @@ class Driver:
         """Folders of the trials that could be taken up by another node."""
         return {path.parents[1] for path in self.directory.glob("trials/*/attempt-*/checkpoint-*")}
 
+    def attempts(self) -> list[tuple[bool, str]]:
+        """Whether Ray gave a GPU, and the id of the node, of each attempt so far, in the order of the trials."""
+        processes = (read_json(path) for path in sorted(self.directory.glob("trials/*/attempt-*/process.json")))
+        return [(bool(process["gpus"]), process["node"]) for process in processes if process is not None]
+
     def finish(self, trials: int) -> None:
         """Asserts that the study ends well, with every epoch of its trials once."""
         try:
@@ -102,8 +116,8 @@ class Driver:
             assert history["epoch"].tolist() == list(range(1, self.epochs + 1))
 
 
-def test_a_study_outlives_a_node(tmp_path: Path, start_nodes: Callable[[int], Nodes]) -> None:
-    nodes = start_nodes(2)
+def test_a_study_outlives_a_node(tmp_path: Path, start_nodes: Callable[..., Nodes]) -> None:
+    nodes = start_nodes("cpu", "cpu")
     driver = Driver(nodes, tmp_path / "runs" / "two", trials=3)
     driver.wait_for(lambda: len(driver.trials_with_checkpoint()) == 2, "a trial on each node")
     nodes.change("remove")
@@ -113,8 +127,8 @@ def test_a_study_outlives_a_node(tmp_path: Path, start_nodes: Callable[[int], No
 
 
 @pytest.mark.fault
-def test_a_study_waits_for_a_node_and_uses_those_that_join(tmp_path: Path, start_nodes: Callable[[int], Nodes]) -> None:
-    nodes = start_nodes(1)
+def test_a_study_waits_for_a_node_and_uses_those_that_join(tmp_path: Path, start_nodes: Callable[..., Nodes]) -> None:
+    nodes = start_nodes("cpu")
     # Long enough that the second node has joined, and been counted, before the first has trained everything.
     driver = Driver(nodes, tmp_path / "runs" / "waiting", trials=4, epochs=8 * EPOCHS)
     driver.wait_for(lambda: len(driver.trials_with_checkpoint()) == 1, "a trial")
@@ -128,3 +142,54 @@ def test_a_study_waits_for_a_node_and_uses_those_that_join(tmp_path: Path, start
     times = [[json.loads(line)["time"] for line in path.read_text().splitlines()] for path in attempts]
     spans = sorted((min(of_one), max(of_one)) for of_one in times if of_one)
     assert any(begin < end for (_, end), (begin, _) in itertools.pairwise(spans))  # two at once
+
+
+ANY_DEVICE = """
+import dataclasses
+
+from search_spaces.wae_weight import SPACE as WAE_WEIGHT
+
+SPACE = dataclasses.replace(WAE_WEIGHT, any_device=True)
+"""
+
+
+@pytest.fixture
+def any_device(tmp_path: Path) -> str:
+    """A space whose trials may run on GPUs and on CPUs, as docs/cluster.md shows it."""
+    path = tmp_path / "anywhere.py"
+    path.write_text(ANY_DEVICE)
+    return str(path)
+
+
+def test_nodes_without_gpus_train_too_where_the_space_allows_it(
+    tmp_path: Path, start_nodes: Callable[..., Nodes], any_device: str
+) -> None:
+    nodes = start_nodes("gpu")
+    without = nodes.change("add", "cpu")
+    driver = Driver(nodes, tmp_path / "runs" / "mixed", trials=6, space=any_device, gpus=0.5)
+    driver.wait_for(lambda: len(driver.trials_with_checkpoint()) == 3, "trials on both nodes")
+    first = driver.attempts()
+    assert sorted(gpu for gpu, _ in first) == [False, True, True]  # two on one GPU, though it has cores for four
+    nodes.change("remove", "cpu")  # its trial goes on on the GPU, and so does the study
+    driver.finish(trials=6)
+    attempts = driver.attempts()
+    assert {node for gpu, node in attempts if not gpu} == {without}
+    assert {node for gpu, node in attempts if gpu}.isdisjoint({without})
+    [taken_up] = driver.directory.glob("trials/*/attempt-2/metrics.jsonl")
+    assert json.loads(taken_up.read_text().splitlines()[0])["epoch"] > 1
+    assert NO_GPU not in driver.log.read_text()
+
+
+@pytest.mark.fault
+def test_a_study_goes_on_on_the_kind_of_node_that_comes_back(
+    tmp_path: Path, start_nodes: Callable[..., Nodes], any_device: str
+) -> None:
+    nodes = start_nodes("gpu")
+    driver = Driver(nodes, tmp_path / "runs" / "either", trials=3, epochs=2 * EPOCHS, space=any_device, gpus=0.5)
+    driver.wait_for(lambda: len(driver.trials_with_checkpoint()) == 2, "two trials")
+    nodes.change("remove", "gpu")
+    driver.wait_for(lambda: NO_ROOM in driver.log.read_text(), "a word about it")
+    nodes.change("add", "cpu")
+    driver.finish(trials=3)
+    assert [gpu for gpu, _ in driver.attempts()] == [True, False, True, False, False]
+    assert NO_GPU in driver.log.read_text()
