@@ -21,6 +21,15 @@ def test_no_garbage_is_collected_meanwhile_and_what_was_imported_is_left_alone_a
         gc.unfreeze()
 
 
+def test_blocks_may_lie_within_one_another() -> None:
+    with quick_imports():
+        with quick_imports():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.unfreeze()
+
+
 def test_a_failed_import_leaves_the_collector_on() -> None:
     with pytest.raises(ImportError), quick_imports():
         raise ImportError

@@ -157,7 +157,7 @@ def test_a_trial_goes_on_on_another_kind_of_device_with_random_numbers_that_begi
     for directory in (cut_off, twin):
         _moved_to_another_kind_of_device(directory)
     for directory in (cut_off, twin, unmoved):
-        assert train(directory, 2) == [CUT_OFF, CUT_OFF + 2]
+        assert train(directory, CUT_OFF + 2) == [CUT_OFF]
     [said] = (cut_off / "attempt-2" / "warnings.txt").read_text().splitlines()
     assert f"epoch {CUT_OFF} was trained on another kind of device than this one (cpu)" in said
     losses, same, others = ([line["train/loss"] for line in lines(at, 2)] for at in (cut_off, twin, unmoved))

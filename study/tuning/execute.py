@@ -24,7 +24,8 @@ from study.tuning.cluster import Cluster, Resources, room, slots
 from study.tuning.devices import placement
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
-from study.tuning.trainable import assigned_device, pack, run_trial, unpack
+from study.tuning.trainable import assigned_device, pack, unpack
+from study.tuning.worker import run_trial
 
 OUT_OF_MEMORY = "out of memory: let fewer trials run at once (--max-concurrent), or make the model smaller"
 NO_ROOM = "no node of the Ray cluster has room for a trial any more: waiting for a worker"
