@@ -115,11 +115,8 @@ def measure(data: ImageData, cache: Path, repeats: int) -> list[Row]:
         lambda: images / seconds(lambda: loop(trainer)),
         repeats,
     )
-    evaluator.final_metrics(trainer.model, "test")  # the first one imports scikit-learn
-    full = [
-        seconds(lambda: [evaluator.final_metrics(trainer.model, split) for split in ("validation", "test")])
-        for _ in range(min(3, repeats))
-    ]
+    evaluator.final_metrics(trainer.model)  # the first one imports scikit-learn
+    full = [seconds(lambda: evaluator.final_metrics(trainer.model)) for _ in range(min(3, repeats))]
     epoch, evaluation = (statistics.median(times) for times in zip(*pairs, strict=True))
     return [
         Row(f"{data.name}: an epoch of training, s", epoch),

@@ -61,7 +61,7 @@ def sample_features(evaluator: Evaluator, model: Autoencoder, count: int) -> np.
     generator = torch.Generator().manual_seed(1)
     with measuring(model):
         codes = torch.randn(count, model.latent_dim, generator=generator)
-        return evaluator._features(model.decode(batch) for batch in codes.split(1_000))
+        return evaluator._features(model.decode(batch) for batch in codes.split(1_000)).features
 
 
 def training_features(evaluator: Evaluator, count: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def training_features(evaluator: Evaluator, count: int) -> np.ndarray:
     train = evaluator.data.train
     images = train.images[stratified_order(train.labels)[:count]]
     with torch.no_grad():
-        return evaluator._features(batch.float() / 255 for batch in images.split(1_000))
+        return evaluator._features(batch.float() / 255 for batch in images.split(1_000)).features
 
 
 def by_count(real: np.ndarray, generated: np.ndarray, count: int) -> np.ndarray:

@@ -136,11 +136,7 @@ def evaluation_seconds(configs: Sequence[TrialConfig], data_dir: Path, cache: Pa
         parts = _parts(evaluator, trainer)
         model = trainer.model
         during = _passes(evaluator, parts, lambda model=model: evaluator.search_metrics(model))
-        end = _passes(
-            evaluator,
-            parts,
-            lambda model=model: [evaluator.final_metrics(model, split) for split in ("validation", "test")],
-        )
+        end = _passes(evaluator, parts, lambda model=model: evaluator.final_metrics(model))
         seconds += [_replay(parts, during), _replay(parts, end)]
     return seconds
 

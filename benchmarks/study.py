@@ -110,8 +110,7 @@ def stock_trainable(config: dict[str, Any], *, data: Any, references: Any, epoch
         if epoch in evaluation_epochs(trial.epochs):
             metrics |= {f"val/{name}": value for name, value in evaluator.search_metrics(model).items()}
         if epoch == trial.epochs:
-            for split, prefix in (("validation", "val"), ("test", "test")):
-                metrics |= {f"{prefix}/{name}": value for name, value in evaluator.final_metrics(model, split).items()}
+            metrics |= evaluator.final_metrics(model)
         tune.report({"epoch": epoch, "train/loss": total / len(loader), **metrics})
 
 

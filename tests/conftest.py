@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -48,6 +49,14 @@ def mnist_dir() -> Path:
     if not (path / "MNIST").is_dir():
         pytest.skip("real MNIST is not in ../shared/data")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _collector() -> Iterator[None]:
+    """What `study.imports` puts out of the garbage collector's sight, torch's compiler misses at the end, with many
+    lines."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

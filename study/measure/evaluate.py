@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +36,7 @@ from study.measure.features import (
     trained_classifier,
 )
 from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, spherical_midpoint
-from study.measure.metrics import METRICS, RealFeatures, require_finite
+from study.measure.metrics import METRICS, FeatureSet, MetricError, require_finite
 from study.model.autoencoder import Autoencoder, Posterior
 from study.model.divergences import gaussian_kl, squared_mmd
 
@@ -47,6 +47,8 @@ MMD_CODES = 2_000
 IWAE_IMAGES, IWAE_SAMPLES = 500, 64
 _VERSION = 1
 _SEED = 20_190_329
+_PREFIXES = {"validation": "val", "test": "test"}
+"""What a split's metrics are recorded under."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,9 @@ def _measure_real(
         train *= scale
         real = {name: features(_first(data.split(name), max_images)) * scale for name in ("validation", "test")}
     samples = {name: max(len(values), MIN_GENERATED) for name, values in real.items()}
-    floor = {name: _feature_metrics(RealFeatures(values), train[: samples[name]]) for name, values in real.items()}
+    floor = {
+        name: _feature_metrics(FeatureSet(values), FeatureSet(train[: samples[name]])) for name, values in real.items()
+    }
     require_finite({f"{name}/{metric}": value for name in floor for metric, value in floor[name].items()})
     measured = {"validation": _first(data.validation, max_images), "test": data.test.images}
     return {
@@ -142,7 +146,7 @@ def _first(split: Split, count: int) -> Tensor:
     return split.images[order.to(split.images.device)]
 
 
-def _feature_metrics(real: RealFeatures, generated: np.ndarray) -> dict[str, float]:
+def _feature_metrics(real: FeatureSet, generated: FeatureSet) -> dict[str, float]:
     """Everything that compares two sets of features, `sample_fid` among it."""
     named = {name: metric.function(real, generated) for name, metric in METRICS.items() if metric.function}
     return {"sample_fid": real.fid(generated), **named, **real.neighbourhood(generated)._asdict()}
@@ -171,14 +175,13 @@ class _Measured(NamedTuple):
 
     metrics: dict[str, float]
     posterior: Posterior
-    sample_features: np.ndarray
 
 
 class _Real(NamedTuple):
     """The real side of a split: its images on the device, uint8 [N, C, H, W], and the features of the first of them."""
 
     images: Tensor
-    features: RealFeatures
+    features: FeatureSet
 
 
 class Evaluator:
@@ -196,17 +199,16 @@ class Evaluator:
         self.device = torch.device(device)
         self.judge: Classifier = references.judge.build(data.summary).to(self.device)
         self._codes: dict[tuple[int, int], Tensor] = {}
-        self._fitted: tuple[np.ndarray, dict[str, Density]] | None = None
 
     @cached_property
     def _validation(self) -> _Real:
         features = self.references.features["validation"]
-        return _Real(_first(self.data.validation, len(features)).to(self.device), RealFeatures(features))
+        return _Real(_first(self.data.validation, len(features)).to(self.device), FeatureSet(features))
 
     @cached_property
     def _test(self) -> _Real:
         images = _first(self.data.test, len(self.data.test)).to(self.device)
-        return _Real(images, RealFeatures(self.references.features["test"]))
+        return _Real(images, FeatureSet(self.references.features["test"]))
 
     @cached_property
     def _train_images(self) -> Tensor:
@@ -219,41 +221,50 @@ class Evaluator:
             MetricError: One is not finite.
         """
         with measuring(model):
-            metrics = self._measure(model, "validation").metrics
+            metrics = self._measure(model, "validation", _Generated(self, model)).metrics
         require_finite(metrics)
         return metrics
 
-    def final_metrics(self, model: Autoencoder, split: str) -> dict[str, float]:
-        """Every metric, once, at the end of a trial.
+    def final_metrics(self, model: Autoencoder) -> dict[str, float]:
+        """Every metric on both splits, once, at the end of a trial.
 
         Args:
             model: Trained to the end, on the evaluator's device.
-            split: `validation` or `test`.
+
+        Returns:
+            By recorded name: `val/...` and `test/...`.
 
         Raises:
             MetricError: One is not finite.
         """
+        metrics = {}
         with measuring(model):
-            metrics, posterior, sample_features = self._measure(model, split)
-            require_finite(metrics)  # the rest needs finite codes and features
-            real = self._real(split)
-            metrics.update(_feature_metrics(real.features, sample_features))
-            metrics.update(self._fitted_densities(model, real, self.references.samples[split]))
-            metrics["prior_gap"] = metrics["sample_fid"] - metrics["expost_fid"]
-            metrics["interpolation_fid"] = self._interpolation_fid(model, real, posterior.mu)
-            metrics["latent_mmd"] = self._latent_mmd(posterior)
-            if posterior.logvar is not None:
-                images = as_float(real.images[:IWAE_IMAGES])
-                size = max(1, _batch_size(images) // 4)
-                generator = self._generator()
-                bounds = [iwae_nll(model, batch, IWAE_SAMPLES, generator) for batch in images.split(size)]
-                metrics["nll"] = float(torch.cat(bounds).mean())
+            generated = _Generated(self, model)
+            for split, prefix in _PREFIXES.items():
+                found = self._final(model, split, generated)
+                metrics.update({f"{prefix}/{name}": value for name, value in found.items()})
+        return metrics
+
+    def _final(self, model: Autoencoder, split: str, generated: _Generated) -> dict[str, float]:
+        metrics, posterior = self._measure(model, split, generated)
+        require_finite(metrics)  # the rest needs finite codes and features
+        real, count = self._real(split), self.references.samples[split]
+        metrics.update(_feature_metrics(real.features, generated.from_prior(count)))
+        for name in DENSITIES:
+            metrics[name] = real.features.fid(generated.from_density(name, count))
+        metrics["prior_gap"] = metrics["sample_fid"] - metrics["expost_fid"]
+        metrics["interpolation_fid"] = self._interpolation_fid(model, real, posterior.mu)
+        metrics["latent_mmd"] = self._latent_mmd(posterior)
+        if posterior.logvar is not None:
+            images = as_float(real.images[:IWAE_IMAGES])
+            size = max(1, _batch_size(images) // 4)
+            generator = self._generator()
+            bounds = [iwae_nll(model, batch, IWAE_SAMPLES, generator) for batch in images.split(size)]
+            metrics["nll"] = float(torch.cat(bounds).mean())
         require_finite(metrics)
         return metrics
 
     def _real(self, split: str) -> _Real:
-        if split not in ("validation", "test"):
-            raise ValueError(f"no metrics on split {split!r}: choose from validation, test")
         return self._validation if split == "validation" else self._test
 
     def _generator(self) -> torch.Generator:
@@ -266,15 +277,19 @@ class Evaluator:
             self._codes[n, latent_dim] = torch.randn(n, latent_dim, generator=generator).to(self.device)
         return self._codes[n, latent_dim]
 
-    def _features(self, images: Iterable[Tensor]) -> np.ndarray:
-        """Judge's features of batches of images in [0, 1]: [n, d] float64."""
-        features = torch.cat([self.judge.features(batch) for batch in images])
-        return features.cpu().numpy().astype(np.float64) * self.references.scale
+    def _scaled(self, features: Sequence[Tensor]) -> FeatureSet:
+        """Of batches of the judge's features."""
+        return FeatureSet(torch.cat([*features]).cpu().numpy().astype(np.float64) * self.references.scale)
 
-    def _decoded_features(self, model: Autoencoder, z: Tensor, like: Tensor) -> np.ndarray:
-        return self._features(model.decode(batch) for batch in z.split(_batch_size(like)))
+    def _features(self, images: Iterable[Tensor]) -> FeatureSet:
+        """Of batches of images in [0, 1]."""
+        return self._scaled([self.judge.features(batch) for batch in images])
 
-    def _measure(self, model: Autoencoder, split: str) -> _Measured:
+    def _decoded(self, model: Autoencoder, z: Tensor) -> FeatureSet:
+        """Of the images that codes [n, d] decode to."""
+        return self._features(model.decode(batch) for batch in z.split(_batch_size(self.data.train.images)))
+
+    def _measure(self, model: Autoencoder, split: str, generated: _Generated) -> _Measured:
         real = self._real(split)
         errors, features, posteriors, likelihoods = [], [], [], []
         left = len(real.features)
@@ -297,14 +312,11 @@ class Evaluator:
         logvar = None
         if posteriors[0].logvar is not None:
             logvar = torch.cat([posterior.logvar for posterior in posteriors])
-        reconstructed = torch.cat(features).cpu().numpy().astype(np.float64) * self.references.scale
-        z = self._prior_codes(self.references.samples[split], model.latent_dim)
-        sample_features = self._decoded_features(model, z, real.images)
         second_moment = mu.double().square() if logvar is None else mu.double().square() + logvar.double().exp()
         metrics = {
             "reconstruction_mse": float(torch.stack(errors).sum()) / real.images.numel(),
-            "reconstruction_fid": real.features.fid(reconstructed),
-            "sample_fid": real.features.fid(sample_features),
+            "reconstruction_fid": real.features.fid(self._scaled(features)),
+            "sample_fid": real.features.fid(generated.from_prior(self.references.samples[split])),
             "latent_rms": float(second_moment.mean().sqrt()),
             "mu_low": float(mu.min()),
             "mu_high": float(mu.max()),
@@ -316,23 +328,13 @@ class Evaluator:
             metrics["active_units"] = float(active_units(mu))
             metrics["log_likelihood"] = float(torch.cat(likelihoods).mean())
             metrics["elbo"] = metrics["log_likelihood"] - metrics["kl"]
-        return _Measured(metrics, Posterior(mu, logvar), sample_features)
+        return _Measured(metrics, Posterior(mu, logvar))
 
-    def _fitted_densities(self, model: Autoencoder, real: _Real, n: int) -> dict[str, float]:
-        """FID of samples from densities fitted to codes of training images, drawn from their posteriors."""
-        batches = self._train_images.split(_batch_size(self._train_images))
+    def _training_codes(self, model: Autoencoder) -> Tensor:
+        """Codes of training images, drawn from their posteriors, [n, d]."""
         generator = self._generator()
-        codes = torch.cat([model.encode(as_float(batch)).sample(generator) for batch in batches])
-        values = codes.cpu().numpy().astype(np.float64)
-        if not np.isfinite(values).all():
-            return dict.fromkeys(DENSITIES, math.nan)
-        if self._fitted is None or not np.array_equal(self._fitted[0], values):  # the other split has fitted them
-            self._fitted = values, {name: density(values) for name, density in DENSITIES.items()}
-        result = {}
-        for name, density in self._fitted[1].items():
-            z = torch.from_numpy(density.sample(n)).to(self.device, codes.dtype)
-            result[name] = real.features.fid(self._decoded_features(model, z, real.images))
-        return result
+        batches = self._train_images.split(_batch_size(self._train_images))
+        return torch.cat([model.encode(as_float(batch)).sample(generator) for batch in batches])
 
     def _interpolation_fid(self, model: Autoencoder, real: _Real, mu: Tensor) -> float:
         """FID of decoded midpoints between the codes of random pairs of the split's images."""
@@ -340,9 +342,44 @@ class Evaluator:
         codes = mu[:count]
         order = torch.randperm(count, generator=torch.Generator().manual_seed(_SEED)).to(mu.device)
         middle = spherical_midpoint(codes[order], codes[order.roll(1)])
-        return real.features.fid(self._decoded_features(model, middle, real.images))
+        return real.features.fid(self._decoded(model, middle))
 
     def _latent_mmd(self, posterior: Posterior) -> float:
         """Between up to 2,000 codes drawn from the posteriors and 2,000 draws from N(0, I), IMQ kernel."""
         z = posterior.sample(self._generator())[:MMD_CODES].float()
         return float(squared_mmd(z, self._prior_codes(MMD_CODES, z.shape[1]), "imq"))
+
+
+class _Generated:
+    """Features of what a model generates, by how many: both splits are compared with the same, made once.
+
+    Args:
+        evaluator: Knows the judge, the data and the draws from the prior.
+        model: Must not change as long as this is used.
+    """
+
+    def __init__(self, evaluator: Evaluator, model: Autoencoder) -> None:
+        self._evaluator = evaluator
+        self._model = model
+        self._sets: dict[tuple[str, int], FeatureSet] = {}
+
+    def from_prior(self, n: int) -> FeatureSet:
+        """Of images decoded from n draws from the prior."""
+        return self._set("prior", n, lambda: self._evaluator._prior_codes(n, self._model.latent_dim))
+
+    def from_density(self, name: str, n: int) -> FeatureSet:
+        """Of images decoded from n draws from one of `DENSITIES`, fitted to codes of training images."""
+        device = self._evaluator.device
+        return self._set(name, n, lambda: torch.from_numpy(self._densities[name].sample(n)).to(device, torch.float32))
+
+    @cached_property
+    def _densities(self) -> dict[str, Density]:
+        codes = self._evaluator._training_codes(self._model).cpu().numpy().astype(np.float64)
+        if not np.isfinite(codes).all():
+            raise MetricError("not a finite metric: codes of training images are not finite")
+        return {name: density(codes) for name, density in DENSITIES.items()}
+
+    def _set(self, source: str, n: int, draw: Callable[[], Tensor]) -> FeatureSet:
+        if (source, n) not in self._sets:
+            self._sets[source, n] = self._evaluator._decoded(self._model, draw())
+        return self._sets[source, n]

@@ -2,8 +2,8 @@
 
 Arrays in, numbers out, in float64 and without torch, so that figures and spaces can read the table cheaply. Feature
 arrays are [n, d]. To add a metric of samples against real images: write `function(real, generated) -> float`, with a
-`RealFeatures` and an array, and name it in `METRICS`. A metric that is not finite is never hidden: `require_finite`
-fails it by name.
+`FeatureSet` each, and name it in `METRICS`. A metric that is not finite is never hidden: `require_finite` fails it by
+name.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def fid(real: np.ndarray, generated: np.ndarray) -> float:
     return frechet_distance(moments(real), moments(generated))
 
 
-def kid(real: np.ndarray, generated: np.ndarray, within_real: float | None = None) -> float:
+def kid(
+    real: np.ndarray, generated: np.ndarray, within_real: float | None = None, within_generated: float | None = None
+) -> float:
     """Kernel inception distance: unbiased squared MMD with the kernel (a·b/d + 1)³ (Bińkowski et al. 1801.01401).
 
     It is a little below zero about half of the time when both sets come from one distribution.
@@ -84,10 +86,12 @@ def kid(real: np.ndarray, generated: np.ndarray, within_real: float | None = Non
         real: Features of real images.
         generated: Features of generated ones.
         within_real: `kernel_within(real)`, where it is at hand.
+        within_generated: The same of the generated ones.
     """
     a, b = (np.asarray(values, dtype=np.float64) for values in (real, generated))
-    within_real = kernel_within(a) if within_real is None else within_real
-    return float(within_real + kernel_within(b) - 2 * _kernel_sum(a, b) / (len(a) * len(b)))
+    within_a = kernel_within(a) if within_real is None else within_real
+    within_b = kernel_within(b) if within_generated is None else within_generated
+    return float(within_a + within_b - 2 * _kernel_sum(a, b) / (len(a) * len(b)))
 
 
 def kernel_within(values: np.ndarray) -> float:
@@ -124,7 +128,8 @@ def neighbourhood(
     real: np.ndarray,
     generated: np.ndarray,
     nearest: int = NEAREST,
-    reach: Callable[[int], np.ndarray] | None = None,
+    real_reach: Callable[[int], np.ndarray] | None = None,
+    generated_reach: Callable[[int], np.ndarray] | None = None,
 ) -> Neighbourhood:
     """Precision, recall, density and coverage; a neighbourhood reaches to the k-th nearest of its own set.
 
@@ -134,26 +139,28 @@ def neighbourhood(
         real: Features of real images.
         generated: Features of generated ones.
         nearest: k.
-        reach: Gives for a k the squared distances from the real ones to their k-th nearest, where they are at hand.
+        real_reach: Gives for a k the squared distances of the real ones to their k-th nearest, where they are at hand.
+        generated_reach: The same of the generated ones.
     """
     if not (np.isfinite(real).all() and np.isfinite(generated).all()):
         return Neighbourhood(math.nan, math.nan, math.nan, math.nan)
     real, generated = (np.asarray(values, dtype=np.float64) for values in (real, generated))
     k = min(nearest, len(real) - 1, len(generated) - 1)
-    real_reach, generated_reach = _reach(real, k) if reach is None else reach(k), _reach(generated, k)
+    reach_of_real = _reach(real, k) if real_reach is None else real_reach(k)
+    reach_of_generated = _reach(generated, k) if generated_reach is None else generated_reach(k)
     inside_real = np.zeros(len(generated))
     recalled, nearest_sample = np.zeros(len(real), bool), np.empty(len(real))
     for start in range(0, len(real), _BLOCK):
         rows = slice(start, start + _BLOCK)
         distance = _distances(real[rows], generated)
-        inside_real += (distance < real_reach[rows, None]).sum(0)
-        recalled[rows] = (distance < generated_reach).any(1)
+        inside_real += (distance < reach_of_real[rows, None]).sum(0)
+        recalled[rows] = (distance < reach_of_generated).any(1)
         nearest_sample[rows] = distance.min(1)
     return Neighbourhood(
         precision=float((inside_real > 0).mean()),
         recall=float(recalled.mean()),
         density=float(inside_real.mean() / k),
-        coverage=float((nearest_sample < real_reach).mean()),
+        coverage=float((nearest_sample < reach_of_real).mean()),
     )
 
 
@@ -192,8 +199,8 @@ def _kth_smallest(distance: np.ndarray, k: int) -> np.ndarray:
     return np.partition(np.concatenate([candidates, rest], axis=1), k, axis=1)[:, k]
 
 
-class RealFeatures:
-    """Features of real images, and what every comparison with them needs: each is computed when first asked for, once.
+class FeatureSet:
+    """Features of real or generated images, and what comparisons need of them: computed when first asked for, once.
 
     Args:
         features: [n, d]; kept as float64.
@@ -227,17 +234,17 @@ class RealFeatures:
             self._reaches[k] = _reach(self.features, k)
         return self._reaches[k]
 
-    def fid(self, generated: np.ndarray) -> float:
-        """Fréchet distance to generated features [m, d]."""
-        return frechet_distance(self.moments, moments(generated), self.root)
+    def fid(self, generated: FeatureSet) -> float:
+        """Fréchet distance from these, real ones."""
+        return frechet_distance(self.moments, generated.moments, self.root)
 
-    def kid(self, generated: np.ndarray) -> float:
-        """Kernel inception distance to generated features [m, d]."""
-        return kid(self.features, generated, self.kernel_within)
+    def kid(self, generated: FeatureSet) -> float:
+        """Kernel inception distance from these, real ones."""
+        return kid(self.features, generated.features, self.kernel_within, generated.kernel_within)
 
-    def neighbourhood(self, generated: np.ndarray) -> Neighbourhood:
-        """How generated features [m, d] lie among these."""
-        return neighbourhood(self.features, generated, reach=self.reach)
+    def neighbourhood(self, generated: FeatureSet) -> Neighbourhood:
+        """How generated features lie among these, real ones."""
+        return neighbourhood(self.features, generated.features, real_reach=self.reach, generated_reach=generated.reach)
 
 
 @dataclass(frozen=True)
@@ -247,13 +254,12 @@ class Metric:
     Attributes:
         direction: Which way is better; `none` for a quantity that only describes.
         label: For axes and tables.
-        function: For metrics of samples from the prior against real images: `function(real, generated)`, of the real
-            features and an array of the generated ones.
+        function: For metrics of samples from the prior against real images: `function(real, generated)`.
     """
 
     direction: Literal["minimize", "maximize", "none"]
     label: str
-    function: Callable[[RealFeatures, np.ndarray], float] | None = None
+    function: Callable[[FeatureSet, FeatureSet], float] | None = None
 
 
 def require_finite(values: Mapping[str, float]) -> None:
@@ -271,7 +277,7 @@ METRICS: dict[str, Metric] = {
     "reconstruction_mse": Metric("minimize", "Reconstruction error (MSE per pixel)"),
     "reconstruction_fid": Metric("minimize", "Reconstruction FID"),
     "sample_fid": Metric("minimize", "Sample FID"),
-    "sample_kid": Metric("minimize", "Sample KID", RealFeatures.kid),
+    "sample_kid": Metric("minimize", "Sample KID", FeatureSet.kid),
     "precision": Metric("maximize", "Precision"),
     "recall": Metric("maximize", "Recall"),
     "density": Metric("maximize", "Density"),

@@ -202,9 +202,7 @@ def _train(
                 write_history(result.model, data, attempt, result.epoch)
             if last:
                 start = time.perf_counter()
-                for split, prefix in (("validation", "val"), ("test", "test")):
-                    metrics = evaluator.final_metrics(result.model, split)
-                    record |= {f"{prefix}/{name}": value for name, value in metrics.items()}
+                record |= evaluator.final_metrics(result.model)
                 write_pictures(result.model, data, attempt)
                 record["final_seconds"] = time.perf_counter() - start
             file.write(json.dumps(record) + "\n")
