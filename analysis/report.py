@@ -6,10 +6,7 @@ python -m analysis.report --study NAME --out DIR
 from __future__ import annotations
 
 import base64
-import multiprocessing
-import signal
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +18,8 @@ from analysis import latent_table, replicates, style
 from analysis.answer import answer
 from analysis.choice import choose
 from analysis.command import RunsOption, StudyOption, TrackingOption, load
+from analysis.drawing import draw
 from analysis.facts import method_facts
-from analysis.figures import FIGURES
 from analysis.frame import StudyFrames
 from analysis.frame_mlflow import run_links
 from study.cli import run_command
@@ -43,17 +40,13 @@ def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
     return {str(label): link for label, study, number in trials if (link := found.get(study, {}).get(number))}
 
 
-def write_report(
-    frames: StudyFrames, out: Path, tracking_uri: str | None = None, *, two_processes: bool = False
-) -> list[Path]:
+def write_report(frames: StudyFrames, out: Path, tracking_uri: str | None = None) -> list[Path]:
     """Writes `report.html` and one PNG per figure that the study has data for.
 
     Args:
         frames: The study.
         out: The folder, made where it does not exist.
         tracking_uri: The MLflow store whose runs the table of trials leads to; None for a table without links.
-        two_processes: Draw some of the figures in a process beside this one, for programs whose main module can be
-            imported again (`if __name__ == "__main__"`).
 
     Returns:
         The files written, `report.html` first.
@@ -61,10 +54,12 @@ def write_report(
     Raises:
         UserError: The folder cannot be written to.
     """
-    drawn = _draw_in_two(frames, out) if two_processes else [draw_figure(name, frames, out) for name in FIGURES]
-    figures = [figure for figure in drawn if "image" in figure]
+    drawn = draw(frames, out)
     skipped = [f"{figure['title']}: {figure['missing']}" for figure in drawn if "missing" in figure]
+    figures = [figure for figure in drawn if "missing" not in figure]
     files = [out / f"{figure['name']}.png" for figure in figures]
+    for figure, file in zip(figures, files, strict=True):
+        figure["image"] = base64.b64encode(file.read_bytes()).decode()
     page = out / "report.html"
     # Asked for last: at the end of a study MLflow is still being written while the figures are drawn.
     links = trial_links(frames, tracking_uri) if tracking_uri else {}
@@ -75,31 +70,6 @@ def write_report(
     except OSError as error:
         raise UserError(f"cannot write {page}: {error.strerror or error}") from error
     return [page, *files]
-
-
-def draw_figure(name: str, frames: StudyFrames, out: Path) -> dict[str, str]:
-    """Draws one of `FIGURES`: its `name`, `title`, `text` and base64 PNG `image`, or why it is `missing`."""
-    spec = FIGURES[name]
-    info = spec.info(frames)
-    described = {"name": name, "title": spec.title}
-    if info.missing:
-        return {**described, "missing": info.missing}
-    path = style.save(spec.plot(info), out / f"{name}.png")
-    return {**described, "text": spec.describe(info), "image": base64.b64encode(path.read_bytes()).decode()}
-
-
-def _draw_in_two(frames: StudyFrames, out: Path) -> list[dict[str, str]]:
-    """Draws every figure; the other process needs a second to start, and then takes them from the end."""
-    deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # Ctrl-C is ours to answer
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), **deaf) as pool:
-        begun = [(name, pool.submit(draw_figure, name, frames, out)) for name in reversed(FIGURES)]
-        try:
-            # What the other process has not taken yet is drawn here, from the beginning.
-            drawn = [draw_figure(name, frames, out) if figure.cancel() else figure for name, figure in reversed(begun)]
-            return [figure if isinstance(figure, dict) else figure.result() for figure in drawn]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str], links: Mapping[str, str]) -> str:
@@ -198,7 +168,7 @@ def report(
     own = runs_dir / study[0]
     folder = out or (own / FOLDER if len(study) == 1 and own.is_dir() else Path(FOLDER))
     uri = tracking_uri or default_tracking_uri(runs_dir)
-    typer.echo(write_report(frames, folder, uri, two_processes=True)[0])
+    typer.echo(write_report(frames, folder, uri)[0])
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def report(console: Console, frames: StudyFrames, directory: Path, tracking_uri:
         ended = (path.stat().st_mtime for path in (directory / "trials").glob("*/outcome.json"))
         if not page.is_file() or page.stat().st_mtime < max(ended, default=0.0):
             console.print("writing the report", highlight=False)
-            write_report(frames, page.parent, tracking_uri, two_processes=True)
+            write_report(frames, page.parent, tracking_uri)
     except (Exception, KeyboardInterrupt) as error:  # no figure may cost a study its last words
         again = f"python -m analysis.report --study {directory.name} --runs-dir {directory.parent}"
         why = "interrupted" if isinstance(error, KeyboardInterrupt) else one_line(error)

@@ -41,21 +41,6 @@ def parsed(path: Path) -> Page:
     return page
 
 
-def test_two_processes_write_what_one_writes(tmp_path: Path) -> None:
-    make_study(tmp_path, trials=6)
-    frames = load_study(tmp_path, "toy")
-    alone, together = (write_report(frames, tmp_path / str(two), two_processes=two) for two in (False, True))
-    assert [path.name for path in alone] == [path.name for path in together]
-    assert [path.read_bytes() for path in alone] == [path.read_bytes() for path in together]
-
-
-def test_an_error_in_the_other_process_is_told_as_here(tmp_path: Path) -> None:
-    make_study(tmp_path, trials=6)
-    (tmp_path / "out" / "time_spent.png").mkdir(parents=True)  # of the last figure, which the other process draws first
-    with pytest.raises(UserError, match=r"cannot write .*time_spent\.png"):
-        write_report(load_study(tmp_path, "toy"), tmp_path / "out", two_processes=True)
-
-
 def test_page_is_self_contained_and_complete(tmp_path: Path) -> None:
     make_study(tmp_path, question="Is a < b & c?")
     frames = load_study(tmp_path, "toy")

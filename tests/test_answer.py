@@ -50,7 +50,7 @@ def test_a_report_is_written_again_only_after_another_trial_has_ended(study: Pat
     [(ValueError("no\nsuch [axis]"), "no such [axis]"), (KeyboardInterrupt(), "(interrupted)"), (OSError(), "OSError")],
 )
 def test_trouble_costs_one_line(study: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException, why: str) -> None:
-    def write_report(*_: Any, **__: Any) -> Never:
+    def write_report(*_: Any) -> Never:
         raise trouble
 
     monkeypatch.setattr(answer, "write_report", write_report)
