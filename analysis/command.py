@@ -33,9 +33,14 @@ def load(studies: list[str], runs_dir: Path, tracking_uri: str | None = None) ->
     return join_studies(_load_one(name, runs_dir, tracking_uri) for name in studies)
 
 
+def on_disk(studies: list[str], runs_dir: Path, tracking_uri: str | None) -> bool:
+    """Whether `load` reads all of them from their directories."""
+    return tracking_uri is None and all((runs_dir / name / "study.json").is_file() for name in studies)
+
+
 def _load_one(name: str, runs_dir: Path, tracking_uri: str | None) -> StudyFrames:
-    on_disk = (runs_dir / name / "study.json").is_file()
-    uri = tracking_uri or (None if on_disk else os.environ.get("MLFLOW_TRACKING_URI"))
+    here = on_disk([name], runs_dir, tracking_uri)
+    uri = tracking_uri or (None if here else os.environ.get("MLFLOW_TRACKING_URI"))
     if uri is None:
         return load_study(runs_dir, name)
     from analysis.frame_mlflow import load_from_mlflow  # imports MLflow, which takes a second

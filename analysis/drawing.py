@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 from analysis import style
 from analysis.figures import FIGURES
-from analysis.frame import StudyFrames
+from analysis.frame import StudyFrames, join_studies, load_study
 
 _BESIDE = -len(FIGURES) // 3
 """From here on the figures are the other process's: it takes a second to start."""
@@ -23,7 +20,7 @@ Drawn = dict[str, str]
 """A figure's `name`, `title` and `text`, its picture lying in a file of that name; or why it is `missing`."""
 
 
-def draw(frames: StudyFrames, out: Path) -> list[Drawn]:
+def draw(frames: StudyFrames, out: Path, folders: Sequence[Path] = ()) -> list[Drawn]:
     """Draws every figure of `FIGURES` that the study has data for, as a PNG.
 
     Where the other process fails, its figures are drawn here, and what is wrong with them is met here.
@@ -31,6 +28,7 @@ def draw(frames: StudyFrames, out: Path) -> list[Drawn]:
     Args:
         frames: The study.
         out: The folder.
+        folders: The studies' directories, if the frames are all that these hold: the other process reads them.
 
     Returns:
         All figures, in their order.
@@ -39,25 +37,28 @@ def draw(frames: StudyFrames, out: Path) -> list[Drawn]:
         UserError: The folder cannot be written to.
     """
     names = list(FIGURES)
-    with tempfile.TemporaryFile() as task:
-        pickle.dump((frames, out, names[_BESIDE:]), task)
-        task.seek(0)
-        beside = _start(task)
+    if not folders:
+        return draw_figures(frames, out, names)
+    ours, theirs = names[:_BESIDE], names[_BESIDE:]
+    beside = _start(folders, out, theirs)
     try:
-        ours = draw_figures(frames, out, names[:_BESIDE])
+        drawn = draw_figures(frames, out, ours)
         answer, _ = beside.communicate()
     finally:
         beside.kill()
         beside.wait()
-    theirs = json.loads(answer) if beside.returncode == 0 else draw_figures(frames, out, names[_BESIDE:])
-    return ours + theirs
+    return drawn + (json.loads(answer) if beside.returncode == 0 else draw_figures(frames, out, theirs))
 
 
-def _start(task: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(folders: Sequence[Path], out: Path, names: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    command = [sys.executable, "-m", "analysis.drawing"]
+    task = json.dumps({"folders": [str(path) for path in folders], "out": str(out), "names": list(names)})
     return subprocess.Popen(
-        command, stdin=task, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+        [sys.executable, "-m", "analysis.drawing", task],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for us
     )
 
 
@@ -75,5 +76,13 @@ def draw_figures(frames: StudyFrames, out: Path, names: Sequence[str]) -> list[D
     return drawn
 
 
+def main() -> None:
+    """The other process: draws what its argument says, and prints what it has drawn."""
+    task = json.loads(sys.argv[1])
+    folders = [Path(folder) for folder in task["folders"]]
+    frames = join_studies(load_study(folder.parent, folder.name) for folder in folders)
+    json.dump(draw_figures(frames, Path(task["out"]), task["names"]), sys.stdout)
+
+
 if __name__ == "__main__":
-    json.dump(draw_figures(*pickle.load(sys.stdin.buffer)), sys.stdout)
+    main()

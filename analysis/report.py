@@ -6,7 +6,7 @@ python -m analysis.report --study NAME --out DIR
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ import typer
 from analysis import latent_table, replicates, style
 from analysis.answer import answer
 from analysis.choice import choose
-from analysis.command import RunsOption, StudyOption, TrackingOption, load
+from analysis.command import RunsOption, StudyOption, TrackingOption, load, on_disk
 from analysis.drawing import draw
 from analysis.facts import method_facts
 from analysis.frame import StudyFrames
@@ -40,13 +40,17 @@ def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
     return {str(label): link for label, study, number in trials if (link := found.get(study, {}).get(number))}
 
 
-def write_report(frames: StudyFrames, out: Path, tracking_uri: str | None = None) -> list[Path]:
+def write_report(
+    frames: StudyFrames, out: Path, tracking_uri: str | None = None, folders: Sequence[Path] = ()
+) -> list[Path]:
     """Writes `report.html` and one PNG per figure that the study has data for.
 
     Args:
         frames: The study.
         out: The folder, made where it does not exist.
         tracking_uri: The MLflow store whose runs the table of trials leads to; None for a table without links.
+        folders: The studies' directories, if the frames are all that these hold; it is quicker then, see
+            `analysis.drawing`.
 
     Returns:
         The files written, `report.html` first.
@@ -54,7 +58,7 @@ def write_report(frames: StudyFrames, out: Path, tracking_uri: str | None = None
     Raises:
         UserError: The folder cannot be written to.
     """
-    drawn = draw(frames, out)
+    drawn = draw(frames, out, folders)
     skipped = [f"{figure['title']}: {figure['missing']}" for figure in drawn if "missing" in figure]
     figures = [figure for figure in drawn if "missing" not in figure]
     files = [out / f"{figure['name']}.png" for figure in figures]
@@ -168,7 +172,8 @@ def report(
     own = runs_dir / study[0]
     folder = out or (own / FOLDER if len(study) == 1 and own.is_dir() else Path(FOLDER))
     uri = tracking_uri or default_tracking_uri(runs_dir)
-    typer.echo(write_report(frames, folder, uri)[0])
+    folders = [runs_dir / name for name in study] if on_disk(study, runs_dir, tracking_uri) else []
+    typer.echo(write_report(frames, folder, uri, folders)[0])
 
 
 if __name__ == "__main__":

@@ -138,6 +138,27 @@ def measure_denormals(data: ImageData, pairs: int) -> list[Row]:
     ]
 
 
+def measure_channels_last(data: ImageData, pairs: int) -> list[Row]:
+    """What memory with the channels last is worth: to a training, and to a first stage's decoder without gradients."""
+    images = len(data.train)
+    first, last = (Trainer(TrialConfig.from_params(CASES["conv VAE"]), data) for _ in range(2))
+    last.model.to(memory_format=torch.channels_last)
+    training = interleaved(lambda: rate(last.train_epoch, images), lambda: rate(first.train_epoch, images), pairs)[2]
+    codes = torch.randn(len(data.train), *FirstStage(data.summary).summary.shape)
+    stages = [FirstStage(data.summary) for _ in range(2)]
+    stages[1].to(memory_format=torch.channels_last)
+
+    def decoded(stage: FirstStage) -> float:
+        with torch.no_grad():
+            return rate(lambda: [stage.decoder(batch) for batch in codes.split(256)], images)
+
+    decoding = interleaved(lambda: decoded(stages[1]), lambda: decoded(stages[0]), pairs)[2]
+    return [
+        Row("conv VAE: channels last over first", training),
+        Row("first stage, decoding: channels last over first", decoding),
+    ]
+
+
 def _peer(config: TrialConfig, data: ImageData, codes: Tensor | None) -> Callable[[], None] | None:
     """pythae's epoch; None where it is not installed, or has no such method."""
     if importlib.util.find_spec("pythae") is None:
@@ -160,7 +181,8 @@ def main() -> int:
     status = 0
     for name, params in CASES.items():
         status |= print_rows(measure(name, TrialConfig.from_params(params), data, arguments.pairs))
-    return status | print_rows(measure_denormals(data, arguments.pairs))
+    status |= print_rows(measure_denormals(data, arguments.pairs))
+    return status | print_rows(measure_channels_last(data, arguments.pairs))
 
 
 if __name__ == "__main__":

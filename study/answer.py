@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def report(console: Console, frames: StudyFrames, directory: Path, tracking_uri:
         ended = (path.stat().st_mtime for path in (directory / "trials").glob("*/outcome.json"))
         if not page.is_file() or page.stat().st_mtime < max(ended, default=0.0):
             console.print("writing the report", highlight=False)
-            write_report(frames, page.parent, tracking_uri)
+            write_report(frames, page.parent, tracking_uri, [directory])
     except (Exception, KeyboardInterrupt) as error:  # no figure may cost a study its last words
         again = f"python -m analysis.report --study {directory.name} --runs-dir {directory.parent}"
         why = "interrupted" if isinstance(error, KeyboardInterrupt) else one_line(error)
@@ -94,6 +95,21 @@ def show_failures(console: Console, frames: StudyFrames, directory: Path) -> Non
     tracebacks = sorted((directory / "trials" / f"{first['number']:04d}").glob("attempt-*/error.txt"))
     if tracebacks:
         console.print(f"error    {tracebacks[-1]}", highlight=False, soft_wrap=True)
+
+
+def show_gpu_memory(console: Console, frames: StudyFrames) -> None:
+    """Prints what `--gpus-per-trial` would be enough, as the trials on GPUs have found it."""
+    shares = frames.column("gpu_memory_share")
+    shares = shares[np.isfinite(shares)]
+    if shares.size:
+        # A hundredth for CUDA itself, and a tenth for the luck that the largest trial had with its allocations.
+        enough = min(1.0, math.ceil(100 * (0.01 + 1.1 * shares.max())) / 100)
+        console.print(
+            f"GPU      a trial held up to {100 * shares.max():.1f} % of its GPU's memory: by that, --gpus-per-trial "
+            f"{enough:.2g} is enough",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def show_warnings(console: Console, directory: Path) -> None:

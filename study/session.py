@@ -155,6 +155,7 @@ def run_study(
     answer.show(console, frames, request.directory)
     answer.show_failures(console, frames, request.directory)
     answer.show_warnings(console, request.directory)
+    answer.show_gpu_memory(console, frames)
     if searcher is not None and searcher.hopeless:
         console.print("no trial succeeded: put right what the first one says, then add --resume", highlight=False)
     if searcher is not None and outcome == "stopped":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any, Never
@@ -63,3 +65,19 @@ def test_a_file_where_the_folder_should_be_is_left_alone(study: Path) -> None:
     (study / "report").write_text("a file where the folder should be")
     assert "not written" in said_by_report(study)
     assert (study / "report").read_text() == "a file where the folder should be"
+
+
+@pytest.mark.parametrize(
+    ("largest", "said"),
+    [
+        (0.0311, "3.1 % of its GPU's memory: by that, --gpus-per-trial 0.05 is"),
+        (0.98, "--gpus-per-trial 1 is"),
+        (math.nan, ""),
+    ],
+)
+def test_how_many_trials_fit_on_a_gpu_is_told_by_those_that_ran_on_one(study: Path, largest: float, said: str) -> None:
+    frames = load_study(study.parent, study.name)
+    measured = frames.trials.assign(gpu_memory_share=[largest / 2, math.nan, largest])
+    console = Console(width=200, file=io.StringIO(), record=True)
+    answer.show_gpu_memory(console, dataclasses.replace(frames, trials=measured))
+    assert said in console.export_text() if said else console.export_text() == ""

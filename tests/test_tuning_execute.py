@@ -14,7 +14,7 @@ from study.data.datasets import ImageData
 from study.measure.evaluate import prepare_references
 from study.tuning import execute, trainable
 from study.tuning.cluster import Cluster, Resources
-from study.tuning.trainable import assigned_device, keep_to_share, pack, unpack
+from study.tuning.trainable import assigned_device, keep_to_share, memory_share, pack, unpack
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,20 @@ def test_a_trial_uses_the_gpu_that_it_was_given(
 def test_a_trial_keeps_to_its_share_of_the_gpus_memory(
     monkeypatch: pytest.MonkeyPatch, gpus: float, share: float
 ) -> None:
-    kept: list[float] = []
+    kept: list[float | str] = []
     assigned = {"CPU": 1.0, "GPU": gpus}
     context = SimpleNamespace(get_assigned_resources=lambda: assigned)
     monkeypatch.setattr(trainable.ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", kept.append)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: kept.append("reset"))
     keep_to_share()
-    assert kept == [share]
+    assert kept == [share, "reset"]
+
+
+def test_what_a_trial_has_held_of_its_gpus_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 2 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(total_memory=80 * 2**30))
+    assert memory_share() == 0.025
 
 
 def _shares_the_stores_memory(packed: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 _ATTEMPT = re.compile(r"attempt-(\d+)")
 _METRIC_NAME = re.compile(r"[A-Za-z0-9_][\w\-. :]*(?:/[A-Za-z0-9_][\w\-. :]*)*", re.ASCII)
-_NOT_VALUES = ("epoch", "time", "seconds", "evaluation_seconds", "final_seconds")
+_NOT_VALUES = ("epoch", "time", "seconds", "evaluation_seconds", "final_seconds", "gpu_memory_share")
 
 Record = dict[str, float]
 """One epoch: metric name -> value, with `epoch` and `time` (Unix seconds) among them."""

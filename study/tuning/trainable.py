@@ -75,6 +75,12 @@ def keep_to_share() -> None:
     """Takes no more than its share of the GPU's memory: a trial that is too large fails, and not those beside it."""
     share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)
     torch.cuda.set_per_process_memory_fraction(min(share, 1.0))
+    torch.cuda.reset_peak_memory_stats()
+
+
+def memory_share() -> float:
+    """The most of its GPU's memory that the trial has held, as a share; CUDA itself takes half a GB beside it."""
+    return torch.cuda.max_memory_reserved() / torch.cuda.get_device_properties().total_memory
 
 
 def last_error(trial_directory: Path) -> str:
@@ -205,6 +211,8 @@ def _train(
                 record |= evaluator.final_metrics(result.model)
                 write_pictures(result.model, data, attempt)
                 record["final_seconds"] = time.perf_counter() - start
+                if device.type == "cuda":
+                    record["gpu_memory_share"] = memory_share()
             file.write(json.dumps(record) + "\n")
             if result.metrics:
                 os.fsync(file.fileno())  # no checkpoint outlives the epochs that led to it
