@@ -13,8 +13,8 @@ from analysis import style
 from analysis.figures import FIGURES
 from analysis.frame import StudyFrames, join_studies, load_study
 
-_BESIDE = -len(FIGURES) // 3
-"""From here on the figures are the other process's: it takes a second to start."""
+_OURS = len(FIGURES) * 2 // 3
+"""So many of the figures are this process's; the other one takes a second to start."""
 
 Drawn = dict[str, str]
 """A figure's `name`, `title` and `text`, its picture lying in a file of that name; or why it is `missing`."""
@@ -39,14 +39,17 @@ def draw(frames: StudyFrames, out: Path, folders: Sequence[Path] = ()) -> list[D
     names = list(FIGURES)
     if not folders:
         return draw_figures(frames, out, names)
-    ours, theirs = names[:_BESIDE], names[_BESIDE:]
-    beside = _start(folders, out, theirs)
+    ours, theirs = names[:_OURS], names[_OURS:]
     try:
-        drawn = draw_figures(frames, out, ours)
-        answer, _ = beside.communicate()
-    finally:
-        beside.kill()
-        beside.wait()
+        beside = _start(folders, out, theirs)
+    except OSError:  # no memory for it, say
+        return draw_figures(frames, out, names)
+    with beside:
+        try:
+            drawn = draw_figures(frames, out, ours)
+            answer, _ = beside.communicate()
+        finally:
+            beside.kill()
     return drawn + (json.loads(answer) if beside.returncode == 0 else draw_figures(frames, out, theirs))
 
 

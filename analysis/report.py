@@ -6,6 +6,7 @@ python -m analysis.report --study NAME --out DIR
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from analysis.frame import StudyFrames
 from analysis.frame_mlflow import run_links
 from study.cli import run_command
 from study.config import TrialConfig, UserError
+from study.driver import living_driver
 from study.files import write_atomic
 from study.tracking.store import default_tracking_uri
 
@@ -173,6 +175,8 @@ def report(
     folder = out or (own / FOLDER if len(study) == 1 and own.is_dir() else Path(FOLDER))
     uri = tracking_uri or default_tracking_uri(runs_dir)
     folders = [runs_dir / name for name in study] if on_disk(study, runs_dir, tracking_uri) else []
+    if any(living_driver(path, time.time()) for path in folders):  # what is read later would not be the same
+        folders = []
     typer.echo(write_report(frames, folder, uri, folders)[0])
 
 

@@ -102,8 +102,7 @@ def show_gpu_memory(console: Console, frames: StudyFrames) -> None:
     shares = frames.column("gpu_memory_share")
     shares = shares[np.isfinite(shares)]
     if shares.size:
-        # A hundredth for CUDA itself, and a tenth for the luck that the largest trial had with its allocations.
-        enough = min(1.0, math.ceil(100 * (0.01 + 1.1 * shares.max())) / 100)
+        enough = min(1.0, math.ceil(110 * shares.max()) / 100)  # a tenth more: allocations have their luck
         console.print(
             f"GPU      a trial held up to {100 * shares.max():.1f} % of its GPU's memory: by that, --gpus-per-trial "
             f"{enough:.2g} is enough",

@@ -61,6 +61,16 @@ def test_where_the_other_process_fails_all_is_drawn_here(
     assert set(pictures(tmp_path / "out")) == {f"{figure['name']}.png" for figure in drawn if "text" in figure}
 
 
+def test_where_the_other_process_does_not_start_all_is_drawn_here(
+    frames: StudyFrames, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(drawing.subprocess, "Popen", refused)
+    assert [figure["name"] for figure in drawing.draw(frames, tmp_path / "out", [folder])] == list(FIGURES)
+
+
 def test_part_of_a_study_is_drawn_here_alone(frames: StudyFrames, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(drawing, "_start", lambda *_: pytest.fail("the other process would draw all trials"))
     drawing.draw(frames.keep(frames.column("number") < 4), tmp_path / "out")

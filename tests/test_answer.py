@@ -70,7 +70,7 @@ def test_a_file_where_the_folder_should_be_is_left_alone(study: Path) -> None:
 @pytest.mark.parametrize(
     ("largest", "said"),
     [
-        (0.0311, "3.1 % of its GPU's memory: by that, --gpus-per-trial 0.05 is"),
+        (0.0311, "3.1 % of its GPU's memory: by that, --gpus-per-trial 0.04 is"),
         (0.98, "--gpus-per-trial 1 is"),
         (math.nan, ""),
     ],

@@ -180,6 +180,27 @@ def test_metrics_final_set_is_complete_and_agrees_with_search(evaluator: Evaluat
         assert {name: final[name] for name in search} == search
 
 
+def test_what_a_model_generates_is_made_once_for_both_splits(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    decoded = Evaluator._decoded
+
+    def noting(self: Evaluator, model: Autoencoder, z: Tensor) -> Any:
+        made.append(len(z))
+        return decoded(self, model, z)
+
+    monkeypatch.setattr(Evaluator, "_decoded", noting)
+    metrics = evaluator.final_metrics(model())
+    assert sorted(made) == [360, 360, 3_000, 3_000, 3_000]  # midpoints of each split; prior, mixture and Gaussian
+    assert metrics["val/sample_fid"] != metrics["test/sample_fid"]
+    made.clear()
+    few = dataclasses.replace(evaluator.references, samples={"validation": 3_000, "test": 500})
+    uneven = Evaluator(evaluator.data, few).final_metrics(model())
+    assert sorted(made) == [360, 360, 500, 500, 500, 3_000, 3_000, 3_000]
+    assert uneven["val/sample_fid"] == metrics["val/sample_fid"]
+
+
 def test_metrics_are_repeatable_and_leave_no_trace(digits: ImageData, references: References) -> None:
     autoencoder = model()
     autoencoder.train()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,24 +86,40 @@ def test_a_parameter_without_a_gradient_is_left_alone() -> None:
     used.square().sum().backward()
     optimizer.step()
     assert torch.equal(unused, torch.ones(3)) and not torch.equal(used, torch.ones(3))
+    optimizer.zero_grad()
+    optimizer.step()  # none has one: nothing happens
 
 
 def test_another_models_moments_are_refused() -> None:
     optimizer = Adam([nn.Parameter(torch.ones(3))], 0.1)
-    with pytest.raises(ValueError, match="2 parameters for a model of 1"):
-        optimizer.load_state_dict(Adam([nn.Parameter(torch.ones(3)) for _ in range(2)], 0.1).state_dict())
+    for shapes in ([3, 3], [1]):
+        other = Adam([nn.Parameter(torch.ones(shape)) for shape in shapes], 0.1)
+        with pytest.raises(ValueError, match=f"{len(shapes)} parameters do not fit a model of 1"):
+            optimizer.load_state_dict(other.state_dict())
 
 
-def test_a_trial_does_not_import_torchs_compiler() -> None:
-    """It takes longer than many a trial's first epochs."""
+def test_a_trial_does_not_import_torchs_compiler(tmp_path: Path) -> None:
+    """It takes longer than many a trial's first epochs; the whole of a trial, as Ray calls it, does without."""
     program = """
 import sys
-from benchmarks.trainer import CASES, made_data
+from pathlib import Path
 from study.config import TrialConfig
-from study.training.loop import Trainer
-config = TrialConfig.from_params({**CASES["mlp WAE-GAN"], "width": 8, "batch_size": 8})
-Trainer(config, made_data(16, (1, 8, 8))).train_epoch()
-print([name for name in ("torch._dynamo", "torch._inductor", "triton") if name in sys.modules])
+from study.data.datasets import load_dataset
+from study.measure.evaluate import prepare_references
+from study.tuning import trainable, worker
+from tests.helpers import Session, small
+session, folder = Session(), Path(sys.argv[1])
+trainable.tune.report = session.report
+trainable.whereabouts = lambda: {"device": "cpu"}
+data = small(load_dataset("digits"), 64)
+config = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1, network="conv", width=4, latent_dim=2, epochs=2)
+work = {"directory": str(folder / "trial"), "params": config.to_params()}
+(folder / "trial").mkdir()
+shared = {"data": trainable.pack(data), "references": prepare_references(data, folder), "cache": folder}
+worker.run_trial(work, **shared, threads=1, rungs=True)
+compiler = [name for name in ("torch._dynamo", "torch._inductor", "triton") if name in sys.modules]
+print(session.reports[-1]["epoch"], compiler)
 """
-    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert printed == "[]\n"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == "2 []\n"

@@ -68,6 +68,15 @@ def test_a_trial_that_was_lost_goes_where_its_node_is_not(monkeypatch: pytest.Mo
     assert assigned.assign("e") == "cpu"  # it was the process alone: b and c are on the GPU
 
 
+def test_trials_of_a_gpu_node_that_died_wait_for_cpus_that_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set_nodes(monkeypatch, [CPU_NODE, GPU_NODE])
+    assigned = Devices(EITHER)
+    assert [assigned.assign(name) for name in "abcd"] == ["gpu", "gpu", "cpu", "cpu"]
+    assert [assigned.assign_again(name) for name in "ab"] == ["cpu", "cpu"]
+    assigned.lose("a")  # for good; a CPU trial was lost now as well, so that both kinds are in doubt
+    assert assigned.assign("e") == "gpu"
+
+
 def test_a_trial_waits_in_vain_for_a_kind_that_is_gone_while_another_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assigned = Devices(EITHER)
     _set_nodes(monkeypatch, [GPU_NODE])

@@ -37,13 +37,14 @@ def test_a_trial_keeps_to_its_share_of_the_gpus_memory(
     context = SimpleNamespace(get_assigned_resources=lambda: assigned)
     monkeypatch.setattr(trainable.ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", kept.append)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: kept.append("emptied"))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: kept.append("reset"))
     keep_to_share()
-    assert kept == [share, "reset"]
+    assert kept == [share, "emptied", "reset"]
 
 
 def test_what_a_trial_has_held_of_its_gpus_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 2 * 2**30)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 3 * 2**29)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(total_memory=80 * 2**30))
     assert memory_share() == 0.025
 

@@ -215,3 +215,12 @@ def test_trial_json_says_what_the_trial_is(tmp_path: Path) -> None:
 def test_an_unknown_sampler_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tpe, nsga2, random"):
         open_ledger(tmp_path, sampler="nope")
+
+
+def test_trials_still_waiting_to_be_adopted_are_handed_out_once_when_all_are_taken_back(tmp_path: Path) -> None:
+    first = open_ledger(tmp_path)
+    begun = [_next(first).number for _ in range(3)]
+    again = open_ledger(tmp_path)
+    assert _next(again).number == begun[0]  # the other two wait
+    again.readopt()
+    assert [_next(again).number for _ in range(4)] == [*begun, 3]

@@ -273,6 +273,7 @@ class Evaluator:
     def _prior_codes(self, n: int, latent_dim: int) -> Tensor:
         """The fixed draws from N(0, I) that every model of this latent size is measured with, [n, d]."""
         if (n, latent_dim) not in self._codes:
+            self._codes = {key: codes for key, codes in self._codes.items() if key[1] == latent_dim}
             generator = torch.Generator().manual_seed(_SEED + latent_dim)
             self._codes[n, latent_dim] = torch.randn(n, latent_dim, generator=generator).to(self.device)
         return self._codes[n, latent_dim]

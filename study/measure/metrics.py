@@ -1,9 +1,9 @@
 """Every metric's name, direction and label, and the pure functions that compute them from feature vectors.
 
 Arrays in, numbers out, in float64 and without torch, so that figures and spaces can read the table cheaply. Feature
-arrays are [n, d]. To add a metric of samples against real images: write `function(real, generated) -> float`, with a
-`FeatureSet` each, and name it in `METRICS`. A metric that is not finite is never hidden: `require_finite` fails it by
-name.
+arrays are [n, d]; a `FeatureSet` remembers what was computed of one. To add a metric of samples against real images:
+write `function(real, generated) -> float`, with a `FeatureSet` each, and name it in `METRICS`. A metric that is not
+finite is never hidden: `require_finite` fails it by name.
 """
 
 from __future__ import annotations

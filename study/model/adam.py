@@ -22,8 +22,9 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 class Adam:
     """Adam (Kingma & Ba, arXiv 1412.6980), or AdamW (Loshchilov & Hutter, arXiv 1711.05101) where weights decay.
 
-    Its steps equal those of `torch.optim.Adam(..., fused=True)`, and so do the keys of its state. On a GPU the steps
-    are counted there, so that a CUDA graph may hold them.
+    Its steps equal those of `torch.optim.Adam(..., fused=True)`, and so do the keys of its state, where every parameter
+    has had a gradient. On a GPU the steps are counted there, so that a CUDA graph may hold them; learning rate and
+    betas are constants of such a graph.
 
     Args:
         parameters: What is trained; all on one device.
@@ -66,6 +67,8 @@ class Adam:
             for parameter, state in zip(self._parameters, self._state, strict=True)
             if parameter.grad is not None
         ]
+        if not trained:
+            return
         parameters, gradients, means, squares, steps = map(list, zip(*trained, strict=True))
         beta1, beta2 = self.betas
         adam(
@@ -97,8 +100,9 @@ class Adam:
             ValueError: They are another model's.
         """
         loaded = state["state"]
-        if set(loaded) != set(range(len(self._state))):
-            raise ValueError(f"moments of {len(loaded)} parameters for a model of {len(self._state)}")
+        shapes = [state["exp_avg"].shape for state in self._state]
+        if {index: state["exp_avg"].shape for index, state in loaded.items()} != dict(enumerate(shapes)):
+            raise ValueError(f"moments of {len(loaded)} parameters do not fit a model of {len(shapes)}")
         with torch.no_grad():
             for index, own in enumerate(self._state):
                 for name, moment in own.items():

@@ -2,7 +2,7 @@
 
 A graph replays the addresses it was captured with, so whatever changes from step to step lies in a buffer that is
 written before each replay: which images, and the weight. The random numbers go on because the generator is registered
-with the graph; parameters, gradients and Adam's moments are changed in place (Adam must be `capturable`).
+with the graph; parameters, gradients, Adam's moments and its count of steps are changed in place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 EAGER_STEPS = 3
-"""Steps before the capture: libraries choose their kernels in them, and Adam makes its moments."""
+"""Steps before the capture: libraries choose their kernels in them."""
 SWITCH = "STUDY_CUDA_GRAPH"
 """Environment variable; 0 leaves the steps as they are, to find out what a graph hides."""
 

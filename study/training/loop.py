@@ -45,11 +45,12 @@ def evaluation_epochs(epochs: int, evaluations: int = EVALUATIONS) -> frozenset[
 
 @contextlib.contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """Takes numbers below 1.2e-38 for zero within the block, on the CPU.
+    """Takes numbers below 1.2e-38 for zero within the block, on the CPU, on the thread that enters it.
 
     The moments of a weight whose gradient has become zero (of a dead unit, of a pixel that is black but for a few
     images) shrink to the smallest numbers there are and stay there, and processors are slow with these: on random
-    images, which leave many units dead, an epoch took twice as long from the ninth on (`benchmarks.trainer`).
+    images, which leave many units dead, an epoch took twice as long from the ninth on (`benchmarks.trainer`). Where a
+    trial has several threads, those that torch has started before keep computing with them.
     """
     torch.set_flush_denormal(True)
     try:

@@ -34,14 +34,19 @@ class Devices:
         taken = Counter([*self._assigned.values(), *(device for _, device in self._lost)])
         free = [device for device in there if taken[device] < there[device]]
         busy = [device for device in there if there[device]]
-        self._assigned[trial_id] = (free or busy or list(there))[0]
+        lost = {device for _, device in self._lost}  # its node may be one that Ray has not seen die yet
+        self._assigned[trial_id] = (free or [kind for kind in busy if kind not in lost] or busy or list(there))[0]
         return self._assigned[trial_id]
 
     def assign_again(self, trial_id: str) -> str:
         """The same for a trial whose process died."""
+        self.lose(trial_id)
+        return self.assign(trial_id)
+
+    def lose(self, trial_id: str) -> None:
+        """A trial's process died."""
         if trial_id in self._assigned:
             self._lost.append((time.monotonic() + LOST_SECONDS, self._assigned.pop(trial_id)))
-        return self.assign(trial_id)
 
     def release(self, trial_id: str) -> None:
         """A trial has ended."""

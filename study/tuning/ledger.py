@@ -240,7 +240,8 @@ class Ledger:
         """Takes back every trial handed out and not recorded: `next` hands it out again."""
         for trial in self._running.values():
             self._tally_of(trial.user_attrs).running -= 1
-        self._adoptable += self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        # Those still waiting to be adopted are running in the storage as well.
+        self._adoptable = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._running.clear()
 
     def replicate(self, number: int, seeds: Sequence[int]) -> int:

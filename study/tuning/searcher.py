@@ -117,7 +117,7 @@ class LedgerSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Records how a trial ended. A trial without a result and without an error was cut off: it stays running."""
-        self._devices.release(trial_id)
+        (self._devices.lose if error else self._devices.release)(trial_id)
         try:
             self._record(self._running.pop(trial_id), result or {}, error)
         except Exception as caught:  # as in suggest

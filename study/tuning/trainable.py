@@ -33,11 +33,13 @@ from study.tuning.rungs import rung_epochs
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 HISTORY = 24
 """Epochs at most whose reconstructions are kept, spread over a training."""
+CONTEXT_BYTES = 2**29
+"""About what CUDA itself takes of a GPU's memory for each process."""
 _SPLITS = ("train", "validation", "test")
 _ERROR = "error.txt"
 _PROCESS = "process.json"
 _WARNINGS = "warnings.txt"
-_evaluators: dict[tuple[str | int, ...], Evaluator] = {}
+_evaluators: dict[tuple[str | float, ...], Evaluator] = {}
 
 
 def pack(data: ImageData) -> tuple[DataSummary, tuple[str, ...], Arrays]:
@@ -75,12 +77,13 @@ def keep_to_share() -> None:
     """Takes no more than its share of the GPU's memory: a trial that is too large fails, and not those beside it."""
     share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)
     torch.cuda.set_per_process_memory_fraction(min(share, 1.0))
+    torch.cuda.empty_cache()  # of a trial that was stopped some was still in use when it ended
     torch.cuda.reset_peak_memory_stats()
 
 
 def memory_share() -> float:
-    """The most of its GPU's memory that the trial has held, as a share; CUDA itself takes half a GB beside it."""
-    return torch.cuda.max_memory_reserved() / torch.cuda.get_device_properties().total_memory
+    """The most of its GPU's memory that the trial has held, with CUDA's own, as a share of all."""
+    return (torch.cuda.max_memory_reserved() + CONTEXT_BYTES) / torch.cuda.get_device_properties().total_memory
 
 
 def last_error(trial_directory: Path) -> str:
@@ -114,7 +117,7 @@ def run_trial(
 
     Args:
         config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`. Its `device` is what Ray
-            was asked for; what counts here is what Ray has given.
+            was first asked for; what counts here is what Ray has given.
         data: The data set, packed.
         references: What evaluation needs, computed once for the study.
         cache: The folder of what studies share.
@@ -157,7 +160,8 @@ def run_trial(
 
 def _evaluator(packed: tuple[DataSummary, tuple[str, ...], Arrays], references: References, device: str) -> Evaluator:
     """This process's: the data on the device and what was computed of them hold for every trial of a study."""
-    key = (packed[0].hash, references.judge.hash, *references.samples.values(), device)
+    counts = [*references.samples.values(), *map(len, references.features.values())]
+    key = (packed[0].hash, references.judge.hash, references.scale, *counts, device)
     if key not in _evaluators:
         _evaluators.clear()
         _evaluators[key] = Evaluator(unpack(packed).to(device), references, device=device)
@@ -192,10 +196,10 @@ def _train(
         pretrained=pretrain(config, data, cache, device=device),
         state=state,
     )
-    if state is not None:  # the driver may have died, or this process, before it was heard
-        _report(state["epoch"], state["multiplier"], state["metrics"])
     shown = evaluation_epochs(config.epochs, HISTORY)
     reported = {*(rung_epochs(config.epochs) if rungs else ()), config.epochs}
+    if state is not None and state["epoch"] in reported:  # the driver may have died, or this process, before it heard
+        _report(state["epoch"], state["multiplier"], state["metrics"])
     # The generator is closed by hand: Ray ends a stopped trial by SystemExit out of tune.report.
     with (
         contextlib.closing(training) as epochs,
