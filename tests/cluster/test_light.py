@@ -193,3 +193,19 @@ def test_a_study_goes_on_on_the_kind_of_node_that_comes_back(
     driver.finish(trials=3)
     assert [gpu for gpu, _ in driver.attempts()] == [True, False, True, False, False]
     assert NO_GPU in driver.log.read_text()
+
+
+@pytest.mark.fault
+def test_trials_of_a_lost_gpu_node_take_their_turns_on_a_busy_node_without_one(
+    tmp_path: Path, start_nodes: Callable[..., Nodes], any_device: str
+) -> None:
+    nodes = start_nodes("gpu", "cpu")
+    driver = Driver(nodes, tmp_path / "runs" / "turns", trials=4, space=any_device, gpus=0.5)
+    driver.wait_for(lambda: len(driver.trials_with_checkpoint()) == 3, "trials on both nodes")
+    lost = sum(gpu for gpu, _ in driver.attempts())
+    nodes.change("remove", "gpu")
+    driver.finish(trials=4)
+    attempts = driver.attempts()
+    assert sum(gpu for gpu, _ in attempts) == lost == 2
+    assert len(list(driver.directory.glob("trials/*/attempt-2"))) == lost
+    assert len(attempts) == 4 + lost
