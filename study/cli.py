@@ -18,7 +18,10 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 def run_command(function: Callable[..., int | None], arguments: list[str] | None = None) -> None:
     """Runs a typer function as a program and exits: 0 done, 1 failed, 2 bad usage in one line, 130 interrupted."""
     status = command_status(function, arguments)
-    gc.freeze()  # Python would look for garbage among all there is, a second for torch, Ray and pandas
+    # Python would look for garbage among all there is, a second for torch, Ray and pandas. Where torch's compiler has
+    # been imported it must: its bindings complain about what is left.
+    if "triton" not in sys.modules:
+        gc.freeze()
     sys.exit(status)
 
 
