@@ -1,4 +1,4 @@
-"""Draws the report's figures, some of them in a process beside this one: a study's end then takes a second less."""
+"""Draws the report's figures, some of them in a process beside this one."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ BENCHMARKS = {
     "trainer": "",
     "roofline": "",
     "evaluation": "--data-dir",
+    "startup": "",
     "study": "",
     "headline": "--data-dir",
     "search_replay": "",

@@ -7,7 +7,7 @@ from typing import Any
 from study.imports import quick_imports
 
 with quick_imports():
-    import sklearn.mixture  # noqa: F401  # a trial's last measurements want it; here it comes a quarter quicker
+    import sklearn.mixture  # noqa: F401  # a trial's last measurements want it; here it comes quicker
 
     from study.tuning import trainable
 
