@@ -1,8 +1,7 @@
 """Adam by torch's fused kernel, without what torch.optim puts around it.
 
-The first optimizer of torch.optim in a process imports torch's compiler, a second of a core's time in every
-trial's process (`benchmarks.startup`); and in a step of a small network the wrapping costs more than the arithmetic. What is kept here is the
-moments; the update is torch's own, by its functional interface.
+The first optimizer of torch.optim in a process imports torch's compiler, a second of a core's time in every trial's
+process (`benchmarks.startup`). What is kept here is the moments; the update is torch's own, by its functional API.
 """
 
 from __future__ import annotations
