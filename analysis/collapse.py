@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import command, style
-from analysis.choice import choose
-from analysis.frame import StudyFrames
+from analysis.plotting import command, style
+from study.results.choice import choose
+from study.results.frame import StudyFrames
 
 ACTIVE = "val/active_units"
 MOST_GROUPS = 10

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis import command, style
-from analysis.frame import StudyFrames
-from analysis.pictures import Strips, describe_strips, plot_strips, representatives
+from analysis.plotting import command, style
+from analysis.plotting.pictures import Strips, describe_strips, plot_strips, representatives
 from analysis.reconstructions import COUNT
+from study.results.frame import StudyFrames
 
 plot, describe = plot_strips, describe_strips
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import command, style
-from analysis.choice import choose
-from analysis.frame import StudyFrames
+from analysis.plotting import command, style
 from study.config import TrialConfig
+from study.results.choice import choose
+from study.results.frame import StudyFrames
 
 FEWEST, FEW = 8, 30
 MOST = 400

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis import command, style
-from analysis.frame import StudyFrames
-from analysis.pictures import NO_PICTURES, Strips, describe_strips, no_pair, plot_strips, representatives
+from analysis.plotting import command, style
+from analysis.plotting.pictures import NO_PICTURES, Strips, describe_strips, no_pair, plot_strips, representatives
+from study.results.frame import StudyFrames
 
 plot, describe = plot_strips, describe_strips
 

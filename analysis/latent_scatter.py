@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import command, style
-from analysis.frame import StudyFrames
-from analysis.pictures import NO_PICTURES, Representative, representatives
+from analysis.plotting import command, style
+from analysis.plotting.pictures import NO_PICTURES, Representative, representatives
+from study.results.frame import StudyFrames
 
 MOST_DIMENSIONS = 3
 MOST_PANELS = 15

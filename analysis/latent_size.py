@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import command, pareto, style
-from analysis.choice import choose, front_of
-from analysis.frame import StudyFrames
+from analysis.plotting import command, style
+from study.results import pareto
+from study.results.choice import choose, front_of
+from study.results.frame import StudyFrames
 
 
 class LatentSize(NamedTuple):

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import typer
 
-from analysis import style
-from analysis.choice import choose
-from analysis.command import RunsOption, StudyOption, load
-from analysis.frame import StudyFrames
+from analysis.plotting import style
+from analysis.plotting.command import RunsOption, StudyOption, load
 from study.cli import run_command
+from study.results.choice import choose
+from study.results.frame import StudyFrames
 
 METRICS = ("test/reconstruction_mse", "test/sample_fid", "test/expost_fid")
 CAPTION = (

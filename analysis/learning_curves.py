@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import command, style
-from analysis.curves import Named, background_rows, draw_named, named_handles, named_trials
-from analysis.frame import StudyFrames
+from analysis.plotting import command, style
+from analysis.plotting.curves import Named, background_rows, draw_named, named_handles, named_trials
+from study.results.frame import StudyFrames
 
 LOGARITHMIC = ("train/penalty", "train/weight")  # over decades; what is 0 or, as an MMD can be, below is left out
 METRICS = ("train/penalty", "train/weight", "val/active_units")

@@ -5,9 +5,9 @@ python -m analysis.morphs --study NAME --pair 0 --out morphs.png
 
 from __future__ import annotations
 
-from analysis import command, style
-from analysis.frame import StudyFrames
-from analysis.pictures import NO_PICTURES, Strips, describe_strips, no_pair, plot_strips, representatives
+from analysis.plotting import command, style
+from analysis.plotting.pictures import NO_PICTURES, Strips, describe_strips, no_pair, plot_strips, representatives
+from study.results.frame import StudyFrames
 
 plot, describe = plot_strips, describe_strips
 

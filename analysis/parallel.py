@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from analysis import command, style
-from analysis.choice import choose
-from analysis.frame import StudyFrames
+from analysis.plotting import command, style
 from study.config import TrialConfig
+from study.results.choice import choose
+from study.results.frame import StudyFrames
 
 LEFT_OUT = ("dataset", "encoder", "regularizer", "epochs", "seed")
 

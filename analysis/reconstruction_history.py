@@ -13,12 +13,12 @@ import typer
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis import command, style
-from analysis.choice import highlights
-from analysis.frame import StudyFrames
-from analysis.pictures import Strips, describe_strips, plot_strips, tile
+from analysis.plotting import command, style
+from analysis.plotting.pictures import Strips, describe_strips, plot_strips, tile
 from study.cli import run_command
 from study.config import UserError
+from study.results.choice import highlights
+from study.results.frame import StudyFrames
 
 SCALE = 96
 FRAME_MS, LAST_FRAME_MS = 500, 2_000

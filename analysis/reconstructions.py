@@ -5,9 +5,9 @@ python -m analysis.reconstructions --study NAME --out reconstructions.png
 
 from __future__ import annotations
 
-from analysis import command, style
-from analysis.frame import StudyFrames
-from analysis.pictures import NO_PICTURES, Strips, describe_strips, plot_strips, representatives
+from analysis.plotting import command, style
+from analysis.plotting.pictures import NO_PICTURES, Strips, describe_strips, plot_strips, representatives
+from study.results.frame import StudyFrames
 
 COUNT = 14
 

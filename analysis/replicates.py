@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis import command, style
-from analysis.choice import choose, replicates_of
-from analysis.frame import StudyFrames
+from analysis.plotting import command, style
+from study.results.choice import choose, replicates_of
+from study.results.frame import StudyFrames
 
 CONFIDENCE = 0.95
 

@@ -5,159 +5,18 @@ python -m analysis.report --study NAME --out DIR
 
 from __future__ import annotations
 
-import base64
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import jinja2
-import numpy as np
 import typer
 
-from analysis import latent_table, replicates, style
-from analysis.answer import answer
-from analysis.choice import choose
-from analysis.command import RunsOption, StudyOption, TrackingOption, load, on_disk
-from analysis.drawing import draw
-from analysis.facts import method_facts
-from analysis.frame import StudyFrames
-from analysis.frame_mlflow import run_links
+from analysis.plotting.command import RunsOption, StudyOption, TrackingOption, load, on_disk
+from analysis.reporting.page import write_report
 from study.cli import run_command
-from study.config import TrialConfig, UserError
-from study.driver import living_driver
-from study.files import write_atomic
+from study.disk.layout import report_path
+from study.disk.lock import living_driver
 from study.tracking.store import default_tracking_uri
-
-FOLDER = "report"  # within the study's directory
-LOCAL_SERVER = "http://127.0.0.1:5000"  # where `make ui` serves a local store
-IMPLIED = ("encoder", "regularizer", "epochs")  # by the method, and by the study
-
-
-def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
-    """Trial label -> its run's page in MLflow; without those of a study that MLflow does not know."""
-    found = {str(record.get("name")): run_links(tracking_uri, record, LOCAL_SERVER) for record in frames.records}
-    studies, numbers = frames.text("study"), frames.column("number").astype(int)
-    trials = zip(frames.labels(), studies, numbers, strict=True)
-    return {str(label): link for label, study, number in trials if (link := found.get(study, {}).get(number))}
-
-
-def write_report(
-    frames: StudyFrames, out: Path, tracking_uri: str | None = None, folders: Sequence[Path] = ()
-) -> list[Path]:
-    """Writes `report.html` and one PNG per figure that the study has data for.
-
-    Args:
-        frames: The study.
-        out: The folder, made where it does not exist.
-        tracking_uri: The MLflow store whose runs the table of trials leads to; None for a table without links.
-        folders: The studies' directories, if the frames are all that these hold; it is quicker then, see
-            `analysis.drawing`.
-
-    Returns:
-        The files written, `report.html` first.
-
-    Raises:
-        UserError: The folder cannot be written to.
-    """
-    drawn = draw(frames, out, folders)
-    skipped = [f"{figure['title']}: {figure['missing']}" for figure in drawn if "missing" in figure]
-    figures = [figure for figure in drawn if "missing" not in figure]
-    files = [out / f"{figure['name']}.png" for figure in figures]
-    for figure, file in zip(figures, files, strict=True):
-        figure["image"] = base64.b64encode(file.read_bytes()).decode()
-    page = out / "report.html"
-    # Asked for last: at the end of a study MLflow is still being written while the figures are drawn.
-    links = trial_links(frames, tracking_uri) if tracking_uri else {}
-    html = render(frames, figures, skipped, links)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomic(page, html.encode())
-    except OSError as error:
-        raise UserError(f"cannot write {page}: {error.strerror or error}") from error
-    return [page, *files]
-
-
-def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str], links: Mapping[str, str]) -> str:
-    """The page as text.
-
-    Args:
-        frames: The study.
-        figures: `name`, `title`, `text` and base64 PNG `image` of each.
-        skipped: Why others are not there.
-        links: Trial label -> address of its MLflow run.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found = answer(frames)
-    return environment.get_template("report.html.jinja").render(
-        name=frames.study.get("name", ""),
-        questions=list(dict.fromkeys(record["question"] for record in frames.records if record.get("question"))),
-        sentences=found.sentences,
-        methods=found.methods,
-        objectives=[style.short_label(name) for name in frames.objectives],
-        figures=figures,
-        skipped=skipped,
-        table=trial_table(frames),
-        links=links,
-        replicated=replicate_table(frames),
-        sizes=size_table(frames),
-        facts=method_facts(frames),
-        number=style.number,
-    )
-
-
-def replicate_table(frames: StudyFrames) -> dict[str, Any]:
-    """The replicated trials, `columns` and `rows` of text; no rows where nothing was replicated."""
-    columns, rows = replicates.table(replicates.replicates_info(frames))
-    return {"columns": columns, "rows": rows}
-
-
-def size_table(frames: StudyFrames) -> dict[str, Any]:
-    """Test metrics by latent size and method, `caption`, `columns` and `rows`; no rows where sizes are not compared."""
-    found = latent_table.latent_table_info(frames)
-    columns, rows = latent_table.cells(found)
-    return {
-        "caption": latent_table.CAPTION,
-        "columns": columns,
-        "rows": rows if latent_table.compares_sizes(found) else [],
-    }
-
-
-def trial_table(frames: StudyFrames) -> dict[str, Any]:
-    """The table of trials: `columns`, and `rows` of a class, a reason and cells (text, sort value).
-
-    Parameters that are the same for all trials are left out; they stand in the method section.
-    """
-    params = [name for name in TrialConfig().to_params() if name not in IMPLIED and _varies(frames, name)]
-    tests = [f"test/{name.rpartition('/')[2]}" for name in frames.objectives]
-    measured = [name for name in (*frames.objectives, *tests) if np.isfinite(frames.column(name)).any()]
-    # What is looked for first stands first: a phone shows three columns, a desk about ten.
-    order = dict.fromkeys(["method", *(name for name in measured if name in frames.objectives), *params, *measured])
-    columns = ["trial", *order, "outcome", "origin", "epochs_done", "seconds"]
-    choice = choose(frames)
-    texts = {name: frames.text(name) for name in ("outcome", "origin", "reason", *params)}
-    numbers = {name: frames.column(name) for name in (*params, *measured, "number", "epochs_done", "seconds")}
-    labels = frames.labels()
-    rows = []
-    for row in range(len(labels)):
-        cells = [{"text": str(labels[row]), "sort": numbers["number"][row]}]
-        for name in columns[1:]:
-            value = numbers[name][row] if name in numbers else np.nan
-            text = style.number(value) if np.isfinite(value) else str(texts[name][row]) if name in texts else "n/a"
-            cells.append({"text": text, "sort": value if np.isfinite(value) else text})
-        kind = "knee" if row == choice.knee else "front" if row in choice.front else ""
-        rows.append({"kind": kind, "cells": cells, "reason": str(texts["reason"][row])})
-    return {"columns": columns, "rows": rows}
-
-
-def _varies(frames: StudyFrames, name: str) -> bool:
-    return len(set(frames.text(name))) > 1 or name == "method"
 
 
 def report(
@@ -172,7 +31,7 @@ def report(
     """Writes the report of one or several studies."""
     frames = load(study, runs_dir, tracking_uri)
     own = runs_dir / study[0]
-    folder = out or (own / FOLDER if len(study) == 1 and own.is_dir() else Path(FOLDER))
+    folder = out or (report_path(own).parent if len(study) == 1 and own.is_dir() else Path("report"))
     uri = tracking_uri or default_tracking_uri(runs_dir)
     folders = [runs_dir / name for name in study] if on_disk(study, runs_dir, tracking_uri) else []
     if any(living_driver(path, time.time()) for path in folders):  # what is read later would not be the same

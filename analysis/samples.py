@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis import command, style
-from analysis.frame import StudyFrames
-from analysis.pictures import NO_PICTURES, Representative, representatives, show, text_colour, tile
+from analysis.plotting import command, style
+from analysis.plotting.pictures import NO_PICTURES, Representative, representatives, show, text_colour, tile
+from study.results.frame import StudyFrames
 
 ROW = 7
 

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import command, pareto, style
-from analysis.choice import EXTRA_ORIGINS, choose, front_of
-from analysis.frame import StudyFrames
+from analysis.plotting import command, style
 from study.config import LOGARITHMIC
+from study.results import pareto
+from study.results.choice import EXTRA_ORIGINS, choose, front_of
+from study.results.frame import StudyFrames
 
 
 class SearchProgress(NamedTuple):

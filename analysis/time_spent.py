@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import command, style
-from analysis.frame import TIMES, StudyFrames
+from analysis.plotting import command, style
+from study.results.frame import TIMES, StudyFrames
 
 PARTS = dict(zip(TIMES, ("training", "evaluation", "test metrics and pictures"), strict=True))
 COLOURS = ("#0072B2", "#E69F00", "#999999")

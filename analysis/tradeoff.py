@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import command, style
-from analysis.choice import EXTRA_ORIGINS, choose, front_of
-from analysis.frame import StudyFrames
+from analysis.plotting import command, style
 from analysis.replicates import ReplicatesInfo, replicates_info
+from study.results.choice import EXTRA_ORIGINS, choose, front_of
+from study.results.frame import StudyFrames
 
 DEFAULT_AXES = ("val/reconstruction_mse", "val/sample_fid")
 STUDY_DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import optuna
 
-from study.files import read_json, read_lines
+from study.disk.files import read_json, read_lines
+from study.disk.layout import METRICS, OUTCOME, attempt_folders, study_path, trial_folders, trial_path
 
 _COMPLETED = ("COMPLETE", "completed", "FINISHED")
 _FAILED = ("FAIL", "failed", "FAILED")
@@ -43,8 +44,8 @@ def merged_epochs(trial: Path, last: int | None = None) -> dict[int, float]:
         last: The epoch at which it ended; what a process left behind wrote after that does not count.
     """
     epochs: dict[int, float] = {}
-    for attempt in sorted(trial.glob("attempt-*"), key=lambda path: int(path.name[8:])):
-        for line in read_lines(attempt / "metrics.jsonl"):
+    for _, attempt in attempt_folders(trial):
+        for line in read_lines(attempt / METRICS):
             epochs[line["epoch"]] = line["train/loss"]
     return {epoch: loss for epoch, loss in epochs.items() if last is None or epoch <= last}
 
@@ -75,12 +76,12 @@ def audit(
     ledger = {trial.number: trial for trial in ledger_trials(directory)}
     assignments = Counter(json.dumps(trial.user_attrs.get("params"), sort_keys=True) for trial in ledger.values())
     found.duplicated += [f"ledger: {params} {n} times" for params, n in assignments.items() if n > 1]
-    runs = mlflow_runs(mlflow or directory.parent / "mlflow.db", str(read_json(directory / "study.json")["id"]))  # type: ignore[index]
+    runs = mlflow_runs(mlflow or directory.parent / "mlflow.db", str(read_json(study_path(directory))["id"]))  # type: ignore[index]
     parents = [run for run in runs if run.number is None]
     found.lost += [] if parents else ["MLflow: parent run"]
     found.duplicated += ["MLflow: parent run"] * (len(parents) - 1)
     found.left_running += ["MLflow: parent run" for run in parents if run.status == "RUNNING"]
-    known = {*ledger, *(int(path.name) for path in (directory / "trials").iterdir())}
+    known = {*ledger, *(number for number, _ in trial_folders(directory))}
     known |= {run.number for run in runs if run.number is not None}
     if trials is not None:
         found.duplicated += [f"trial {number}, of {trials}" for number in known if number >= trials]
@@ -88,7 +89,7 @@ def audit(
     for number in sorted(known if only is None else only):
         expected = _FAILED if number in failed else _CUT_OFF if number in cut_off else _COMPLETED
         mine = [run for run in runs if run.number == number]
-        _compare_trial(found, directory / "trials" / f"{number:04d}", ledger.get(number), mine, expected, epochs)
+        _compare_trial(found, trial_path(directory, number), ledger.get(number), mine, expected, epochs)
     return found
 
 
@@ -101,7 +102,7 @@ def _compare_trial(
     epochs: int,
 ) -> None:
     number = int(folder.name)
-    outcome = read_json(folder / "outcome.json") or {}
+    outcome = read_json(folder / OUTCOME) or {}
     seen = (trial and trial.state.name, outcome.get("outcome"), runs[0].status if runs else None)
     if seen != expected:
         found.lost.append(f"trial {number} is {seen}, not {expected}")

@@ -3,7 +3,7 @@
 One gather, forward, loss, backward, torch.optim's fused Adam. It shares with the product the networks, so that both
 train the same model, the MMD, whose gradient is quicker written out than found by autograd, and the processor's mode
 that takes denormal numbers for zero; nothing else. It draws its random
-numbers in the trainer's order, so both end at the same parameters (tests/test_training_equality.py).
+numbers in the trainer's order, so both end at the same parameters (tests/training/test_equality.py).
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ from ray import tune
 from benchmarks.rows import Row, print_rows
 from benchmarks.scaling import DIRECTIONS, space
 from benchmarks.trainer import made_data
+from study.search.ledger import Ledger
+from study.search.rungs import DEFAULT_ETA
 from study.training.loop import evaluation_epochs
 from study.tuning import execute
 from study.tuning.cluster import Resources
-from study.tuning.ledger import Ledger
-from study.tuning.rungs import DEFAULT_ETA
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
 

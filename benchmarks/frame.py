@@ -1,6 +1,6 @@
 """`python -m benchmarks.frame`: time to read a study of 1,000 runs, 50 epochs and 20 metrics into one table.
 
-By `analysis.frame` from the study's directory, and from MLflow on SQLite, on PostgreSQL (where its programs are
+By `study.results.frame` from the study's directory, and from MLflow on SQLite, on PostgreSQL (where its programs are
 installed) and behind an HTTP server; beside it `mlflow.search_runs` and one `get_metric_history` a run and metric,
 which is what MLflow itself offers. What takes minutes is measured on the first 20 runs and multiplied, as its row
 says. Every table is compared with what was written.
@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import sqlalchemy
 
-from analysis.frame import StudyFrames, load_study
-from analysis.frame_mlflow import load_from_mlflow
 from benchmarks.postgresql import postgresql, programs
 from benchmarks.rows import Row, print_rows
 from benchmarks.servers import mlflow_server
 from benchmarks.tracking import seconds, write_study
+from study.results.frame import StudyFrames, load_study
 from study.tracking import sync_study
+from study.tracking.reader import load_from_mlflow
 from study.tracking.store import connect, sqlite_uri
 
 EPOCHS, METRICS = 50, 20

@@ -36,10 +36,10 @@ from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
 from study.measure.evaluate import Evaluator, prepare_references
 from study.measure.features import Classifier, judge_spec
-from study.measure.pretrain import pretrain
 from study.model import stacked
 from study.space import load_space
 from study.training.loop import Trainer, evaluation_epochs
+from study.training.pretrain import pretrain
 
 MOST_OVER_FLOOR = 1.4
 MOST_OF_AE = 0.5

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.rows import Row, print_rows
 from benchmarks.servers import Gate, mlflow_server
-from study.files import read_lines
+from study.disk.files import read_lines
 
 _SPACE = """
 from study.space import SearchSpace

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from study.files import write_atomic
+from study.disk.files import write_atomic
 
 BENCHMARKS = {
     "trainer": "",

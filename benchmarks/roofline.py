@@ -25,8 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.rows import Row, print_rows
 from benchmarks.trainer import CASES, made_codes, made_data
 from study.config import TrialConfig
-from study.model.pretrained import Pretrained
 from study.training.loop import Trainer
+from study.training.pretrained import Pretrained
 
 PROFILED = ("mlp WAE-MMD", "conv WAE-MMD", "stacked WAE-MMD")
 STEPS, REPEATS = 50, 5

@@ -31,10 +31,10 @@ import numpy as np
 from benchmarks.rows import Row, print_rows
 from benchmarks.trainer import made_data
 from study.config import DataSummary
+from study.search.ledger import Ledger
+from study.search.rungs import DEFAULT_ETA
 from study.space import SearchSpace
 from study.training.loop import evaluation_epochs
-from study.tuning.ledger import Ledger
-from study.tuning.rungs import DEFAULT_ETA
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
 

@@ -26,8 +26,8 @@ import optuna
 
 from benchmarks.replay import TABLE, Hypervolume, Judge, Suggest, Table, Trace, front_of, load_table, replay
 from benchmarks.rows import Row, print_rows
-from study.tuning.rungs import Rungs, rung_epochs
-from study.tuning.samplers import build_sampler
+from study.search.rungs import Rungs, rung_epochs
+from study.search.samplers import build_sampler
 
 ORDERS, FULL_TRIALS = 50, 64
 _CATEGORIES: dict[str, list[str | float]] = {

@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.audit import audit, ledger_trials
 from benchmarks.rows import Row, print_rows
 from benchmarks.servers import Server
-from study.files import read_json
+from study.disk.layout import OUTCOME, attempt_process, trial_folders
 
 _EPOCHS = 24
 _KILLS = {"trial": 12, "server": 2, "driver": 1, "driver, SIGTERM": 1}
@@ -114,11 +114,10 @@ class Soak:
 
     def _trial_processes(self) -> list[int]:
         found = []
-        for trial in (self.study / "trials").glob("*"):
-            if (trial / "outcome.json").exists():
+        for _, trial in trial_folders(self.study):
+            if (trial / OUTCOME).exists():
                 continue
-            attempts = sorted(trial.glob("attempt-*"), key=lambda path: int(path.name[8:]))
-            process = (read_json(attempts[-1] / "process.json") or {}).get("pid") if attempts else None
+            process = attempt_process(trial)
             if process and b"ray::" in _command_line(process):
                 found.append(process)
         return found

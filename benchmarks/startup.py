@@ -24,7 +24,7 @@ _IMPORTS = "from ray import tune; import study.tuning.trainable, sklearn.mixture
 _OPTIMIZER = "weight = torch.nn.Parameter(torch.zeros(3)); {}"
 PROGRAMS = {
     "imports": _TIMED.format(_IMPORTS),
-    "imports, quick": "from study.imports import quick_imports\n"
+    "imports, quick": "from study.tuning.imports import quick_imports\n"
     + _TIMED.format(f"with quick_imports():\n    {_IMPORTS}"),
     "torch.optim": "import torch\n" + _TIMED.format(_OPTIMIZER.format("torch.optim.Adam([weight], fused=True)")),
     "ours": "import torch\nfrom study.model.adam import Adam\n"

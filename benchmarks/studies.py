@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.rows import Row
-from study.files import read_json, read_lines
+from study.disk.files import read_json, read_lines
 
 LEAST_PACKING = 0.9
 _WORK = {"training": "seconds", "measuring": "evaluation_seconds", "measuring at the end, pictures": "final_seconds"}

@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.rows import Row, print_rows
 from benchmarks.short_trials import LATENT_DIMS, NUM_TRIALS, WEIGHTS, points, settings
 from benchmarks.studies import phase_rows, run_module, trial_intervals, trial_records, usable_cores
-from study.files import write_json
+from study.disk.files import write_json
 
 LEAST_RATIO = 4
 MOST_FIXED_SECONDS = 30
@@ -84,7 +84,8 @@ def stock_trainable(config: dict[str, Any], *, data: Any, references: Any, epoch
 
     from study.config import TrialConfig
     from study.measure.evaluate import Evaluator
-    from study.model.autoencoder import build_autoencoder, compute_loss
+    from study.model.autoencoder import build_autoencoder
+    from study.model.loss import compute_loss
     from study.model.regularizers import build_regularizer
     from study.training.loop import evaluation_epochs
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from benchmarks.rows import Row, print_rows
 from study.config import TrialConfig
-from study.files import write_json
-from study.timestamp import now
+from study.disk.files import write_json
+from study.disk.timestamp import now
 from study.tracking import Mirror, sync_study
 from study.tracking.store import connect, sqlite_uri
 

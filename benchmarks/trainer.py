@@ -25,9 +25,9 @@ from benchmarks.rows import Row, interleaved, print_rows
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
-from study.model.pretrained import Pretrained
 from study.model.stacked import FirstStage
 from study.training.loop import Trainer
+from study.training.pretrained import Pretrained
 
 PAIRS, PEER_PAIRS = 7, 3
 IMAGES = 12_800

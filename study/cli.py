@@ -5,12 +5,21 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from study.config import UserError
-from study.files import refusal
+from study.disk.files import refusal
+
+StudyOption = Annotated[str, typer.Option("--study", help="The study's name.")]
+TrialOption = Annotated[int | None, typer.Option(min=0, help="The trial of this number.")]
+KneeOption = Annotated[bool, typer.Option("--knee", help="The knee of the Pareto front. [default]")]
+MaxMseOption = Annotated[
+    float | None, typer.Option(help="The best trial of the front whose val/reconstruction_mse is at most this.")
+]
+RunsOption = Annotated[Path, typer.Option(help="Where studies lie.")]
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

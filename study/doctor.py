@@ -21,9 +21,9 @@ import typer
 
 from study.cli import DONE, FAILED, run_command
 from study.config import UserError
-from study.files import read_json, refusal
-from study.record import read_study
-from study.sync import find_study
+from study.disk.files import read_json, refusal
+from study.disk.layout import attempt_folders, driver_path, find_study, ledger_path, study_path, trial_folders
+from study.disk.study_json import read_study
 from study.tracking import check_uri, default_tracking_uri, redact
 from study.tracking.store import connect, one_line
 
@@ -69,7 +69,7 @@ def doctor(
     runs = runs_dir.expanduser().absolute()
     directory = None if study is None else find_study(runs, study)
     given = storage
-    storage = storage or (None if directory is None else (read_json(directory / "study.json") or {}).get("storage"))
+    storage = storage or (None if directory is None else (read_json(study_path(directory)) or {}).get("storage"))
     checks: list[Callable[[], Iterator[Finding]]] = [
         _versions,
         _devices,
@@ -239,9 +239,9 @@ def _driver(directory: Path) -> Iterator[Finding]:
     lock = filelock.FileLock(directory / ".driver.lock", timeout=0)
     try:
         with lock:
-            outcome = (read_json(directory / "study.json") or {}).get("outcome")
+            outcome = (read_json(study_path(directory)) or {}).get("outcome")
     except filelock.Timeout:
-        owner = read_json(directory / "driver.json") or {}
+        owner = read_json(driver_path(directory)) or {}
         yield Finding("driver", f"process {owner.get('pid', '?')} on {owner.get('host', '?')} runs it")
         return
     except OSError as error:
@@ -263,7 +263,7 @@ def _ledger(directory: Path, storage: str | None, given: str | None) -> Iterator
     if storage is not None:
         yield from _database(storage, given, f"{record['name']}-{record['id']}")
         return
-    database = directory / "optuna.db"
+    database = ledger_path(directory)
     try:
         # Not mode=ro: what a driver that died had half written is in a journal, and only who may write can roll it
         # back. SQLite's locks keep this from a driver at work.
@@ -282,7 +282,7 @@ def _ledger(directory: Path, storage: str | None, given: str | None) -> Iterator
     else:
         counted = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
         yield Finding("ledger", f"sound; trials: {counted or 'none'}")
-    folders = {int(path.name) for path in (directory / "trials").glob("*") if re.fullmatch(r"\d{4,9}", path.name)}
+    folders = {number for number, _ in trial_folders(directory)}
     missing, strange = sorted(numbers - folders), sorted(folders - numbers)
     if missing:
         yield Finding("folders", f"trials {missing[:5]} have none", "restore them: the ledger knows of these trials")
@@ -300,7 +300,8 @@ def _folder(directory: Path) -> Iterator[Finding]:
     from study.training import checkpoint  # imports torch
 
     damaged = []
-    for path in sorted((directory / "trials").glob("*/attempt-*/*.pt")):
+    attempts = (attempt for _, trial in trial_folders(directory) for _, attempt in attempt_folders(trial))
+    for path in (path for attempt in attempts for path in sorted(attempt.glob("*.pt"))):
         try:
             checkpoint.verify(path)
         except checkpoint.CheckpointError as error:

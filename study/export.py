@@ -2,135 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from study.cli import run_command
+from study.cli import KneeOption, MaxMseOption, RunsOption, StudyOption, TrialOption, run_command
 from study.config import UserError
-from study.files import write_atomic
-from study.selection import (
-    KneeOption,
-    MaxMseOption,
-    RunsOption,
-    Selection,
-    StudyOption,
-    TrialOption,
-    load_model,
-    select,
-)
-from study.standalone import standalone_source
-from study.tracking import check_uri, default_tracking_uri, redact, sync_study
-from study.tracking.store import connect, one_line
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-    from study.model.autoencoder import Autoencoder
-
-FORMAT = 1
-FILES = ("model.py", "model.safetensors", "config.json")
-_REQUIREMENTS = ("mlflow", "numpy", "torch", "safetensors")
-
-
-def export_model(selection: Selection, model: Autoencoder, directory: Path) -> None:
-    """Writes `model.safetensors`, `config.json` and the `model.py` that loads them and needs nothing of this project.
-
-    Args:
-        selection: The trial.
-        model: Its trained model.
-        directory: Created where it is missing; files of the same names are replaced.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
-    import safetensors.torch
-
-    config = {
-        "format": FORMAT,
-        "study": {name: selection.study.get(name) for name in ("name", "id", "space", "git_commit")},
-        "trial": selection.number,
-        "params": selection.config.to_params(),
-        "data": selection.study["data"],
-        "metrics": selection.metrics,
-    }
-    source = standalone_source({"NETWORKS": selection.config.network, "LIKELIHOODS": selection.config.likelihood})
-    directory.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    contents = (
-        source.encode(),
-        safetensors.torch.save(weights),
-        json.dumps(config, indent=2, ensure_ascii=False).encode(),
-    )
-    for name, content in zip(FILES, contents, strict=True):
-        write_atomic(directory / name, content)
-
-
-def log_model(selection: Selection, model: Autoencoder, directory: Path, tracking_uri: str) -> str:
-    """Logs an exported folder on its trial's MLflow run, as a pyfunc from code; once, however often it is called.
-
-    The study is brought up to date in the store first, so the run is there.
-
-    Args:
-        selection: The trial.
-        model: Its trained model, which makes up the input example.
-        directory: What `export_model` wrote.
-        tracking_uri: The store.
-
-    Returns:
-        The model's URI, for `mlflow.pyfunc.load_model`.
-
-    Raises:
-        UserError: The store cannot be written, or the study is being run.
-    """
-    report = sync_study(selection.directory, tracking_uri)
-    try:
-        return _log(selection, model, directory, connect(tracking_uri), tracking_uri, report.experiment_id)
-    except Exception as error:  # whatever MLflow, its database or its server raise
-        raise UserError(f"MLflow at {redact(tracking_uri)} cannot be written: {one_line(error)}") from error
-
-
-def _log(
-    selection: Selection, model: Autoencoder, directory: Path, client: MlflowClient, uri: str, experiment_id: str
-) -> str:
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-    import numpy as np
-    import torch
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types.schema import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
-
-    condition = f"tags.`study.id` = '{selection.study['id']}' and tags.`trial.number` = '{selection.number}'"
-    run = client.search_runs([experiment_id], condition)[0]
-    files = {name: str(directory.absolute() / name) for name in FILES}
-    digest = hashlib.sha256(b"".join(Path(path).read_bytes() for path in files.values())).hexdigest()
-    for output in run.outputs.model_outputs if run.outputs else ():
-        if client.get_logged_model(output.model_id).tags.get("model.hash") == digest:
-            return f"models:/{output.model_id}"
-    images = Schema([TensorSpec(np.dtype(np.float32), (-1, *model.summary.shape))])
-    params = ParamSchema([ParamSpec("n", DataType.long, 0), ParamSpec("seed", DataType.long, 0)])
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_experiment(experiment_id=experiment_id)
-    # `mlflow.pyfunc.log_model` would start the run again, which changes its status and the time it ended.
-    info: Any = Model.log(
-        artifact_path=None,
-        name="model",
-        flavor=mlflow.pyfunc,
-        run_id=run.info.run_id,
-        step=selection.config.epochs,
-        tags={"model.hash": digest},
-        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-        artifacts=files,
-        signature=ModelSignature(inputs=images, outputs=images, params=params),
-        input_example=model.sample(2, torch.Generator().manual_seed(0)).numpy(),
-        pip_requirements=[f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in _REQUIREMENTS],
-    )
-    return info.model_uri
+from study.results.selection import select
+from study.tracking import check_uri, default_tracking_uri
 
 
 def export(
@@ -147,6 +27,9 @@ def export(
     uri = tracking_uri or default_tracking_uri(runs_dir)
     check_uri(uri)
     selection = select(runs_dir, study, trial=trial, knee=knee, max_mse=max_mse)
+    from study.exporting.export import export_model, log_model  # imports torch: quick checks come first
+    from study.exporting.trained import load_model
+
     model = load_model(selection)
     try:
         export_model(selection, model, out)

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from analysis.frame import load_study
-from study.cli import DONE, FAILED, run_command
+from study.cli import DONE, FAILED, KneeOption, MaxMseOption, RunsOption, StudyOption, TrialOption, run_command
 from study.config import TrialConfig, UserError
-from study.selection import KneeOption, MaxMseOption, RunsOption, Selection, StudyOption, TrialOption, select
+from study.results.frame import load_study
+from study.results.selection import Selection, select
 from study.space import LoadedSpace, load_space
 
 
@@ -39,8 +39,8 @@ def retrain(
     selection = select(runs, study, trial=trial, knee=knee, max_mse=max_mse)
     if epochs <= selection.config.epochs:
         raise UserError(f"--epochs {epochs}: trial {selection.number} has {selection.config.epochs}, give more")
-    from study.plan import Request, make_plan  # imports torch: quick checks come first
-    from study.session import run_study
+    from study.session.plan import Request, make_plan  # imports torch: quick checks come first
+    from study.session.session import run_study
     from study.tracking.store import redact_command
     from study.tuning.cluster import Cluster, Resources
 

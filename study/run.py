@@ -20,10 +20,11 @@ from rich.table import Table
 
 from study.cli import DONE, run_command
 from study.config import UserError
-from study.driver import living_driver
-from study.imports import quick_imports
-from study.record import NAME, read_study
+from study.disk.layout import STUDY_NAME
+from study.disk.lock import living_driver
+from study.disk.study_json import read_study
 from study.space import LoadedSpace, builtin_spaces, load_space
+from study.tuning.imports import quick_imports
 
 DEFAULT_REPLICATES = 5
 
@@ -71,7 +72,7 @@ def run(
         raise UserError(f"--space is missing: choose from {', '.join(builtin_spaces())}, or give a .py file")
     loaded = load_space(space)
     study_name = name or _default_name(loaded, dataset)
-    if not NAME.fullmatch(study_name):
+    if not STUDY_NAME.fullmatch(study_name):
         raise UserError(
             f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)"
         )
@@ -92,8 +93,8 @@ def run(
             if not dry_run and _has_trials_to_train(runs / study_name, resume):
                 cluster.join()  # on this thread: Ray's processes end with the thread that started them
             importing.join()
-            from study.plan import Request, first_configs, make_plan
-            from study.session import replicate_front, run_study
+            from study.session.plan import Request, first_configs, make_plan
+            from study.session.session import replicate_front, run_study
             from study.tracking.store import redact_command
 
         plan = make_plan(
@@ -141,7 +142,7 @@ def _has_trials_to_train(directory: Path, resume: bool) -> bool:
 def _import_the_rest() -> None:
     """Imports what a study needs, while Ray starts; what goes wrong is met again where it is used."""
     with contextlib.suppress(Exception):
-        for name in ("torch", "sklearn.datasets", "optuna", "pandas", "matplotlib.figure", "study.session"):
+        for name in ("torch", "sklearn.datasets", "optuna", "pandas", "matplotlib.figure", "study.session.session"):
             importlib.import_module(name)
 
 

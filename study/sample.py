@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from study.cli import run_command
+from study.cli import KneeOption, MaxMseOption, RunsOption, StudyOption, TrialOption, run_command
 from study.config import UserError
-from study.selection import KneeOption, MaxMseOption, RunsOption, StudyOption, TrialOption, load_model, select
+from study.results.selection import select
 
 
 def sample(
@@ -34,11 +34,12 @@ def sample(
     if out.suffix.lower() not in Image.registered_extensions():
         raise UserError(f"--out {out}: no kind of picture is called {out.suffix!r}, try .png")
     selection = select(runs_dir, study, trial=trial, knee=knee, max_mse=max_mse)
-    model = load_model(selection)
-    import torch
+    import torch  # quick checks come first
 
+    from study.exporting.trained import load_model
     from study.measure.pictures import grid
 
+    model = load_model(selection)
     images = model.sample(n, torch.Generator().manual_seed(seed), draw=draws)
     pixels = (images * 255).round().to(torch.uint8).numpy()
     try:

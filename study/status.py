@@ -8,11 +8,12 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from analysis.choice import EXTRA_ORIGINS, choose
-from analysis.frame import StudyFrames, load_study
 from study.cli import run_command
-from study.driver import Driver, living_driver
-from study.files import read_lines
+from study.disk.files import read_lines
+from study.disk.layout import progress_path
+from study.disk.lock import Driver, living_driver
+from study.results.choice import EXTRA_ORIGINS, choose
+from study.results.frame import StudyFrames, load_study
 
 _STATES = ("completed", "stopped", "failed", "running", "interrupted")
 
@@ -65,7 +66,7 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
         state = "running"
     elif state == "running":
         state = "interrupted"
-    lines = list(read_lines(directory / "progress.jsonl"))
+    lines = list(read_lines(progress_path(directory)))
     last: dict[str, Any] = lines[-1] if lines else {}
     searched = ~frames.trials["origin"].isin(EXTRA_ORIGINS).to_numpy()
     counts = _counts(frames.keep(searched), state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -11,21 +10,8 @@ from typing import Annotated
 import typer
 
 from study.cli import run_command
-from study.config import UserError
+from study.disk.layout import find_study
 from study.tracking import default_tracking_uri, redact, sync_study
-
-
-def find_study(runs_dir: Path, name: str) -> Path:
-    """The directory of a study.
-
-    Raises:
-        UserError: There is no study of that name.
-    """
-    directory = runs_dir / name
-    if re.fullmatch(r"[\w-][\w.-]*", name) and (directory / "study.json").is_file():
-        return directory
-    known = ", ".join(sorted(path.parent.name for path in runs_dir.glob("*/study.json")))
-    raise UserError(f"no study {name!r} in {runs_dir}: " + (f"choose from {known}" if known else "there is none"))
 
 
 def main(

@@ -53,8 +53,7 @@ def mnist_dir() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _collector() -> Iterator[None]:
-    """What `study.imports` puts out of the garbage collector's sight, torch's compiler misses at the end, with many
-    lines."""
+    """Lets the collector see again what `study.tuning.imports` hid: torch's compiler complains about it at exit."""
     yield
     gc.unfreeze()
 

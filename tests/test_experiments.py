@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.frame import load_study
 from study.cli import command_status
 from study.config import TrialConfig
 from study.data.datasets import ImageData, load_dataset
@@ -23,11 +22,12 @@ from study.measure import evaluate
 from study.measure.evaluate import Evaluator, References, prepare_references
 from study.measure.features import Perceptual, judge_spec, perceptual_spec, trained_classifier
 from study.measure.pictures import write_history, write_pictures
-from study.measure.pretrain import pretrain
 from study.model.stacked import train_first_stage
+from study.results.frame import load_study
 from study.run import run
 from study.space import load_space
 from study.training.loop import train
+from study.training.pretrain import pretrain
 from study.tuning import execute
 from tests.helpers import made_summary
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from study.cli import command_status
 from study.config import TrialConfig
 from study.export import export
+from study.exporting.standalone import standalone_source
 from study.model.autoencoder import CODE_LIKELIHOODS, Autoencoder
 from study.model.likelihoods import LIKELIHOODS
 from study.model.networks import NETWORKS
-from study.standalone import standalone_source
 from study.tracking.store import connect, sqlite_uri
 from tests.helpers import made_summary
 from tests.helpers_model import made_model, write_study

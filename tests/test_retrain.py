@@ -8,15 +8,16 @@ from pathlib import Path
 import optuna
 import pytest
 
-from analysis.choice import choose
-from analysis.frame import load_study
 from study.cli import command_status
+from study.exporting.trained import load_model
+from study.results.choice import choose
+from study.results.frame import load_study
+from study.results.selection import select
 from study.retrain import retrain
 from study.run import run
-from study.selection import load_model, select
-from study.tuning.ledger import Ledger
+from study.search.ledger import Ledger
+from tests.search.test_ledger import open_ledger
 from tests.test_run import mlflow_runs
-from tests.test_tuning_ledger import open_ledger
 
 EPOCHS, MORE = 3, 5
 

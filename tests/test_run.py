@@ -17,10 +17,10 @@ import optuna
 import pytest
 from mlflow.tracking import MlflowClient
 
-from analysis.frame import load_study
 from study.cli import command_status
 from study.measure.evaluate import References
 from study.model import stacked
+from study.results.frame import load_study
 from study.run import run
 from study.status import lines, read_status
 from study.tuning import execute
@@ -139,7 +139,7 @@ def test_a_study_killed_while_it_is_extended_is_not_called_completed(
         shutil.copytree(tmp_path / "runs" / "small", dead / "small", ignore=shutil.ignore_patterns("driver.json"))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("study.session.execute", die)
+    monkeypatch.setattr("study.session.session.execute", die)
     arguments = ["--space", "wae_weight", "--name", "small", "--runs-dir", tmp_path / "runs"]
     assert study_run(*arguments, "--resume", "--num-trials", 6) == 130
     for runs in (dead, tmp_path / "runs"):
@@ -160,7 +160,7 @@ def test_a_time_budget_ends_a_study_well_and_what_it_left_is_trained_later(
         return prepare(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("study.session.prepare", slow)
+        patch.setattr("study.session.session.prepare", slow)
         assert study_run(*arguments, "--replicates", 1, "--time-budget", 1) == 0
     assert "ended by --time-budget" in capsys.readouterr().out
     waiting = ledger_states(tmp_path / "small")["WAITING"]
@@ -182,8 +182,8 @@ def test_mlflow_is_closed_after_ray_was_left_whatever_the_end_meets(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Cluster, "wait", lambda cluster: order.append("left"))
-    monkeypatch.setattr("study.session._close", lambda mirror, outcome: order.append("closed"))
-    monkeypatch.setattr("study.session.answer.draw", interrupted)
+    monkeypatch.setattr("study.session.session._close", lambda mirror, outcome: order.append("closed"))
+    monkeypatch.setattr("study.session.session.answer.draw", interrupted)
     assert study_run("--space", "wae_weight", "--name", "small", "--runs-dir", tmp_path, "--resume") == 130
     assert order[:2] == ["left", "closed"]
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.choice import choose
-from analysis.frame import StudyFrames, load_study
 from analysis.replicates import replicates_info
 from study.config import TrialConfig
+from study.results.choice import choose
+from study.results.frame import StudyFrames, load_study
 from study.run import with_default_replicates
-from study.session import replicate_front
+from study.session.session import replicate_front
 from tests.helpers_study import make_study, write_trial
 from tests.test_run import mlflow_runs, study_run
 

@@ -15,9 +15,9 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from analysis.frame import load_study
+from study.disk.layout import trial_path
+from study.results.frame import load_study
 from study.status import read_status
-from study.tuning.ledger import trial_directory
 from tests.test_run import mlflow_runs, study_run
 
 TRIALS, EPOCHS = 18, 16
@@ -130,7 +130,7 @@ def test_a_trial_cut_off_with_its_driver_was_taken_up_again(searched: Searched) 
     assert searched.cut_off
     history = load_study(searched.runs, "all").history
     for number in searched.cut_off:
-        assert len(list(trial_directory(searched.directory, number).glob("attempt-*/"))) >= 2
+        assert len(list(trial_path(searched.directory, number).glob("attempt-*/"))) >= 2
         epochs = ledger_of(searched.directory).trials[number].user_attrs["epochs"]
         assert history["epoch"][history["number"] == number].tolist() == list(range(1, epochs + 1))
 

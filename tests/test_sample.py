@@ -10,14 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.choice import choose
-from analysis.frame import load_study
 from study.cli import command_status
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
+from study.exporting.trained import load_model
 from study.measure.pictures import grid, write_pictures
+from study.results.choice import choose
+from study.results.frame import load_study
+from study.results.selection import select
 from study.sample import sample
-from study.selection import load_model, select
 from study.training import checkpoint
 from study.training.loop import train
 from tests.helpers import made_summary

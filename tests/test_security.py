@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.frame import load_study
 from study.cli import command_status
 from study.config import TrialConfig, UserError
 from study.data.datasets import load_dataset
-from study.files import read_json, read_lines, refusal
+from study.disk.files import read_json, read_lines, refusal
+from study.disk.layout import find_study
+from study.disk.study_json import new_study
 from study.measure.metrics import METRICS
-from study.record import new_study
+from study.results.frame import load_study
 from study.run import run
 from study.space import load_space
-from study.sync import find_study
 from tests.helpers_study import configs, make_study, write_trial
 
 ROOT = Path(__file__).parents[1]

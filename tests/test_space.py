@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from study.config import METHODS, TrialConfig, UserError
 from study.model.regularizers import REGULARIZERS
 from study.model.schedules import SCHEDULES
+from study.search.samplers import build_sampler
 from study.space import WEIGHT_RANGES, SearchSpace, builtin_spaces, load_space, weight_range
-from study.tuning.samplers import build_sampler
 from tests.helpers import made_summary
 
 SUMMARIES = [made_summary(), made_summary(1, 28, 28, 53.0), made_summary(3, 32, 32, 190.0)]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from study.data.datasets import ImageData
 from study.data.splits import Split, stratified_order
+from study.disk.layout import ARRAYS, attempt_folders
 from study.measure.evaluate import measuring
 from study.measure.features import as_float
 from study.model.autoencoder import Autoencoder, Posterior, class_direction
@@ -81,7 +82,7 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
     _write(directory / "images" / "reconstructions.png", _png(grid(pairs, min(COLUMNS, len(shown)))))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    _write(directory / "arrays.npz", buffer.getvalue())
+    _write(directory / ARRAYS, buffer.getvalue())
 
 
 def write_history(model: Autoencoder, data: ImageData, directory: Path, epoch: int) -> None:
@@ -109,13 +110,8 @@ def write_history(model: Autoencoder, data: ImageData, directory: Path, epoch: i
 
 def _read_history(trial_directory: Path) -> dict[str, np.ndarray]:
     """The reconstructions of every evaluated epoch; of an epoch trained twice, the newest attempt's."""
-    by_epoch = {
-        int(path.stem): path
-        for path in sorted(
-            trial_directory.glob("attempt-*/history/*.npy"),
-            key=lambda path: int(path.parts[-3].removeprefix("attempt-")),
-        )
-    }
+    attempts = (attempt for _, attempt in attempt_folders(trial_directory))
+    by_epoch = {int(path.stem): path for attempt in attempts for path in attempt.glob("history/*.npy")}
     epochs = sorted(by_epoch)
     if not epochs:
         return {}

@@ -1,21 +1,17 @@
-"""The autoencoder, one class for every method, and its loss, one function for every method."""
+"""The autoencoder, one class for every method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
 from study.config import DataSummary, TrialConfig, UserError
-from study.model.likelihoods import Likelihood, build_likelihood, perceptual_distance, total_variation
+from study.model.likelihoods import Likelihood, build_likelihood
 from study.model.networks import NETWORKS, NetworkSize
 from study.model.stacked import FirstStage
-
-if TYPE_CHECKING:
-    from study.model.regularizers import Regularizer
 
 LOGVAR_MIDDLE, LOGVAR_REACH = -5.0, 15.0
 """The encoder's log variance is held inside (-20, 10), softly. Below, a deviation (4.5e-5) is lost in float32 beside a
@@ -180,59 +176,6 @@ def class_direction(codes: Tensor, labels: Tensor, target: int) -> Tensor:
     if not inside.any() or inside.all():
         raise ValueError(f"class {target}: give images of this class and of others")
     return nn.functional.normalize(codes[inside].mean(dim=0) - codes[~inside].mean(dim=0), dim=0)
-
-
-class LossTerms(NamedTuple):
-    """What one batch gave: 0-dim tensors, of which `loss` alone carries a gradient, and the codes.
-
-    Attributes:
-        loss: reconstruction + weight * penalty.
-        reconstruction: D, nats per image.
-        penalty: R, unweighted, in its own unit.
-        codes: The codes the decoder saw, [B, d], without gradient: what a critic learns from.
-    """
-
-    loss: Tensor
-    reconstruction: Tensor
-    penalty: Tensor
-    codes: Tensor
-
-
-def compute_loss(
-    model: Autoencoder,
-    regularizer: Regularizer,
-    x: Tensor,
-    weight: float | Tensor,
-    generator: torch.Generator | None,
-    features: Callable[[Tensor], Tensor] | None = None,
-) -> LossTerms:
-    """The loss of a batch, the same for every method: D(x, x̂) + w m(t) R(z), per image, averaged over the batch.
-
-    Args:
-        model: The autoencoder.
-        regularizer: R.
-        x: What the encoder reads: images, [B, C, H, W] in [0, 1]; for `stacked` the first stage's codes, [B, 10, h, w].
-        weight: w * m(t), a number or a 0-dim tensor.
-        generator: Source of posterior noise and prior draws, on x's device.
-        features: Frozen feature extractor, images -> [B, F]; needed where `perceptual_weight` is above 0.
-
-    Raises:
-        ValueError: `features` is missing.
-    """
-    config = model.config
-    if config.perceptual_weight and features is None:
-        raise ValueError(f"perceptual_weight={config.perceptual_weight}: give a feature extractor")
-    posterior = model.posterior(x)  # mu [B, d], logvar [B, d] or None
-    z = posterior.sample(generator)  # [B, d]
-    raw = model.decoder(z)  # [B, maps * C, H, W]
-    cost = model.likelihood.cost(raw, x)  # [B], nats
-    if config.perceptual_weight and features is not None:
-        cost = cost + config.perceptual_weight * perceptual_distance(features, model.likelihood.mean(raw), x)
-    if config.total_variation_weight:
-        cost = cost + config.total_variation_weight * total_variation(model.likelihood.mean(raw))
-    reconstruction = cost.mean()  # []
-    penalty = regularizer(model, posterior, z, generator)  # []
-    return LossTerms(reconstruction + weight * penalty, reconstruction.detach(), penalty.detach(), z.detach())
 
 
 def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:

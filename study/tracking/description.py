@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from study import record
 from study.config import TrialConfig, UserError
-from study.files import read_json
-from study.tracking.records import attempt_folders
+from study.disk import study_json as record
+from study.disk.files import read_json
+from study.disk.layout import PROCESS, attempt_folders
 from study.tracking.store import redact
 
 
@@ -49,7 +49,7 @@ def trial_name(number: int, config: TrialConfig) -> str:
 
 def trial_device(folder: Path) -> str:
     """What a trial was trained on: `cpu`, `cuda`, both in their order where its attempts differ, or `unknown`."""
-    found = [(read_json(attempt / "process.json") or {}).get("device") for _, attempt in attempt_folders(folder)]
+    found = [(read_json(attempt / PROCESS) or {}).get("device") for _, attempt in attempt_folders(folder)]
     return ", ".join(dict.fromkeys(str(device) for device in found if device)) or "unknown"
 
 

@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.config import TrialConfig, UserError
-from study.files import read_json, read_lines
+from study.disk.epochs import Record, TrialRecords
+from study.disk.files import read_json, read_lines
+from study.disk.layout import (
+    ARRAYS,
+    OUTCOME,
+    TRIAL,
+    attempt_folders,
+    progress_path,
+    report_path,
+    study_path,
+    trial_folders,
+)
 from study.tracking.description import (
     milliseconds,
     read_study,
@@ -25,7 +36,6 @@ from study.tracking.description import (
     trial_device,
     trial_name,
 )
-from study.tracking.records import Record, TrialRecords, attempt_folders
 from study.tracking.store import one_line, redact
 
 if TYPE_CHECKING:
@@ -117,7 +127,7 @@ class Writer:
         self._last_activity = milliseconds(self._study["created"])
         self._parent = parent or self._create_parent()
         self.run_id = self._parent.run_id
-        self._client.log_artifact(self.run_id, str(study_dir / "study.json"))
+        self._client.log_artifact(self.run_id, str(study_path(study_dir)))
 
     def report(self) -> SyncReport:
         """What has been done so far."""
@@ -163,7 +173,7 @@ class Writer:
                 "search/hypervolume": line["hypervolume"],
                 "time": line["time"],
             }
-            for line in read_lines(self._directory / "progress.jsonl")
+            for line in read_lines(progress_path(self._directory))
             if line.get("hypervolume") is not None and line["epochs"] > self._parent.epoch
         }
 
@@ -219,13 +229,8 @@ class Writer:
 
     def _pending(self) -> list[_Trial]:
         """The trials that MLflow may not hold completely, in order."""
-        try:
-            names = [path.name for path in (self._directory / "trials").iterdir()]
-        except FileNotFoundError:
-            names = []
-        for number in sorted(int(name) for name in names if re.fullmatch(r"\d{4,9}", name, re.ASCII)):
+        for number, folder in trial_folders(self._directory):
             if number not in self._done and number not in self._unfinished:
-                folder = self._directory / "trials" / f"{number:04d}"
                 if self._holds_all(number, folder):
                     self._done.add(number)
                 elif (trial := self._open_trial(number, folder)) is not None:
@@ -237,14 +242,14 @@ class Writer:
         run = self._known.get(number)
         if run is None or run.status == "RUNNING" or run.tags.get("mlflow.parentRunId") != self.run_id:
             return False
-        outcome = read_json(folder / "outcome.json")
+        outcome = read_json(folder / OUTCOME)
         if outcome is None or run.tags.get("trial.outcome") != outcome.get("outcome"):
             return False
         self._last_activity = max(self._last_activity, milliseconds(outcome.get("ended"), default=0))
         return run.tags.get("trial.epochs") == str(outcome.get("epochs"))
 
     def _open_trial(self, number: int, folder: Path) -> _Trial | None:
-        record = read_json(folder / "trial.json")
+        record = read_json(folder / TRIAL)
         if record is None:  # its driver has made the folder, and not yet written the file
             return None
         try:
@@ -273,7 +278,7 @@ class Writer:
         return _KnownRun(run.info.run_id, "RUNNING", dict(tags), set())
 
     def _sync_trial(self, trial: _Trial, ended: bool) -> None:
-        outcome = read_json(trial.folder / "outcome.json")  # before the epochs: once it is there, they all are
+        outcome = read_json(trial.folder / OUTCOME)  # before the epochs: once it is there, they all are
         status = "interrupted" if ended else "running"
         grown = trial.records.read()
         if outcome is None and not grown and trial.run is not None and trial.run.status == _STATUS[status]:
@@ -327,10 +332,14 @@ class Writer:
 
     def _log_figures(self) -> None:
         """Uploads what the study's end has left: its record and pictures, and the report with every figure."""
-        report = self._directory / "report"
+        report = report_path(self._directory).parent
         found = [*self._directory.iterdir(), *(report.iterdir() if report.is_dir() and not report.is_symlink() else ())]
         for path in sorted(found):
-            if (path.suffix in _FIGURES or path.name == "study.json") and path.is_file() and not path.is_symlink():
+            if (
+                (path.suffix in _FIGURES or path == study_path(self._directory))
+                and path.is_file()
+                and not path.is_symlink()
+            ):
                 self._client.log_artifact(self.run_id, str(path), "report" if path.parent == report else None)
 
     def _child_tags(self) -> dict[str, str]:
@@ -385,7 +394,7 @@ class Writer:
                 self.problems[f"trial {trial.number}: {path.name} is left out: {one_line(error)}"] = None
                 continue
             self._client.log_image(run.run_id, picture, key=key, step=epoch, timestamp=time, synchronous=True)
-        if (arrays := attempts[-1] / "arrays.npz").is_file() and not arrays.is_symlink():
+        if (arrays := attempts[-1] / ARRAYS).is_file() and not arrays.is_symlink():
             self._client.log_artifact(run.run_id, str(arrays))
 
     def _set_status(self, run: _KnownRun, status: str, end: int) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from study.disk.layout import attempt_folders
+
 _MAGIC = b"AECKPT1\n"
 _NAME = re.compile(r"checkpoint-(\d{6})\.pt")
 KEEP = 2
@@ -49,7 +51,7 @@ def save(directory: Path, epoch: int, state: dict[str, Any]) -> Path:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    for _, old in _checkpoints(directory)[KEEP:]:
+    for _, old in _checkpoints_of(directory)[KEEP:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -94,7 +96,7 @@ def newest(
         The state, or None where there is no sound checkpoint; and one line for each damaged file passed over.
     """
     complaints = []
-    for epoch, path in _checkpoints(trial_directory, "attempt-*/"):
+    for epoch, path in _checkpoints(trial_directory):
         if before is not None and epoch >= before:
             continue
         try:
@@ -106,15 +108,20 @@ def newest(
 
 def newest_epoch(trial_directory: Path, *, before: int) -> int:
     """The epoch of the newest checkpoint, sound or not, of fewer epochs than `before`; 0 where there is none."""
-    return next((epoch for epoch, _ in _checkpoints(trial_directory, "attempt-*/") if epoch < before), 0)
+    return next((epoch for epoch, _ in _checkpoints(trial_directory) if epoch < before), 0)
 
 
-def _checkpoints(directory: Path, prefix: str = "") -> list[tuple[int, Path]]:
-    """Newest first: by epoch, then by attempt."""
-    found = [(int(match[1]), path) for path in directory.glob(prefix + "*.pt") if (match := _NAME.fullmatch(path.name))]
-    return sorted(found, key=lambda item: (item[0], _attempt(item[1])), reverse=True)
+def _checkpoints(trial_directory: Path) -> list[tuple[int, Path]]:
+    """(epoch, file) over all attempts, newest first: by epoch, then by attempt."""
+    attempts = reversed(attempt_folders(trial_directory))
+    return sorted((found for _, attempt in attempts for found in _checkpoints_of(attempt)), key=_epoch, reverse=True)
 
 
-def _attempt(path: Path) -> int:
-    match = re.fullmatch(r"attempt-(\d+)", path.parent.name)
-    return int(match[1]) if match else 0
+def _checkpoints_of(attempt: Path) -> list[tuple[int, Path]]:
+    """(epoch, file) of one attempt, newest first."""
+    found = [(int(match[1]), path) for path in attempt.glob("*.pt") if (match := _NAME.fullmatch(path.name))]
+    return sorted(found, key=_epoch, reverse=True)
+
+
+def _epoch(found: tuple[int, Path]) -> int:
+    return found[0]

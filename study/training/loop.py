@@ -19,11 +19,12 @@ import torch
 from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.model.adam import Adam
-from study.model.autoencoder import Autoencoder, build_autoencoder, compute_loss
-from study.model.pretrained import Pretrained
+from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.model.loss import compute_loss
 from study.model.regularizers import Adversarial, Regularizer, build_regularizer
 from study.model.schedules import Schedule, build_schedule
 from study.training.graph import GraphedSteps, graphs_wanted
+from study.training.pretrained import Pretrained
 
 CRITIC_BETAS = (0.5, 0.999)
 """Adam's for a WAE-GAN's critic: with the defaults the codes' MMD to the prior came out twice as large on MNIST."""

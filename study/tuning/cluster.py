@@ -19,7 +19,7 @@ from types import TracebackType
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our trials write their own records
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # its experiment snapshots are never restored
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see study.interrupts
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see study.tuning.interrupts
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # a trial's error.txt has it
 os.environ.setdefault("RAY_task_oom_retries", "3")  # of the preparation in a task; without it, for ever
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -27,7 +27,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 
 from study.config import UserError
-from study.files import refusal
+from study.disk.files import refusal
 from study.tuning.preflight import check_address, check_token
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import ray
 
 from study.config import UserError
+from study.search.storage import open_storage, public_url
 from study.tuning.cluster import Cluster, Resources
 from study.tuning.preflight import check_nodes
-from study.tuning.storage import open_storage, public_url
 
 
 def look_at_cluster(address: str, folder: Path) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from ray.tune.search import ConcurrencyLimiter
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.measure.evaluate import References, prepare_references
-from study.measure.pretrain import pretrain
+from study.training.pretrain import pretrain
 from study.tuning.cluster import Cluster, Resources, room, slots
 from study.tuning.devices import placement
 from study.tuning.scheduler import RungScheduler

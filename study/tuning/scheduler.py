@@ -1,4 +1,4 @@
-"""Early stopping on Ray: at each rung a trial is told to go on or to stop, by `study.tuning.rungs`.
+"""Early stopping on Ray: at each rung a trial is told to go on or to stop, by `study.search.rungs`.
 
 The ledger holds every result at a rung with the decision, written before Ray acts upon it. A resumed study rebuilds the
 rungs from there, so they equal those of a study that was never interrupted; a trial that reports a rung again, because
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from study.tuning.ledger import EXTRA_ORIGINS, Ledger
-from study.tuning.rungs import Rungs, rung_epochs
+from study.search.ledger import EXTRA_ORIGINS, Ledger
+from study.search.rungs import Rungs, rung_epochs
 from study.tuning.searcher import LedgerSearcher
 
 if TYPE_CHECKING:

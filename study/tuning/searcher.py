@@ -9,11 +9,11 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from study.interrupts import Interrupts
+from study.disk.layout import attempt_process, last_error, recorded_epochs, trial_path
+from study.search.ledger import Assignment, Ledger
 from study.tuning.cluster import Resources
 from study.tuning.devices import Devices, placement
-from study.tuning.ledger import Assignment, Ledger, trial_directory
-from study.tuning.trainable import attempt_process, last_error, recorded_epochs
+from study.tuning.interrupts import Interrupts
 
 HOPELESS = 4
 """So many trials failing, with none that succeeded, end a study: the others would fail as well."""
@@ -97,7 +97,7 @@ class LedgerSearcher(Searcher):
             return Searcher.FINISHED
         self._running[trial_id] = assignment
         return {
-            "directory": str(trial_directory(self._ledger.directory, assignment.number)),
+            "directory": str(trial_path(self._ledger.directory, assignment.number)),
             "params": assignment.config.to_params(),
             "device": self._devices.assign(trial_id),
         }
@@ -130,7 +130,7 @@ class LedgerSearcher(Searcher):
         if result.get("trouble"):
             self.trouble = self.trouble or result["trouble"]
         elif error or result.get("failure"):
-            directory = trial_directory(self._ledger.directory, number)
+            directory = trial_path(self._ledger.directory, number)
             # Trained are all the epochs on record: what was reported last is an evaluation before the failure.
             reason = last_error(directory) if error else result["failure"]
             self._ledger.record(number, "failed", epochs=recorded_epochs(directory), reason=reason)
@@ -155,7 +155,7 @@ class LedgerSearcher(Searcher):
             reason: What to record for one that is not.
         """
         numbers = [assignment.number for assignment in self._running.values()]
-        directories = {n: trial_directory(self._ledger.directory, n) for n in numbers}
+        directories = {n: trial_path(self._ledger.directory, n) for n in numbers}
         processes = {n: attempt_process(directory) for n, directory in directories.items()}
         victims = [n for n, process in processes.items() if process is not None and killed(process)] or numbers
         for number in victims:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import socket
@@ -21,14 +20,15 @@ from ray import tune
 from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.data.splits import Split
-from study.files import read_json, read_lines, refusal, write_json
+from study.disk.files import refusal, write_json
+from study.disk.layout import ERROR, METRICS, PROCESS, WARNINGS, last_error, new_attempt, recorded_epochs
 from study.measure.evaluate import Evaluator, References
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
-from study.measure.pretrain import pretrain
+from study.search.rungs import rung_epochs
 from study.training import checkpoint
 from study.training.loop import EpochResult, TrainingError, continues_randomness, evaluation_epochs, train
-from study.tuning.rungs import rung_epochs
+from study.training.pretrain import pretrain
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 HISTORY = 24
@@ -36,9 +36,6 @@ HISTORY = 24
 CONTEXT_BYTES = 2**29
 """About what CUDA itself takes of a GPU's memory for each process."""
 _SPLITS = ("train", "validation", "test")
-_ERROR = "error.txt"
-_PROCESS = "process.json"
-_WARNINGS = "warnings.txt"
 _evaluators: dict[tuple[str | float, ...], Evaluator] = {}
 
 
@@ -86,30 +83,6 @@ def memory_share() -> float:
     return (torch.cuda.max_memory_reserved() + CONTEXT_BYTES) / torch.cuda.get_device_properties().total_memory
 
 
-def last_error(trial_directory: Path) -> str:
-    """Why a trial's newest attempt failed, one line."""
-    attempts = sorted(trial_directory.glob("attempt-*/"), key=_number)
-    try:
-        lines = (attempts[-1] / _ERROR).read_text().strip().splitlines()
-    except (IndexError, OSError):
-        return "the trial's process died (killed, or out of memory)"
-    return lines[-1] if lines else "unknown error"
-
-
-def attempt_process(trial_directory: Path) -> int | None:
-    """The process id of a trial's newest attempt; None where it is not known."""
-    attempts = sorted(trial_directory.glob("attempt-*/"), key=_number)
-    process = read_json(attempts[-1] / _PROCESS) if attempts else None
-    return None if process is None else process.get("pid")
-
-
-def recorded_epochs(directory: Path) -> int:
-    """The greatest n for which the attempts have written down every epoch from 1 to n."""
-    paths = directory.glob("attempt-*/metrics.jsonl")
-    recorded = {epoch for path in paths for line in read_lines(path) if isinstance(epoch := line.get("epoch"), int)}
-    return next(epoch for epoch in itertools.count() if epoch + 1 not in recorded)
-
-
 def run_trial(
     config: dict[str, Any], *, data: Any, references: References, cache: Path, threads: int, rungs: bool
 ) -> None:
@@ -134,8 +107,8 @@ def run_trial(
     directory = Path(config["directory"])
     earlier = last_error(directory)
     try:
-        attempt = _new_attempt(directory)
-        write_json(attempt / _PROCESS, here)
+        attempt = new_attempt(directory)
+        write_json(attempt / PROCESS, here)
     except OSError as error:
         _report_trouble(error)
         return
@@ -143,13 +116,13 @@ def run_trial(
         trial = TrialConfig.from_params(config["params"])
         _train(trial, directory, attempt, _evaluator(data, references, device), cache, rungs)
     except (TrainingError, MetricError, UserError) as error:
-        (attempt / _ERROR).write_text(traceback.format_exc())
+        (attempt / ERROR).write_text(traceback.format_exc())
         tune.report({"failure": str(error)})
     except Exception as error:
         if refusal(error) is not None:
             _report_trouble(error)
             return
-        (attempt / _ERROR).write_text(traceback.format_exc())
+        (attempt / ERROR).write_text(traceback.format_exc())
         if last_error(directory) != earlier:
             raise  # Ray tries it again, the second time in vain
         tune.report({"failure": f"{earlier} (twice)"})
@@ -187,7 +160,7 @@ def _train(
     data, device = evaluator.data, evaluator.device
     state, complaints = _resume_from(directory, config.epochs, device)
     if complaints:
-        (attempt / _WARNINGS).write_text("\n".join(complaints) + "\n")
+        (attempt / WARNINGS).write_text("\n".join(complaints) + "\n")
     training = train(
         config,
         data,
@@ -203,7 +176,7 @@ def _train(
     # The generator is closed by hand: Ray ends a stopped trial by SystemExit out of tune.report.
     with (
         contextlib.closing(training) as epochs,
-        open(attempt / "metrics.jsonl", "a", buffering=1) as file,
+        open(attempt / METRICS, "a", buffering=1) as file,
     ):
         for result in epochs:
             last = result.epoch == config.epochs
@@ -259,20 +232,3 @@ def _record(result: EpochResult) -> dict[str, Any]:
         **{f"train/{name}": value for name, value in result.train.items()},
         **{f"val/{name}": value for name, value in result.metrics.items()},
     }
-
-
-def _number(attempt: Path) -> int:
-    return int(attempt.name.removeprefix("attempt-"))
-
-
-def _new_attempt(directory: Path) -> Path:
-    """A fresh folder for this attempt: an orphan of an earlier one cannot write into it."""
-    number = 1 + max((_number(path) for path in directory.glob("attempt-*/")), default=0)
-    while True:
-        path = directory / f"attempt-{number}"
-        try:
-            os.mkdir(path)
-        except FileExistsError:
-            number += 1
-        else:
-            return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from study.imports import quick_imports
+from study.tuning.imports import quick_imports
 
 with quick_imports():
     import sklearn.mixture  # noqa: F401  # a trial's last measurements want it; here it comes quicker

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from analysis.frame import StudyFrames, load_study
 from benchmarks.servers import mlflow_server
 from study.config import TrialConfig
+from study.results.frame import StudyFrames, load_study
 from tests.browser.conftest import Screenshot
 from tests.test_run import mlflow_runs
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from analysis.frame import load_study
+from study.results.frame import load_study
 from tests.browser.conftest import Screenshot
 
 if TYPE_CHECKING:

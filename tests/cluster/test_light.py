@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.frame import load_study
-from study.files import read_json
+from study.disk.files import read_json
+from study.results.frame import load_study
 from study.tuning.execute import NO_GPU, NO_ROOM
 from tests.cluster.compose import ROOT
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from analysis.frame import load_study
-from study.files import read_json
+from study.disk.files import read_json
+from study.results.frame import load_study
 from tests.cluster.compose import compose_command, compose_config
 from tests.cluster.namespaces import Container, Host, missing_for_namespaces, remove_leftovers
 

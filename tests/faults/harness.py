@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.audit import Audit
 from study.cli import command_status
-from study.files import read_lines
+from study.disk.files import read_lines
 from study.run import run
 
 ROOT = Path(__file__).parents[2]

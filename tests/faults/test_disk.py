@@ -76,7 +76,7 @@ def test_full_disk_of_mlflow(
 ) -> None:
     database = tmp_path / "store" / "mlflow.db"
     uri = f"sqlite:///{database}"
-    monkeypatch.setattr("study.session.MIRROR_SECONDS", 20)
+    monkeypatch.setattr("study.session.session.MIRROR_SECONDS", 20)
     with small_disk(database.parent, "24m") as fill:
         room: list[Callable[[], None]] = []
         with meanwhile(lambda: room.extend(fill_when_first_ends(tmp_path / "a", fill))):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.audit import audit, ledger_trials, mlflow_runs
-from study.files import read_json
+from study.disk.files import read_json
 from tests.faults.harness import Driver, as_root, ended, epochs_of, expect_clean, study_run
 
 EPOCHS = 240

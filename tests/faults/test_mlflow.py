@@ -69,7 +69,7 @@ def synchronise(runs: Path, name: str, port: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.session.MIRROR_SECONDS", 30)
+    monkeypatch.setattr("study.session.session.MIRROR_SECONDS", 30)
     monkeypatch.setattr("study.tracking.mirror._LONGEST_PAUSE_S", 2.0)  # or the study ends before the next try
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", SECRETS[1])
 
@@ -169,7 +169,7 @@ def test_control_c_while_the_end_waits_for_mlflow(
         return close(mirror, *arguments)
 
     gate.turn("shut")
-    monkeypatch.setattr("study.session.MIRROR_SECONDS", 300)
+    monkeypatch.setattr("study.session.session.MIRROR_SECONDS", 300)
     monkeypatch.setattr(Mirror, "close", wait)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # or there is nothing to wait for
     assert run(tmp_path, "waited", gate) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.audit import audit, ledger_trials
-from study.files import read_json
+from study.disk.files import read_json
 from tests.faults.harness import epochs_of, expect_clean, meanwhile, study_run, wait_until
 
 SPACE = """

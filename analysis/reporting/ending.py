@@ -1,0 +1,168 @@
+"""What a study says at its end: the Pareto-optimal trials, the recommended one, picture, report, and where they lie."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from analysis import replicates, tradeoff
+from analysis.plotting import style
+from analysis.reporting.page import write_report
+from study.disk.layout import ERROR, OUTCOME, PICTURE, WARNINGS, attempt_folders, report_path, trial_folders, trial_path
+from study.results.choice import Choice, choose
+from study.results.frame import StudyFrames
+from study.tracking.store import one_line
+
+_COLUMNS = ("method", "latent_dim", "weight", "kernel", "annealing")
+_ROWS = 12
+
+
+def draw(frames: StudyFrames, directory: Path) -> list[Path]:
+    """Draws the trade-off into the study's folder, and what replicates say, as a picture and as a table.
+
+    Returns:
+        The files written.
+    """
+    files = [style.save(tradeoff.plot(tradeoff.tradeoff_info(frames)), directory / PICTURE, "png")]
+    found = replicates.replicates_info(frames)
+    if not found.missing:
+        files.append(style.save(replicates.plot(found), directory / "replicates.png", "png"))
+        files.append(directory / "replicates.csv")
+        with open(files[-1], "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(replicates.records(found))
+    return files
+
+
+def report(console: Console, frames: StudyFrames, directory: Path, tracking_uri: str | None) -> None:
+    """Writes the report and every figure into the study's folder, unless one as new as the newest trial lies there.
+
+    Whatever goes wrong is told in one line: the study is done, and `python -m analysis.report` can be called again.
+
+    Args:
+        console: Where that line goes.
+        frames: The study.
+        directory: Its folder.
+        tracking_uri: The MLflow store that the report leads to; None where it does not answer.
+    """
+    page = report_path(directory)
+    try:
+        ended = (
+            (trial / OUTCOME).stat().st_mtime for _, trial in trial_folders(directory) if (trial / OUTCOME).exists()
+        )
+        if not page.is_file() or page.stat().st_mtime < max(ended, default=0.0):
+            console.print("writing the report", highlight=False)
+            write_report(frames, page.parent, tracking_uri, [directory])
+    except (Exception, KeyboardInterrupt) as error:  # no figure may cost a study its last words
+        again = f"python -m analysis.report --study {directory.name} --runs-dir {directory.parent}"
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else one_line(error)
+        console.print(f"report   not written ({why}): {again}", soft_wrap=True, highlight=False, markup=False)
+
+
+def show(console: Console, frames: StudyFrames, directory: Path) -> None:
+    """Prints the front with its knee, and what to open next."""
+    choice = choose(frames)
+    outcome, replicate = frames.text("outcome"), frames.text("origin") == "replicate"
+    for noun, rows in (("trials", ~replicate), ("replicates", replicate)):
+        counts = Counter(outcome[rows].tolist()).most_common()
+        if counts:
+            words = ", ".join(f"{number} {name}" for name, number in counts)
+            console.print(f"{rows.sum()} {noun}: {words}", highlight=False)
+    if choice.knee is not None:
+        found = replicates.replicates_info(frames)
+        console.print(_front_table(frames, choice))
+        if not found.missing:
+            console.print(_replicates_table(found))
+    page = report_path(directory)
+    places = [f"study    {directory}", f"picture  {directory / 'tradeoff.png'}"]
+    places += [f"report   {page}"] if page.is_file() else []
+    console.print("\n".join(places), soft_wrap=True, highlight=False)
+
+
+def show_failures(console: Console, frames: StudyFrames, directory: Path) -> None:
+    """Prints how many trials failed and why the first of them did."""
+    failed = np.flatnonzero(frames.text("outcome") == "failed")
+    if not failed.size:
+        return
+    first = frames.trials.iloc[failed[0]]
+    console.print(
+        f"{failed.size} trials failed; the first, trial {first['number']}: {first['reason']}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    attempts = attempt_folders(trial_path(directory, int(first["number"])))
+    tracebacks = [attempt / ERROR for _, attempt in attempts if (attempt / ERROR).is_file()]
+    if tracebacks:
+        console.print(f"error    {tracebacks[-1]}", highlight=False, soft_wrap=True)
+
+
+def show_gpu_memory(console: Console, frames: StudyFrames) -> None:
+    """Prints what `--gpus-per-trial` would be enough, as the trials on GPUs have found it."""
+    shares = frames.column("gpu_memory_share")
+    shares = shares[np.isfinite(shares)]
+    if shares.size:
+        enough = min(1.0, math.ceil(110 * shares.max()) / 100)  # a tenth more: allocations have their luck
+        console.print(
+            f"GPU      a trial held up to {100 * shares.max():.1f} % of its GPU's memory: by that, --gpus-per-trial "
+            f"{enough:.2g} is enough",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def show_warnings(console: Console, directory: Path) -> None:
+    """Prints what trials met when they were taken up again, damaged checkpoints say: the first line, and how many."""
+    attempts = (attempt for _, trial in trial_folders(directory) for _, attempt in attempt_folders(trial))
+    files = [attempt / WARNINGS for attempt in attempts if (attempt / WARNINGS).is_file()]
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    if lines:
+        more = f" (and {len(lines) - 1} more in trials/*/attempt-*/warnings.txt)" if len(lines) > 1 else ""
+        console.print(f"warning  {lines[0]}{more}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _front_table(frames: StudyFrames, choice: Choice) -> Table:
+    table = Table(
+        title="Pareto-optimal trials (▸ the knee: recommended)", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("")
+    names = list(frames.objectives)
+    rows = [int(row) for row in choice.front]
+    shown = [name for name in _COLUMNS if name == "method" or len(set(frames.text(name)[rows])) > 1]
+    for name in ("trial", *shown, *(name.rpartition("/")[2] for name in names)):
+        table.add_column(name, justify="right")
+    for row in rows:
+        trial = frames.trials.iloc[row]
+        cells = [str(trial["number"]), *(_cell(trial[name]) for name in (*shown, *names))]
+        table.add_row("▸" if row == choice.knee else "", *cells, style="bold" if row == choice.knee else None)
+    return table
+
+
+def _replicates_table(found: replicates.ReplicatesInfo) -> Table:
+    counts = sorted({len(group) for group in found.values})
+    seeds = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
+    title = f"With {seeds} fresh seeds: the search's value → mean ± 95 % t-interval"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("trial", *(name.rpartition("/")[2] for name in found.objectives), "not told from"):
+        table.add_column(name, justify="right")
+    for index, label in enumerate(found.trial):
+        cells = [_change(found, index, objective) for objective in range(len(found.objectives))]
+        alike = ", ".join(replicates.alike(found, index)) or "none"
+        table.add_row(str(label), *cells, alike, style="bold" if index == found.knee else None)
+    return table
+
+
+def _change(found: replicates.ReplicatesInfo, index: int, objective: int) -> str:
+    search, mean = found.search[index, objective], found.mean[index, objective]
+    reach = found.high[index, objective] - mean
+    text = f"{style.number(search)} → {style.number(mean)}"
+    return f"{text} ± {reach:.2g}" if len(found.values[index]) > 1 else text
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

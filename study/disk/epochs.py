@@ -1,0 +1,115 @@
+"""The epochs of one trial as its attempts wrote them down, read as they grow."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from study.disk.layout import METRICS, attempt_folders
+
+_METRIC_NAME = re.compile(r"[A-Za-z0-9_][\w\-. :]*(?:/[A-Za-z0-9_][\w\-. :]*)*", re.ASCII)
+_NOT_VALUES = ("epoch", "time", "seconds", "evaluation_seconds", "final_seconds", "gpu_memory_share")
+
+Record = dict[str, float]
+"""One epoch: metric name -> value, with `epoch` and `time` (Unix seconds) among them."""
+
+
+def parse_record(line: bytes) -> Record | None:
+    """Reads a line of `metrics.jsonl`; None for one that is torn or no epoch.
+
+    Entries that are not numbers, or whose names MLflow would refuse, are left out.
+    """
+    try:
+        entries = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entries, dict):
+        return None
+    record = {name: value for name, entry in entries.items() if (value := _number(name, entry)) is not None}
+    epoch = record.get("epoch", 0.0)
+    if not (1 <= epoch < 2**31 and epoch.is_integer()):
+        return None
+    if not 0 <= record.get("time", math.nan) < 1e11:
+        record["time"] = 0.0
+    return record
+
+
+def _number(name: str, entry: Any) -> float | None:
+    if isinstance(entry, bool) or not isinstance(entry, int | float) or not _METRIC_NAME.fullmatch(name):
+        return None
+    try:
+        return float(entry)
+    except OverflowError:
+        return None
+
+
+def same_values(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+    """Whether two records of one epoch measured the same, bit for bit, however long they took; NaN equals NaN."""
+    names = (first.keys() | second.keys()) - set(_NOT_VALUES)
+    return all(_same(first.get(name), second.get(name)) for name in names)
+
+
+def _same(first: float | None, second: float | None) -> bool:
+    return first == second or (first is not None and second is not None and first != first and second != second)
+
+
+class TrialRecords:
+    """All epochs of a trial by attempt; `read` takes in what was added since."""
+
+    def __init__(self, trial: Path) -> None:
+        self._trial = trial
+        self._offsets: dict[int, int] = {}
+        self._attempts: dict[int, dict[int, Record]] = {}
+
+    def read(self) -> bool:
+        """Reads the new whole lines of every attempt; returns whether there were any."""
+        grown = False
+        for number, folder in attempt_folders(self._trial):
+            path = folder / METRICS
+            try:
+                size = path.stat().st_size
+                offset = self._offsets.get(number, 0)
+                if size == offset:
+                    continue
+                with path.open("rb") as file:
+                    file.seek(offset if size > offset else 0)  # a file that shrank is read anew
+                    start = file.tell()
+                    content = file.read()
+            except FileNotFoundError:
+                continue
+            lines = content.split(b"\n")
+            epochs = self._attempts.setdefault(number, {})
+            for line in lines[:-1]:
+                if record := parse_record(line):
+                    epochs[int(record["epoch"])] = record
+                    grown = True
+            tail = lines[-1]
+            if record := parse_record(tail):  # an object that parses is whole, even without its newline
+                epochs[int(record["epoch"])] = record
+                grown, tail = True, b""
+            self._offsets[number] = start + len(content) - len(tail)
+        return grown
+
+    def merged(self, newest: int | None = None) -> dict[int, tuple[int, Record]]:
+        """epoch -> (attempt, record); of several attempts at an epoch, the newest one up to `newest` counts."""
+        epochs: dict[int, tuple[int, Record]] = {}
+        for attempt in sorted(self._attempts):
+            if newest is None or attempt <= newest:
+                epochs |= {epoch: (attempt, record) for epoch, record in self._attempts[attempt].items()}
+        return dict(sorted(epochs.items()))
+
+    def contradicts(self, attempt: int, epoch: int) -> bool:
+        """Whether attempts after `attempt` measured an epoch up to `epoch` differently than those before them did."""
+        later = [number for number in self._attempts if number > attempt]
+        if not later:
+            return False
+        before = self.merged(attempt)
+        return any(
+            not same_values(before[number][1], record)
+            for number, (source, record) in self.merged().items()
+            if source > attempt and number <= epoch and number in before
+        )

@@ -1,0 +1,148 @@
+"""Where a study keeps what: the one home of file names, trial folders and attempts.
+
+    runs/<study>/
+        study.json  optuna.db  driver.json  progress.jsonl  tradeoff.png  report/
+        trials/0007/
+            trial.json  outcome.json
+            attempt-1/   metrics.jsonl  process.json  error.txt  warnings.txt  checkpoint-000060.pt  arrays.npz  *.png
+
+A trial that is taken up again gets a new attempt, so that a process left over from an earlier one cannot write into it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+from study.config import UserError
+from study.disk.files import read_json, read_lines
+
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Names of studies: they are folders, and cannot lead out of the folder of all studies."""
+TRIAL, OUTCOME = "trial.json", "outcome.json"
+METRICS, ERROR, PROCESS, WARNINGS = "metrics.jsonl", "error.txt", "process.json", "warnings.txt"
+ARRAYS, PICTURE = "arrays.npz", "tradeoff.png"
+_TRIAL_FOLDER = re.compile(r"\d{4,9}", re.ASCII)
+_ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)", re.ASCII)
+
+
+def study_path(study: Path) -> Path:
+    """What the study is, see `study.disk.study_json`."""
+    return study / "study.json"
+
+
+def ledger_path(study: Path) -> Path:
+    """Optuna's database of the study, if it is not kept on a server."""
+    return study / "optuna.db"
+
+
+def progress_path(study: Path) -> Path:
+    """One line per trial that ended: trials and epochs so far, and the hypervolume."""
+    return study / "progress.jsonl"
+
+
+def driver_path(study: Path) -> Path:
+    """Who runs the study, see `study.disk.lock`."""
+    return study / "driver.json"
+
+
+def report_path(study: Path) -> Path:
+    """The page of the study's report; its figures lie beside it."""
+    return study / "report" / "report.html"
+
+
+def study_names(runs: Path) -> list[str]:
+    """The studies in the folder of all studies."""
+    return sorted(path.parent.name for path in runs.glob(study_path(Path("*")).as_posix()))
+
+
+def find_study(runs: Path, name: str) -> Path:
+    """The folder of a study.
+
+    Raises:
+        UserError: There is no study of that name; the message lists those there are.
+    """
+    directory = runs / name
+    if STUDY_NAME.fullmatch(name) and study_path(directory).is_file():
+        return directory
+    known = study_names(runs)
+    choices = f"choose from {', '.join(known)}" if known else f"there is none in {runs}"
+    raise UserError(f"no study {name!r} in {runs}: {choices}")
+
+
+def trials_path(study: Path) -> Path:
+    """The folder of the study's trials."""
+    return study / "trials"
+
+
+def trial_path(study: Path, number: int) -> Path:
+    """The folder of a trial."""
+    return trials_path(study) / f"{number:04d}"
+
+
+def trial_folders(study: Path) -> list[tuple[int, Path]]:
+    """(number, folder) of each trial, by number. Folders of other names are left out."""
+    try:
+        found = [path for path in trials_path(study).iterdir() if _TRIAL_FOLDER.fullmatch(path.name)]
+    except OSError:
+        return []
+    return sorted((int(path.name), path) for path in found)
+
+
+def attempt_folders(trial: Path) -> list[tuple[int, Path]]:
+    """(number, folder) of each attempt of a trial, oldest first."""
+    try:
+        found = [(_ATTEMPT_FOLDER.fullmatch(path.name), path) for path in trial.iterdir()]
+    except OSError:
+        return []
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def attempt_number(attempt: Path) -> int:
+    """The number of an attempt's folder; 0 for a folder that is none."""
+    match = _ATTEMPT_FOLDER.fullmatch(attempt.name)
+    return int(match[1]) if match else 0
+
+
+def new_attempt(trial: Path) -> Path:
+    """Makes the folder of the next attempt, and of the trial where it is missing.
+
+    Raises:
+        OSError: The folder cannot be made.
+    """
+    trial.mkdir(parents=True, exist_ok=True)
+    first = 1 + max((number for number, _ in attempt_folders(trial)), default=0)
+    for number in itertools.count(first):
+        path = trial / f"attempt-{number}"
+        try:
+            os.mkdir(path)
+        except FileExistsError:  # another process was quicker
+            continue
+        return path
+    raise AssertionError("unreachable")
+
+
+def last_error(trial: Path) -> str:
+    """Why a trial's newest attempt failed, one line."""
+    try:
+        _, attempt = attempt_folders(trial)[-1]
+        lines = (attempt / ERROR).read_text().strip().splitlines()
+    except (IndexError, OSError):
+        return "the trial's process died (killed, or out of memory)"
+    return lines[-1] if lines else "unknown error"
+
+
+def attempt_process(trial: Path) -> int | None:
+    """The process id of a trial's newest attempt; None if it is not known."""
+    attempts = attempt_folders(trial)
+    process = read_json(attempts[-1][1] / PROCESS) if attempts else None
+    return None if process is None else process.get("pid")
+
+
+def recorded_epochs(trial: Path) -> int:
+    """The greatest n for which the attempts have recorded every epoch from 1 to n."""
+    lines = (line for _, attempt in attempt_folders(trial) for line in read_lines(attempt / METRICS))
+    recorded = {epoch for line in lines if isinstance(epoch := line.get("epoch"), int)}
+    return next(epoch for epoch in itertools.count() if epoch + 1 not in recorded)

@@ -1,0 +1,187 @@
+"""The `model.py` that goes with an exported model: this project's own source, gathered into one file.
+
+Why gathered source, and not a program saved by `torch.export`: such a program is tied to the torch that wrote it, fixes
+one method and its shapes per file, and cannot be read. And why not a second, short implementation kept by hand: it
+would drift from the first. So `study.exporting.portable` is the file's last part, and before it stands what it reaches:
+the definitions as they are in their modules, and of `NETWORKS` and `LIKELIHOODS` the one entry that is needed.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+_Key = tuple[str, str]
+"""A module and a name in it."""
+
+
+@dataclasses.dataclass
+class _Definition:
+    """A top-level statement: the names it binds, its text, and the names it mentions."""
+
+    names: list[str]
+    text: str
+    mentions: set[str]
+
+
+@dataclasses.dataclass
+class _Module:
+    """A module's docstring, its definitions in order, and what it imports.
+
+    Attributes:
+        docstring: Without its quotes.
+        definitions: In the order of the file.
+        internal: Name -> the module of this project it comes from.
+        external: Name -> (module or "", original name): `from module import name`, or `import name`.
+    """
+
+    docstring: str
+    definitions: list[_Definition]
+    internal: dict[str, str]
+    external: dict[str, tuple[str, ast.alias]]
+
+
+def standalone_source(chosen: Mapping[str, str], root: str = "study.exporting.portable") -> str:
+    """The source of one module that needs no other of its package.
+
+    Args:
+        chosen: Registry name -> the one key to keep of it (`{"NETWORKS": "conv"}`); registries not named stay whole.
+        root: The module that is wanted.
+
+    Raises:
+        ValueError: A module is written in a way that cannot be gathered; the message says where and what.
+    """
+    modules = dict(_modules(root, chosen, {}))
+    wanted = _reachable(modules, root)
+    texts: list[str] = []
+    external: dict[str, tuple[str, ast.alias]] = {}
+    owners: dict[str, str] = {}
+    for name, module in modules.items():
+        for definition in module.definitions:
+            if not any((name, bound) in wanted for bound in definition.names):
+                continue
+            for bound in definition.names:
+                if owners.setdefault(bound, name) != name:
+                    raise ValueError(f"{name} and {owners[bound]} both define {bound}: rename one")
+            texts.append(definition.text)
+            for mentioned in definition.mentions & module.external.keys():
+                found = module.external[mentioned]
+                other = external.setdefault(mentioned, found)
+                if (other[0], other[1].name) != (found[0], found[1].name):
+                    raise ValueError(f"{name} imports another {mentioned} than the modules before it: rename one")
+    if clash := owners.keys() & external.keys():
+        raise ValueError(f"{', '.join(sorted(clash))}: defined in one module, imported from elsewhere in another")
+    head = [f'"""{modules[root].docstring}"""', "from __future__ import annotations", *_import_lines(external)]
+    return "\n\n\n".join(["\n\n".join(head), *texts]) + "\n"
+
+
+def _modules(name: str, chosen: Mapping[str, str], seen: dict[str, None]) -> Iterator[tuple[str, _Module]]:
+    """A module and all it imports of this project, each after those that it imports."""
+    seen[name] = None
+    module = _read(name, chosen)
+    for dependency in dict.fromkeys(module.internal.values()):
+        if dependency not in seen:
+            yield from _modules(dependency, chosen, seen)
+    yield name, module
+
+
+def _read(name: str, chosen: Mapping[str, str]) -> _Module:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"{name}: not a module")
+    source = Path(spec.origin).read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    module = _Module(ast.get_docstring(tree, clean=False) or "", [], {}, {})
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            _add_imports(module, node, name)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            text = "\n".join(source.splitlines()[first - 1 : node.end_lineno])
+            module.definitions.append(_Definition([node.name], text, _mentions(node)))
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+            text = ast.get_source_segment(source, node) or ""
+            if (key := chosen.get(names[0])) is not None:
+                node.value, entry = _one_entry(node.value, key, f"{name}.{names[0]}")
+                text = text[: text.index("=")] + f'= {{"{key}": {ast.unparse(entry)}}}'
+            module.definitions.append(_Definition(names, text, _mentions(node)))
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            if module.definitions:  # what documents the assignment above it
+                module.definitions[-1].text += "\n" + (ast.get_source_segment(source, node) or "")
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            raise ValueError(f"{name}, line {node.lineno}: only imports, definitions and assignments can be gathered")
+    return module
+
+
+def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str) -> None:
+    package = name.partition(".")[0]
+    for alias in node.names:
+        bound = alias.asname or alias.name.partition(".")[0]
+        if isinstance(node, ast.Import):
+            if alias.name.partition(".")[0] == package:
+                raise ValueError(f"{name}, line {node.lineno}: import names from {alias.name}, not the module itself")
+            module.external[bound] = "", alias
+        elif node.module is None or node.level:
+            raise ValueError(f"{name}, line {node.lineno}: import by the module's full name")
+        elif node.module.partition(".")[0] != package:
+            if node.module != "__future__":
+                module.external[bound] = node.module, alias
+        elif alias.asname or alias.name == "*":
+            raise ValueError(f"{name}, line {node.lineno}: import from {node.module} by name, and do not rename")
+        else:
+            module.internal[bound] = node.module
+
+
+def _one_entry(value: ast.expr | None, key: str, name: str) -> tuple[ast.Dict, ast.expr]:
+    if isinstance(value, ast.Dict):
+        for found, entry in zip(value.keys, value.values, strict=True):
+            if isinstance(found, ast.Constant) and found.value == key:
+                return ast.Dict([found], [entry]), entry
+    raise ValueError(f"{name}: no plain dict with the key {key!r}")
+
+
+def _mentions(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _reachable(modules: Mapping[str, _Module], root: str) -> set[_Key]:
+    """What the root module defines, and whatever that mentions, and so on."""
+    open_keys = [(root, name) for definition in modules[root].definitions for name in definition.names]
+    reached: set[_Key] = set()
+    while open_keys:
+        name, bound = open_keys.pop()
+        module = modules[name]
+        if bound in module.internal:
+            open_keys.append((module.internal[bound], bound))
+            continue
+        for definition in module.definitions:
+            if bound in definition.names and (name, bound) not in reached:
+                reached |= {(name, other) for other in definition.names}
+                open_keys += [(name, mentioned) for mentioned in definition.mentions]
+    return reached
+
+
+def _import_lines(external: Mapping[str, tuple[str, ast.alias]]) -> list[str]:
+    """Import statements in two blocks, the standard library's and the others, sorted as ruff sorts them."""
+    plain: dict[bool, list[str]] = {True: [], False: []}
+    named: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
+    for module, alias in external.values():
+        standard = (module or alias.name).partition(".")[0] in sys.stdlib_module_names
+        if module:
+            named[standard].setdefault(module, []).append(ast.unparse(alias))
+        else:
+            plain[standard].append(f"import {ast.unparse(alias)}")
+    blocks = []
+    for standard in (True, False):
+        lines = sorted(plain[standard])
+        lines += [
+            f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(named[standard].items())
+        ]
+        blocks.append("\n".join(lines))
+    return [block for block in blocks if block]

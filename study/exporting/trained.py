@@ -1,0 +1,28 @@
+"""The trained model of a finished trial, from its last checkpoint."""
+
+from __future__ import annotations
+
+from study.config import DataSummary, TrialConfig, UserError
+from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.results.selection import Selection
+from study.training import checkpoint
+
+
+def load_model(selection: Selection) -> Autoencoder:
+    """The model as the trial's last epoch left it, on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: The trial was not trained to its end, or its last checkpoint is missing or damaged.
+    """
+    config = selection.config
+    if selection.outcome != "completed":
+        raise UserError(f"trial {selection.number} is {selection.outcome}: choose one that was trained to its end")
+    state, complaints = checkpoint.newest(selection.trial_directory)
+    if state is None or state["epoch"] != config.epochs:
+        why = "; ".join(complaints) or f"there is none in {selection.trial_directory}"
+        raise UserError(f"the last checkpoint of trial {selection.number} cannot be read ({why}): train it again")
+    if TrialConfig.from_params(state["config"]) != config:
+        raise UserError(f"the last checkpoint of trial {selection.number} belongs to another configuration")
+    model = build_autoencoder(config, DataSummary(**selection.study["data"]))
+    model.load_state_dict(state["model"])
+    return model.eval()

@@ -1,0 +1,66 @@
+"""The loss, one function for every method: D(x, x̂) + w m(t) R(z)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from study.model.autoencoder import Autoencoder
+from study.model.likelihoods import perceptual_distance, total_variation
+from study.model.regularizers import Regularizer
+
+
+class LossTerms(NamedTuple):
+    """What one batch gave: 0-dim tensors, of which `loss` alone carries a gradient, and the codes.
+
+    Attributes:
+        loss: reconstruction + weight * penalty.
+        reconstruction: D, nats per image.
+        penalty: R, unweighted, in its own unit.
+        codes: The codes the decoder saw, [B, d], without gradient: what a critic learns from.
+    """
+
+    loss: Tensor
+    reconstruction: Tensor
+    penalty: Tensor
+    codes: Tensor
+
+
+def compute_loss(
+    model: Autoencoder,
+    regularizer: Regularizer,
+    x: Tensor,
+    weight: float | Tensor,
+    generator: torch.Generator | None,
+    features: Callable[[Tensor], Tensor] | None = None,
+) -> LossTerms:
+    """The loss of a batch, the same for every method: D(x, x̂) + w m(t) R(z), per image, averaged over the batch.
+
+    Args:
+        model: The autoencoder.
+        regularizer: R.
+        x: What the encoder reads: images, [B, C, H, W] in [0, 1]; for `stacked` the first stage's codes, [B, 10, h, w].
+        weight: w * m(t), a number or a 0-dim tensor.
+        generator: Source of posterior noise and prior draws, on x's device.
+        features: Frozen feature extractor, images -> [B, F]; needed where `perceptual_weight` is above 0.
+
+    Raises:
+        ValueError: `features` is missing.
+    """
+    config = model.config
+    if config.perceptual_weight and features is None:
+        raise ValueError(f"perceptual_weight={config.perceptual_weight}: give a feature extractor")
+    posterior = model.posterior(x)  # mu [B, d], logvar [B, d] or None
+    z = posterior.sample(generator)  # [B, d]
+    raw = model.decoder(z)  # [B, maps * C, H, W]
+    cost = model.likelihood.cost(raw, x)  # [B], nats
+    if config.perceptual_weight and features is not None:
+        cost = cost + config.perceptual_weight * perceptual_distance(features, model.likelihood.mean(raw), x)
+    if config.total_variation_weight:
+        cost = cost + config.total_variation_weight * total_variation(model.likelihood.mean(raw))
+    reconstruction = cost.mean()  # []
+    penalty = regularizer(model, posterior, z, generator)  # []
+    return LossTerms(reconstruction + weight * penalty, reconstruction.detach(), penalty.detach(), z.detach())

@@ -1,0 +1,284 @@
+"""A study as tidy tables, read from its directory or from MLflow; every figure and the report draw from these alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.config import TrialConfig, UserError
+from study.disk.files import read_json, read_lines
+from study.disk.layout import (
+    ARRAYS,
+    METRICS,
+    OUTCOME,
+    TRIAL,
+    attempt_folders,
+    find_study,
+    study_path,
+    trial_folders,
+    trial_path,
+)
+
+METRIC_PREFIXES = ("train/", "val/", "test/")
+TIMES = ("seconds", "evaluation_seconds", "final_seconds")
+"""Wall time of an epoch's training steps, of its evaluation, and of the test metrics and pictures at the very end."""
+
+_SPLITS = {"val": "validation"}
+_PARAMS: dict[str, str] = {"method": "str"} | {field.name: str(field.type) for field in dataclasses.fields(TrialConfig)}
+_DTYPES = {"str": "str", "int": "int64", "float": "float64"}
+
+
+Arrays = dict[str, np.ndarray]
+ArraySource = Callable[[int], "Arrays | None"]
+"""A trial's number to its arrays (see `study.measure.pictures`), None where it has none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFrames:
+    """One or several studies as tables.
+
+    Attributes:
+        study: What `study.json` holds; of several studies, the first one's with the names joined.
+        trials: One row a trial: `study`, `number`, `origin`, `outcome`, `reason`, `replicate_of` (NaN where none),
+            `epochs_done`, the `TIMES` (summed over the epochs kept), `last_time` (of its last epoch), every
+            `TrialConfig` parameter under its own name (`epochs` is what was planned), and every metric with the value
+            of the trial's LAST epoch (never the best; NaN where that epoch did not measure it).
+        history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, metrics.
+        sources: By the study's name, what fetches a trial's arrays; figures of pictures alone need it.
+        parts: Of several studies, what the `study.json` of each holds; empty for a single one.
+    """
+
+    study: dict[str, Any]
+    trials: pd.DataFrame
+    history: pd.DataFrame
+    sources: Mapping[str, ArraySource] = dataclasses.field(default_factory=dict)
+    parts: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def records(self) -> tuple[dict[str, Any], ...]:
+        """What the `study.json` of each study holds."""
+        return self.parts or (self.study,)
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """Metric column -> `minimize` or `maximize`, in the study's order."""
+        return dict(self.study.get("objectives", {}))
+
+    def column(self, name: str) -> np.ndarray:
+        """A numeric column of `trials` as float64 [trials]; all NaN where there is no such column."""
+        if name not in self.trials:
+            return np.full(len(self.trials), np.nan)
+        values: Any = pd.to_numeric(self.trials[name], errors="coerce")
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def is_number(self, name: str) -> bool:
+        """Whether a column of `trials` holds a number for every trial, rather than words or gaps."""
+        return bool(np.isfinite(self.column(name)).all()) and (
+            name not in self.trials or self.trials[name].dtype.kind in "if"
+        )
+
+    def text(self, name: str) -> np.ndarray:
+        """A column of `trials` as strings [trials]; "" where nothing is known."""
+        if name not in self.trials:
+            return np.full(len(self.trials), "", dtype=np.str_)
+        values: Any = self.trials[name].astype("str").fillna("")
+        return values.to_numpy(dtype=np.str_)
+
+    def labels(self) -> np.ndarray:
+        """What to call each trial: its number, after its study's name where there are several, [trials]."""
+        studies, numbers = self.text("study"), self.text("number")
+        several = len(set(studies)) > 1
+        return np.array([f"{s}/{n}" if several else n for s, n in zip(studies, numbers, strict=True)], dtype=np.str_)
+
+    def curve(self, row: int, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """A metric of the trial in that row over its training: (epochs, values), only where it was measured."""
+        trial = self.trials.iloc[row]
+        lines = self._history_rows.get((trial["study"], trial["number"]))
+        if lines is None or column not in self.history:
+            return np.empty(0), np.empty(0)
+        values = self.history[column].to_numpy(dtype=np.float64)[lines]
+        measured = np.isfinite(values)
+        return self.history["epoch"].to_numpy(dtype=np.float64)[lines][measured], values[measured]
+
+    @functools.cached_property
+    def _history_rows(self) -> dict[Any, np.ndarray]:
+        return self.history.groupby(["study", "number"]).indices
+
+    def arrays(self, row: int) -> Arrays | None:
+        """The pictures and codes that the trial in that row left at its end; None where it left none."""
+        trial = self.trials.iloc[row]
+        source = self.sources.get(str(trial["study"]))
+        return None if source is None else source(int(trial["number"]))
+
+    def floor(self, metric: str) -> float | None:
+        """The value of a metric column for real training images in place of generated ones; None where not measured."""
+        split, _, name = metric.rpartition("/")
+        value = (self.study.get("references") or {}).get("floor", {}).get(_SPLITS.get(split, split), {}).get(name)
+        return None if value is None else float(value)
+
+    def pca(self, split: str) -> dict[int, float]:
+        """Latent size -> per-pixel reconstruction error of a PCA of that size, on the split with that metric prefix."""
+        found = (self.study.get("references") or {}).get("pca", {}).get(_SPLITS.get(split, split), {})
+        return {int(size): float(error) for size, error in found.items()}
+
+    def nothing(self, why: str) -> str:
+        """One line for a figure that cannot be drawn: the study, why, and how far its trials are."""
+        counts = Counter(self.text("outcome").tolist())
+        states = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no trial yet"
+        return f"study {self.study.get('name', '')}: nothing to draw, {why} ({states})"
+
+    def keep(self, rows: np.ndarray) -> StudyFrames:
+        """The frames with only the marked trials (boolean [trials]); the history stays whole."""
+        return dataclasses.replace(self, trials=self.trials[rows].reset_index(drop=True))
+
+
+def load_study(runs_dir: Path, name: str) -> StudyFrames:
+    """Reads `runs_dir/name`, finished or still running.
+
+    A torn last line of `metrics.jsonl` is ignored; per epoch the newest attempt wins; nothing past the epoch at which
+    a completed or stopped trial ended counts, since an orphaned process may write on.
+
+    Raises:
+        UserError: There is no such study, or its `study.json` is damaged.
+    """
+    directory = find_study(Path(runs_dir), name)
+    study = read_json(study_path(directory))
+    if study is None:
+        raise UserError(f"{study_path(directory)} is damaged: it is not a JSON object")
+    records: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
+    for number, folder in trial_folders(directory):
+        trial = read_json(folder / TRIAL)
+        if trial is None:  # its driver died between making the folder and writing the file
+            continue
+        outcome = read_json(folder / OUTCOME) or {}
+        records.append(_record(study, number, trial, outcome))
+        epochs.extend(_epochs(folder, number, outcome))
+    return build_frames(
+        study, records, epochs, {str(study.get("name", name)): functools.partial(_arrays_on_disk, directory)}
+    )
+
+
+def build_frames(
+    study: dict[str, Any],
+    records: list[dict[str, Any]],
+    epochs: list[dict[str, Any]] | pd.DataFrame,
+    sources: Mapping[str, ArraySource],
+) -> StudyFrames:
+    """Puts trial records and epoch records into frames with fixed leading columns and dtypes, whatever is missing."""
+    name = str(study.get("name", ""))
+    history: Any = pd.DataFrame(epochs)  # Any: pandas' own types do not tell a column from a table
+    for column in ("number", "epoch", "time", *TIMES):
+        if column not in history:
+            history[column] = np.nan
+    metrics = sorted(column for column in history if str(column).startswith(METRIC_PREFIXES))
+    history = history[["number", "epoch", "time", *TIMES, *metrics]]
+    history = history.apply(pd.to_numeric, errors="coerce").astype("float64")
+    history = history.where(np.isfinite(history))  # an infinity is no value either, and MLflow cannot keep one
+    history["time"] = np.floor(1000 * history["time"]) / 1000  # to the millisecond, as MLflow keeps it
+    history = history.astype({"number": "int64", "epoch": "int64"}).sort_values(["number", "epoch"], ignore_index=True)
+    history.insert(0, "study", pd.Series(name, index=history.index, dtype="str"))
+
+    trials: Any = pd.DataFrame(records)
+    fixed = {"number": "int", "origin": "str", "outcome": "str", "reason": "str", "replicate_of": "float"}
+    others = sorted(set(trials) - set(fixed) - set(_PARAMS))
+    for column, kind in {**fixed, **_PARAMS}.items():
+        if column not in trials:
+            trials[column] = None
+        trials[column] = _typed(trials[column], kind)
+    trials = trials[[*fixed, *_PARAMS, *others]].sort_values("number", ignore_index=True)
+    trials.insert(0, "study", pd.Series(name, index=trials.index, dtype="str"))
+    groups = history.groupby("number")
+    trials["epochs_done"] = trials["number"].map(groups["epoch"].max()).fillna(0).astype("int64")
+    for column in TIMES:
+        trials[column] = trials["number"].map(groups[column].sum(min_count=1)).astype("float64")
+    trials["last_time"] = trials["number"].map(groups["time"].max()).astype("float64")
+    last = history.drop_duplicates("number", keep="last")[["number", *metrics]]
+    return StudyFrames(study, trials.merge(last, on="number", how="left"), history, sources)
+
+
+def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
+    """Several studies as one, for one plot; rows are told apart by `study` and `number` together.
+
+    Raises:
+        UserError: The studies trade off different objectives or differ in their data, so one plot would mislead.
+    """
+    parts = list(studies)
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0].study
+    for part in parts[1:]:
+        if part.objectives != parts[0].objectives:
+            raise UserError(
+                f"studies {first['name']} and {part.study['name']} differ in their objectives: plot them apart"
+            )
+        if part.study.get("data", {}).get("hash") != first.get("data", {}).get("hash"):
+            raise UserError(f"studies {first['name']} and {part.study['name']} saw different data: plot them apart")
+    return StudyFrames(
+        {**first, "name": " + ".join(str(part.study["name"]) for part in parts)},
+        pd.concat([part.trials for part in parts], ignore_index=True),
+        pd.concat([part.history for part in parts], ignore_index=True),
+        {name: source for part in parts for name, source in part.sources.items()},
+        tuple(part.study for part in parts),
+    )
+
+
+def _record(
+    study: Mapping[str, Any], number: int, trial: Mapping[str, Any], outcome: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One trial before its metrics; a trial without an outcome runs as long as its study does."""
+    unfinished = "running" if study.get("outcome") == "running" else "interrupted"
+    return {
+        **trial.get("params", {}),
+        "number": number,
+        "origin": trial.get("origin", "search"),
+        "outcome": outcome.get("outcome", unfinished),
+        "reason": outcome.get("reason"),
+        "replicate_of": trial.get("replicate_of"),
+    }
+
+
+def _epochs(folder: Path, number: int, outcome: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    by_epoch: dict[int, dict[str, Any]] = {}
+    for _, attempt in attempt_folders(folder):
+        for row in read_lines(attempt / METRICS):
+            if isinstance(row.get("epoch"), int):
+                by_epoch[row["epoch"]] = row
+    last_epoch = outcome.get("epochs") if outcome.get("outcome") != "failed" else None
+    for epoch, row in by_epoch.items():
+        if last_epoch is None or epoch <= last_epoch:
+            row["number"] = number
+            yield row
+
+
+def _arrays_on_disk(directory: Path, number: int) -> Arrays | None:
+    for _, attempt in reversed(attempt_folders(trial_path(directory, number))):
+        if (attempt / ARRAYS).is_file():
+            return read_arrays(attempt / ARRAYS)
+    return None
+
+
+def read_arrays(path: Path) -> Arrays | None:
+    """The arrays in a file; None for a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _typed(values: Any, kind: str) -> Any:
+    if kind == "str":
+        return values.astype("str")
+    numbers: Any = pd.to_numeric(values, errors="coerce")
+    numbers = numbers.astype("float64")
+    return numbers.astype("int64") if kind == "int" and bool(numbers.notna().all()) else numbers

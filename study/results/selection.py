@@ -1,0 +1,99 @@
+"""Picks one trial of a study: by its number, by a bound on its error, or the knee of the front."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from study.config import TrialConfig, UserError
+from study.disk.layout import trial_path
+from study.results.choice import choose
+from study.results.frame import StudyFrames, load_study
+
+_MSE = "val/reconstruction_mse"
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """A trial and its study.
+
+    Attributes:
+        directory: The study's folder, absolute.
+        study: What `study.json` holds.
+        number: The trial.
+        config: What was trained.
+        outcome: `completed`, `stopped`, `failed`, `running` or `interrupted`.
+        metrics: Of its last epoch, by recorded name (`val/…`, `test/…`).
+    """
+
+    directory: Path
+    study: dict[str, Any]
+    number: int
+    config: TrialConfig
+    outcome: str
+    metrics: dict[str, float]
+
+    @property
+    def trial_directory(self) -> Path:
+        """The trial's folder."""
+        return trial_path(self.directory, self.number)
+
+    def describe(self) -> str:
+        """The trial in a few words."""
+        config = self.config
+        parts = [config.method, f"latent_dim {config.latent_dim}"]
+        parts += [] if config.regularizer == "none" else [f"weight {config.weight:.4g}"]
+        parts += [f"{name} {self.metrics[name]:.4g}" for name in self.study["objectives"] if name in self.metrics]
+        return f"trial {self.number} of {self.directory.name}: {', '.join(parts)}"
+
+
+def select(
+    runs_dir: Path, name: str, *, trial: int | None = None, knee: bool = False, max_mse: float | None = None
+) -> Selection:
+    """Picks one trial of a study: by number, by a bound on its error, or else the knee of the front.
+
+    Raises:
+        UserError: More than one way to pick is given; no such study or trial; or no trial fits.
+    """
+    if (trial is not None) + knee + (max_mse is not None) > 1:
+        raise UserError("give one of --trial, --knee and --max-mse")
+    frames = load_study(runs_dir, name)
+    if trial is not None:
+        rows = np.flatnonzero(frames.column("number") == trial)
+        if not rows.size:
+            known = "there is none yet" if frames.trials.empty else f"choose from 0 to {frames.trials['number'].max()}"
+            raise UserError(f"--trial {trial}: study {name!r} has no such trial: {known}")
+        row = int(rows[0])
+    else:
+        row = _row_of_front(frames, max_mse)
+    found = frames.trials.iloc[row]
+    params = {field.name: found[field.name] for field in dataclasses.fields(TrialConfig)}
+    metrics = {column: float(found[column]) for column in frames.trials if column.startswith(("val/", "test/"))}
+    return Selection(
+        directory=(runs_dir / name).absolute(),
+        study=frames.study,
+        number=int(found["number"]),
+        config=TrialConfig.from_params(
+            {key: getattr(value, "item", lambda v=value: v)() for key, value in params.items()}
+        ),
+        outcome=str(found["outcome"]),
+        metrics={column: value for column, value in metrics.items() if np.isfinite(value)},
+    )
+
+
+def _row_of_front(frames: StudyFrames, max_mse: float | None) -> int:
+    choice = choose(frames)
+    if choice.knee is None:
+        raise UserError(frames.nothing("no trial was trained to its end"))
+    if max_mse is None:
+        return choice.knee
+    errors = frames.column(_MSE)[choice.front]
+    within = choice.front[errors <= max_mse]
+    if not within.size:
+        raise UserError(f"--max-mse {max_mse:g}: no trial is that good, the smallest {_MSE} is {np.nanmin(errors):.4g}")
+    others = [index for index, name in enumerate(frames.objectives) if name != _MSE]
+    keys = choice.values[within][:, others] if others else choice.values[within]
+    return int(within[np.lexsort(keys.T[::-1])[0]])

@@ -1,0 +1,255 @@
+"""What a study is to be: a request, checked against what lies on the disk before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from study.config import UserError
+from study.data.datasets import ImageData, load_dataset
+from study.disk import study_json as study_record
+from study.disk.layout import STUDY_NAME, TRIAL, ledger_path, trial_folders
+from study.measure.metrics import METRICS
+from study.search import warm_start
+from study.search.ledger import Ledger
+from study.search.rungs import DEFAULT_ETA, check_settings
+from study.search.samplers import SAMPLERS
+from study.search.storage import open_storage, public_url
+from study.space import LoadedSpace
+from study.tuning.scheduler import SCHEDULERS
+
+DEFAULT_SEED = 0
+DEFAULT_SAMPLER = "tpe"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for; None where nothing was said.
+
+    Attributes:
+        loaded: The search space and its file.
+        name: The study's name.
+        runs: The folder of all studies, absolute.
+        dataset: As `TrialConfig.dataset`.
+        data_dir: Where data sets lie.
+        num_trials: Trials of the study, those of earlier sittings included.
+        epochs: Epochs of every trial.
+        seed: Seed of search and training.
+        sampler: One of `SAMPLERS`.
+        scheduler: One of `SCHEDULERS`.
+        eta: One trial in eta goes on at each rung.
+        resume: Go on with a study that exists.
+        command: The command line without secrets, for the record.
+        storage: The database that keeps the ledger; by default the study's own file.
+        warm_start: An earlier study whose front is trained first.
+    """
+
+    loaded: LoadedSpace
+    name: str
+    runs: Path
+    dataset: str
+    data_dir: Path | None
+    num_trials: int | None
+    epochs: int | None
+    seed: int | None
+    sampler: str | None
+    scheduler: str | None
+    eta: float | None
+    resume: bool
+    command: str
+    storage: str | None = None
+    warm_start: str | None = None
+
+    @property
+    def directory(self) -> Path:
+        """The study's folder."""
+        return self.runs / self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A request that has been checked: nothing about it can fail for the user's doing any more.
+
+    Attributes:
+        request: What was asked.
+        data: The data set, loaded.
+        record: `study.json`, new or read back.
+        is_new: The study does not exist yet.
+    """
+
+    request: Request
+    data: ImageData
+    record: dict[str, Any]
+    is_new: bool
+
+    @property
+    def eta(self) -> float | None:
+        """One trial in eta goes on at each rung; None where none stops early."""
+        return self.record.get("eta")
+
+    def open_ledger(self) -> Ledger:
+        """The study's ledger.
+
+        Raises:
+            UserError: Its database cannot be used, or holds nothing of this study.
+        """
+        directory = self.request.directory
+        url = self.request.storage or self.record.get("storage")
+        if url is None:
+            return self._ledger(directory)
+        # Two users of a database may give a study the same name.
+        storage = open_storage(url, self.request.storage)
+        ledger = self._ledger(directory, storage, f"{self.record['name']}-{self.record['id']}")
+        if not ledger.trials() and any((trial / TRIAL).exists() for _, trial in trial_folders(directory)):
+            raise UserError(
+                f"--storage {public_url(url)} holds no trial of study {self.record['name']!r}, its folder does: give "
+                "the storage it was begun with"
+            )
+        self.record["storage"] = public_url(url)  # it may have moved to another server
+        return ledger
+
+    def scratch_ledger(self, directory: Path) -> Ledger:
+        """A ledger in `directory` with none of the study's trials."""
+        return self._ledger(directory)
+
+    def _ledger(
+        self, directory: Path, storage: optuna.storages.BaseStorage | None = None, name: str | None = None
+    ) -> Ledger:
+        return Ledger(
+            directory,
+            self.request.loaded.space,
+            self.data.summary,
+            directions=self.record["objectives"],
+            fixed=_fixed(self.record),
+            seed=self.record["seed"],
+            sampler=self.record["sampler"],
+            storage=storage,
+            name=name,
+            first_points=(self.record.get("warm_start") or {}).get("points", ()),
+            num_trials=self.record["num_trials"],
+        )
+
+
+def make_plan(request: Request) -> Plan:
+    """Checks a request against what lies on the disk, and loads the data. Writes nothing.
+
+    Raises:
+        UserError: The study exists and is not to be resumed, or cannot be; a name is unknown; the data are missing.
+    """
+    if request.sampler is not None and request.sampler not in SAMPLERS:
+        raise UserError(f"--sampler {request.sampler}: choose from {', '.join(SAMPLERS)}")
+    _check_writable(request.runs)
+    existing = study_record.read_study(request.directory)
+    if existing is not None and not request.resume:
+        raise UserError(
+            f"study {request.name!r} exists in {request.runs}: add --resume to go on with it, or choose another --name"
+        )
+    storage = None if request.storage is None else public_url(request.storage)
+    data = load_dataset(request.dataset, request.data_dir)
+    given = {
+        "seed": request.seed,
+        "epochs": request.epochs,
+        "sampler": request.sampler,
+        "scheduler": request.scheduler,
+        "eta": request.eta,
+    }
+    directions = {f"val/{name}": METRICS[name].direction for name in request.loaded.space.objectives}
+    if existing is not None:
+        study_record.check_resumable(existing, request.loaded, data.summary, directions, given)
+        warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
+        wanted = max(existing["num_trials"], request.num_trials or 0)
+        return Plan(request, data, {**existing, "num_trials": wanted}, is_new=False)
+    settings = {
+        "seed": DEFAULT_SEED if request.seed is None else request.seed,
+        "epochs": request.epochs,
+        "sampler": request.sampler or DEFAULT_SAMPLER,
+        "scheduler": _scheduler(request),
+        "eta": None,
+        "num_trials": request.num_trials or _default_num_trials(request, data),
+        "command": request.command,
+        "storage": storage,
+        "warm_start": _warm_start(request, data),
+    }
+    if settings["scheduler"] == "asha":
+        settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
+        epochs = int(request.loaded.space.config(data.summary, {}, _fixed(settings)).epochs)
+        check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
+    record = study_record.new_study(request.name, request.loaded, data.summary, directions, settings)
+    return Plan(request, data, record, is_new=True)
+
+
+def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Trial parameters that the command line fixes for all trials."""
+    return {name: record[name] for name in ("seed", "epochs") if record.get(name) is not None}
+
+
+def _scheduler(request: Request) -> str:
+    grid = request.loaded.space.grid
+    chosen = request.scheduler or ("none" if grid else "asha")
+    if chosen not in SCHEDULERS:
+        raise UserError(f"--scheduler {chosen}: choose from {', '.join(SCHEDULERS)}")
+    if grid and chosen != "none":
+        raise UserError(f"--scheduler {chosen}: a grid trains every point to its end; choose none, or leave it out")
+    if request.eta is not None and chosen == "none":
+        raise UserError("--eta: no trial stops early with --scheduler none; leave one of the two out")
+    return chosen
+
+
+def _warm_start(request: Request, data: ImageData) -> dict[str, Any] | None:
+    """The earlier study and the points it gives, for the record: a resumed study does not read it again."""
+    if request.warm_start is None:
+        return None
+    is_name = STUDY_NAME.fullmatch(request.warm_start) is not None
+    record = study_record.read_study(request.runs / request.warm_start) if is_name else None
+    if record is None:
+        raise UserError(f"--warm-start {request.warm_start}: no such study in {request.runs}")
+    study = _open_earlier(request, record)
+    points = warm_start.first_points(study, list(record["objectives"]), request.loaded.space, data.summary)
+    return {"study": request.warm_start, "id": record["id"], "points": points}
+
+
+def _open_earlier(request: Request, record: Mapping[str, Any]) -> optuna.Study:
+    """The ledger of a study that exists, by its record, as Optuna gives it.
+
+    Raises:
+        UserError: It has none, or its database cannot be used.
+    """
+    name, url = record["name"], record.get("storage")
+    ledger = ledger_path(request.runs / name)
+    try:
+        if url is not None:
+            return optuna.load_study(study_name=f"{name}-{record['id']}", storage=open_storage(url, request.storage))
+        if ledger.is_file():
+            return optuna.load_study(study_name=name, storage=f"sqlite:///{ledger}")
+    except KeyError:
+        pass
+    raise UserError(f"study {name!r} has no ledger yet: let it train a trial first")
+
+
+def _default_num_trials(request: Request, data: ImageData) -> int:
+    space = request.loaded.space
+    return (
+        len(space.first_points(data.summary)) + len(space.references(data.summary)) if space.grid else space.num_trials
+    )
+
+
+def _check_writable(runs: Path) -> None:
+    nearest = next(path for path in (runs, *runs.parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--runs-dir {runs}: {nearest} is a file; choose a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--runs-dir {runs}: no permission to write in {nearest}; choose another folder")
+
+
+def first_configs(plan: Plan, limit: int) -> list[Mapping[str, Any]]:
+    """Parameters of the first trials that a new study would train, without training any."""
+    with tempfile.TemporaryDirectory() as scratch:
+        ledger = plan.scratch_ledger(Path(scratch))
+        assignments = iter(lambda: ledger.next(min(limit, plan.record["num_trials"])), None)
+        return [{"origin": assignment.origin, **assignment.config.to_params()} for assignment in assignments]

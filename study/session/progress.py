@@ -1,0 +1,106 @@
+"""What a person watches while a study runs: a live line on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from study.search.ledger import Tally
+
+
+class StudyProgress:
+    """Shows a tally as it changes.
+
+    Args:
+        tally: Counts and best values; read anew at each `refresh`.
+        num_trials: Trials the study is to have.
+        console: Where to print.
+        noun: What is counted.
+        interval: Seconds between two updates, at least.
+        deadline: When no trial begins any more, Unix seconds; None for no limit.
+    """
+
+    def __init__(
+        self,
+        tally: Tally,
+        num_trials: int,
+        console: Console,
+        noun: str = "trials",
+        interval: float = 1.0,
+        deadline: float | None = None,
+    ) -> None:
+        self._tally = tally
+        self._num_trials = num_trials
+        self._console = console
+        self._noun = noun
+        self._interval = interval
+        self._deadline = deadline
+        self._start = time.monotonic()
+        self._already_done = tally.done
+        self._last_shown = -1.0
+        self._last_text = ""
+        self._said: set[str] = set()
+        self._bar = Progress(
+            TextColumn(noun),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=num_trials, completed=tally.done)
+
+    def __enter__(self) -> StudyProgress:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Prints a line beside the progress, the first time it is said."""
+        if text not in self._said:
+            self._said.add(text)
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def refresh(self) -> None:
+        """Shows the tally, at most once per interval; off a terminal, only when a trial has ended."""
+        now = time.monotonic()
+        if now - self._last_shown < self._interval:
+            return
+        text = self.text()
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._tally.done, description=text)
+        else:
+            ended = f"{self._tally.done}/{self._num_trials} {self._noun}"
+            if ended == self._last_text:
+                return
+            self._last_text = ended
+            self._console.print(f"{ended} · {text}", highlight=False, soft_wrap=True)
+        self._last_shown = now
+
+    def text(self) -> str:
+        """The tally in words: `2 running · 1 stopped · 0 failed · best sample_fid 7.1 · about 0:40 left`."""
+        tally = self._tally
+        parts = [f"{tally.running} running", f"{tally.stopped} stopped", f"{tally.failed} failed"]
+        parts += [f"best {name.rpartition('/')[2]} {value:.4g}" for name, value in tally.best.items()]
+        left = self.seconds_left()
+        if left is not None:
+            parts.append(f"about {int(left) // 60}:{int(left) % 60:02d} left")
+        return " · ".join(parts)
+
+    def seconds_left(self) -> float | None:
+        """Estimated from the trials ended in this session; None before the first of them."""
+        ended = self._tally.done - self._already_done
+        if ended < 1:
+            return None
+        left = (time.monotonic() - self._start) / ended * max(0, self._num_trials - self._tally.done)
+        return left if self._deadline is None else max(0.0, min(left, self._deadline - time.time()))

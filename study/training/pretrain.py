@@ -1,0 +1,45 @@
+"""Trains, once per data set, what trials need ready-made: the first stage of `stacked`, the perceptual classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from study.config import TrialConfig
+from study.data.datasets import ImageData
+from study.measure.features import cached, content_key, one_thread, perceptual_classifier
+from study.model import stacked
+from study.training.pretrained import Pretrained
+
+_VERSION = 1
+
+
+def pretrain(
+    config: TrialConfig, data: ImageData, cache_dir: Path, *, device: str | torch.device = "cpu"
+) -> Pretrained:
+    """What a trial of this config needs, from the cache or trained now.
+
+    Args:
+        config: The trial.
+        data: The data set.
+        cache_dir: Shared by all studies; files are named by content.
+        device: Where the trial will train. The parts are always trained on the CPU, so that they are the same.
+
+    Raises:
+        UserError: The first stage collapsed.
+    """
+    features = perceptual_classifier(data, cache_dir).to(device) if config.perceptual_weight > 0 else None
+    if config.network != "stacked":
+        return Pretrained(features=features)
+    path = cache_dir / f"first-stage-{content_key(_VERSION, data.summary.hash, *stacked.SETTINGS)}.pt"
+    record = cached(path, lambda: _first_stage(data))
+    return Pretrained(record["state"], record["codes"].to(device), features)
+
+
+def _first_stage(data: ImageData) -> dict[str, Any]:
+    with one_thread():  # quicker than two beside other trials, and the same result on every machine
+        images = data.train.images.cpu()
+        stage = stacked.train_first_stage(data.summary, images)
+        return {"state": stage.state_dict(), "codes": stage.encode_all(images)}

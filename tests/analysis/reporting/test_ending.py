@@ -1,0 +1,83 @@
+"""The report that a study leaves at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import os
+from pathlib import Path
+from typing import Any, Never
+
+import pytest
+from rich.console import Console
+
+from analysis.reporting import ending as answer
+from analysis.reporting.figures import FIGURES
+from study.results.frame import load_study
+from tests.helpers_study import make_study
+
+
+def said_by_report(directory: Path) -> str:
+    """What `answer.report` prints."""
+    console = Console(width=80, file=io.StringIO(), record=True)
+    answer.report(console, load_study(directory.parent, directory.name), directory, None)
+    return console.export_text()
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return make_study(tmp_path, trials=3)
+
+
+def test_page_and_figures_lie_in_the_study(study: Path) -> None:
+    assert said_by_report(study) == "writing the report\n"
+    names = {path.stem for path in (study / "report").glob("*.png")}
+    assert "tradeoff" in names and names <= set(FIGURES)
+    console = Console(width=80, file=io.StringIO(), record=True)
+    answer.show(console, load_study(study.parent, study.name), study)
+    assert f"report   {study}/report/report.html" in console.export_text()
+
+
+def test_a_report_is_written_again_only_after_another_trial_has_ended(study: Path) -> None:
+    said_by_report(study)
+    assert said_by_report(study) == ""
+    page, outcome = study / "report" / "report.html", study / "trials" / "0001" / "outcome.json"
+    os.utime(outcome, (page.stat().st_mtime + 1, page.stat().st_mtime + 1))
+    assert "writing" in said_by_report(study)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "why"),
+    [(ValueError("no\nsuch [axis]"), "no such [axis]"), (KeyboardInterrupt(), "(interrupted)"), (OSError(), "OSError")],
+)
+def test_trouble_costs_one_line(study: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException, why: str) -> None:
+    def write_report(*_: Any) -> Never:
+        raise trouble
+
+    monkeypatch.setattr(answer, "write_report", write_report)
+    _, line = said_by_report(study).splitlines()
+    assert line.startswith("report   not written (") and why in line
+    assert line.endswith(f"python -m analysis.report --study toy --runs-dir {study.parent}")
+
+
+def test_a_file_where_the_folder_should_be_is_left_alone(study: Path) -> None:
+    (study / "report").write_text("a file where the folder should be")
+    assert "not written" in said_by_report(study)
+    assert (study / "report").read_text() == "a file where the folder should be"
+
+
+@pytest.mark.parametrize(
+    ("largest", "said"),
+    [
+        (0.0311, "3.1 % of its GPU's memory: by that, --gpus-per-trial 0.04 is"),
+        (0.98, "--gpus-per-trial 1 is"),
+        (math.nan, ""),
+    ],
+)
+def test_how_many_trials_fit_on_a_gpu_is_told_by_those_that_ran_on_one(study: Path, largest: float, said: str) -> None:
+    frames = load_study(study.parent, study.name)
+    measured = frames.trials.assign(gpu_memory_share=[largest / 2, math.nan, largest])
+    console = Console(width=200, file=io.StringIO(), record=True)
+    answer.show_gpu_memory(console, dataclasses.replace(frames, trials=measured))
+    assert said in console.export_text() if said else console.export_text() == ""

@@ -1,0 +1,503 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis import (
+    importances,
+    learning_curves,
+    parallel,
+    reconstruction_history,
+    search_progress,
+    time_spent,
+    weight_curves,
+)
+from analysis.first_stage import first_stage_info
+from analysis.interpolations import interpolations_info
+from analysis.latent_scatter import coordinate_pairs, latent_scatter_info
+from analysis.latent_size import latent_size_info
+from analysis.morphs import morphs_info
+from analysis.plotting.pictures import representatives, tile
+from analysis.plotting.style import method_style, number, use_log, worth_showing
+from analysis.posterior_range import posterior_range_info
+from analysis.rate_distortion import rate_distortion_info
+from analysis.reconstruction_history import reconstruction_history_info, save_animation
+from analysis.reconstructions import reconstructions_info
+from analysis.reporting.figures import FIGURES
+from study.cli import command_status
+from study.config import TrialConfig, UserError
+from study.results.choice import choose, highlights, latent_groups
+from study.results.frame import StudyFrames, join_studies, load_study
+from study.results.pareto import hypervolume
+from study.search.hypervolume import FrontVolume
+from tests.helpers_study import PCA_MSE, arrays_of, make_study, write_trial
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs")
+    make_study(directory, "toy", arrays=True, replicates=2)
+    make_study(directory, "empty", trials=0)
+    make_study(directory, "one", trials=1, mixed=False, arrays=True)
+    make_study(directory, "bare", trials=3, mixed=False, references={}, data={})
+    make_study(directory, "many", trials=1000, epochs=4)
+    holes = make_study(directory, "holes", trials=3, mixed=False)
+    for start, values in enumerate(((NAN, 1.0), (0.02, NAN), (NAN, NAN), (0.0, -1.0)), start=3):
+        row = {"epoch": 1, "seconds": NAN, "val/reconstruction_mse": values[0], "val/sample_fid": values[1]}
+        write_trial(holes, start, TrialConfig(), [{**row, "train/penalty": NAN}])
+    unfinished = make_study(directory, "unfinished", trials=0, outcome="running")
+    write_trial(unfinished, 0, TrialConfig(), [{"epoch": 1, "train/loss": 1.0}], outcome="running")
+    write_trial(unfinished, 1, TrialConfig(), [], outcome="failed")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def toy(runs: Path) -> StudyFrames:
+    return load_study(runs, "toy")
+
+
+def without_columns(frames: StudyFrames) -> StudyFrames:
+    """As an older or a cut-down store could give: no metrics but the objectives, no history."""
+    kept = [name for name in frames.trials if "/" not in name or name in frames.objectives]
+    return dataclasses.replace(
+        frames, trials=frames.trials[kept], history=frames.history.iloc[:0][["study", "number", "epoch"]]
+    )
+
+
+def load(runs: Path, study: str) -> StudyFrames:
+    if study == "columns":
+        return without_columns(load_study(runs, "toy"))
+    if study == "two":
+        return join_studies([load_study(runs, "toy"), load_study(runs, "one")])
+    return load_study(runs, study)
+
+
+@pytest.mark.parametrize("study", ["toy", "empty", "one", "holes", "many"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_renders_on_every_kind_of_study(runs: Path, name: str, study: str) -> None:
+    info = FIGURES[name].info(load(runs, study))
+    FIGURES[name].plot(info).savefig(io.BytesIO(), dpi=30)
+
+
+@pytest.mark.parametrize("study", ["toy", "empty", "one", "holes", "columns", "bare", "unfinished", "two"])
+def test_every_figure_has_words_for_every_kind_of_study(runs: Path, study: str) -> None:
+    frames = load(runs, study)
+    for spec in FIGURES.values():
+        info = spec.info(frames)
+        text = spec.describe(info)
+        assert text
+        assert "nan" not in text
+        if info.missing:
+            assert info.missing == text
+            assert "\n" not in text
+        assert not (info.missing and study in ("toy", "two"))
+        assert ("no trial yet" in info.missing) == (study == "empty")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_a_command(
+    runs: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--study", "empty", "--runs-dir", str(runs), "--out", str(tmp_path / "x.png")]
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    monkeypatch.delitem(sys.modules, f"analysis.{name}")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"analysis.{name}", run_name="__main__")
+    assert ended.value.code in (0, None)
+    assert (tmp_path / "x.png").exists()
+    assert "nothing to draw" in capsys.readouterr().err
+
+
+def test_weight_curves_hold_the_medians_of_their_bins(toy: StudyFrames) -> None:
+    info = weight_curves.weight_curves_info(toy)
+    eligible = choose(toy).eligible
+    assert len(info.weight) == eligible.sum()
+    for (method, group), curve in info.curves.items():
+        members = (info.method == method) & (info.group == group) & (info.weight > 0)
+        order = np.argsort(info.weight[members])
+        assert curve.tolist() == np.column_stack([info.weight[members], info.values[members]])[order].tolist()
+    assert info.unweighted["AE", info.groups.index("d = 8")].tolist() == info.values[info.method == "AE"][0].tolist()
+    weight = np.exp(np.linspace(0, 10, 100))
+    curve = weight_curves.binned(weight, np.column_stack([weight, -weight]), bins=5)
+    assert curve.shape == (5, 3)
+    assert curve[0, 0] == np.median(weight[:20])
+    seeds = weight_curves.binned(np.array([2.0, 1, 2, 1, 2]), np.array([[7.0], [1], [9], [3], [8]]))
+    assert seeds.tolist() == [[1, 2], [2, 8]]  # seeds at one weight are one point
+    seeds = weight_curves.binned(np.full(30, 2.0), np.arange(30.0)[:, None])
+    assert seeds.tolist() == [[2, 14.5]]
+    assert (curve[:, 2] == -curve[:, 0]).all()
+
+
+def test_a_single_weight_is_not_called_a_range(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    config = TrialConfig(regularizer="mmd", kernel="imq", weight=3.0)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0, "train/weight": 3.0}
+    write_trial(directory, 0, config, [row])
+    info = weight_curves.weight_curves_info(load_study(tmp_path, "toy"))
+    assert "1 trial of w = 3, " in weight_curves.describe(info)
+    left, right = weight_curves.plot(info).axes[0].get_xlim()
+    assert left * right == pytest.approx(9)  # in the middle of a logarithmic axis
+
+
+def test_latent_size_shows_one_trial_per_method_and_size(toy: StudyFrames) -> None:
+    info = latent_size_info(toy)
+    rows = {tuple(row) for row in np.column_stack([info.latent_dim, info.values])}
+    for method, knees in info.knees.items():
+        assert {tuple(row) for row in knees} <= rows
+        assert knees[:, 0].tolist() == sorted(set(info.latent_dim[info.method == method]))
+    assert dict(info.pca) == {d: PCA_MSE[int(d)] for d in (2, 4, 8, 16)}
+
+
+def test_rate_distortion_is_in_nats_per_image(toy: StudyFrames) -> None:
+    info = rate_distortion_info(toy)
+    assert set(info.method) <= {"VAE", "WAE-MMD Gaussian"}
+    rows = toy.trials.set_index("number").loc[info.trial.astype(int)]
+    assert info.rate == pytest.approx(rows["val/kl"].to_numpy())
+    assert info.distortion == pytest.approx(32 * rows["val/reconstruction_mse"].to_numpy())  # ½ · 64 pixels
+    assert sorted(np.concatenate(list(info.curves.values())).tolist()) == list(range(len(info.rate)))
+    assert all(len(set(info.latent_dim[rows])) == 1 for rows in info.curves.values())
+
+
+def test_search_progress_grows_to_the_whole(toy: StudyFrames) -> None:
+    info = search_progress.search_progress_info(toy)
+    curve = info.studies["toy"]
+    assert curve[-1, 0] == toy.trials["epochs_done"][toy.trials["origin"] != "replicate"].sum()
+    assert (np.diff(curve[:, 0]) > 0).all()
+    assert (np.diff(curve[:, 1]) >= 0).all()
+    assert curve[-1, 1] == pytest.approx(1)
+    assert len(info.on_front["toy"]) == len(choose(toy).front)
+    choice = choose(toy)
+    log = np.log(choice.values)
+    worst, best = log[choice.eligible].max(axis=0), log[choice.eligible].min(axis=0)
+    reference = worst + 0.05 * (worst - best)
+    half = choice.eligible & (toy.column("number") < 12)
+    expected = hypervolume(log[half], reference) / hypervolume(log[choice.eligible], reference)
+    assert curve[11, 1] == pytest.approx(expected)
+
+
+def test_search_progress_leaves_out_a_study_in_which_nothing_ran(tmp_path: Path, toy: StudyFrames) -> None:
+    directory = make_study(tmp_path, "failing", trials=0)
+    write_trial(directory, 0, TrialConfig(), [], outcome="failed")
+    info = search_progress.search_progress_info(join_studies([toy, load_study(tmp_path, "failing")]))
+    assert list(info.studies) == ["toy"]
+    assert "toy had 95 %" in search_progress.describe(info)
+
+
+def test_search_progress_is_the_hypervolume_on_record(tmp_path: Path) -> None:
+    reference = [math.log(0.05), math.log(40.0)]  # some of the trials lie beyond it
+    make_study(tmp_path, hypervolume_reference=reference)
+    frames = load_study(tmp_path, "toy")
+    volume, volumes = FrontVolume(frames.objectives, reference), []
+    for row in np.argsort(frames.column("last_time")):
+        values = {name: float(frames.column(name)[row]) for name in frames.objectives}
+        if all(map(math.isfinite, values.values())):
+            volume.add(values, frames.text("outcome")[row] == "completed")
+        volumes.append(volume.value)
+    curve = search_progress.search_progress_info(frames).studies["toy"]
+    assert curve[:, 1] * volumes[-1] == pytest.approx(volumes)
+    assert volumes[-1] > 0
+
+
+def test_importances_sum_to_one_and_find_what_matters(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    generator = np.random.default_rng(0)
+    for trial in range(40):
+        weight, size = float(10 ** generator.uniform(-3, 1)), int(generator.choice([2, 4, 8]))
+        config = TrialConfig(encoder="gaussian", regularizer="kl", weight=weight, latent_dim=size)
+        row = {"epoch": 1, "val/reconstruction_mse": weight**0.5, "val/sample_fid": float(size)}
+        write_trial(directory, trial, config, [{**row, "train/weight": weight}])
+    info = importances.importances_info(load_study(tmp_path, "toy"))
+    assert info.params == ["weight", "latent_dim"]
+    assert info.shares.sum(axis=0) == pytest.approx([1, 1])
+    assert info.shares[0, 0] > 0.9
+    assert info.shares[1, 1] > 0.9
+    again = importances.importances_info(load_study(tmp_path, "toy"))
+    assert again.shares.tolist() == info.shares.tolist()
+
+
+def test_importances_leave_out_what_the_method_fixes(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    vae = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1)
+    wae = TrialConfig(regularizer="mmd", kernel="imq", weight=3.0)
+    values = {"epoch": 1, "val/reconstruction_mse": 0.02, "train/weight": 3.0}
+    for trial in range(24):
+        config = (TrialConfig(), vae, wae)[trial % 3].replace(latent_dim=2 ** (1 + trial // 3 % 3))
+        write_trial(directory, trial, config, [{**values, "val/sample_fid": float(1 + trial % 3)}])
+    frames = load_study(tmp_path, "toy")
+    info = importances.importances_info(frames)
+    assert set(info.params) == {"method", "latent_dim"}  # not weight and kernel, which change with the method alone
+    assert info.shares[info.params.index("method"), 1] > 0.9
+    alone = importances.importances_info(frames.keep(frames.column("latent_dim") == 4))
+    assert "two parameters" in alone.missing  # of a single one the share would be 1
+
+
+def test_parallel_axes_keep_the_order_of_their_values(toy: StudyFrames) -> None:
+    info = parallel.parallel_info(toy)
+    drawn = toy.keep(choose(toy).eligible)
+    for axis in info.axes:
+        assert ((axis.position >= 0) & (axis.position <= 1)).all()
+        if axis.name in ("weight", "latent_dim", *toy.objectives):
+            values = drawn.column(axis.name)
+            assert (
+                np.sign(np.subtract.outer(values, values)) == np.sign(np.subtract.outer(axis.position, axis.position))
+            ).all()
+    assert info.on_front.sum() == len(choose(toy).front)
+    knee = choose(toy).knee
+    assert knee is not None
+    assert info.knee is not None
+    assert drawn.labels()[info.knee] == toy.labels()[knee]
+
+
+def test_time_adds_up(toy: StudyFrames) -> None:
+    info = time_spent.time_spent_info(toy)
+    total = toy.history[["seconds", "evaluation_seconds", "final_seconds"]].sum().to_numpy()
+    assert info.by_method.sum(axis=0) == pytest.approx(total)
+    assert info.by_outcome.sum(axis=0) == pytest.approx(total)
+    assert info.by_method.sum(axis=1).tolist() == sorted(info.by_method.sum(axis=1), reverse=True)
+
+
+def test_curves_hold_what_was_measured(toy: StudyFrames) -> None:
+    info = learning_curves.learning_curves_info(toy)
+    assert info.metrics[:2] == list(toy.objectives)
+    assert [trial.row for trial in info.named] == highlights(toy)
+    assert info.named[0].is_knee
+    assert len({(method_style(trial.method)[0], trial.dashes) for trial in info.named}) == len(info.named)
+    for trial, (epochs, values) in zip(info.named, info.lines["val/sample_fid"], strict=True):
+        number = int(toy.trials["number"].iloc[trial.row])
+        history = toy.history[(toy.history["number"] == number) & toy.history["val/sample_fid"].notna()]
+        assert epochs.tolist() == history["epoch"].tolist() == [3, 6, 9, 12]
+        assert values.tolist() == history["val/sample_fid"].tolist()
+    ranges = posterior_range_info(toy)
+    assert set(ranges.lines) == {"val/mu_low", "val/mu_high", "val/sigma_low", "val/sigma_high", "val/latent_rms"}
+
+
+def test_curves_of_a_method_and_its_twin_differ(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
+    for trial, encoder in enumerate(("deterministic", "gaussian")):
+        write_trial(directory, trial, TrialConfig(encoder=encoder, regularizer="adversarial", weight=1.0), [row])
+    named = learning_curves.learning_curves_info(load_study(tmp_path, "toy")).named
+    assert [trial.method for trial in named] == ["WAE-GAN", "WAE-GAN Gaussian"]
+    assert method_style(named[0].method)[0] == method_style(named[1].method)[0]
+    assert named[0].dashes != named[1].dashes
+
+
+def test_a_trial_measured_once_shows_in_grey(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    rows = [{"epoch": epoch, "val/reconstruction_mse": 0.02 / epoch, "val/sample_fid": 9.0 / epoch} for epoch in (1, 2)]
+    write_trial(directory, 0, TrialConfig(), rows)
+    write_trial(directory, 1, TrialConfig(seed=1), rows[:1], outcome="stopped")
+    info = learning_curves.learning_curves_info(load_study(tmp_path, "toy"))
+    assert [len(epochs) for epochs, _ in info.background["val/sample_fid"]] == [1]
+    marks = [line.get_marker() for line in learning_curves.plot(info).axes[0].lines if np.size(line.get_ydata()) == 1]
+    assert marks == ["."]
+
+
+def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
+    found = representatives(toy, "samples", at_most=100)
+    eligible = choose(toy).eligible
+    pairs = {(m, int(d)) for m, d in zip(toy.text("method")[eligible], toy.column("latent_dim")[eligible], strict=True)}
+    assert {(trial.method, trial.latent_dim) for trial in found} == pairs
+    info = reconstructions_info(toy)
+    assert len(info.rows) == len(info.labels) == len(representatives(toy, "samples")) + 1
+    assert (info.rows[0] == found[0].arrays["originals"][:14]).all()
+    few = representatives(toy, "samples", at_most=5)
+    knee = choose(toy).knee
+    assert 1 <= len(few) <= 5 and knee in {trial.row for trial in few}
+    sizes = {trial.latent_dim for trial in few}
+    assert len(few) == min(5, sum(size in sizes for _, size in pairs))  # every method of a size, or none
+    assert representatives(toy, "nothing of the kind") == []
+
+
+def test_the_first_stage_is_told_with_its_error(toy: StudyFrames) -> None:
+    info = first_stage_info(toy)
+    arrays = representatives(toy, "first_stage")[0].arrays
+    assert [row.tolist() for row in info.rows] == [arrays[name][:14].tolist() for name in ("originals", "first_stage")]
+    errors = (arrays["originals"].astype(float) - arrays["first_stage"].astype(float)).ravel() / 255
+    assert f"squared error per pixel is {errors @ errors / errors.size:.3g}." in info.caption
+
+
+def test_history_is_of_the_knee_or_of_the_trial_asked_for(toy: StudyFrames, tmp_path: Path) -> None:
+    knee = choose(toy).knee
+    assert knee is not None
+    info = reconstruction_history_info(toy)
+    assert f"trial {toy.labels()[knee]} " in info.title
+    assert info.labels == ["data", "epoch 3", "epoch 6", "epoch 9", "epoch 12"]
+    arrays = toy.arrays(knee)
+    assert arrays is not None
+    assert (info.rows[2] == arrays["history"][1]).all()
+    assert "trial 0 " in reconstruction_history_info(toy, "0").title
+    with pytest.raises(UserError, match="no trial 99"):
+        reconstruction_history_info(toy, "99")
+    bare = dataclasses.replace(toy, sources={})
+    assert "no completed trial has left a history" in reconstruction_history_info(bare).missing
+    assert "trial 0 did not end, or has left no history" in reconstruction_history_info(bare, "0").missing
+    with Image.open(save_animation(info, tmp_path / "history.gif")) as animation:
+        assert animation.n_frames == 4  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nonsense"])
+def test_a_damaged_arrays_file_is_left_out(tmp_path: Path, content: bytes) -> None:
+    directory = make_study(tmp_path, trials=2, mixed=False, arrays=True)
+    (directory / "trials" / "0000" / "attempt-1" / "arrays.npz").write_bytes(content)
+    frames = load_study(tmp_path, "toy")
+    assert frames.arrays(0) is None
+    assert frames.arrays(1) is not None
+    assert [trial.trial for trial in representatives(frames, "codes")] == ["1"]
+
+
+def test_tiles_stand_where_they_belong() -> None:
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 1, 2, 4), np.uint8)
+    picture = tile(images, 2)
+    assert picture.shape == (5, 9, 3)
+    assert (picture[:2, :4], picture[:2, 5:], picture[3:, :4]) == (pytest.approx(0), pytest.approx(1), pytest.approx(2))
+    assert (picture[2] == 255).all()
+    colour = np.arange(3, dtype=np.uint8)[None, :, None, None] * np.ones((1, 3, 2, 2), np.uint8)
+    assert tile(colour, 1)[0, 0].tolist() == [0, 1, 2]
+
+
+def test_codes_are_drawn_by_their_widest_coordinates(toy: StudyFrames) -> None:
+    assert coordinate_pairs(np.zeros((5, 1))) == [[0]]
+    assert coordinate_pairs(np.zeros((5, 2))) == [[0, 1]]
+    assert coordinate_pairs(np.zeros((5, 3))) == [[0, 1], [0, 2], [1, 2]]
+    codes = np.random.default_rng(0).standard_normal((50, 5)) * [1, 5, 1, 4, 1]
+    assert coordinate_pairs(codes) == [[1, 3]]
+    info = latent_scatter_info(toy)
+    assert (info.panels[0].labels == -1).all()
+    assert all(len(panel.points) == len(panel.labels) for panel in info.panels)
+
+
+def test_the_latent_space_is_seen_in_two_and_in_three_dimensions_with_a_way_through_it(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    vae = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1)
+    configs = [TrialConfig(latent_dim=size) for size in (2, 3, 8)] + [vae.replace(latent_dim=size) for size in (4, 8)]
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0, "train/weight": 0.1}
+    for index, config in enumerate(configs):
+        folder = write_trial(directory, index, config, [row])
+        np.savez(folder / "attempt-1" / "arrays.npz", **arrays_of(config, index))
+    frames = load_study(tmp_path, "toy")
+    prior, *panels = latent_scatter_info(frames).panels
+    titles = ["AE d=2", "AE d=3, z1 and z2", "AE d=3, z1 and z3", "AE d=3, z2 and z3", "VAE d=4"]
+    assert [" ".join(panel.title.split())[: len(title)] for panel, title in zip(panels, titles, strict=True)] == titles
+    assert len(prior.path) == 0
+    codes = arrays_of(configs[0], 0)["codes"]
+    share = np.linspace(0, 1, 11)[:, None]
+    assert panels[0].path == pytest.approx((1 - share) * codes[0] + share * codes[8])  # eight pairs: 0 and 8, …
+
+
+def test_interpolations_stand_below_the_images_they_join(toy: StudyFrames) -> None:
+    info = interpolations_info(toy, pair=3)
+    arrays = representatives(toy, "interpolations")[0].arrays
+    assert info.labels[0] == "data"
+    assert (info.rows[0][0] == arrays["originals"][3]).all()
+    assert (info.rows[0][-1] == arrays["originals"][11]).all()
+    assert (info.rows[0][1:-1] == 255).all()
+    assert (info.rows[1] == arrays["interpolations"][3]).all()
+    assert len(info.rows) == 1 + len(representatives(toy, "interpolations"))
+
+
+def test_morphs_are_of_the_pair_of_classes_they_name(toy: StudyFrames) -> None:
+    info = morphs_info(toy, pair=1)
+    assert info.title == "An image of class 1 moved towards class 2"
+    found = representatives(toy, "morphs")
+    assert [row.tolist() for row in info.rows] == [trial.arrays["morphs"][1].tolist() for trial in found]
+    assert "pair 3" in morphs_info(toy, pair=3).missing
+
+
+@pytest.mark.parametrize("name", ["interpolations", "morphs"])
+def test_any_pair_can_be_asked_for(
+    runs: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = []
+    for pair in ("0", "1", "77"):
+        out = tmp_path / f"{pair}.png"
+        arguments = ["--study", "one", "--runs-dir", str(runs), "--pair", pair, "--out", str(out)]
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        monkeypatch.delitem(sys.modules, f"analysis.{name}", raising=False)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(f"analysis.{name}", run_name="__main__")
+        assert ended.value.code in (0, None)
+        drawn.append(out.read_bytes())
+        assert ("left a pair 77" in capsys.readouterr().err) == (pair == "77")
+    assert drawn[0] != drawn[1]
+
+
+def test_a_long_history_is_shown_in_part_and_animated_whole(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
+    folder = write_trial(directory, 0, TrialConfig(), [row])
+    arrays = arrays_of(TrialConfig(), 0)
+    arrays["history"] = np.concatenate([arrays["history"] // shade for shade in range(1, 11)])  # no two are equal
+    arrays["history_epochs"] = np.arange(1, 41)
+    np.savez(folder / "attempt-1" / "arrays.npz", **arrays)
+    info = reconstruction_history_info(load_study(tmp_path, "toy"))
+    shown = [axes.get_ylabel() for axes in reconstruction_history.plot(info).axes]
+    assert len(shown) == 11
+    assert (shown[0], shown[1], shown[-1]) == ("data", "epoch 1", "epoch 40")
+    assert "10 epochs from 1 to 40" in info.caption
+    with Image.open(save_animation(info, tmp_path / "history.gif")) as animation:
+        assert animation.n_frames == 40  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        (["--format", "svg", "--out", "x"], "x.svg"),
+        (["--format", "gif", "--out", "x"], "x.gif"),
+        (["--out", "x.GIF"], "x.GIF"),
+        (["--out", "x.PDF"], "x.PDF"),
+    ],
+)
+def test_the_history_takes_every_format(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], file: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command_status(reconstruction_history.history, ["--study", "one", "--runs-dir", str(runs), *arguments]) == 0
+    magic = {"svg": b"<?xml", "gif": b"GIF8", "pdf": b"%PDF"}[file.partition(".")[2].lower()]
+    assert (tmp_path / file).read_bytes().startswith(magic)
+
+
+def test_latent_sizes_are_grouped_without_loss() -> None:
+    sizes = np.array([2.0, 4, 8, 16, 32, 64, 2])
+    groups = latent_groups(sizes)
+    assert np.sum([members for _, members in groups], axis=0).tolist() == [1] * 7
+    assert [label for label, _ in groups] == ["d = 2 to 4", "d = 8 to 16", "d = 32", "d = 64"]
+    assert latent_groups(np.array([NAN])) == []
+
+
+def test_small_rules_of_style() -> None:
+    assert [number(value) for value in (0.01367, 28.14, 349.2, 12345.0, NAN)] == [
+        "0.0137",
+        "28.1",
+        "349",
+        "12,345",
+        "n/a",
+    ]
+    assert use_log(np.array([1.0, 10.0, NAN]))
+    assert not use_log(np.array([0.0, 10.0]))
+    assert not use_log(np.array([NAN]))
+    assert worth_showing(np.array([7.0, 115.0]), 2.8)
+    assert not worth_showing(np.array([1.0, 30.0]), 0.1)
+    with pytest.raises(UserError, match="choose from png, svg, pdf"):
+        from analysis.plotting.style import message_figure, save
+
+        save(message_figure("x"), Path("x.gif"))
+
+
+def test_the_room_needs_none_of_the_heavy_packages() -> None:
+    heavy = {"torch", "ray", "mlflow", "optuna"}
+    code = f"import sys, analysis.reporting.figures, analysis.report; print(sorted({heavy} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "[]"

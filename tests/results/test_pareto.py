@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from optuna._hypervolume import compute_hypervolume
+
+from study.results import pareto
+
+# Few distinct values, so that ties and duplicates are common.
+OBJECTIVES = arrays(
+    np.float64,
+    array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
+    elements=st.sampled_from([0.0, 1.0, 2.0, 3.0, -1.0, np.nan, np.inf]),
+)
+
+
+def brute_force(values: np.ndarray) -> list[bool]:
+    def dominates(a: np.ndarray, b: np.ndarray) -> bool:
+        return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))
+
+    finite = [bool(np.isfinite(row).all()) for row in values]
+    return [
+        ok and not any(other_ok and dominates(other, row) for other, other_ok in zip(values, finite, strict=True))
+        for row, ok in zip(values, finite, strict=True)
+    ]
+
+
+@given(OBJECTIVES)
+def test_front_equals_brute_force(values: np.ndarray) -> None:
+    assert pareto.non_dominated(values).tolist() == brute_force(values)
+
+
+@given(OBJECTIVES, st.randoms())
+def test_front_does_not_depend_on_the_order(values: np.ndarray, random) -> None:
+    order = list(range(len(values)))
+    random.shuffle(order)
+    assert pareto.non_dominated(values[order]).tolist() == pareto.non_dominated(values)[order].tolist()
+
+
+def test_duplicates_stay_and_nan_never_enters() -> None:
+    values = np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [np.nan, 0.0], [0.0, np.inf]])
+    assert pareto.non_dominated(values).tolist() == [True, True, True, False, False, False]
+    assert pareto.non_dominated(np.empty((0, 2))).tolist() == []
+
+
+def test_front_of_a_thousand_random_points() -> None:
+    values = np.random.default_rng(0).random((1000, 3)).round(2)
+    assert pareto.non_dominated(values).tolist() == brute_force(values)
+
+
+def test_knee_is_furthest_below_the_chord_in_log_space() -> None:
+    front = np.array([[0.01, 100.0], [0.012, 30.0], [0.02, 12.0], [0.04, 10.0]])
+    log = np.log(front)
+    unit = (log - log.min(axis=0)) / np.ptp(log, axis=0)
+    ends = unit[-1] - unit[0]
+    below = [float(ends[0] * (p - unit[0])[1] - ends[1] * (p - unit[0])[0]) for p in unit]  # cross product
+    assert pareto.knee(front) == int(np.argmin(below)) == 2
+
+
+@pytest.mark.parametrize(
+    ("front", "expected"),
+    [
+        ([[1.0, 1.0]], 0),
+        ([[1.0, 2.0], [2.0, 1.0]], 0),
+        ([[1.0, 4.0], [1.1, 1.0]], 1),  # only ends: the lowest product
+        ([[1.0, 8.0], [1.1, 2.0], [8.0, 1.0]], 1),
+        ([[1.0, 8.0], [7.9, 7.9], [8.0, 1.0]], 0),  # nothing below the chord: the first end
+        ([[-1.0, 1.0], [-0.9, -0.5], [3.0, -1.0]], 1),  # not positive: scaled without the logarithm
+        ([[2.0, 5.0], [2.0, 5.0]], 0),
+    ],
+)
+def test_knee_of_special_fronts(front: list[list[float]], expected: int) -> None:
+    assert pareto.knee(np.array(front)) == expected
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)), min_size=1, max_size=12), st.floats(0.1, 10))
+def test_knee_does_not_depend_on_units(points: list[tuple[float, float]], unit: float) -> None:
+    values = np.array(points)
+    front = values[pareto.non_dominated(values)]
+    scaled = front * np.array([unit, 1.0])
+    first, second = pareto.knee(front), pareto.knee(scaled)
+    if first != second:  # only where two points are equally far below but for rounding
+        low = np.log(front) - np.log(front).min(axis=0)
+        sums = (low / np.maximum(low.max(axis=0), 1e-300)).sum(axis=1)
+        assert sums[first] == pytest.approx(sums[second], abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), max_size=15))
+def test_hypervolume_equals_optunas(points: list[tuple[float, float]]) -> None:
+    values, reference = np.array(points).reshape(-1, 2), np.array([3.0, 4.0])
+    inside = values[(values < reference).all(axis=1)]
+    expected = compute_hypervolume(inside, reference) if len(inside) else 0.0
+    assert pareto.hypervolume(values, reference) == pytest.approx(expected, abs=1e-9)
+
+
+def test_hypervolume_ignores_what_is_not_finite() -> None:
+    values = np.array([[1.0, 1.0], [np.nan, 0.0], [0.0, np.inf]])
+    assert pareto.hypervolume(values, np.array([2.0, 3.0])) == 2.0
+
+
+def test_minimised_negates_what_is_maximised() -> None:
+    assert pareto.minimised(np.array([[1.0, 2.0]]), ["minimize", "maximize"]).tolist() == [[1.0, -2.0]]

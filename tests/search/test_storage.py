@@ -1,0 +1,157 @@
+"""The ledger's database on a server; a real PostgreSQL is in tests/cluster."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from study.config import UserError
+from study.search import storage as ledger_storage
+from study.search.ledger import Ledger
+from study.search.storage import PASSWORD_FILE, lost_database, open_storage, public_url
+from tests.test_run import study_run
+
+SECRET = "hunter2"
+
+
+def test_a_recorded_url_holds_no_password_and_names_the_client() -> None:
+    assert public_url(f"postgresql://study:{SECRET}@db:5432/study") == "postgresql+psycopg2://study@db:5432/study"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "gopher://x/y", "postgresql+nothing://u@h/d", f"postgresql://u@h/d?password={SECRET}"]
+)
+def test_what_is_no_database_is_bad_usage(url: str) -> None:
+    with pytest.raises(UserError, match="postgresql") as caught:
+        public_url(url)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_dead_server_is_one_line_without_the_password() -> None:
+    pytest.importorskip("psycopg2")
+    with pytest.raises(UserError, match="refused") as caught:
+        open_storage(f"postgresql://study:{SECRET}@127.0.0.1:1/study")
+    assert SECRET not in str(caught.value) and "\n" not in str(caught.value)
+
+
+NAMED = "postgresql://study@127.0.0.1:1/study"
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_a_missing_password_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    monkeypatch.setenv(PASSWORD_FILE, str(tmp_path / "none"))
+    if by == "environment":
+        monkeypatch.setenv("STUDY_STORAGE", NAMED)
+    with pytest.raises(UserError, match=f"{PASSWORD_FILE}=.*No such file"):
+        open_storage(NAMED, NAMED if by == "argument" else None)
+
+
+@pytest.mark.parametrize("url", [NAMED.replace("127.0.0.1", "localhost"), NAMED.replace("study@", "other@")])
+@pytest.mark.parametrize("given", [None, NAMED])
+def test_security_the_password_goes_to_no_server_that_the_user_did_not_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, given: str | None
+) -> None:
+    pytest.importorskip("psycopg2")
+    monkeypatch.setenv(PASSWORD_FILE, str(tmp_path / "would be missed if it were opened"))
+    with pytest.raises(UserError, match=f"refused.*{PASSWORD_FILE} is not used"):
+        open_storage(url, given)
+
+
+def test_two_studies_share_a_storage_and_resume_from_it(tmp_path: Path, ray_session: None, capsys) -> None:
+    storage = f"sqlite:///{tmp_path}/ledgers.db"
+    for runs in ("one", "two"):  # of the same name
+        common = ["--space", "wae_weight", "--name", "same", "--epochs", 1, "--runs-dir", tmp_path / runs]
+        assert study_run(*common, "--num-trials", 1, "--storage", storage) == 0
+        assert not (tmp_path / runs / "same" / "optuna.db").exists()
+    record = json.loads((tmp_path / "two" / "same" / "study.json").read_text())
+    assert record["storage"] == storage
+    resume = ["--space", "wae_weight", "--name", "same", "--runs-dir", tmp_path / "two", "--resume", "--num-trials", 2]
+    capsys.readouterr()
+    assert study_run(*resume, "--storage", f"sqlite:///{tmp_path}/other.db") == 2
+    assert "storage it was begun with" in capsys.readouterr().err
+    assert json.loads((tmp_path / "two" / "same" / "study.json").read_text())["storage"] == storage
+    assert study_run(*resume) == 0
+    trials = sorted(path.name for path in (tmp_path / "two" / "same" / "trials").iterdir())
+    assert trials == ["0000", "0001"]
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> tuple[optuna.Study, Path, Path]:
+    """A study whose database was there and is not any more; where it was, and where it is now."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    storage = open_storage(f"sqlite:///{home}/ledger.db")
+    study = optuna.create_study(storage=storage)
+    storage.remove_session()
+    storage.engine.dispose()
+    home.rename(elsewhere)
+    return study, home, elsewhere
+
+
+def test_a_database_that_was_there_is_waited_for(
+    away: tuple[optuna.Study, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, home, elsewhere = away
+    timer = threading.Timer(0.5, elsewhere.rename, [home])
+    timer.start()
+    assert study.ask().number == 0
+    timer.join()
+    assert capsys.readouterr().err.count("waiting for it") == 1
+
+
+def test_a_database_is_not_waited_for_for_ever(
+    away: tuple[optuna.Study, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_storage, "PATIENCE_SECONDS", 0.0)
+    with pytest.raises(optuna.exceptions.StorageInternalError) as caught:
+        away[0].ask()
+    assert lost_database(caught.value) == "unable to open database file"
+
+
+def test_other_errors_are_none_of_the_databases() -> None:
+    assert lost_database(RuntimeError("another")) is None
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("operation", ["_tell", "record_rung", "_assign"])
+def test_a_study_whose_database_breaks_ends_in_one_line_and_can_be_resumed(
+    operation: str,
+    tmp_path: Path,
+    ray_session: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database = tmp_path / "ledgers.db"
+    options = ["--space", "wae_weight", "--name", "broken", "--runs-dir", tmp_path / "runs"]
+    options += ["--storage", f"sqlite:///{database}"]
+    table = "trial_user_attributes"
+    original = getattr(Ledger, operation)
+
+    def rename(old: str, new: str) -> None:
+        with sqlite3.connect(database) as connection:
+            connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+        connection.close()
+
+    def in_trouble(ledger: Ledger, *arguments: Any) -> Any:
+        rename(table, "hidden")
+        try:
+            return original(ledger, *arguments)
+        finally:
+            rename("hidden", table)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, operation, in_trouble)
+        assert study_run(*options, "--num-trials", 2, "--epochs", 8) == 2
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1 and f"no such table: {table}" in error and "--resume" in error
+    assert study_run(*options, "--resume") == 0
+    outcomes = [
+        json.loads(path.read_text())["outcome"] for path in (tmp_path / "runs").glob("broken/trials/*/outcome.json")
+    ]
+    assert len(outcomes) == 2 and "failed" not in outcomes

@@ -1,0 +1,188 @@
+"""What Ray tells the searcher when things go wrong, without Ray."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import OutOfMemoryError
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from study.disk.files import read_json, write_json
+from study.tuning.cluster import Resources
+from study.tuning.execute import _killed_for_memory
+from study.tuning.interrupts import Interrupts
+from study.tuning.scheduler import RungScheduler
+from study.tuning.searcher import HOPELESS, LedgerSearcher
+from tests.search.test_ledger import VALUES, open_ledger
+from tests.tuning.test_cluster import CPU_NODE, GPU_NODE, _set_nodes
+
+RESULT = {"epoch": 60, "multiplier": 1.0, **VALUES}
+KILLED = """1 worker(s) were killed due to the node running low on memory.
+Selected to kill: (Task: job ID=01000000, name=train, pid=4711, used=2GB), (Task: job ID=01000000, pid=12, used=1GB)
+]
+PID	MEM(GB)	COMMAND
+99	1.02	ray::ImplicitFunc.train pid=99
+"""
+
+
+def suggest(searcher: LedgerSearcher, trial_id: str, process: int) -> Path:
+    """Hands out a trial as to Ray, and lets its process note its id; gives its folder."""
+    suggested: Any = searcher.suggest(trial_id)
+    directory = Path(suggested["directory"])
+    number = 1 + len(list(directory.glob("attempt-*")))
+    (directory / f"attempt-{number}").mkdir()
+    write_json(directory / f"attempt-{number}" / "process.json", {"host": "here", "pid": process})
+    return directory
+
+
+def states(searcher: LedgerSearcher) -> list[str]:
+    return [trial.state.name for trial in searcher._ledger.trials()]
+
+
+def test_processes_killed_for_memory_are_known_from_ray_s_text() -> None:
+    try:
+        raise RuntimeError("Caught unexpected exception") from OutOfMemoryError(KILLED)
+    except RuntimeError as error:
+        killed = _killed_for_memory(error)
+    assert killed is not None
+    assert [process for process in (4711, 471, 12, 99, 1) if killed(process)] == [4711, 12]
+    assert _killed_for_memory(RuntimeError("pid=4711")) is None
+
+
+def test_who_is_killed_too_often_fails_and_who_ran_beside_it_goes_on(tmp_path: Path) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    for turn in range(3):
+        suggest(searcher, f"hog-{turn}", 4711)
+        suggest(searcher, f"other-{turn}", 99)
+        searcher.cut_off(lambda process: process == 4711, 2, "out of memory")
+    assert states(searcher) == ["FAIL", "RUNNING"]
+    assert searcher._ledger.trials()[0].user_attrs["reason"] == "out of memory"
+    assert suggest(searcher, "again", 99).name == "0001"
+    searcher.on_trial_complete("again", RESULT)
+    assert states(searcher) == ["FAIL", "COMPLETE"]
+    assert searcher._ledger.tally.running == 0
+
+
+def test_where_nobody_is_known_to_have_been_killed_all_count(tmp_path: Path) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    suggest(searcher, "one", 1)
+    suggest(searcher, "two", 2)
+    searcher.cut_off(lambda process: False, 0, "out of memory")
+    assert states(searcher) == ["FAIL", "FAIL"]
+
+
+@pytest.mark.parametrize(("result", "error"), [({"epoch": 2, "failure": "nan"}, False), ({"epoch": 2}, True)])
+def test_a_failed_trial_has_trained_what_is_on_record(tmp_path: Path, result: dict[str, Any], error: bool) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 1)
+    directory = suggest(searcher, "one", 1)
+    (directory / "attempt-1" / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n{"epoch"')
+    searcher.on_trial_complete("one", result, error)
+    outcome = read_json(directory / "outcome.json")
+    assert outcome is not None and (outcome["outcome"], outcome["epochs"]) == ("failed", 3)
+
+
+def test_a_trial_in_trouble_is_left_for_a_later_sitting(tmp_path: Path) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    suggest(searcher, "one", 1)
+    searcher.on_trial_complete("one", {"trouble": "/a: No space left on device"})
+    assert searcher.trouble == "/a: No space left on device"
+    assert searcher.finishing and not searcher.stopping
+    assert searcher.suggest("two") == Searcher.FINISHED
+    assert states(searcher) == ["RUNNING"]
+
+
+def test_an_error_of_the_ledger_is_kept_and_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    suggest(searcher, "one", 1)
+    error = OSError(28, "No space left on device")
+
+    def full(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(searcher._ledger, "record", full)
+    searcher.on_trial_complete("one", RESULT)
+    assert searcher.error is error
+    assert searcher.stopping and searcher.suggest("two") == Searcher.FINISHED
+
+
+def test_failures_alone_end_the_search_and_a_success_prevents_it(tmp_path: Path) -> None:
+    for name, first in (("a", {"failure": "the loss became nan"}), ("b", RESULT)):
+        searcher = LedgerSearcher(open_ledger(tmp_path / name), 20)
+        for number in range(HOPELESS):
+            assert not searcher.finishing
+            suggest(searcher, str(number), number)
+            searcher.on_trial_complete(str(number), first if number == 0 else {"failure": "the loss became nan"})
+        suggest_more = searcher.suggest("more")
+        assert (suggest_more == Searcher.FINISHED) == searcher.hopeless == (name == "a")
+    outcome = read_json(tmp_path / "a" / "trials" / "0000" / "outcome.json")
+    assert outcome is not None and outcome["reason"] == "the loss became nan"
+
+
+def test_after_the_time_budget_only_what_had_begun_goes_on(tmp_path: Path) -> None:
+    suggest(LedgerSearcher(open_ledger(tmp_path / "a"), 2), "cut off", 1)
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 2, deadline=time.time() - 1)
+    assert suggest(searcher, "again", 1).name == "0000"
+    searcher.on_trial_complete("again", RESULT)
+    assert searcher.suggest("new") == Searcher.FINISHED and searcher.limit == "--time-budget"
+    assert states(searcher) == ["COMPLETE"]
+    whole = LedgerSearcher(open_ledger(tmp_path / "a"), 1, deadline=time.time() - 1)
+    assert whole.suggest("none left") == Searcher.FINISHED and whole.limit is None
+
+
+def test_an_interrupt_ends_the_search_and_a_second_one_its_trials(tmp_path: Path) -> None:
+    with Interrupts() as interrupts, interrupts.deferred():
+        searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4, interrupts=interrupts)
+        suggest(searcher, "one", 1)
+        signal.raise_signal(signal.SIGINT)
+        assert searcher.suggest("two") == Searcher.FINISHED and not searcher.stopping
+        signal.raise_signal(signal.SIGINT)
+        assert searcher.stopping
+
+
+def test_the_searcher_says_which_kind_of_device_a_trial_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _set_nodes(monkeypatch, [CPU_NODE, GPU_NODE])
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 9, resources=Resources(gpus=1, any_device=True))
+    handed_out: list[Any] = [searcher.suggest(name) for name in "abc"]
+    assert [config["device"] for config in handed_out] == ["gpu", "cpu", "cpu"]
+    searcher.on_trial_complete("a", RESULT)
+    again: Any = searcher.suggest("d")
+    assert again["device"] == "gpu"
+    plain: Any = LedgerSearcher(open_ledger(tmp_path / "b"), 1).suggest("a")
+    assert plain["device"] == "cpu"
+
+
+def test_trials_that_wait_for_nodes_that_are_gone_are_handed_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set_nodes(monkeypatch, [GPU_NODE])
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 9, resources=Resources(gpus=1, any_device=True))
+    first: Any = searcher.suggest("one")
+    assert not searcher.waits_in_vain
+    _set_nodes(monkeypatch, [CPU_NODE])
+    assert searcher.waits_in_vain
+    searcher.begin_anew()
+    assert not searcher.waits_in_vain
+    again: Any = searcher.suggest("again")
+    assert again == {**first, "device": "cpu"}
+    searcher.on_trial_complete("again", RESULT)
+    assert states(searcher) == ["COMPLETE"]
+
+
+@pytest.mark.parametrize(("status", "moves"), [(Trial.ERROR, True), (Trial.RUNNING, False)])
+def test_a_trial_that_ray_tries_again_asks_for_a_place_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, moves: bool
+) -> None:
+    _set_nodes(monkeypatch, [CPU_NODE, GPU_NODE])
+    ledger = open_ledger(tmp_path / "a")
+    searcher = LedgerSearcher(ledger, 9, resources=Resources(gpus=1, any_device=True))
+    searcher.suggest("one")
+    asked: list[Any] = []
+    trial: Any = SimpleNamespace(trial_id="one", status=status, update_resources=asked.append)
+    RungScheduler(ledger, searcher, None).on_trial_error(None, trial)  # type: ignore[arg-type]
+    assert [request.bundles for request in asked] == [[{"CPU": 1}]] * moves
