@@ -27,7 +27,7 @@ class LatentSize(NamedTuple):
         method: Of each point.
         knees: Method -> latent sizes and the objectives of the method's knee at each, [sizes, 1 + objectives].
         pca: Latent sizes and PCA's reconstruction error, [sizes, 2]; empty where it is not known.
-        floor: Objective -> real-data value, where there is one.
+        real_data: Objective -> real-data value, where there is one.
     """
 
     missing: str
@@ -37,7 +37,7 @@ class LatentSize(NamedTuple):
     method: np.ndarray
     knees: dict[str, np.ndarray]
     pca: np.ndarray
-    floor: dict[str, float]
+    real_data: dict[str, float]
 
 
 def latent_size_info(frames: StudyFrames) -> LatentSize:
@@ -64,7 +64,7 @@ def latent_size_info(frames: StudyFrames) -> LatentSize:
         method=method[choice.eligible],
         knees=knees,
         pca=np.array(sorted(pca.items()), dtype=np.float64).reshape(-1, 2),
-        floor={name: value for name in objectives if (value := frames.floor(name)) is not None},
+        real_data={name: value for name in objectives if (value := frames.real_data(name)) is not None},
     )
 
 
@@ -86,8 +86,8 @@ def plot(info: LatentSize) -> Figure:
             axes.plot(info.pca[:, 0], info.pca[:, 1], color=style.GREY, linestyle=":", linewidth=1.2,
                       marker="." if len(info.pca) == 1 else "")  # fmt: skip
             shown.append(info.pca[:, 1])
-        if objective in info.floor:
-            style.draw_floor(axes, info.values[:, index], info.floor[objective], words=False)
+        if objective in info.real_data:
+            style.draw_real_data(axes, info.values[:, index], info.real_data[objective], words=False)
         if style.use_log(np.concatenate(shown), spread=2.0):
             style.log_axis(axes, "y", np.concatenate(shown))
         if style.use_log(info.latent_dim, spread=2.0):

@@ -116,15 +116,15 @@ def _words(frames: StudyFrames, row: int) -> str:
 
 def _intervals(values: list[np.ndarray], objectives: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means and both ends of their t-intervals, each [m, k]."""
-    mean, reach = np.full((2, len(values), objectives), np.nan)
+    mean, half_width = np.full((2, len(values), objectives), np.nan)
     for index, group in enumerate(values):
         from scipy import stats  # a second of import, for studies with replicates alone
 
         mean[index] = group.mean(axis=0)
         if len(group) > 1:
             factor = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(group) - 1))
-            reach[index] = factor * group.std(axis=0, ddof=1) / np.sqrt(len(group))
-    return mean, mean - reach, mean + reach
+            half_width[index] = factor * group.std(axis=0, ddof=1) / np.sqrt(len(group))
+    return mean, mean - half_width, mean + half_width
 
 
 def welch(values: list[np.ndarray], objectives: int) -> np.ndarray:

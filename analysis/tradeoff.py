@@ -1,4 +1,4 @@
-"""The figure the study is for: reconstruction against sampling, every trial, fronts, floors and the knee.
+"""The figure the study is for: reconstruction against sampling, all trials, fronts, real data and the knee.
 
 python -m analysis.tradeoff --study NAME --out tradeoff.png
 """
@@ -42,7 +42,7 @@ class TradeoffInfo(NamedTuple):
         study_fronts: The same within each study; empty for a single one.
         knee: Index of the recommended trial, or None.
         replicated: The replicated trials, with means and intervals of their replicates; its `rows` are indices here.
-        floor: Real-data value of the y metric, or None: a training subset against the split, at the models' counts.
+        real_data: Real-data value of the y metric, or None: a training subset against the split, at the models' counts.
         pca: Latent size -> x value of a PCA of that size, for the sizes the trials use.
         left_out: Trials without finite values on both axes.
     """
@@ -63,7 +63,7 @@ class TradeoffInfo(NamedTuple):
     study_fronts: dict[str, np.ndarray]
     knee: int | None
     replicated: ReplicatesInfo
-    floor: float | None
+    real_data: float | None
     pca: dict[int, float]
     left_out: int
 
@@ -104,7 +104,7 @@ def tradeoff_info(frames: StudyFrames) -> TradeoffInfo:
         },
         knee=chosen.knee,
         replicated=replicates_info(drawn, names),
-        floor=frames.floor(names[1]),
+        real_data=frames.real_data(names[1]),
         pca={d: pca[d] for d in sizes if d in pca},
         left_out=int((~shown).sum()),
     )
@@ -188,7 +188,7 @@ def _draw_fronts(axes: Axes, info: TradeoffInfo) -> None:
 
 def _set_axes(axes: Axes, info: TradeoffInfo) -> None:
     reference_x = list(info.pca.values())
-    reference_y = [] if info.floor is None else [info.floor]
+    reference_y = [] if info.real_data is None else [info.real_data]
     for which, values, references in (("x", info.x, reference_x), ("y", info.y, reference_y)):
         finite = np.concatenate([values, [value for value in references if style.worth_showing(values, value)]])
         log = style.use_log(finite, spread=2.0)
@@ -208,8 +208,8 @@ def _set_axes(axes: Axes, info: TradeoffInfo) -> None:
 
 
 def _draw_references(axes: Axes, info: TradeoffInfo) -> None:
-    if info.floor is not None:
-        style.draw_floor(axes, info.y, info.floor)
+    if info.real_data is not None:
+        style.draw_real_data(axes, info.y, info.real_data)
     if info.pca:
         inside = {d: x for d, x in info.pca.items() if axes.get_xlim()[0] < x < axes.get_xlim()[1]}
         for x in inside.values():
@@ -318,8 +318,8 @@ def describe(info: TradeoffInfo) -> str:
         x, y = style.number(info.x[info.knee]), style.number(info.y[info.knee])
         text += f" The {'knee' if best > 1 else 'best'} is trial {info.trial[info.knee]}"
         text += f" ({info.method[info.knee]}) at {x} and {y}."
-    if info.floor is not None:
-        text += f" Real training images reach {style.number(info.floor)} on the vertical axis."
+    if info.real_data is not None:
+        text += f" Real training images reach {style.number(info.real_data)} on the vertical axis."
     if info.left_out:
         text += f" {info.left_out} more {'trial has' if info.left_out == 1 else 'trials have'} no values to show."
     return text

@@ -31,7 +31,7 @@ class WeightCurves(NamedTuple):
         curves: (method, group) -> weights and median objectives per weight, or per bin of many weights,
             [bins, 1 + objectives], by growing weight.
         unweighted: (method, group) -> median objectives of the trials without a weight (a plain AE), [objectives].
-        floor: Objective -> real-data value, where there is one.
+        real_data: Objective -> real-data value, where there is one.
     """
 
     missing: str
@@ -43,7 +43,7 @@ class WeightCurves(NamedTuple):
     group: np.ndarray
     curves: dict[tuple[str, int], np.ndarray]
     unweighted: dict[tuple[str, int], np.ndarray]
-    floor: dict[str, float]
+    real_data: dict[str, float]
 
 
 def weight_curves_info(frames: StudyFrames) -> WeightCurves:
@@ -77,7 +77,7 @@ def weight_curves_info(frames: StudyFrames) -> WeightCurves:
         group=group,
         curves=curves,
         unweighted=unweighted,
-        floor={name: value for name in objectives if (value := frames.floor(name)) is not None},
+        real_data={name: value for name in objectives if (value := frames.real_data(name)) is not None},
     )
 
 
@@ -114,8 +114,8 @@ def plot(info: WeightCurves) -> Figure:
             for (method, group), values in info.unweighted.items():
                 if group == column:
                     axes.axhline(values[row], color=style.method_style(method)[0], linewidth=1.2, linestyle="-.")
-            if objective in info.floor:
-                style.draw_floor(axes, info.values[:, row], info.floor[objective], words=False)
+            if objective in info.real_data:
+                style.draw_real_data(axes, info.values[:, row], info.real_data[objective], words=False)
             if row == 0:
                 axes.set_title(label, fontweight="normal", loc="center")
         shown = info.values[:, row]

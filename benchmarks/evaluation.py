@@ -4,8 +4,8 @@
 
 Everything at the defaults of each data set (network, batch, epochs, image counts), on one thread, for a plain
 autoencoder: no method trains faster, so none pays a larger share. Epochs and evaluations are timed by turns; a trial's
-share follows from how many it has of each. The torchmetrics loop decodes, extracts features with the same judge and
-updates the same three metrics batch by batch; both must find the same values. MNIST is left out where it is not in
+share follows from how many it has of each. The torchmetrics loop decodes, extracts features with the same network and
+updates the same three metrics batch by batch; both must find the same values. MNIST is left out if it is not in
 `--data-dir`.
 """
 
@@ -27,7 +27,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from benchmarks.rows import Row, interleaved, print_rows
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
-from study.measure.evaluate import Evaluator, prepare_references
+from study.measure.evaluate import Evaluator, prepare_context
 from study.training.loop import Trainer, evaluation_epochs
 
 REPEATS = {"digits": 15, "mnist": 3}
@@ -35,13 +35,15 @@ MOST_OF_A_TRIAL = 0.10
 LEAST_OF_TORCHMETRICS = 0.95
 
 
-class JudgeFeatures(nn.Module):
-    """The judge as torchmetrics wants a feature extractor."""
+class NetworkFeatures(nn.Module):
+    """The feature network as torchmetrics wants a feature extractor."""
 
     def __init__(self, evaluator: Evaluator, num_features: int) -> None:
         super().__init__()
-        self.extract = evaluator.judge.features  # as a function: the judge itself is to stay in single precision
-        self.scale = evaluator.references.scale
+        self.extract = (
+            evaluator.feature_network.features
+        )  # as a function: the feature network itself is to stay in single precision
+        self.scale = evaluator.context.scale
         self.num_features = num_features
 
     def forward(self, images: Tensor) -> Tensor:
@@ -52,14 +54,14 @@ class TorchmetricsLoop:
     """The objectives and the reconstructions' FID as a plain loop over batches; real statistics are kept, as ours."""
 
     def __init__(self, evaluator: Evaluator, data: ImageData, latent_dim: int, batch_size: int = 256) -> None:
-        references = evaluator.references
-        features = JudgeFeatures(evaluator, references.judge.spec.features)
+        context = evaluator.context
+        features = NetworkFeatures(evaluator, context.feature_network.spec.features)
         self.error = MeanSquaredError()
         self.fids = [FrechetInceptionDistance(feature=features, reset_real_features=False) for _ in range(2)]
         for metric in self.fids:
             metric.set_dtype(torch.float64)  # of its sums
         self.images = evaluator._validation.images
-        self.codes = evaluator._prior_codes(references.samples["validation"], latent_dim)
+        self.codes = evaluator._prior_codes(context.samples["validation"], latent_dim)
         self.batch_size = batch_size
         for metric in self.fids:
             for batch in self.images.split(batch_size):
@@ -96,7 +98,7 @@ def measure(data: ImageData, cache: Path, repeats: int) -> list[Row]:
     """The figures of one data set."""
     config = TrialConfig.from_params({**data.summary.defaults, "dataset": data.name})
     trainer = Trainer(config, data)
-    evaluator = Evaluator(data, prepare_references(data, cache))
+    evaluator = Evaluator(data, prepare_context(data, cache))
     loop = TorchmetricsLoop(evaluator, data, config.latent_dim)
     trainer.train_epoch()
     ours, theirs = evaluator.search_metrics(trainer.model), loop(trainer)
@@ -109,7 +111,7 @@ def measure(data: ImageData, cache: Path, repeats: int) -> list[Row]:
     ]
     count = len(evaluation_epochs(config.epochs))
     shares = [count * evaluation / (config.epochs * epoch + count * evaluation) for epoch, evaluation in pairs]
-    images = len(evaluator._validation.images) + evaluator.references.samples["validation"]
+    images = len(evaluator._validation.images) + evaluator.context.samples["validation"]
     here, there, ratio = interleaved(
         lambda: images / seconds(lambda: evaluator.search_metrics(trainer.model)),
         lambda: images / seconds(lambda: loop(trainer)),

@@ -29,7 +29,7 @@ from benchmarks.rows import Row, print_rows
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import stratified_order
-from study.measure.evaluate import Evaluator, measuring, prepare_references
+from study.measure.evaluate import Evaluator, measuring, prepare_context
 from study.measure.metrics import fid
 from study.model.autoencoder import Autoencoder
 from study.training.loop import Trainer
@@ -99,10 +99,10 @@ def rows_of(
 
 def measure(data: ImageData, cache: Path) -> list[Row]:
     """The figures of one data set."""
-    references = prepare_references(data, cache)
-    evaluator = Evaluator(data, references)
-    real = references.features["validation"].astype(np.float64)
-    default = references.samples["validation"]
+    context = prepare_context(data, cache)
+    evaluator = Evaluator(data, context)
+    real = context.features["validation"].astype(np.float64)
+    default = context.samples["validation"]
     # As many training images as the split has; of the digits there are not enough for three times that.
     few = min(len(real), data.summary.train_size // 3)
     features = training_features(evaluator, min(data.summary.train_size, SETS * 2 * few))

@@ -4,9 +4,9 @@
 
 The study is the command a user types, with nothing cached. The floor is the time its arithmetic takes with as many
 processes as the study has slots, none of them ever idle: every trial's images at the bare loop's rate, the steps of the
-first stage and of the judge, and the forward passes of every evaluation, counted by running one. Nothing else counts
-into it: no start of Ray, no Fréchet distances, neighbours or mixtures, no checkpoints and pictures. The trials' share
-is measured before and after the study, the rest after it. MNIST is left out where it is not in `--data-dir`.
+first stage and of the feature network, and the forward passes of every evaluation, counted by running one. Not in
+it: the start of Ray, Fréchet distances, neighbours, mixtures, checkpoints and pictures. The trials' share is
+measured before and after the study, the rest after it. MNIST is left out where it is not in `--data-dir`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from benchmarks.studies import phase_rows, run_module, trial_records, usable_cor
 from benchmarks.trainer import made_codes, made_data, rate
 from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
-from study.measure.evaluate import Evaluator, prepare_references
-from study.measure.features import Classifier, judge_spec
+from study.measure.evaluate import Evaluator, prepare_context
+from study.measure.features import Classifier, feature_network_spec
 from study.model import stacked
 from study.space import load_space
 from study.training.loop import Trainer, evaluation_epochs
@@ -89,17 +89,20 @@ def training_rates(configs: Sequence[TrialConfig]) -> list[float]:
 
 
 def preparation_seconds(summary: DataSummary) -> list[float]:
-    """Seconds that the first stage and the judge take to train, from a few steps of each."""
+    """Seconds that the first stage and the feature network take to train, from a few steps of each."""
     stage = stacked.FirstStage(summary).requires_grad_(True)
     steps = max(stacked.LEAST_STEPS, stacked.EPOCHS * summary.train_size // stacked.BATCH_SIZE)
     x = torch.rand(stacked.BATCH_SIZE, *summary.shape)
     first_stage = steps * _step_seconds(stage, lambda: F.mse_loss(stage.decoder(stage.encoder(x)), x))
-    spec = judge_spec(summary)
-    judge = Classifier(spec, summary)
+    spec = feature_network_spec(summary)
+    feature_network = Classifier(spec, summary)
     steps = spec.epochs * math.ceil(summary.train_size / CLASSIFIER_BATCH)
     images = torch.rand(CLASSIFIER_BATCH, *summary.shape)
     labels = torch.randint(summary.num_classes, (CLASSIFIER_BATCH,))
-    return [first_stage, steps * _step_seconds(judge, lambda: F.cross_entropy(judge(images), labels))]
+    return [
+        first_stage,
+        steps * _step_seconds(feature_network, lambda: F.cross_entropy(feature_network(images), labels)),
+    ]
 
 
 def _step_seconds(model: nn.Module, loss: Callable[[], Tensor]) -> float:
@@ -122,14 +125,14 @@ def _parts(evaluator: Evaluator, trainer: Trainer) -> dict[str, Callable[[Tensor
         "decoder": trainer.model.decoder,
         "first stage's encoder": stage.encoder,
         "first stage's decoder": stage.decoder,
-        "judge": evaluator.judge.features,
+        "feature_network": evaluator.feature_network.features,
     }
 
 
 def evaluation_seconds(configs: Sequence[TrialConfig], data_dir: Path, cache: Path) -> list[float]:
     """Seconds of each config's forward passes: of one evaluation during the training, and of all at its end."""
     data = load_dataset("mnist", data_dir, download=False)
-    evaluator = Evaluator(data, prepare_references(data, cache))
+    evaluator = Evaluator(data, prepare_context(data, cache))
     seconds = []
     for config in configs:
         trainer = Trainer(config, data, pretrained=pretrain(config, data, cache))
@@ -149,7 +152,7 @@ def _passes(evaluator: Evaluator, parts: dict[str, Callable[[Tensor], Tensor]], 
         found.append((name, tuple(inputs[0].shape)))
 
     modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
-    modules["judge"] = evaluator.judge.stages[0]  # features() calls its stages, not the whole
+    modules["feature_network"] = evaluator.feature_network.stages[0]  # features() calls its stages, not the whole
     hooks = [module.register_forward_pre_hook(functools.partial(note, name)) for name, module in modules.items()]
     work()
     for hook in hooks:
@@ -180,7 +183,7 @@ def floor(
     repeats = len(configs) / len(one_size)
     during = repeats * len(evaluation_epochs(configs[0].epochs)) * sum(measured[::2])
     phases = {
-        "first stage and judge": preparation,
+        "first stage and feature_network": preparation,
         "training": training,
         "evaluation": during + repeats * sum(measured[1::2]),
     }

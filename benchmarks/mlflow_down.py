@@ -27,7 +27,7 @@ from study.space import SearchSpace
 SPACE = SearchSpace(
     question="Does a trial wait for MLflow?",
     suggest=lambda trial, data: {},
-    references=lambda data: [{"seed": seed} for seed in range(64)],
+    baselines=lambda data: [{"seed": seed} for seed in range(64)],
     num_trials=64,
 )
 """

@@ -5,7 +5,7 @@
 About 45 minutes on one CPU core. Every configuration follows from its number alone, so the table can be cut off, taken
 up again and extended: rows are appended and what is there is not trained again. What is small here, and why it does:
 8,000 training images (stratified), an MLP of width 128 and 16 epochs make a training of a few seconds; objectives are
-measured after every epoch on 2,000 validation images, with as many generated ones, by the whole data set's judge.
+measured after every epoch on 2,000 validation images, with as many generated ones, by the data set's feature network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.replay import TABLE
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import stratified_order
-from study.measure.evaluate import Evaluator, prepare_references
+from study.measure.evaluate import Evaluator, prepare_context
 from study.measure.metrics import MetricError
 from study.space import weight_range
 from study.training.loop import Trainer, TrainingError
@@ -111,9 +111,9 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = load_dataset("mnist", arguments.data_dir)
-    references = prepare_references(data, arguments.cache, max_images=MEASURED_IMAGES)
-    references = dataclasses.replace(references, samples=dict.fromkeys(references.samples, MEASURED_IMAGES))
-    evaluator = Evaluator(data, references)
+    context = prepare_context(data, arguments.cache, max_images=MEASURED_IMAGES)
+    context = dataclasses.replace(context, samples=dict.fromkeys(context.samples, MEASURED_IMAGES))
+    evaluator = Evaluator(data, context)
     few = dataclasses.replace(data, train=data.train.take(stratified_order(data.train.labels)[:TRAINING_IMAGES]))
     done = _recorded(arguments.table)
     for number in range(arguments.configurations):

@@ -20,7 +20,7 @@ REFERENCE = (0.07, 400.0)
 """Worst MSE and FID that count, the error of an average image and the FID of bad samples; then logarithms are taken."""
 WORKERS = 4
 
-Judge = Callable[[int, int], bool]
+Decide = Callable[[int, int], bool]
 """Configuration and epoch to whether it goes on past that epoch."""
 Suggest = Callable[[], "int | None"]
 """The next configuration to train, or None when all have been."""
@@ -119,7 +119,7 @@ class Trace:
 def replay(
     table: Table,
     suggest: Suggest,
-    judge: Judge,
+    decide: Decide,
     rungs: Mapping[int, tuple[int, ...]] | tuple[int, ...],
     ended: Callable[[int, int], None] | None = None,
     enough: Callable[[int], bool] | None = None,
@@ -129,7 +129,7 @@ def replay(
     Args:
         table: The curves.
         suggest: Hands out configurations.
-        judge: Asked at each rung, in the order in which trials get there.
+        decide: Asked at each rung, in the order in which trials get there.
         rungs: Epochs at which trials are judged, the same for all, or by configuration.
         ended: Told the configuration and its epochs when it completed or was stopped.
         enough: Asked after each completion whether to end here.
@@ -155,7 +155,7 @@ def replay(
         marks = stops(index)
         epoch = marks[level]
         spent = WORKERS * now
-        if epoch < table.epochs and judge(index, epoch):
+        if epoch < table.epochs and decide(index, epoch):
             order += 1
             heapq.heappush(workers, (now + marks[level + 1] - epoch, order, index, level + 1))
             continue

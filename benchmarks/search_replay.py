@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from benchmarks.replay import TABLE, Hypervolume, Judge, Suggest, Table, Trace, front_of, load_table, replay
+from benchmarks.replay import TABLE, Decide, Hypervolume, Suggest, Table, Trace, front_of, load_table, replay
 from benchmarks.rows import Row, print_rows
 from study.search.rungs import Rungs, rung_epochs
 from study.search.samplers import build_sampler
@@ -43,7 +43,7 @@ class Rule:
     """A way to search: which trials are judged when and how, and who suggests them."""
 
     name: str
-    judge: Callable[[Table], Judge]
+    decide: Callable[[Table], Decide]
     rungs: Callable[[Table], tuple[int, ...] | dict[int, tuple[int, ...]]]
     tpe: bool = False
 
@@ -61,62 +61,62 @@ def _after_ramp(table: Table) -> dict[int, tuple[int, ...]]:
     return rungs
 
 
-def _full(table: Table) -> Judge:
+def _full(table: Table) -> Decide:
     return lambda index, epoch: True
 
 
-def _halving(eta: float = 2.0, objectives: tuple[int, ...] = (0, 1)) -> Callable[[Table], Judge]:
-    def judge(table: Table) -> Judge:
+def _halving(eta: float = 2.0, objectives: tuple[int, ...] = (0, 1)) -> Callable[[Table], Decide]:
+    def decide(table: Table) -> Decide:
         rungs = Rungs(["minimize"] * len(objectives), eta)
-        return lambda index, epoch: rungs.judge(epoch, table.values[index, epoch - 1, list(objectives)].tolist())
+        return lambda index, epoch: rungs.decide(epoch, table.values[index, epoch - 1, list(objectives)].tolist())
 
-    return judge
+    return decide
 
 
-def _halving_after_ramp(table: Table) -> Judge:
+def _halving_after_ramp(table: Table) -> Decide:
     rungs, marks = Rungs(["minimize"] * 2), _after_ramp(table)
-    return lambda index, epoch: rungs.judge(marks[index].index(epoch), table.values[index, epoch - 1].tolist())
+    return lambda index, epoch: rungs.decide(marks[index].index(epoch), table.values[index, epoch - 1].tolist())
 
 
-def _kinds_apart(table: Table) -> Judge:
+def _kinds_apart(table: Table) -> Decide:
     """Ramped trials are compared with ramped ones, constant ones with constant ones."""
     rungs = {ramped: Rungs(["minimize"] * 2) for ramped in (False, True)}
-    return lambda index, epoch: rungs[bool(table.ramped[index])].judge(epoch, table.values[index, epoch - 1].tolist())
+    return lambda index, epoch: rungs[bool(table.ramped[index])].decide(epoch, table.values[index, epoch - 1].tolist())
 
 
-def _spared(share: float) -> Callable[[Table], Judge]:
+def _spared(share: float) -> Callable[[Table], Decide]:
     """Ours, but nobody is stopped before that share of its own ramp; its results count from the start."""
 
-    def judge(table: Table) -> Judge:
+    def decide(table: Table) -> Decide:
         rungs = Rungs(["minimize"] * 2)
 
         def goes_on(index: int, epoch: int) -> bool:
-            good = rungs.judge(epoch, table.values[index, epoch - 1].tolist())
+            good = rungs.decide(epoch, table.values[index, epoch - 1].tolist())
             return good or epoch < share * float(table.params[index]["annealing_fraction"]) * table.epochs
 
         return goes_on
 
-    return judge
+    return decide
 
 
-def _undominated(table: Table) -> Judge:
+def _undominated(table: Table) -> Decide:
     """Stops whatever an earlier result at the rung dominates."""
     rungs = Rungs(["minimize"] * 2, math.inf)
-    return lambda index, epoch: rungs.judge(epoch, table.values[index, epoch - 1].tolist())
+    return lambda index, epoch: rungs.decide(epoch, table.values[index, epoch - 1].tolist())
 
 
-def _fewest_dominators(table: Table) -> Judge:
+def _fewest_dominators(table: Table) -> Decide:
     """The half with the fewest dominating results goes on; nobody is spared for being undominated."""
     seen: dict[int, np.ndarray] = {}
 
-    def judge(index: int, epoch: int) -> bool:
+    def decide(index: int, epoch: int) -> bool:
         values = table.values[index, epoch - 1]
         earlier = seen.get(epoch, np.empty((0, 2)))
         seen[epoch] = np.vstack([earlier, values])
         dominators = np.array([np.all(seen[epoch] < row, axis=-1).sum() for row in seen[epoch]])
         return bool((dominators[:-1] < dominators[-1]).sum() < max(1, len(seen[epoch]) // 2))
 
-    return judge
+    return decide
 
 
 OURS = "ours"
@@ -232,13 +232,13 @@ def in_order(order: np.ndarray) -> Suggest:
 def run_rule(rule: Rule, table: Table, order: np.ndarray, seed: int, target: float) -> Trace:
     """One search; TPE's ends when it reaches the target."""
     if not rule.tpe:
-        return replay(table, in_order(order), rule.judge(table), rule.rungs(table))
+        return replay(table, in_order(order), rule.decide(table), rule.rungs(table))
     sampler, area = TPE(table, seed), Hypervolume()
 
     def enough(index: int) -> bool:
         return area.add(table.values[index, -1]) >= target
 
-    return replay(table, sampler.suggest, rule.judge(table), rule.rungs(table), sampler.ended, enough)
+    return replay(table, sampler.suggest, rule.decide(table), rule.rungs(table), sampler.ended, enough)
 
 
 def score_rules(table: Table, rules: tuple[Rule, ...] = RULES, orders: int = ORDERS) -> dict[str, Score]:

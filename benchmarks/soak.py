@@ -30,14 +30,14 @@ _KILLS = {"trial": 12, "server": 2, "driver": 1, "driver, SIGTERM": 1}
 """What is killed, and how often relative to the others."""
 _PAUSE = (1.0, 6.0)
 _NUM_TRIALS = 10_000
-"""More than there is time for: every sitting is ended by a signal or by its time budget."""
+"""More than there is time for: every session is ended by a signal or by its time budget."""
 _LEAST_LIFE = 20
 """Seconds that a driver lives before it is killed."""
 _WARM_SECONDS = 45
 """Seconds before a driver's memory is looked at."""
 _LEAST_SAMPLES = 20
 _LAST_SECONDS = 60
-"""Time budget of the last sitting: long enough to start Ray and to take up what was cut off."""
+"""Time budget of the last session: long enough to start Ray and to take up what was cut off."""
 _NAME = "soak"
 
 

@@ -43,18 +43,18 @@ def stock_recipe(scratch: Path, epochs: int | None, slots: int) -> None:
     from ray.tune.search.optuna import OptunaSearch
 
     from study.data.datasets import load_dataset
-    from study.measure.evaluate import prepare_references
+    from study.measure.evaluate import prepare_context
 
     ray.init(num_cpus=slots, include_dashboard=False)
     data = load_dataset("digits")
-    references = prepare_references(data, scratch / "cache")
+    context = prepare_context(data, scratch / "cache")
     space = {
         "regularizer": tune.choice(list(WEIGHTS)),
         "weight": tune.uniform(0, data.summary.total_variance),
         "latent_dim": tune.choice(list(LATENT_DIMS)),
     }
     tuner = tune.Tuner(
-        tune.with_parameters(stock_trainable, data=data, references=references, epochs=epochs),
+        tune.with_parameters(stock_trainable, data=data, context=context, epochs=epochs),
         param_space=space,
         tune_config=tune.TuneConfig(
             search_alg=OptunaSearch(
@@ -76,7 +76,7 @@ def stock_recipe(scratch: Path, epochs: int | None, slots: int) -> None:
     write_json(scratch / _RESULTS, {"trials": [result.metrics for result in results]})
 
 
-def stock_trainable(config: dict[str, Any], *, data: Any, references: Any, epochs: int | None) -> None:
+def stock_trainable(config: dict[str, Any], *, data: Any, context: Any, epochs: int | None) -> None:
     """One trial of the recipe, reported after every epoch."""
     import torch
     from ray import tune
@@ -97,7 +97,7 @@ def stock_trainable(config: dict[str, Any], *, data: Any, references: Any, epoch
     optimizer = torch.optim.Adam(model.parameters(), lr=trial.learning_rate)
     dataset = TensorDataset(data.train.images.float() / 255, data.train.labels)
     loader = DataLoader(dataset, batch_size=trial.batch_size, shuffle=True, drop_last=True)
-    evaluator = Evaluator(data, references)
+    evaluator = Evaluator(data, context)
     metrics: dict[str, float] = dict.fromkeys(OBJECTIVES, float("inf"))
     for epoch in range(1, trial.epochs + 1):
         model.train()

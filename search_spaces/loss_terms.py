@@ -35,7 +35,7 @@ def suggest(trial, data):
     }
 
 
-def references(data):
+def baselines(data):
     weight = 0.3 * published_weight(data)
     squares = {"likelihood": "gaussian", "weight": 0.01 * data.total_variance}
     none, perceptual = {"weight": weight}, {"weight": weight, "perceptual_weight": PERCEPTUAL}
@@ -59,7 +59,7 @@ SPACE = SearchSpace(
         "likelihood": "laplace",
     },
     suggest=suggest,
-    references=references,
+    baselines=baselines,
     first_points=first_points,
     num_trials=20,
     cost="estimated: about six minutes on two CPU cores (digits)",

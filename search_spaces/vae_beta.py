@@ -24,7 +24,7 @@ def suggest(trial, data):
     }
 
 
-def references(data):
+def baselines(data):
     plain = {"encoder": "deterministic", "regularizer": "none", "weight": 0.0}
     unregularised = {"encoder": "gaussian", "regularizer": "none", "weight": 0.0}
     return [{**method, "latent_dim": 8} for method in (plain, unregularised)]
@@ -39,7 +39,7 @@ SPACE = SearchSpace(
     question="Which KL weight samples best for what it costs in reconstruction, and where does the posterior collapse?",
     base={"encoder": "gaussian", "regularizer": "kl"},
     suggest=suggest,
-    references=references,
+    baselines=baselines,
     first_points=first_points,
     num_trials=24,
     cost="about a minute on two CPU cores (digits)",

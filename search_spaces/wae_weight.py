@@ -26,7 +26,7 @@ def suggest(trial, data):
     }
 
 
-def references(data):
+def baselines(data):
     plain = {"encoder": "deterministic", "regularizer": "none", "weight": 0.0, "kernel": "none"}
     variational = {"encoder": "gaussian", "regularizer": "kl", "weight": 0.01 * data.total_variance, "kernel": "none"}
     return [{**method, "latent_dim": size} for size in (8, 16, 4) for method in (plain, variational)]
@@ -48,7 +48,7 @@ SPACE = SearchSpace(
     question="How much reconstruction does each WAE-MMD weight cost, and how much better are the samples it buys?",
     base={"encoder": "deterministic", "regularizer": "mmd"},
     suggest=suggest,
-    references=references,
+    baselines=baselines,
     first_points=first_points,
     num_trials=24,
     cost="about a minute and a half on two CPU cores (digits)",

@@ -34,7 +34,7 @@ def suggest(trial, data):
     }
 
 
-def references(data):
+def baselines(data):
     plain = {"encoder": "deterministic", "regularizer": "none", "weight": 0.0, "kernel": "none"}
     weight = VAE_MULTIPLE * data.total_variance
     variational = {"encoder": "gaussian", "regularizer": "kl", "weight": weight, "kernel": "none"}
@@ -58,7 +58,7 @@ SPACE = SearchSpace(
         "kernel": "imq",
     },
     suggest=suggest,
-    references=references,
+    baselines=baselines,
     first_points=first_points,
     grid=True,
     num_trials=14,

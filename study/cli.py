@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from study.config import UserError
-from study.disk.files import refusal
+from study.disk.files import disk_error_reason
 
 StudyOption = Annotated[str, typer.Option("--study", help="The study's name.")]
 TrialOption = Annotated[int | None, typer.Option(min=0, help="The trial of this number.")]
@@ -49,7 +49,7 @@ def command_status(function: Callable[..., int | None], arguments: list[str] | N
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:
-        why = refusal(error)
+        why = disk_error_reason(error)
         if why is None:
             raise
         return _fail(f"{why}: make room or give permission, or choose another place")

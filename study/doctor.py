@@ -21,7 +21,7 @@ import typer
 
 from study.cli import DONE, FAILED, run_command
 from study.config import UserError
-from study.disk.files import read_json, refusal
+from study.disk.files import disk_error_reason, read_json
 from study.disk.layout import attempt_folders, driver_path, find_study, ledger_path, study_path, trial_folders
 from study.disk.study_json import read_study
 from study.tracking import check_uri, default_tracking_uri, redact
@@ -192,7 +192,7 @@ def _unwritable(path: Path) -> str | None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        return refusal(error) or error.strerror or str(error)
+        return disk_error_reason(error) or error.strerror or str(error)
     return None
 
 
@@ -245,7 +245,9 @@ def _driver(directory: Path) -> Iterator[Finding]:
         yield Finding("driver", f"process {owner.get('pid', '?')} on {owner.get('host', '?')} runs it")
         return
     except OSError as error:
-        yield Finding("driver", refusal(error) or str(error), "give yourself permission to write in the study's folder")
+        yield Finding(
+            "driver", disk_error_reason(error) or str(error), "give yourself permission to write in the study's folder"
+        )
         return
     unfinished = outcome in ("running", "interrupted")
     remedy = "go on with it: python -m study.run with its --space and --name, and --resume" if unfinished else ""
@@ -273,7 +275,7 @@ def _ledger(directory: Path, storage: str | None, given: str | None) -> Iterator
             numbers = {row[0] for row in connection.execute("SELECT number FROM trials WHERE state != 'WAITING'")}
     except sqlite3.Error as error:
         lost = "restore optuna.db from a copy; the trials' folders stay as they are"
-        remedy = "give yourself permission to write there, and make room" if refusal(error) else lost
+        remedy = "give yourself permission to write there, and make room" if disk_error_reason(error) else lost
         yield Finding("ledger", f"{database}: {error}", remedy)
         return
     if complaints != ["ok"]:

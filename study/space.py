@@ -8,6 +8,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,28 +52,37 @@ class SearchSpace:
         suggest: `suggest(trial, data)` asks the Optuna trial for what varies and returns it as trial parameters. What
             it asks for carries the parameter's own name (`weight`, `latent_dim`, …).
         base: Trial parameters that hold for every trial; they win over the data set's defaults.
-        references: Fixed comparison configurations, trained first as trials of the study but never searched around.
+        baselines: Fixed configurations to compare with. They are trained first, as trials of the study, and the search
+            does not learn from them.
         first_points: Points of the space to try before the sampler takes over, as values of what `suggest` asks for.
         grid: The first points are the whole study: each is trained once, to the end, and nothing is sampled.
-        num_trials: Trials of a default study, references among them; a grid has as many as it has points.
+        num_trials: Trials of a default study, baselines included; a grid has as many as it has points.
         objectives: Metrics to trade off, measured on the validation split; each one's direction is the metric's own.
         any_device: With `--gpus-per-trial`, nodes without GPUs train trials too, on their CPUs. A trial's seconds then
             depend on where it ran, and so do its random numbers: CPU and GPU are like two seeds. For searches whose
             trials are cheap on CPUs, since the study ends with its slowest trial; not for one that compares seconds, or
             single models of one seed.
         cost: What the default study takes and on which machine, for `--list`.
+        references: The old name of `baselines`.
     """
 
     question: str
     suggest: Callable[[optuna.trial.BaseTrial, DataSummary], Mapping[str, Any]]
     base: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] = _no_points
+    baselines: Callable[[DataSummary], Sequence[Mapping[str, Any]]] = _no_points
     first_points: Callable[[DataSummary], Sequence[Mapping[str, Any]]] = _no_points
     grid: bool = False
     num_trials: int = 24
     objectives: tuple[str, ...] = ("reconstruction_mse", "sample_fid")
     any_device: bool = False
     cost: str = ""
+    references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.references is not None:
+            warnings.warn("SearchSpace(references=...) is now called baselines: rename it", FutureWarning, stacklevel=3)
+            object.__setattr__(self, "baselines", self.references)
+            object.__setattr__(self, "references", None)
 
     def config(self, data: DataSummary, overrides: Mapping[str, Any], fixed: Mapping[str, Any]) -> TrialConfig:
         """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line).

@@ -34,7 +34,7 @@ class Status(NamedTuple):
         epochs: Epochs spent by trials that ended.
         hypervolume: Of the front on log objectives; None before the reference point is settled.
         stale: Trials that ended since the front last grew.
-        seconds_left: Estimated from this sitting's trials and its time budget; None where it cannot be.
+        seconds_left: Estimated from this session's trials and its time budget; None where it cannot be.
     """
 
     space: str

@@ -13,7 +13,7 @@ from study.config import DataSummary, TrialConfig
 
 TOTAL_VARIANCE = 4.7
 PCA_MSE = {1: 0.0611, 2: 0.0526, 4: 0.0385, 8: 0.0245, 16: 0.0112, 32: 0.0022, 64: 0.0}
-FLOOR = {
+REAL_DATA = {
     "validation": {"sample_fid": 2.8, "reconstruction_fid": 2.8},
     "test": {"sample_fid": 3.1, "reconstruction_fid": 3.1},
 }
@@ -52,8 +52,8 @@ def study_record(name: str = "toy", **changes: Any) -> dict[str, Any]:
         "created": "2026-11-20T18:00:00+00:00",
         "references": {
             "classifier": {"hash": "c1" * 32, "accuracy": 0.981},
-            "floor": FLOOR,
-            "pca": {split: {str(d): mse for d, mse in PCA_MSE.items()} for split in FLOOR},
+            "floor": REAL_DATA,
+            "pca": {split: {str(d): mse for d, mse in PCA_MSE.items()} for split in REAL_DATA},
             "samples": {"validation": 3000, "test": 3000},
         },
         "outcome": "completed",

@@ -19,8 +19,8 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import Split, total_variance
 from study.measure import evaluate
-from study.measure.evaluate import Evaluator, References, prepare_references
-from study.measure.features import Perceptual, judge_spec, perceptual_spec, trained_classifier
+from study.measure.evaluate import EvaluationContext, Evaluator, prepare_context
+from study.measure.features import Perceptual, feature_network_spec, perceptual_spec, trained_classifier
 from study.measure.pictures import write_history, write_pictures
 from study.model.stacked import train_first_stage
 from study.results.frame import load_study
@@ -79,7 +79,7 @@ def test_photographs_train_with_the_deep_network_and_every_loss_term(
         "kl",
     )
     assert config.perceptual_weight > 0 and config.total_variation_weight > 0
-    evaluator = Evaluator(data, prepare_references(data, tmp_path))
+    evaluator = Evaluator(data, prepare_context(data, tmp_path))
     attempt = tmp_path / "trial" / "attempt-1"
     attempt.mkdir(parents=True)
     results = []
@@ -95,7 +95,7 @@ def test_photographs_train_with_the_deep_network_and_every_loss_term(
     assert arrays["history"].shape[2:] == (3, 64, 64)
 
 
-def _prepare_for_few_samples(*arguments: Any) -> References:
+def _prepare_for_few_samples(*arguments: Any) -> EvaluationContext:
     """The deep network is slow on a CPU."""
     before = evaluate.MIN_GENERATED
     evaluate.MIN_GENERATED = 40
@@ -134,10 +134,10 @@ def test_photographs_go_through_the_command(
 
 def test_the_perceptual_classifier_is_not_the_judge(tmp_path: Path) -> None:
     data = colours()
-    judge = trained_classifier(data, judge_spec(data.summary), tmp_path)
+    feature_network = trained_classifier(data, feature_network_spec(data.summary), tmp_path)
     second = trained_classifier(data, perceptual_spec(data.summary), tmp_path)
-    assert judge.hash != second.hash and judge.spec.seed != second.spec.seed
-    assert not {value.shape for value in judge.state.values() if value.dim() > 1} & {
+    assert feature_network.hash != second.hash and feature_network.spec.seed != second.spec.seed
+    assert not {value.shape for value in feature_network.state.values() if value.dim() > 1} & {
         value.shape for value in second.state.values() if value.dim() > 1
     }  # no layer of the one fits into the other
     used = pretrain(TrialConfig(perceptual_weight=1.0), data, tmp_path).features
@@ -174,7 +174,7 @@ def colour_evaluator(tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
     data = colours()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "MIN_GENERATED", 100)
-        return Evaluator(data, prepare_references(data, tmp_path_factory.mktemp("cache")))
+        return Evaluator(data, prepare_context(data, tmp_path_factory.mktemp("cache")))
 
 
 def test_learned_variances_on_colour_images(colour_evaluator: Evaluator) -> None:

@@ -18,7 +18,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from study.cli import command_status
-from study.measure.evaluate import References
+from study.measure.evaluate import EvaluationContext
 from study.model import stacked
 from study.results.frame import load_study
 from study.run import run
@@ -155,7 +155,7 @@ def test_a_time_budget_ends_a_study_well_and_what_it_left_is_trained_later(
     shutil.copytree(finished / "cache", tmp_path / "cache")
     arguments = ["--space", "wae_weight", "--name", "small", "--runs-dir", tmp_path, "--resume"]
 
-    def slow(*arguments: Any) -> References:
+    def slow(*arguments: Any) -> EvaluationContext:
         time.sleep(1.1)
         return prepare(*arguments)
 
@@ -295,7 +295,7 @@ def test_a_killed_study_resumes_whole_and_extends(tmp_path: Path, ray_session: N
     assert not after[["method", "weight", "latent_dim", "kernel"]].duplicated().any()
 
 
-def _prepare_with_a_stage_that_collapses(*arguments: Any) -> References:
+def _prepare_with_a_stage_that_collapses(*arguments: Any) -> EvaluationContext:
     before = stacked.LEAST_STEPS, stacked.EPOCHS, stacked.LEARNING_RATE
     stacked.LEAST_STEPS, stacked.EPOCHS, stacked.LEARNING_RATE = 20, 0, 30.0
     try:

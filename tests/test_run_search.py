@@ -31,7 +31,7 @@ SPACE = SearchSpace(
         "weight": trial.suggest_float("weight", 0.01, 100.0, log=True),
         "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True),
     },
-    references=lambda data: [{"learning_rate": 1e30}, {"width": 10**15}, {"kernel": "none"}],
+    baselines=lambda data: [{"learning_rate": 1e30}, {"width": 10**15}, {"kernel": "none"}],
 )
 """
 FAILED = {0: "loss", 1: "(twice)", 2: "kernel"}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from study.cli import command_status
 from study.config import TrialConfig, UserError
 from study.data.datasets import load_dataset
-from study.disk.files import read_json, read_lines, refusal
+from study.disk.files import disk_error_reason, read_json, read_lines
 from study.disk.layout import find_study
 from study.disk.study_json import new_study
 from study.measure.metrics import METRICS
@@ -193,8 +193,8 @@ def test_fuzz_any_command_line_is_done_or_one_line(tmp_path: Path, capsys, argum
     ],
 )
 def test_refusals_of_the_disk_are_told_from_other_errors(error: Exception, text: str | None) -> None:
-    assert refusal(error) == text
+    assert disk_error_reason(error) == text
     try:
         raise RuntimeError("wrapped") from error
     except RuntimeError as wrapped:
-        assert refusal(wrapped) == text
+        assert disk_error_reason(wrapped) == text

@@ -37,7 +37,7 @@ def test_a_space_says_what_it_asks_and_what_it_costs(name: str) -> None:
 @pytest.mark.parametrize("name", SPACES)
 def test_every_point_of_a_space_is_a_config(name: str, summary) -> None:
     space = load_space(name).space
-    for reference in space.references(summary):
+    for reference in space.baselines(summary):
         _check(space.config(summary, reference, {}))
     for point in space.first_points(summary):
         overrides = space.suggest(optuna.trial.FixedTrial(dict(point)), summary)
@@ -70,7 +70,7 @@ def test_what_follows_latent_dim_differs_from_it_in_seed_and_weight_alone(name: 
 
     def configs(space: SearchSpace) -> list[TrialConfig]:
         points = [space.suggest(optuna.trial.FixedTrial(dict(point)), data) for point in space.first_points(data)]
-        return [space.config(data, overrides, {}) for overrides in (*space.references(data), *points)]
+        return [space.config(data, overrides, {}) for overrides in (*space.baselines(data), *points)]
 
     known = configs(load_space("latent_dim").space)
     found = [config.replace(seed=0) for config in configs(space)]

@@ -43,8 +43,8 @@ RC: Any = {
 }
 
 GREY = "#6b6b6b"
-FLOOR = "floor"
-"""What `draw_floor` calls its marks."""
+REAL_DATA = "floor"
+"""What `draw_real_data` calls its marks."""
 COLOURS: dict[str, tuple[str, str]] = {
     "AE": ("#000000", "o"),
     "Gaussian AE": ("#000000", "p"),
@@ -186,11 +186,11 @@ def worth_showing(values: np.ndarray, reference: float) -> bool:
     return low - room <= reference <= high + room
 
 
-def draw_floor(axes: Axes, values: np.ndarray, floor: float, *, words: bool = True) -> None:
+def draw_real_data(axes: Axes, values: np.ndarray, floor: float, *, words: bool = True) -> None:
     """A dashed line where real training images lie, or an arrow to them where that is far below the values."""
     text = f"real training images: {number(floor)}" if words else ""
     if worth_showing(values, floor):
-        axes.axhline(floor, color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1, gid=FLOOR)
+        axes.axhline(floor, color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1, gid=REAL_DATA)
         where, offset = (1.0, floor), (-2, 3)
         transform = axes.get_yaxis_transform()
     else:
@@ -198,12 +198,12 @@ def draw_floor(axes: Axes, values: np.ndarray, floor: float, *, words: bool = Tr
         where, offset, transform = (1.0, 0.0), (-2, 4), axes.transAxes
         axes.set_ymargin(0.12)  # room for the words below the values, where the axis finds its own ends
     axes.annotate(text, where, offset, xycoords=transform, textcoords="offset points", ha="right", fontsize=7.5,
-                  color=GREY, gid=FLOOR)  # fmt: skip
+                  color=GREY, gid=REAL_DATA)  # fmt: skip
 
 
 def floor_handles(panels: Iterable[Axes]) -> list[Line2D]:
-    """Legend entries of what `draw_floor` drew without words: lines, arrows, both or nothing."""
-    drawn = [artist for axes in panels for artist in (*axes.lines, *axes.texts) if artist.get_gid() == FLOOR]
+    """Legend entries of what `draw_real_data` drew without words: lines, arrows, both or nothing."""
+    drawn = [artist for axes in panels for artist in (*axes.lines, *axes.texts) if artist.get_gid() == REAL_DATA]
     handles = []
     if any(isinstance(artist, Line2D) for artist in drawn):
         handles.append(line_handle("real training images", GREY, "--"))

@@ -159,9 +159,9 @@ def _replicates_table(found: replicates.ReplicatesInfo) -> Table:
 
 def _change(found: replicates.ReplicatesInfo, index: int, objective: int) -> str:
     search, mean = found.search[index, objective], found.mean[index, objective]
-    reach = found.high[index, objective] - mean
+    half_width = found.high[index, objective] - mean
     text = f"{style.number(search)} → {style.number(mean)}"
-    return f"{text} ± {reach:.2g}" if len(found.values[index]) > 1 else text
+    return f"{text} ± {half_width:.2g}" if len(found.values[index]) > 1 else text
 
 
 def _cell(value: object) -> str:

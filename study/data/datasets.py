@@ -35,7 +35,7 @@ class ImageData:
 
     Attributes:
         name: As in `DATASETS`, or `folder:` and an absolute path.
-        train: What models and the judge are trained on.
+        train: What models and the feature network are trained on.
         validation: What the search and early stopping see.
         test: Looked at once, at the end of a trial.
         classes: Names of the labels, in their order.

@@ -16,7 +16,7 @@ _SQLITE_REFUSALS = re.compile(
 )
 
 
-def refusal(error: BaseException) -> str | None:
+def disk_error_reason(error: BaseException) -> str | None:
     """Why the disk refused to read or write, one line; None where an error has nothing to do with it.
 
     SQLite's refusals reach us wrapped by SQLAlchemy and by Optuna, and as text alone by Ray: causes are searched too.

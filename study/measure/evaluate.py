@@ -1,7 +1,7 @@
 """From a model to its metrics.
 
-What is shared by every trial (the judge, features of real images, floors, PCA errors) is computed once per data set by
-`prepare_references`; an `Evaluator` holds it on a device. Measuring is deterministic, has its own random numbers and
+What all trials share (feature network, features of real images, real-data baselines, PCA errors) is computed once by
+`prepare_context`; an `Evaluator` holds it on a device. Measuring is deterministic, has its own random numbers and
 leaves model and global generators as they were, so that measuring more often never changes a training.
 
 Counts: FID and its kin compare at most `max_images` real images with as many generated ones, and with 3,000 where the
@@ -32,7 +32,7 @@ from study.measure.features import (
     as_float,
     cached,
     content_key,
-    judge_spec,
+    feature_network_spec,
     trained_classifier,
 )
 from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, spherical_midpoint
@@ -52,69 +52,69 @@ _PREFIXES = {"validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
-class References:
+class EvaluationContext:
     """What every trial's metrics are measured with and compared to. Plain arrays and numbers: it can be pickled.
 
     Attributes:
-        judge: The classifier.
+        feature_network: The classifier.
         scale: What its features are multiplied by, so that the training images' mean variance per feature is 1.
         features: Real features by split, float32 [n, d]; the split's images in the order of `stratified_order`.
         samples: Generated images by split.
-        floor: Metrics of training images in place of samples, by split: a reference, not a bound.
+        real_data: Metrics of training images in place of samples, by split: a reference, not a bound.
         pca: `{split: {latent size: reconstruction MSE}}`.
     """
 
-    judge: TrainedClassifier
+    feature_network: TrainedClassifier
     scale: float
     features: dict[str, np.ndarray]
     samples: dict[str, int]
-    floor: dict[str, dict[str, float]]
+    real_data: dict[str, dict[str, float]]
     pca: dict[str, dict[int, float]]
 
     def summary(self) -> dict[str, Any]:
         """The JSON-able record of a study."""
         return {
             "classifier": {
-                "hash": self.judge.hash,
-                "accuracy": self.judge.accuracy,
-                "features": self.judge.spec.features,
-                "seed": self.judge.spec.seed,
+                "hash": self.feature_network.hash,
+                "accuracy": self.feature_network.accuracy,
+                "features": self.feature_network.spec.features,
+                "seed": self.feature_network.spec.seed,
             },
-            "floor": self.floor,
+            "floor": self.real_data,
             "pca": {split: {str(size): error for size, error in errors.items()} for split, errors in self.pca.items()},
             "samples": self.samples,
             "images": {split: len(features) for split, features in self.features.items()},
         }
 
 
-def prepare_references(
+def prepare_context(
     data: ImageData, cache_dir: Path, *, device: torch.device | str = "cpu", max_images: int = MAX_IMAGES
-) -> References:
-    """Trains the judge and measures the real data with it, or finds both in the cache.
+) -> EvaluationContext:
+    """Trains the feature network and measures the real data with it, or finds both in the cache.
 
     Args:
         data: The data set, on any device.
         cache_dir: Shared by all studies; files are named by content.
-        device: Where features are computed; the judge is always trained on the CPU.
+        device: Where features are computed; the feature network is always trained on the CPU.
         max_images: Most real images of a split that FID and its kin use.
     """
-    judge = trained_classifier(data, judge_spec(data.summary), cache_dir)
-    key = content_key(_VERSION, data.summary.hash, judge.hash, max_images)
-    record = cached(cache_dir / f"references-{key}.pt", lambda: _measure_real(data, judge, device, max_images))
-    return References(
-        judge=judge,
+    feature_network = trained_classifier(data, feature_network_spec(data.summary), cache_dir)
+    key = content_key(_VERSION, data.summary.hash, feature_network.hash, max_images)
+    record = cached(cache_dir / f"context-{key}.pt", lambda: _measure_real(data, feature_network, device, max_images))
+    return EvaluationContext(
+        feature_network=feature_network,
         scale=record["scale"],
         features={split: features.numpy() for split, features in record["features"].items()},
         samples=record["samples"],
-        floor=record["floor"],
+        real_data=record["real_data"],
         pca=record["pca"],
     )
 
 
 def _measure_real(
-    data: ImageData, judge: TrainedClassifier, device: torch.device | str, max_images: int
+    data: ImageData, feature_network: TrainedClassifier, device: torch.device | str, max_images: int
 ) -> dict[str, Any]:
-    classifier = judge.build(data.summary).to(device)
+    classifier = feature_network.build(data.summary).to(device)
 
     def features(images: Tensor) -> np.ndarray:
         batches = (classifier.features(as_float(batch.to(device))) for batch in images.split(_batch_size(images)))
@@ -126,16 +126,16 @@ def _measure_real(
         train *= scale
         real = {name: features(_first(data.split(name), max_images)) * scale for name in ("validation", "test")}
     samples = {name: max(len(values), MIN_GENERATED) for name, values in real.items()}
-    floor = {
+    real_data = {
         name: _feature_metrics(FeatureSet(values), FeatureSet(train[: samples[name]])) for name, values in real.items()
     }
-    require_finite({f"{name}/{metric}": value for name in floor for metric, value in floor[name].items()})
+    require_finite({f"{name}/{metric}": value for name in real_data for metric, value in real_data[name].items()})
     measured = {"validation": _first(data.validation, max_images), "test": data.test.images}
     return {
         "scale": scale,
         "features": {name: torch.from_numpy(values.astype(np.float32)) for name, values in real.items()},
         "samples": samples,
-        "floor": floor,
+        "real_data": real_data,
         "pca": pca_errors(data.train.images, measured),
     }
 
@@ -189,26 +189,26 @@ class Evaluator:
 
     Args:
         data: The data set.
-        references: Of these data, from `prepare_references`.
+        context: Of these data, from `prepare_context`.
         device: Where models will be.
     """
 
-    def __init__(self, data: ImageData, references: References, *, device: torch.device | str = "cpu") -> None:
+    def __init__(self, data: ImageData, context: EvaluationContext, *, device: torch.device | str = "cpu") -> None:
         self.data = data
-        self.references = references
+        self.context = context
         self.device = torch.device(device)
-        self.judge: Classifier = references.judge.build(data.summary).to(self.device)
+        self.feature_network: Classifier = context.feature_network.build(data.summary).to(self.device)
         self._codes: dict[tuple[int, int], Tensor] = {}
 
     @cached_property
     def _validation(self) -> _Real:
-        features = self.references.features["validation"]
+        features = self.context.features["validation"]
         return _Real(_first(self.data.validation, len(features)).to(self.device), FeatureSet(features))
 
     @cached_property
     def _test(self) -> _Real:
         images = _first(self.data.test, len(self.data.test)).to(self.device)
-        return _Real(images, FeatureSet(self.references.features["test"]))
+        return _Real(images, FeatureSet(self.context.features["test"]))
 
     @cached_property
     def _train_images(self) -> Tensor:
@@ -248,7 +248,7 @@ class Evaluator:
     def _final(self, model: Autoencoder, split: str, generated: _Generated) -> dict[str, float]:
         metrics, posterior = self._measure(model, split, generated)
         require_finite(metrics)  # the rest needs finite codes and features
-        real, count = self._real(split), self.references.samples[split]
+        real, count = self._real(split), self.context.samples[split]
         metrics.update(_feature_metrics(real.features, generated.from_prior(count)))
         for name in DENSITIES:
             metrics[name] = real.features.fid(generated.from_density(name, count))
@@ -279,12 +279,12 @@ class Evaluator:
         return self._codes[n, latent_dim]
 
     def _scaled(self, features: Sequence[Tensor]) -> FeatureSet:
-        """Of batches of the judge's features."""
-        return FeatureSet(torch.cat([*features]).cpu().numpy().astype(np.float64) * self.references.scale)
+        """Of batches of the feature network's features."""
+        return FeatureSet(torch.cat([*features]).cpu().numpy().astype(np.float64) * self.context.scale)
 
     def _features(self, images: Iterable[Tensor]) -> FeatureSet:
         """Of batches of images in [0, 1]."""
-        return self._scaled([self.judge.features(batch) for batch in images])
+        return self._scaled([self.feature_network.features(batch) for batch in images])
 
     def _decoded(self, model: Autoencoder, z: Tensor) -> FeatureSet:
         """Of the images that codes [n, d] decode to."""
@@ -307,7 +307,7 @@ class Evaluator:
                 z = posterior.mu + (0.5 * posterior.logvar).exp() * next(noise)
                 likelihoods.append(model.log_likelihood(inputs, z).double())
             if left > 0:
-                features.append(self.judge.features(reconstruction[:left]))
+                features.append(self.feature_network.features(reconstruction[:left]))
                 left -= len(x)
         mu = torch.cat([posterior.mu for posterior in posteriors])
         logvar = None
@@ -317,7 +317,7 @@ class Evaluator:
         metrics = {
             "reconstruction_mse": float(torch.stack(errors).sum()) / real.images.numel(),
             "reconstruction_fid": real.features.fid(self._scaled(features)),
-            "sample_fid": real.features.fid(generated.from_prior(self.references.samples[split])),
+            "sample_fid": real.features.fid(generated.from_prior(self.context.samples[split])),
             "latent_rms": float(second_moment.mean().sqrt()),
             "mu_low": float(mu.min()),
             "mu_high": float(mu.max()),
@@ -355,7 +355,7 @@ class _Generated:
     """Features of what a model generates, by how many: both splits are compared with the same, made once.
 
     Args:
-        evaluator: Knows the judge, the data and the draws from the prior.
+        evaluator: Knows the feature network, the data and the draws from the prior.
         model: Must not change as long as this is used.
     """
 

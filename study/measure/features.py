@@ -1,9 +1,9 @@
-"""The judge: a small classifier of the data set itself, whose features FID and its kin live in.
+"""The feature network: a small classifier of the data set itself, whose features FID and its kin live in.
 
-Inception's features mean nothing on 28x28 digits, so each data set has its own judge. It is trained once, on the
+Inception's features mean nothing on 28x28 digits, so each data set has its own network. It is trained once, on the
 training split alone, with its own random numbers and on one CPU thread, so that the same data give the same weights;
 the weights are cached by content and their hash is recorded with every study. The perceptual loss has a second
-classifier, of another seed and architecture: a model must not train on its own judge.
+classifier, of another seed and architecture: a model must not train on its own feature network.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class ClassifierSpec:
     version: int = 1
 
 
-def judge_spec(summary: DataSummary) -> ClassifierSpec:
-    """The judge of a data set: 32 features for tiny images, 64 for others."""
+def feature_network_spec(summary: DataSummary) -> ClassifierSpec:
+    """The feature network of a data set: 32 features for tiny images, 64 for others."""
     epochs = _epochs(summary)
     if math.prod(summary.shape) <= _SMALL:
         return ClassifierSpec("perceptron", (128,), 0, 32, epochs, 1e-2, seed=101)

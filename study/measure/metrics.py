@@ -128,8 +128,8 @@ def neighbourhood(
     real: np.ndarray,
     generated: np.ndarray,
     nearest: int = NEAREST,
-    real_reach: Callable[[int], np.ndarray] | None = None,
-    generated_reach: Callable[[int], np.ndarray] | None = None,
+    real_radius: Callable[[int], np.ndarray] | None = None,
+    generated_radius: Callable[[int], np.ndarray] | None = None,
 ) -> Neighbourhood:
     """Precision, recall, density and coverage; a neighbourhood reaches to the k-th nearest of its own set.
 
@@ -139,15 +139,15 @@ def neighbourhood(
         real: Features of real images.
         generated: Features of generated ones.
         nearest: k.
-        real_reach: Gives for a k the squared distances of the real ones to their k-th nearest, where they are at hand.
-        generated_reach: The same of the generated ones.
+        real_radius: Gives for a k the squared distances of the real ones to their k-th nearest, where they are at hand.
+        generated_radius: The same of the generated ones.
     """
     if not (np.isfinite(real).all() and np.isfinite(generated).all()):
         return Neighbourhood(math.nan, math.nan, math.nan, math.nan)
     real, generated = (np.asarray(values, dtype=np.float64) for values in (real, generated))
     k = min(nearest, len(real) - 1, len(generated) - 1)
-    reach_of_real = _reach(real, k) if real_reach is None else real_reach(k)
-    reach_of_generated = _reach(generated, k) if generated_reach is None else generated_reach(k)
+    reach_of_real = _knn_radius(real, k) if real_radius is None else real_radius(k)
+    reach_of_generated = _knn_radius(generated, k) if generated_radius is None else generated_radius(k)
     inside_real = np.zeros(len(generated))
     recalled, nearest_sample = np.zeros(len(real), bool), np.empty(len(real))
     for start in range(0, len(real), _BLOCK):
@@ -175,7 +175,7 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return distance
 
 
-def _reach(values: np.ndarray, k: int) -> np.ndarray:
+def _knn_radius(values: np.ndarray, k: int) -> np.ndarray:
     """Squared distance of every vector to its k-th nearest other one, [n]."""
     blocks = [
         _kth_smallest(_distances(values[start : start + _BLOCK], values), k) for start in range(0, len(values), _BLOCK)
@@ -228,10 +228,10 @@ class FeatureSet:
         """Their own share of KID."""
         return kernel_within(self.features)
 
-    def reach(self, k: int) -> np.ndarray:
+    def knn_radius(self, k: int) -> np.ndarray:
         """Squared distance of each to its k-th nearest other one, [n]."""
         if k not in self._reaches:
-            self._reaches[k] = _reach(self.features, k)
+            self._reaches[k] = _knn_radius(self.features, k)
         return self._reaches[k]
 
     def fid(self, generated: FeatureSet) -> float:
@@ -244,7 +244,9 @@ class FeatureSet:
 
     def neighbourhood(self, generated: FeatureSet) -> Neighbourhood:
         """How generated features lie among these, real ones."""
-        return neighbourhood(self.features, generated.features, real_reach=self.reach, generated_reach=generated.reach)
+        return neighbourhood(
+            self.features, generated.features, real_radius=self.knn_radius, generated_radius=generated.knn_radius
+        )
 
 
 @dataclass(frozen=True)

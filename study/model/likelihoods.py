@@ -61,7 +61,7 @@ def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
-def _floor(logvar: Tensor) -> Tensor:
+def _bounded_below(logvar: Tensor) -> Tensor:
     """The log variance held above `LOWEST_LOGVAR`, smoothly, so that the gradient finds back from there."""
     return LOWEST_LOGVAR + F.softplus(logvar - LOWEST_LOGVAR)
 
@@ -102,7 +102,7 @@ class GaussianScalar(Likelihood):
     @property
     def logvar(self) -> Tensor:
         """Logarithm of the variance, 0-dim."""
-        return _floor(self.raw_logvar)
+        return _bounded_below(self.raw_logvar)
 
     def cost(self, raw: Tensor, x: Tensor) -> Tensor:
         return _gaussian_cost(raw, self.logvar, x)
@@ -126,7 +126,7 @@ class GaussianPixel(Likelihood):
     def parameters_of(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, [B, C, H, W] each."""
         center, logvar = raw.chunk(2, dim=1)
-        return center, _floor(logvar)
+        return center, _bounded_below(logvar)
 
     def cost(self, raw: Tensor, x: Tensor) -> Tensor:
         return _gaussian_cost(*self.parameters_of(raw), x)

@@ -119,7 +119,7 @@ class StudyFrames:
         source = self.sources.get(str(trial["study"]))
         return None if source is None else source(int(trial["number"]))
 
-    def floor(self, metric: str) -> float | None:
+    def real_data(self, metric: str) -> float | None:
         """The value of a metric column for real training images in place of generated ones; None where not measured."""
         split, _, name = metric.rpartition("/")
         value = (self.study.get("references") or {}).get("floor", {}).get(_SPLITS.get(split, split), {}).get(name)

@@ -12,7 +12,7 @@ from study.config import DataSummary, TrialConfig
 from study.space import SearchSpace
 
 
-class GivenPoint(NamedTuple):
+class FixedTrial(NamedTuple):
     """A trial known beforehand.
 
     Attributes:
@@ -24,7 +24,7 @@ class GivenPoint(NamedTuple):
     values: Mapping[str, Any]
 
 
-def given_points(space: SearchSpace, data: DataSummary, earlier: Sequence[Mapping[str, Any]] = ()) -> list[GivenPoint]:
+def fixed_trials(space: SearchSpace, data: DataSummary, earlier: Sequence[Mapping[str, Any]] = ()) -> list[FixedTrial]:
     """All of them, references and other points by turns, so that a short study has some of both.
 
     Args:
@@ -32,20 +32,20 @@ def given_points(space: SearchSpace, data: DataSummary, earlier: Sequence[Mappin
         data: The data set's summary.
         earlier: Points of an earlier study, which come before the space's own.
     """
-    references = [GivenPoint("reference", values) for values in space.references(data)]
+    baselines = [FixedTrial("reference", values) for values in space.baselines(data)]
     own = [point for point in space.first_points(data) if point not in earlier]
-    points = [GivenPoint("grid" if space.grid else "first", values) for values in (*earlier, *own)]
-    turns = itertools.zip_longest(references, points)
+    points = [FixedTrial("grid" if space.grid else "first", values) for values in (*earlier, *own)]
+    turns = itertools.zip_longest(baselines, points)
     return [point for turn in turns for point in turn if point is not None]
 
 
-def given_configs(
-    points: Sequence[GivenPoint], space: SearchSpace, data: DataSummary, fixed: Mapping[str, Any]
+def fixed_configs(
+    points: Sequence[FixedTrial], space: SearchSpace, data: DataSummary, fixed: Mapping[str, Any]
 ) -> Iterator[TrialConfig]:
     """What the points train, without a ledger; what a point leaves open is drawn at random.
 
     Args:
-        points: As `given_points` gives them.
+        points: As `fixed_trials` gives them.
         space: What is searched.
         data: The data set's summary.
         fixed: Trial parameters that the command line fixes for all trials.

@@ -22,7 +22,7 @@ from study.config import DataSummary, TrialConfig
 from study.disk.files import write_atomic, write_json
 from study.disk.layout import OUTCOME, TRIAL, ledger_path, progress_path, trial_path
 from study.disk.timestamp import now
-from study.search.fixed_trials import given_configs, given_points
+from study.search.fixed_trials import fixed_configs, fixed_trials
 from study.search.hypervolume import FrontVolume
 from study.search.samplers import SearchedStudy, build_sampler
 from study.space import SearchSpace
@@ -139,7 +139,7 @@ class Ledger:
         self._data = data
         self._running: dict[int, optuna.trial.Trial] = {}
         self._fixed = fixed
-        self._points = given_points(space, data, first_points)
+        self._points = fixed_trials(space, data, first_points)
         name = name or directory.name
         storage = optuna.storages.get_storage(storage or f"sqlite:///{ledger_path(directory)}")
         wanted = [optuna.study.StudyDirection[direction.upper()] for direction in directions.values()]
@@ -184,9 +184,9 @@ class Ledger:
         """All trials, oldest first; not to be changed."""
         return self._study.get_trials(deepcopy=False)
 
-    def given_configs(self) -> Iterator[TrialConfig]:
+    def fixed_configs(self) -> Iterator[TrialConfig]:
         """What the trials given beforehand train, in their order; nothing is written."""
-        return given_configs(self._points, self._space, self._data, self._fixed)
+        return fixed_configs(self._points, self._space, self._data, self._fixed)
 
     def next(self, num_trials: int, *, begin: bool = True) -> Assignment | None:
         """The next trial to train: one left running by an earlier driver, a point given beforehand, or a suggestion.
@@ -227,7 +227,7 @@ class Ledger:
         self._study.enqueue_trial(dict(point), user_attrs=dict(attributes))
         self._waiting += 1
 
-    def readopt(self) -> None:
+    def requeue_running(self) -> None:
         """Takes back every trial handed out and not recorded: `next` hands it out again."""
         for trial in self._running.values():
             self._tally_of(trial.user_attrs).running -= 1

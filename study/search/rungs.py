@@ -163,7 +163,7 @@ class Rungs:
         self._signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
         self._rungs: dict[int, Rung] = {}
 
-    def judge(self, epoch: int, values: Sequence[float]) -> bool:
+    def decide(self, epoch: int, values: Sequence[float]) -> bool:
         """Takes in a trial's objectives at a rung and says whether it goes on; one not finite stops, unrecorded."""
         signed = self._signs * np.asarray(values, dtype=np.float64)
         if not np.isfinite(signed).all():

@@ -38,7 +38,7 @@ class Request:
         runs: The folder of all studies, absolute.
         dataset: As `TrialConfig.dataset`.
         data_dir: Where data sets lie.
-        num_trials: Trials of the study, those of earlier sittings included.
+        num_trials: Trials of the study, those of earlier sessions included.
         epochs: Epochs of every trial.
         seed: Seed of search and training.
         sampler: One of `SAMPLERS`.
@@ -235,7 +235,7 @@ def _open_earlier(request: Request, record: Mapping[str, Any]) -> optuna.Study:
 def _default_num_trials(request: Request, data: ImageData) -> int:
     space = request.loaded.space
     return (
-        len(space.first_points(data.summary)) + len(space.references(data.summary)) if space.grid else space.num_trials
+        len(space.first_points(data.summary)) + len(space.baselines(data.summary)) if space.grid else space.num_trials
     )
 
 

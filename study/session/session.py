@@ -1,4 +1,4 @@
-"""One sitting of a study: opens or creates it, runs its trials, keeps MLflow beside it and shows the answer."""
+"""One session of a study: opens or creates it, runs its trials, keeps MLflow beside it and shows the answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.reporting import ending as answer
 from study.cli import DONE, FAILED, INTERRUPTED
 from study.config import TrialConfig, UserError
 from study.disk import study_json as study_record
-from study.disk.files import refusal
+from study.disk.files import disk_error_reason
 from study.disk.lock import driving
 from study.results.choice import choose
 from study.results.frame import load_study
@@ -72,7 +72,7 @@ def run_study(
     check_uri(uri)
     check_server(uri)
     with Interrupts() as interrupts, driving(request.directory, deadline):
-        record["outcome"] = "running"  # of a study taken up again it is still how the last sitting ended
+        record["outcome"] = "running"  # of a study taken up again it is still how the last session ended
         study_record.write_study(request.directory, record)
         mirror = Mirror(request.directory, uri)
         mirror.start()
@@ -85,8 +85,8 @@ def run_study(
                 cluster.join()
                 check_nodes(request.directory)
                 cache = request.runs / "cache"
-                references = prepare(plan.data, _kinds(ledger, record["num_trials"]), cache, cluster)
-                record["references"] = references.summary()
+                context = prepare(plan.data, _kinds(ledger, record["num_trials"]), cache, cluster)
+                record["references"] = context.summary()
                 study_record.write_study(request.directory, record)
                 searcher = LedgerSearcher(
                     ledger,
@@ -101,7 +101,7 @@ def run_study(
                     searcher,
                     RungScheduler(ledger, searcher, plan.eta),
                     plan.data,
-                    references,
+                    context,
                     cache,
                     resources=cluster.resources,
                     max_failures=max_failures,
@@ -127,7 +127,7 @@ def run_study(
         except UserError:
             raise
         except Exception as error:
-            if (why := refusal(error)) is not None:
+            if (why := disk_error_reason(error)) is not None:
                 raise UserError(f"{request.directory}: {why}: {_RESUME}") from error
             if (why := lost_database(error)) is not None:
                 raise UserError(
@@ -156,7 +156,7 @@ def run_study(
     answer.show_failures(console, frames, request.directory)
     answer.show_warnings(console, request.directory)
     answer.show_gpu_memory(console, frames)
-    if searcher is not None and searcher.hopeless:
+    if searcher is not None and searcher.all_failed:
         console.print("no trial succeeded: put right what the first one says, then add --resume", highlight=False)
     if searcher is not None and outcome == "stopped":
         console.print(f"ended by {searcher.limit} before its last trial: --resume goes on", highlight=False)
@@ -169,13 +169,13 @@ def run_study(
             soft_wrap=True,
             highlight=False,
         )
-    if searcher is not None and searcher.trouble:
-        raise UserError(f"{searcher.trouble}: {_RESUME}")
+    if searcher is not None and searcher.disk_error:
+        raise UserError(f"{searcher.disk_error}: {_RESUME}")
     return {"completed": DONE, "stopped": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
 
 
 def _outcome(ledger: Ledger, num_trials: int, interrupts: Interrupts, searcher: LedgerSearcher | None) -> str:
-    """How a sitting ended: `completed`, `stopped` by a limit that was asked for, `failed` or `interrupted`."""
+    """How a session ended: `completed`, `stopped` by a limit that was asked for, `failed` or `interrupted`."""
     whole = ledger.tally.done >= num_trials and not ledger.unfinished
     limited = searcher is not None and searcher.limit is not None and not searcher.finishing
     if not whole and (interrupts.finishing or (ledger.unfinished and not limited)):
@@ -210,7 +210,7 @@ def _kinds(ledger: Ledger, num_trials: int) -> list[TrialConfig]:
     A kind that the sampler alone comes upon is made by the first trial of it.
     """
     kinds: dict[tuple[bool, bool], TrialConfig] = {}
-    for config in itertools.islice(ledger.given_configs(), num_trials):
+    for config in itertools.islice(ledger.fixed_configs(), num_trials):
         kinds.setdefault((config.network == "stacked", config.perceptual_weight > 0), config)
     return [config for needs, config in kinds.items() if any(needs)]
 

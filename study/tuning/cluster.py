@@ -27,7 +27,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 
 from study.config import UserError
-from study.disk.files import refusal
+from study.disk.files import disk_error_reason
 from study.tuning.preflight import check_address, check_token
 
 
@@ -136,7 +136,7 @@ class Cluster:
                 logging_level=logging.ERROR,
             )
         except Exception as error:  # Ray raises anything: a bare Exception where the machine is too busy
-            why = refusal(error)
+            why = disk_error_reason(error)
             if why is not None and not address:
                 raise UserError(f"Ray cannot start: {why}: set RAY_TMPDIR to a folder that you may write") from error
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

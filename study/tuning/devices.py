@@ -57,7 +57,7 @@ class Devices:
         self._assigned.clear()
 
     @property
-    def in_vain(self) -> bool:
+    def starved(self) -> bool:
         """A trial is assigned to a kind of device that no node has any more, and there is another."""
         there = slots(self._resources) if self._assigned else {}
         return any(there.values()) and any(not there[device] for device in self._assigned.values())

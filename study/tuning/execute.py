@@ -18,7 +18,7 @@ from ray.tune.search import ConcurrencyLimiter
 
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
-from study.measure.evaluate import References, prepare_references
+from study.measure.evaluate import EvaluationContext, prepare_context
 from study.training.pretrain import pretrain
 from study.tuning.cluster import Cluster, Resources, room, slots
 from study.tuning.devices import placement
@@ -34,7 +34,7 @@ _LOOK_SECONDS = 5.0
 """How often the cluster's nodes are counted: workers come and go."""
 
 
-def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluster: Cluster) -> References:
+def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluster: Cluster) -> EvaluationContext:
     """Computes what trials share before the first of them begins.
 
     It is done in a task with a trial's resources: the driver's node may have none to give. On a machine of our own
@@ -68,11 +68,13 @@ def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluste
         raise UserError("the data do not fit into memory: free some, or take a machine with more") from error
 
 
-def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: int) -> References:
+def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: int) -> EvaluationContext:
     return _compute(unpack(packed), configs, cache, threads, assigned_device())
 
 
-def _compute(data: ImageData, configs: Sequence[TrialConfig], cache: Path, threads: int, device: str) -> References:
+def _compute(
+    data: ImageData, configs: Sequence[TrialConfig], cache: Path, threads: int, device: str
+) -> EvaluationContext:
     import torch
 
     before = torch.get_num_threads()
@@ -80,7 +82,7 @@ def _compute(data: ImageData, configs: Sequence[TrialConfig], cache: Path, threa
     try:
         for config in configs:
             pretrain(config, data, cache)
-        return prepare_references(data, cache, device=device)
+        return prepare_context(data, cache, device=device)
     finally:
         torch.set_num_threads(before)
 
@@ -89,7 +91,7 @@ class _Watcher(tune.Callback):
     """After each step of Ray's loop: fits the number of trials to the nodes there are, and shows progress.
 
     Attributes:
-        in_vain: No trial runs, and one waits for a kind of device that no node has any more while another is there.
+        starved: No trial runs, and one waits for a kind of device that no node has any more while another is there.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class _Watcher(tune.Callback):
         refresh: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
-        self.in_vain = False
+        self.starved = False
         self._searcher = searcher
         self._limiter = limiter
         self._resources = resources
@@ -121,7 +123,7 @@ class _Watcher(tune.Callback):
             elif not slots(self._resources).get("gpu", 1):
                 self._say(NO_GPU)
             running = any(trial.status == Trial.RUNNING for trial in trials)
-            self.in_vain = not running and self._searcher.waits_in_vain
+            self.starved = not running and self._searcher.is_starved
         self._refresh()
 
 
@@ -136,7 +138,7 @@ class _Stop(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self._searcher.stopping or self._watcher.in_vain
+        return self._searcher.stopping or self._watcher.starved
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as LedgerSearcher's
@@ -146,7 +148,7 @@ def execute(
     searcher: LedgerSearcher,
     scheduler: RungScheduler,
     data: ImageData,
-    references: References,
+    context: EvaluationContext,
     cache: Path,
     *,
     resources: Resources,
@@ -160,7 +162,7 @@ def execute(
         searcher: Hands out the trials and records how they end.
         scheduler: Says which trials stop early.
         data: The data set; it is put into Ray's object store once.
-        references: What evaluation needs.
+        context: What evaluation needs.
         cache: The folder of what studies share.
         resources: What a trial gets.
         max_failures: How often a trial that died is tried again from its newest checkpoint.
@@ -170,7 +172,7 @@ def execute(
     trainable = tune.with_parameters(
         run_trial,
         data=pack(data),
-        references=references,
+        context=context,
         cache=cache,
         threads=max(1, int(resources.cpus)),
         rungs=scheduler.stops_early,
@@ -209,9 +211,9 @@ def execute(
                 continue
         if searcher.error:
             raise searcher.error
-        if not watcher.in_vain or searcher.finishing:
+        if not watcher.starved or searcher.finishing:
             return
-        searcher.begin_anew()
+        searcher.restart()
 
 
 def _killed_for_memory(error: BaseException) -> Callable[[int], bool] | None:

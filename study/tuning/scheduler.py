@@ -75,7 +75,7 @@ class RungScheduler(FIFOScheduler):
         if self._eta is None or origin in EXTRA_ORIGINS or epoch not in rung_epochs(assignment.config.epochs):
             return True
         if (number, epoch) not in self._decided:
-            goes_on = self.rungs.judge(epoch, values) or origin in _NEVER_STOPPED
+            goes_on = self.rungs.decide(epoch, values) or origin in _NEVER_STOPPED
             self._ledger.record_rung(number, epoch, values, goes_on)
             self._decided[number, epoch] = goes_on
         return self._decided[number, epoch]

@@ -32,7 +32,7 @@ class LedgerSearcher(Searcher):
 
     Attributes:
         error: What went wrong in this process, first of all; nothing more is handed out then, nor waited for.
-        trouble: What a trial could not write, in one line; the trial is left as it is, for a later sitting.
+        disk_error: What a trial could not write, in one line; the trial is left as it is, for a later session.
         limit: The option that kept the last trial asked for from beginning; None where there was none left.
     """
 
@@ -51,7 +51,7 @@ class LedgerSearcher(Searcher):
         self._failures = 0
         self._kills: dict[int, int] = {}
         self.error: Exception | None = None
-        self.trouble: str | None = None
+        self.disk_error: str | None = None
         self.limit: str | None = None
         self._ledger = ledger
         self._num_trials = num_trials
@@ -62,7 +62,7 @@ class LedgerSearcher(Searcher):
         self._running: dict[str, Assignment] = {}
 
     @property
-    def hopeless(self) -> bool:
+    def all_failed(self) -> bool:
         """Every trial fails."""
         tally = self._ledger.tally
         return self._failures >= HOPELESS and tally.completed + tally.stopped == 0
@@ -70,7 +70,7 @@ class LedgerSearcher(Searcher):
     @property
     def finishing(self) -> bool:
         """No other trial is to begin."""
-        return self._interrupts.finishing or self.hopeless or self.stopping or self.trouble is not None
+        return self._interrupts.finishing or self.all_failed or self.stopping or self.disk_error is not None
 
     @property
     def stopping(self) -> bool:
@@ -107,9 +107,9 @@ class LedgerSearcher(Searcher):
         return placement(self._resources, self._devices.assign_again(trial_id))
 
     @property
-    def waits_in_vain(self) -> bool:
-        """A trial that has not begun never will, where it was to run: `begin_anew` helps once no other runs."""
-        return self._devices.in_vain
+    def is_starved(self) -> bool:
+        """A trial that has not begun never will, where it was to run: `restart` helps once no other runs."""
+        return self._devices.starved
 
     def assignment(self, trial_id: str) -> Assignment:
         """What a running trial is."""
@@ -127,8 +127,8 @@ class LedgerSearcher(Searcher):
         number, config = assignment.number, assignment.config
         self._failures += error or "failure" in result
         epochs = result.get("epoch", 0)
-        if result.get("trouble"):
-            self.trouble = self.trouble or result["trouble"]
+        if result.get("disk_error"):
+            self.disk_error = self.disk_error or result["disk_error"]
         elif error or result.get("failure"):
             directory = trial_path(self._ledger.directory, number)
             # Trained are all the epochs on record: what was reported last is an evaluation before the failure.
@@ -163,13 +163,13 @@ class LedgerSearcher(Searcher):
             if self._kills[number] > max_failures:
                 self._failures += 1
                 self._ledger.record(number, "failed", epochs=recorded_epochs(directories[number]), reason=reason)
-        self.begin_anew()
+        self.restart()
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Ray has ended its loop: the trials that it had not ended are handed out again."""
         self._running.clear()
         self._devices.clear()
-        self._ledger.readopt()
+        self._ledger.requeue_running()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its searcher for Tuner.restore, which is never used: the ledger holds everything

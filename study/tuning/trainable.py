@@ -20,9 +20,9 @@ from ray import tune
 from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.data.splits import Split
-from study.disk.files import refusal, write_json
+from study.disk.files import disk_error_reason, write_json
 from study.disk.layout import ERROR, METRICS, PROCESS, WARNINGS, last_error, new_attempt, recorded_epochs
-from study.measure.evaluate import Evaluator, References
+from study.measure.evaluate import EvaluationContext, Evaluator
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
 from study.search.rungs import rung_epochs
@@ -59,7 +59,7 @@ def assigned_device() -> str:
     return "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
 
 
-def whereabouts() -> dict[str, Any]:
+def process_info() -> dict[str, Any]:
     """Where this process runs: host, Ray's node, process id, device (`cuda` or `cpu`) and Ray's numbers of its GPUs."""
     return {
         "host": socket.gethostname(),
@@ -84,7 +84,7 @@ def memory_share() -> float:
 
 
 def run_trial(
-    config: dict[str, Any], *, data: Any, references: References, cache: Path, threads: int, rungs: bool
+    config: dict[str, Any], *, data: Any, context: EvaluationContext, cache: Path, threads: int, rungs: bool
 ) -> None:
     """Trains one trial in this process, from its newest sound checkpoint where there is one.
 
@@ -92,7 +92,7 @@ def run_trial(
         config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`. Its `device` is what Ray
             was first asked for; what counts here is what Ray has given.
         data: The data set, packed.
-        references: What evaluation needs, computed once for the study.
+        context: What evaluation needs, computed once for the study.
         cache: The folder of what studies share.
         threads: CPU threads to use.
         rungs: Trials are judged before their end: report at the rungs too. A trial waits after each report for Ray to
@@ -100,7 +100,7 @@ def run_trial(
     """
     # Ray reuses this process for the next trial: whatever a trial sets globally is set again here.
     torch.set_num_threads(threads)
-    here = whereabouts()
+    here = process_info()
     device = here["device"]
     if device == "cuda":
         keep_to_share()
@@ -110,17 +110,17 @@ def run_trial(
         attempt = new_attempt(directory)
         write_json(attempt / PROCESS, here)
     except OSError as error:
-        _report_trouble(error)
+        _report_disk_error(error)
         return
     try:
         trial = TrialConfig.from_params(config["params"])
-        _train(trial, directory, attempt, _evaluator(data, references, device), cache, rungs)
+        _train(trial, directory, attempt, _evaluator(data, context, device), cache, rungs)
     except (TrainingError, MetricError, UserError) as error:
         (attempt / ERROR).write_text(traceback.format_exc())
         tune.report({"failure": str(error)})
     except Exception as error:
-        if refusal(error) is not None:
-            _report_trouble(error)
+        if disk_error_reason(error) is not None:
+            _report_disk_error(error)
             return
         (attempt / ERROR).write_text(traceback.format_exc())
         if last_error(directory) != earlier:
@@ -131,22 +131,24 @@ def run_trial(
             torch.cuda.empty_cache()
 
 
-def _evaluator(packed: tuple[DataSummary, tuple[str, ...], Arrays], references: References, device: str) -> Evaluator:
+def _evaluator(
+    packed: tuple[DataSummary, tuple[str, ...], Arrays], context: EvaluationContext, device: str
+) -> Evaluator:
     """This process's: the data on the device and what was computed of them hold for every trial of a study."""
-    counts = [*references.samples.values(), *map(len, references.features.values())]
-    key = (packed[0].hash, references.judge.hash, references.scale, *counts, device)
+    counts = [*context.samples.values(), *map(len, context.features.values())]
+    key = (packed[0].hash, context.feature_network.hash, context.scale, *counts, device)
     if key not in _evaluators:
         _evaluators.clear()
-        _evaluators[key] = Evaluator(unpack(packed).to(device), references, device=device)
+        _evaluators[key] = Evaluator(unpack(packed).to(device), context, device=device)
     return _evaluators[key]
 
 
-def _report_trouble(error: Exception) -> None:
+def _report_disk_error(error: Exception) -> None:
     """The disk is full, say: no fault of the trial, which can go on once there is room."""
-    why = refusal(error)
+    why = disk_error_reason(error)
     if why is None:
         raise error
-    tune.report({"trouble": why})
+    tune.report({"disk_error": why})
 
 
 def _train(

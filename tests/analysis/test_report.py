@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from analysis import report
+from analysis.reporting import page
 from analysis.reporting.facts import method_facts
 from analysis.reporting.page import trial_links, trial_table, write_report
 from study.config import UserError
@@ -137,7 +138,7 @@ def test_links_are_those_of_each_study(tmp_path: Path, monkeypatch: pytest.Monke
     def run_links(_uri: str, study: dict[str, Any], _server: str) -> dict[int, str]:
         return {number: f"http://{study['name']}/{number}" for number in (0, 2)}
 
-    monkeypatch.setattr(report, "run_links", run_links)
+    monkeypatch.setattr(page, "run_links", run_links)
     make_study(tmp_path, "a", trials=2)
     make_study(tmp_path, "b", trials=3)
     frames = [load_study(tmp_path, name) for name in "ab"]

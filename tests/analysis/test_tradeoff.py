@@ -13,7 +13,7 @@ from study.config import TrialConfig
 from study.results import pareto
 from study.results.choice import choose
 from study.results.frame import StudyFrames, join_studies, load_study
-from tests.helpers_study import FLOOR, PCA_MSE, make_study, write_trial
+from tests.helpers_study import PCA_MSE, REAL_DATA, make_study, write_trial
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +47,13 @@ def test_method_fronts_hold_their_method_alone(frames: StudyFrames) -> None:
 
 def test_references_are_those_of_the_objectives_split(frames: StudyFrames) -> None:
     info = tradeoff_info(frames)
-    assert info.floor == FLOOR["validation"]["sample_fid"]
+    assert info.real_data == REAL_DATA["validation"]["sample_fid"]
     assert info.pca == {d: PCA_MSE[d] for d in sorted(set(info.latent_dim.astype(int)))}
     other = StudyFrames({**frames.study, "objectives": {"val/kl": "minimize", "test/sample_fid": "minimize"}},
                         frames.trials, frames.history)  # fmt: skip
     info = tradeoff_info(other)
     assert (info.x_name, info.y_name) == ("val/kl", "test/sample_fid")
-    assert (info.pca, info.floor) == ({}, FLOOR["test"]["sample_fid"])
+    assert (info.pca, info.real_data) == ({}, REAL_DATA["test"]["sample_fid"])
 
 
 def test_replicates_stand_beside_the_trial_they_repeat(frames: StudyFrames) -> None:

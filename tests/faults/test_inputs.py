@@ -1,4 +1,4 @@
-"""What a study rests on changes between two sittings, or cannot be written at all."""
+"""What a study rests on changes between two sessions, or cannot be written at all."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ from study.space import SearchSpace
 def suggest(trial, data):
     return {"latent_dim": trial.suggest_int("latent_dim", 2, 16)}
 
-def references(data):
+def baselines(data):
     return [%s]
 
-SPACE = SearchSpace(question="What if?", suggest=suggest, references=references)
+SPACE = SearchSpace(question="What if?", suggest=suggest, baselines=baselines)
 """
 SOUND, RAISES, NAN = '{"seed": %d}', '{"width": 10**13 + %d}', '{"learning_rate": 1e30, "seed": %d}'
 
@@ -65,7 +65,7 @@ def test_failing_trials_fail_alone(tmp_path: Path, ray_session: None, capfd: pyt
 
 
 def test_a_study_of_failures_ends_early(tmp_path: Path, ray_session: None, capfd: pytest.CaptureFixture[str]) -> None:
-    space = write_space(tmp_path / "hopeless.py", *[NAN] * 20)
+    space = write_space(tmp_path / "all_failed.py", *[NAN] * 20)
     arguments = ["--space", space, "--name", "h", "--num-trials", 20, "--epochs", 2, "--runs-dir", tmp_path]
     assert study_run(*arguments) == 1
     output = capfd.readouterr().out

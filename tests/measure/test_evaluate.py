@@ -19,7 +19,7 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure import evaluate
-from study.measure.evaluate import Evaluator, References, prepare_references
+from study.measure.evaluate import EvaluationContext, Evaluator, prepare_context
 from study.measure.metrics import METRICS, MetricError, fid
 from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
 from study.model.likelihoods import GaussianPixel, GaussianScalar
@@ -35,13 +35,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def references(digits: ImageData, cache: Path) -> References:
-    return prepare_references(digits, cache)
+def context(digits: ImageData, cache: Path) -> EvaluationContext:
+    return prepare_context(digits, cache)
 
 
 @pytest.fixture(scope="module")
-def evaluator(digits: ImageData, references: References) -> Evaluator:
-    return Evaluator(digits, references)
+def evaluator(digits: ImageData, context: EvaluationContext) -> Evaluator:
+    return Evaluator(digits, context)
 
 
 def model(encoder: str = "gaussian", **changes: Any) -> Autoencoder:
@@ -73,8 +73,8 @@ def of_split(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
     return {name.removeprefix(f"{prefix}/"): value for name, value in metrics.items() if name.startswith(f"{prefix}/")}
 
 
-def test_metrics_references_of_the_digits(references: References, digits: ImageData) -> None:
-    summary = references.summary()
+def test_metrics_references_of_the_digits(context: EvaluationContext, digits: ImageData) -> None:
+    summary = context.summary()
     assert json.loads(json.dumps(summary)) == summary
     assert summary["classifier"]["accuracy"] >= 0.95
     assert summary["samples"] == {"validation": 3_000, "test": 3_000}
@@ -83,19 +83,19 @@ def test_metrics_references_of_the_digits(references: References, digits: ImageD
     assert summary["floor"]["validation"]["sample_fid"] < 1
     assert summary["floor"]["validation"]["precision"] > 0.9
     assert summary["pca"]["test"]["8"] == pytest.approx(0.0249, abs=1e-3)
-    assert pickle.loads(pickle.dumps(references)).summary() == summary
+    assert pickle.loads(pickle.dumps(context)).summary() == summary
 
 
 def test_metrics_references_are_cached_by_content(
-    digits: ImageData, references: References, cache: Path, monkeypatch: pytest.MonkeyPatch
+    digits: ImageData, context: EvaluationContext, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "pca_errors", None)  # would fail if anything were computed
-    again = prepare_references(digits, cache)
-    assert again.summary() == references.summary()
-    assert all(np.array_equal(again.features[name], references.features[name]) for name in references.features)
+    again = prepare_context(digits, cache)
+    assert again.summary() == context.summary()
+    assert all(np.array_equal(again.features[name], context.features[name]) for name in context.features)
     other = dataclasses.replace(digits, summary=dataclasses.replace(digits.summary, hash="another"))
     with pytest.raises(TypeError):
-        prepare_references(other, cache)
+        prepare_context(other, cache)
 
 
 def test_metrics_of_a_perfect_copy(evaluator: Evaluator) -> None:
@@ -123,9 +123,11 @@ def test_metrics_of_reconstructions_against_the_definition(evaluator: Evaluator,
     sigma = variance.sqrt()
     ends = float(sigma.min()), float(sigma.max())
     assert (metrics["sigma_low"], metrics["sigma_high"]) == pytest.approx(ends, rel=1e-5)
-    scale = evaluator.references.scale
+    scale = evaluator.context.scale
     with torch.no_grad():
-        features = [evaluator.judge.features(images).numpy() * scale for images in (x, autoencoder.reconstruct(x))]
+        features = [
+            evaluator.feature_network.features(images).numpy() * scale for images in (x, autoencoder.reconstruct(x))
+        ]
     assert metrics["reconstruction_fid"] == pytest.approx(fid(*features), rel=1e-3)
 
 
@@ -195,13 +197,13 @@ def test_what_a_model_generates_is_made_once_for_both_splits(
     assert sorted(made) == [360, 360, 3_000, 3_000, 3_000]  # midpoints of each split; prior, mixture and Gaussian
     assert metrics["val/sample_fid"] != metrics["test/sample_fid"]
     made.clear()
-    few = dataclasses.replace(evaluator.references, samples={"validation": 3_000, "test": 500})
+    few = dataclasses.replace(evaluator.context, samples={"validation": 3_000, "test": 500})
     uneven = Evaluator(evaluator.data, few).final_metrics(model())
     assert sorted(made) == [360, 360, 500, 500, 500, 3_000, 3_000, 3_000]
     assert uneven["val/sample_fid"] == metrics["val/sample_fid"]
 
 
-def test_metrics_are_repeatable_and_leave_no_trace(digits: ImageData, references: References) -> None:
+def test_metrics_are_repeatable_and_leave_no_trace(digits: ImageData, context: EvaluationContext) -> None:
     autoencoder = model()
     autoencoder.train()
     autoencoder.decoder.eval()
@@ -209,8 +211,8 @@ def test_metrics_are_repeatable_and_leave_no_trace(digits: ImageData, references
     weights = {name: value.clone() for name, value in autoencoder.state_dict().items()}
     torch.manual_seed(7)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
-    first = [Evaluator(digits, references).search_metrics(autoencoder) for _ in range(2)]
-    last = [Evaluator(digits, references).final_metrics(autoencoder) for _ in range(2)]
+    first = [Evaluator(digits, context).search_metrics(autoencoder) for _ in range(2)]
+    last = [Evaluator(digits, context).final_metrics(autoencoder) for _ in range(2)]
     assert first[0] == first[1] and last[0] == last[1]
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]
@@ -232,11 +234,11 @@ def test_measuring_metrics_never_changes_training(few_digits: ImageData, evaluat
     assert all(torch.equal(plain[name], measured[name]) for name in plain)
 
 
-def test_search_metrics_see_no_test_images(digits: ImageData, references: References) -> None:
+def test_search_metrics_see_no_test_images(digits: ImageData, context: EvaluationContext) -> None:
     blind = dataclasses.replace(digits, test=Split(torch.empty(0), torch.empty(0)))
     autoencoder = model()
-    metrics = Evaluator(blind, references).search_metrics(autoencoder)
-    assert metrics == Evaluator(digits, references).search_metrics(autoencoder)
+    metrics = Evaluator(blind, context).search_metrics(autoencoder)
+    assert metrics == Evaluator(digits, context).search_metrics(autoencoder)
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
@@ -261,7 +263,7 @@ def test_metrics_do_not_depend_on_the_batch_size(evaluator: Evaluator, monkeypat
 
 def test_metrics_samples_are_shared_by_all_models_of_a_latent_size(evaluator: Evaluator) -> None:
     codes = evaluator._prior_codes(3_000, 4)
-    assert torch.equal(codes, Evaluator(evaluator.data, evaluator.references)._prior_codes(3_000, 4))
+    assert torch.equal(codes, Evaluator(evaluator.data, evaluator.context)._prior_codes(3_000, 4))
     assert not torch.equal(codes, evaluator._prior_codes(3_000, 5)[:, :4])
 
 
@@ -281,7 +283,7 @@ def test_metrics_of_a_tiny_data_set(
         made_summary(*shape), train_size=sizes[0], num_classes=classes, validation_size=sizes[1], test_size=sizes[2]
     )
     data = ImageData("tiny", splits[0], splits[1], splits[2], tuple("ab"[:classes]), summary)
-    evaluator = Evaluator(data, prepare_references(data, tmp_path))
+    evaluator = Evaluator(data, prepare_context(data, tmp_path))
     config = TrialConfig(encoder="gaussian", regularizer="kl", latent_dim=3, width=8)
     metrics = of_split("test", evaluator.final_metrics(build_autoencoder(config, summary)))
     assert set(metrics) == set(METRICS)

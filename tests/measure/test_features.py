@@ -16,7 +16,7 @@ from study.measure.features import (
     Classifier,
     ClassifierSpec,
     cached,
-    judge_spec,
+    feature_network_spec,
     perceptual_classifier,
     perceptual_spec,
     trained_classifier,
@@ -30,13 +30,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_judge_knows_the_digits_and_is_cached(digits: ImageData, cache: Path) -> None:
-    judge = trained_classifier(digits, judge_spec(digits.summary), cache)
-    assert judge.accuracy >= 0.95
+    feature_network = trained_classifier(digits, feature_network_spec(digits.summary), cache)
+    assert feature_network.accuracy >= 0.95
     files = list(cache.iterdir())
     assert len(files) == 1
     written = files[0].stat().st_mtime_ns
-    again = trained_classifier(digits, judge_spec(digits.summary), cache)
-    assert (again.hash, again.accuracy) == (judge.hash, judge.accuracy)
+    again = trained_classifier(digits, feature_network_spec(digits.summary), cache)
+    assert (again.hash, again.accuracy) == (feature_network.hash, feature_network.accuracy)
     assert files[0].stat().st_mtime_ns == written
     classifier = again.build(digits.summary)
     x = digits.test.images.float() / 255
@@ -46,7 +46,7 @@ def test_judge_knows_the_digits_and_is_cached(digits: ImageData, cache: Path) ->
 
 
 def test_judge_is_the_same_whatever_threads_and_global_seed(digits: ImageData, tmp_path: Path) -> None:
-    spec = dataclasses.replace(judge_spec(digits.summary), epochs=2)
+    spec = dataclasses.replace(feature_network_spec(digits.summary), epochs=2)
     hashes = set()
     threads = torch.get_num_threads()
     try:
@@ -63,7 +63,7 @@ def test_judge_is_the_same_whatever_threads_and_global_seed(digits: ImageData, t
 
 
 def test_judge_never_learns_from_validation_or_test(digits: ImageData, tmp_path: Path) -> None:
-    spec = dataclasses.replace(judge_spec(digits.summary), epochs=1)
+    spec = dataclasses.replace(feature_network_spec(digits.summary), epochs=1)
     noise = Split(255 - digits.validation.images, digits.validation.labels.flip(0))
     poisoned = dataclasses.replace(digits, validation=noise, test=noise)
     hashes = {trained_classifier(data, spec, tmp_path / name).hash for name, data in (("a", digits), ("b", poisoned))}
@@ -71,8 +71,8 @@ def test_judge_never_learns_from_validation_or_test(digits: ImageData, tmp_path:
 
 
 def test_perceptual_classifier_is_another_one(digits: ImageData, tmp_path: Path) -> None:
-    judge, other = judge_spec(digits.summary), perceptual_spec(digits.summary)
-    assert judge.seed != other.seed and judge.kind != other.kind
+    feature_network, other = feature_network_spec(digits.summary), perceptual_spec(digits.summary)
+    assert feature_network.seed != other.seed and feature_network.kind != other.kind
     perceptual = perceptual_classifier(digits, tmp_path)
     x = torch.rand(5, 1, 8, 8, requires_grad=True)
     activations = perceptual(x)
@@ -88,7 +88,7 @@ def test_perceptual_classifier_is_another_one(digits: ImageData, tmp_path: Path)
 )
 def test_classifiers_take_any_image(channels: int, height: int, width: int) -> None:
     summary = made_summary(channels, height, width)
-    for spec in (judge_spec(summary), perceptual_spec(summary)):
+    for spec in (feature_network_spec(summary), perceptual_spec(summary)):
         classifier = Classifier(spec, summary)
         assert classifier.features(torch.rand(2, channels, height, width)).shape == (2, spec.features)
         assert classifier(torch.rand(2, channels, height, width)).shape == (2, 10)

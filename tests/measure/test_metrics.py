@@ -130,9 +130,9 @@ def brute_force(real: np.ndarray, generated: np.ndarray, k: int) -> tuple[float,
     def reach(values: np.ndarray) -> list[float]:
         return [sorted(distance(x, y) for j, y in enumerate(values) if j != i)[k - 1] for i, x in enumerate(values)]
 
-    real_reach, generated_reach = reach(real), reach(generated)
-    inside = [[distance(x, y) < r for x, r in zip(real, real_reach, strict=True)] for y in generated]
-    recalled = [any(distance(x, y) < r for y, r in zip(generated, generated_reach, strict=True)) for x in real]
+    real_radius, generated_radius = reach(real), reach(generated)
+    inside = [[distance(x, y) < r for x, r in zip(real, real_radius, strict=True)] for y in generated]
+    recalled = [any(distance(x, y) < r for y, r in zip(generated, generated_radius, strict=True)) for x in real]
     covered = [any(row[i] for row in inside) for i in range(len(real))]
     precision = np.mean([any(row) for row in inside])
     return (

@@ -12,7 +12,7 @@ import pytest
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.measure.evaluate import Evaluator, References, prepare_references
+from study.measure.evaluate import EvaluationContext, Evaluator, prepare_context
 from study.measure.metrics import METRICS
 from study.search.ledger import Ledger
 from study.space import builtin_spaces, load_space
@@ -27,12 +27,12 @@ CONFIG = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.05, latent_d
 
 
 @pytest.fixture(scope="module")
-def references(few_digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> References:
-    return prepare_references(few_digits, tmp_path_factory.mktemp("cache"))
+def context(few_digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> EvaluationContext:
+    return prepare_context(few_digits, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
-def trial(few_digits: ImageData, references: References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def trial(few_digits: ImageData, context: EvaluationContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Runs one trial as a worker does; gives its reports and the lines it wrote."""
 
     def run(
@@ -40,11 +40,11 @@ def trial(few_digits: ImageData, references: References, tmp_path: Path, monkeyp
     ) -> tuple[list[dict], list[dict]]:
         session = Session(stop_after)
         monkeypatch.setattr(trainable.tune, "report", session.report)
-        monkeypatch.setattr(trainable, "whereabouts", lambda: {"device": "cpu"})  # Ray, when asked, would start itself
+        monkeypatch.setattr(trainable, "process_info", lambda: {"device": "cpu"})  # Ray, when asked, would start itself
         directory = tmp_path / "trial"
         directory.mkdir(exist_ok=True)
         work = {"directory": str(directory), "params": config.to_params()}
-        shared = {"data": trainable.pack(few_digits), "references": references, "cache": tmp_path / "cache"}
+        shared = {"data": trainable.pack(few_digits), "context": context, "cache": tmp_path / "cache"}
         if stop_after is None:
             trainable.run_trial(work, **shared, threads=1, rungs=rungs)
         else:

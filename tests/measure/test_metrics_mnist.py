@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from study.data.datasets import load_dataset
-from study.measure.evaluate import Evaluator, prepare_references
+from study.measure.evaluate import Evaluator, prepare_context
 from study.measure.metrics import fid
 
 COUNT = 5_000
@@ -48,23 +48,25 @@ DAMAGES: dict[Callable[[Tensor, Tensor, float], Tensor], tuple[float, ...]] = {
 @pytest.fixture(scope="module")
 def evaluator(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
     data = load_dataset("mnist", mnist_dir, download=False)
-    references = prepare_references(data, tmp_path_factory.mktemp("cache"))
-    assert references.judge.accuracy >= 0.985
-    return Evaluator(data, references)
+    context = prepare_context(data, tmp_path_factory.mktemp("cache"))
+    assert context.feature_network.accuracy >= 0.985
+    return Evaluator(data, context)
 
 
 def test_metrics_worsen_with_every_damage(evaluator: Evaluator, capsys: pytest.CaptureFixture[str]) -> None:
     train = evaluator.data.train
     images, labels = train.images[:30_000].float() / 255, train.labels[:30_000]
-    real = evaluator.references.features["validation"]
+    real = evaluator.context.features["validation"]
     table = {}
     for damage, steps in DAMAGES.items():
         for step in steps:
             damaged = damage(images, labels, step)
             assert len(damaged) == COUNT
             with torch.no_grad():
-                features = torch.cat([evaluator.judge.features(batch) for batch in damaged.split(500)]).numpy()
-            table[damage.__name__, step] = fid(real, features.astype(np.float64) * evaluator.references.scale)
+                features = torch.cat(
+                    [evaluator.feature_network.features(batch) for batch in damaged.split(500)]
+                ).numpy()
+            table[damage.__name__, step] = fid(real, features.astype(np.float64) * evaluator.context.scale)
     with capsys.disabled():
         print("\nsample_fid of damaged training images, real MNIST")
         for damage, steps in DAMAGES.items():

@@ -105,17 +105,17 @@ import sys
 from pathlib import Path
 from study.config import TrialConfig
 from study.data.datasets import load_dataset
-from study.measure.evaluate import prepare_references
+from study.measure.evaluate import prepare_context
 from study.tuning import trainable, worker
 from tests.helpers import Session, small
 session, folder = Session(), Path(sys.argv[1])
 trainable.tune.report = session.report
-trainable.whereabouts = lambda: {"device": "cpu"}
+trainable.process_info = lambda: {"device": "cpu"}
 data = small(load_dataset("digits"), 64)
 config = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1, network="conv", width=4, latent_dim=2, epochs=2)
 work = {"directory": str(folder / "trial"), "params": config.to_params()}
 (folder / "trial").mkdir()
-shared = {"data": trainable.pack(data), "references": prepare_references(data, folder), "cache": folder}
+shared = {"data": trainable.pack(data), "context": prepare_context(data, folder), "cache": folder}
 worker.run_trial(work, **shared, threads=1, rungs=True)
 compiler = [name for name in ("torch._dynamo", "torch._inductor", "triton") if name in sys.modules]
 print(session.reports[-1]["epoch"], compiler)

@@ -124,7 +124,7 @@ def test_samplers_do_not_see_references_and_everybody_else_does(tmp_path: Path) 
 
 def test_given_configs_are_those_that_the_first_trials_train(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
-    told = [config.to_params() for config in ledger.given_configs()]
+    told = [config.to_params() for config in ledger.fixed_configs()]
     assert ledger.trials() == []
     assert told == _run(ledger, 12)
 
@@ -223,5 +223,5 @@ def test_trials_still_waiting_to_be_adopted_are_handed_out_once_when_all_are_tak
     begun = [_next(first).number for _ in range(3)]
     again = open_ledger(tmp_path)
     assert _next(again).number == begun[0]  # the other two wait
-    again.readopt()
+    again.requeue_running()
     assert [_next(again).number for _ in range(4)] == [*begun, 3]

@@ -46,7 +46,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> optuna.Study:
 def space(**changes: object) -> SearchSpace:
     """The joint space without first points of its own, changed."""
     base = load_space("method").space
-    settings = {"question": "?", "suggest": base.suggest, "base": base.base, "references": base.references, **changes}
+    settings = {"question": "?", "suggest": base.suggest, "base": base.base, "baselines": base.baselines, **changes}
     return SearchSpace(**settings)  # type: ignore[arg-type]
 
 
@@ -54,7 +54,7 @@ def test_the_front_comes_first(earlier: optuna.Study, tmp_path: Path) -> None:
     points = warm_start.first_points(earlier, OBJECTIVES, space(), made_summary())
     assert points == [earlier.trials[number].params for number in (1, 2)]
     own = [{**points[0], "latent_dim": 2}, points[1]]  # the second is not trained twice
-    new = space(references=lambda data: [{"latent_dim": 3}, {"latent_dim": 5}], first_points=lambda data: own)
+    new = space(baselines=lambda data: [{"latent_dim": 3}, {"latent_dim": 5}], first_points=lambda data: own)
     ledger = Ledger(
         tmp_path,
         new,

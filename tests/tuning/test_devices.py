@@ -40,7 +40,7 @@ def test_where_only_one_kind_will_do_nobody_looks_at_the_nodes(
     monkeypatch.setattr(ray, "nodes", lambda: pytest.fail("looked"))
     assigned = Devices(resources)
     assert assigned.assign("a") == assigned.assign_again("a") == device
-    assert not assigned.in_vain
+    assert not assigned.starved
 
 
 def test_nodes_that_join_and_leave_are_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,12 +81,12 @@ def test_a_trial_waits_in_vain_for_a_kind_that_is_gone_while_another_is_there(mo
     assigned = Devices(EITHER)
     _set_nodes(monkeypatch, [GPU_NODE])
     assert assigned.assign("a") == "gpu"
-    for nodes, in_vain in (([GPU_NODE], False), ([HEAD], False), ([CPU_NODE], True), ([CPU_NODE, GPU_NODE], False)):
+    for nodes, starved in (([GPU_NODE], False), ([HEAD], False), ([CPU_NODE], True), ([CPU_NODE, GPU_NODE], False)):
         _set_nodes(monkeypatch, nodes)
-        assert assigned.in_vain == in_vain
+        assert assigned.starved == starved
     _set_nodes(monkeypatch, [CPU_NODE])
     assigned.clear()
-    assert not assigned.in_vain
+    assert not assigned.starved
     assert assigned.assign("a") == "cpu"
 
 

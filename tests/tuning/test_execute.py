@@ -11,7 +11,7 @@ import ray
 import torch
 
 from study.data.datasets import ImageData
-from study.measure.evaluate import prepare_references
+from study.measure.evaluate import prepare_context
 from study.tuning import execute, trainable
 from study.tuning.cluster import Cluster, Resources
 from study.tuning.trainable import assigned_device, keep_to_share, memory_share, pack, unpack
@@ -72,15 +72,15 @@ def test_on_a_ray_of_its_own_the_driver_prepares_what_trials_share(
     monkeypatch.setattr(Cluster, "is_here", True)
     monkeypatch.setattr(execute.ray, "remote", lambda **options: pytest.fail("a task was made"))
     torch.set_num_threads(2)
-    references = execute.prepare(few_digits, [], tmp_path / "here", Cluster(None, Resources()))
+    context = execute.prepare(few_digits, [], tmp_path / "here", Cluster(None, Resources()))
     assert torch.get_num_threads() == 2
-    assert references.summary() == prepare_references(few_digits, tmp_path / "by hand").summary()
+    assert context.summary() == prepare_context(few_digits, tmp_path / "by hand").summary()
 
 
 def test_where_no_node_has_a_gpu_what_trials_share_is_prepared_on_a_cpu(
     tmp_path: Path, few_digits: ImageData, ray_session: None
 ) -> None:
     either = Cluster(None, Resources(gpus=0.5, any_device=True))
-    references = execute.prepare(few_digits, [], tmp_path / "task", either)
-    by_hand = prepare_references(few_digits, tmp_path / "by hand")
-    assert references.summary()["classifier"] == by_hand.summary()["classifier"]
+    context = execute.prepare(few_digits, [], tmp_path / "task", either)
+    by_hand = prepare_context(few_digits, tmp_path / "by hand")
+    assert context.summary()["classifier"] == by_hand.summary()["classifier"]

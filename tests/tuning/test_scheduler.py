@@ -36,10 +36,12 @@ points = st.tuples(*[st.integers(0, 12).map(float)] * 2)
 histories = st.lists(points, max_size=40)
 
 
-def judged(history: list[tuple[float, ...]], directions: tuple[str, ...] = MINIMISE, eta: float = 2.0) -> list[bool]:
+def decisions_of(
+    history: list[tuple[float, ...]], directions: tuple[str, ...] = MINIMISE, eta: float = 2.0
+) -> list[bool]:
     """The decision on each result of a history at one rung."""
     rungs = Rungs(directions, eta)
-    return [rungs.judge(1, values) for values in history]
+    return [rungs.decide(1, values) for values in history]
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -73,7 +75,7 @@ def test_fronts_kept_up_to_date_are_those_of_peeling(history: list[tuple[float, 
 def test_rank_decides_and_ties_never_let_more_than_the_share_through(
     history: list[tuple[float, float]], eta: float
 ) -> None:
-    decisions = judged(history, eta=eta)
+    decisions = decisions_of(history, eta=eta)
     for n, goes_on in enumerate(decisions, start=1):
         before = ranks(np.array(history[: n - 1]).reshape(-1, 2))
         rank = ranks(np.array(history[:n]))[-1]
@@ -90,42 +92,42 @@ def test_a_trial_that_dominates_one_that_goes_on_goes_on(
     history: list[tuple[float, float]], values: tuple[float, float], better: tuple[int, int], eta: float
 ) -> None:
     improved = (values[0] - better[0], values[1] - better[1])
-    if judged([*history, values], eta=eta)[-1]:
-        assert judged([*history, improved], eta=eta)[-1]
+    if decisions_of([*history, values], eta=eta)[-1]:
+        assert decisions_of([*history, improved], eta=eta)[-1]
 
 
 @given(histories, st.sampled_from([1e-6, 0.3, 7.0, 1e9]), st.sampled_from([1e-3, 1.0, 250.0]))
 def test_units_do_not_matter(history: list[tuple[float, float]], first: float, second: float) -> None:
-    assert judged([(x * first, y * second) for x, y in history]) == judged(history)
+    assert decisions_of([(x * first, y * second) for x, y in history]) == decisions_of(history)
 
 
 @given(histories)
 def test_the_order_of_the_objectives_does_not_matter(history: list[tuple[float, float]]) -> None:
-    assert judged([(y, x) for x, y in history]) == judged(history)
+    assert decisions_of([(y, x) for x, y in history]) == decisions_of(history)
 
 
 @given(histories)
 def test_a_maximised_objective_is_its_negative_minimised(history: list[tuple[float, float]]) -> None:
-    assert judged([(x, -y) for x, y in history], ("minimize", "maximize")) == judged(history)
+    assert decisions_of([(x, -y) for x, y in history], ("minimize", "maximize")) == decisions_of(history)
 
 
 @given(histories, st.lists(st.tuples(st.integers(0, 40), st.sampled_from([math.nan, math.inf, -math.inf])), max_size=5))
 def test_what_is_not_finite_stops_and_leaves_no_trace(
     history: list[tuple[float, float]], bad: list[tuple[int, float]]
 ) -> None:
-    rungs, clean = Rungs(MINIMISE), judged(history)
+    rungs, clean = Rungs(MINIMISE), decisions_of(history)
     decisions = []
     for index, values in enumerate(history):
         for at, value in bad:
             if at == index:
-                assert not rungs.judge(1, (value, 0.0)) and not rungs.judge(1, (0.0, value))
-        decisions.append(rungs.judge(1, values))
+                assert not rungs.decide(1, (value, 0.0)) and not rungs.decide(1, (0.0, value))
+        decisions.append(rungs.decide(1, values))
     assert decisions == clean
 
 
 @given(st.lists(st.integers(0, 100).map(float), max_size=60))
 def test_one_objective_gives_plain_successive_halving(values: list[float]) -> None:
-    for n, goes_on in enumerate(judged([(value,) for value in values], ("minimize",)), start=1):
+    for n, goes_on in enumerate(decisions_of([(value,) for value in values], ("minimize",)), start=1):
         earlier = values[: n - 1]
         better = sum(value < values[n - 1] for value in earlier)
         if goes_on:
@@ -139,8 +141,8 @@ def test_ties_are_broken_for_spread() -> None:
     second = [(1.0, 11.0), (1.1, 10.9), (1.2, 10.8), (1.3, 10.7)]  # with eta = 1.6 two of five go on
     crowded, lonely = (1.15, 10.85), (11.0, 1.0)
     history = [*front, *second]
-    assert judged([*history, crowded], eta=1.6)[-1] is False
-    assert judged([*history, lonely], eta=1.6)[-1] is True
+    assert decisions_of([*history, crowded], eta=1.6)[-1] is False
+    assert decisions_of([*history, lonely], eta=1.6)[-1] is True
 
 
 @pytest.mark.parametrize("epochs", range(1, 101))
@@ -157,7 +159,7 @@ def test_expected_completions_are_about_right() -> None:
         counts = []
         for _ in range(20):
             values, rungs = random.uniform(size=(trials, 2)), Rungs(MINIMISE)
-            counts.append(sum(all(rungs.judge(level, row) for level in range(3)) for row in values))
+            counts.append(sum(all(rungs.decide(level, row) for level in range(3)) for row in values))
         assert expected_completions(trials, 3, 2, 2.0) == pytest.approx(np.mean(counts), rel=0.35)
 
 
@@ -191,7 +193,7 @@ def _space(grid: bool = False, trials: int = 8) -> SearchSpace:
     return SearchSpace(
         question="?",
         suggest=lambda trial, data: {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1)},
-        references=lambda data: () if grid else [{"latent_dim": 3, "learning_rate": 0.09}],
+        baselines=lambda data: () if grid else [{"latent_dim": 3, "learning_rate": 0.09}],
         first_points=lambda data: [{"learning_rate": 0.09 - 0.01 * i} for i in range(trials if grid else 2)],
         grid=grid,
     )
@@ -321,7 +323,7 @@ def check_rungs(scheduler: RungScheduler, ledger: Ledger) -> None:
     never_stopped = {trial.number for trial in ledger.trials() if "origin" in trial.user_attrs}
     replayed = Rungs(list(DIRECTIONS.values()))
     for result in ledger.rung_results():
-        assert (replayed.judge(result.epoch, result.values) or result.number in never_stopped) == result.goes_on
+        assert (replayed.decide(result.epoch, result.values) or result.number in never_stopped) == result.goes_on
     assert scheduler.rungs.snapshot() == replayed.snapshot()
 
 

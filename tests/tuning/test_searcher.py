@@ -90,8 +90,8 @@ def test_a_failed_trial_has_trained_what_is_on_record(tmp_path: Path, result: di
 def test_a_trial_in_trouble_is_left_for_a_later_sitting(tmp_path: Path) -> None:
     searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
     suggest(searcher, "one", 1)
-    searcher.on_trial_complete("one", {"trouble": "/a: No space left on device"})
-    assert searcher.trouble == "/a: No space left on device"
+    searcher.on_trial_complete("one", {"disk_error": "/a: No space left on device"})
+    assert searcher.disk_error == "/a: No space left on device"
     assert searcher.finishing and not searcher.stopping
     assert searcher.suggest("two") == Searcher.FINISHED
     assert states(searcher) == ["RUNNING"]
@@ -119,7 +119,7 @@ def test_failures_alone_end_the_search_and_a_success_prevents_it(tmp_path: Path)
             suggest(searcher, str(number), number)
             searcher.on_trial_complete(str(number), first if number == 0 else {"failure": "the loss became nan"})
         suggest_more = searcher.suggest("more")
-        assert (suggest_more == Searcher.FINISHED) == searcher.hopeless == (name == "a")
+        assert (suggest_more == Searcher.FINISHED) == searcher.all_failed == (name == "a")
     outcome = read_json(tmp_path / "a" / "trials" / "0000" / "outcome.json")
     assert outcome is not None and outcome["reason"] == "the loss became nan"
 
@@ -163,11 +163,11 @@ def test_trials_that_wait_for_nodes_that_are_gone_are_handed_out_again(
     _set_nodes(monkeypatch, [GPU_NODE])
     searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 9, resources=Resources(gpus=1, any_device=True))
     first: Any = searcher.suggest("one")
-    assert not searcher.waits_in_vain
+    assert not searcher.is_starved
     _set_nodes(monkeypatch, [CPU_NODE])
-    assert searcher.waits_in_vain
-    searcher.begin_anew()
-    assert not searcher.waits_in_vain
+    assert searcher.is_starved
+    searcher.restart()
+    assert not searcher.is_starved
     again: Any = searcher.suggest("again")
     assert again == {**first, "device": "cpu"}
     searcher.on_trial_complete("again", RESULT)

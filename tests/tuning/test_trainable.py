@@ -17,7 +17,7 @@ import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.measure.evaluate import References, prepare_references
+from study.measure.evaluate import EvaluationContext, prepare_context
 from study.training import checkpoint
 from study.tuning import trainable
 from tests.helpers import Session
@@ -27,15 +27,15 @@ CUT_OFF = 8  # a rung, like epochs 2 and 4
 
 
 @pytest.fixture(scope="module")
-def references(few_digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> References:
-    return prepare_references(few_digits, tmp_path_factory.mktemp("cache"))
+def context(few_digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> EvaluationContext:
+    return prepare_context(few_digits, tmp_path_factory.mktemp("cache"))
 
 
 Train = Callable[[Path, int], list[int]]
 
 
 @pytest.fixture
-def train(few_digits: ImageData, references: References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+def train(few_digits: ImageData, context: EvaluationContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     """Runs a trial in this process until it has saved an epoch's checkpoint; gives the epochs reported."""
 
     def run(directory: Path, until: int) -> list[int]:
@@ -48,9 +48,9 @@ def train(few_digits: ImageData, references: References, tmp_path: Path, monkeyp
                 raise SystemExit
 
         monkeypatch.setattr(trainable.tune, "report", session.report)
-        monkeypatch.setattr(trainable, "whereabouts", lambda: {"device": "cpu"})  # Ray, when asked, would start itself
+        monkeypatch.setattr(trainable, "process_info", lambda: {"device": "cpu"})  # Ray, when asked, would start itself
         work = {"directory": str(directory), "params": CONFIG.to_params()}
-        shared = {"data": trainable.pack(few_digits), "references": references, "cache": tmp_path / "cache"}
+        shared = {"data": trainable.pack(few_digits), "context": context, "cache": tmp_path / "cache"}
         with monkeypatch.context() as patch, pytest.raises(SystemExit):
             patch.setattr(trainable.checkpoint, "save", save_and_die)
             trainable.run_trial(work, **shared, threads=1, rungs=True)
@@ -142,12 +142,12 @@ def test_no_history_has_a_gap_after_a_cut_before_the_checkpoint(cut_off: Path, t
     assert written == set(range(1, 11))
 
 
-def test_a_process_measures_its_trials_with_one_evaluator(few_digits: ImageData, references: References) -> None:
+def test_a_process_measures_its_trials_with_one_evaluator(few_digits: ImageData, context: EvaluationContext) -> None:
     packed = trainable.pack(few_digits)
-    first = trainable._evaluator(packed, references, "cpu")
-    assert trainable._evaluator(trainable.pack(few_digits), dataclasses.replace(references), "cpu") is first
-    fewer = dataclasses.replace(references, features={name: few[:9] for name, few in references.features.items()})
-    assert trainable._evaluator(packed, fewer, "cpu").references is fewer
+    first = trainable._evaluator(packed, context, "cpu")
+    assert trainable._evaluator(trainable.pack(few_digits), dataclasses.replace(context), "cpu") is first
+    fewer = dataclasses.replace(context, features={name: few[:9] for name, few in context.features.items()})
+    assert trainable._evaluator(packed, fewer, "cpu").context is fewer
 
 
 def _moved_to_another_kind_of_device(directory: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_trial_goes_on_on_another_kind_of_device_with_random_numbers_that_begi
 
 
 def test_where_a_trial_ran_is_on_record(ray_session: None) -> None:
-    here = ray.get(ray.remote(trainable.whereabouts).remote())
+    here = ray.get(ray.remote(trainable.process_info).remote())
     assert here["host"] == socket.gethostname() and here["pid"] != os.getpid()
     assert here["node"] in [node["NodeID"] for node in ray.nodes()]
     assert (here["device"], here["gpus"]) == ("cpu", [])

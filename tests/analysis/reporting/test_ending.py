@@ -48,12 +48,12 @@ def test_a_report_is_written_again_only_after_another_trial_has_ended(study: Pat
 
 
 @pytest.mark.parametrize(
-    ("trouble", "why"),
+    ("error", "why"),
     [(ValueError("no\nsuch [axis]"), "no such [axis]"), (KeyboardInterrupt(), "(interrupted)"), (OSError(), "OSError")],
 )
-def test_trouble_costs_one_line(study: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException, why: str) -> None:
+def test_an_error_costs_one_line(study: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, why: str) -> None:
     def write_report(*_: Any) -> Never:
-        raise trouble
+        raise error
 
     monkeypatch.setattr(answer, "write_report", write_report)
     _, line = said_by_report(study).splitlines()
