@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
 import importlib.util
@@ -102,14 +103,63 @@ def builtin_spaces() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(search_spaces.__path__))
 
 
+_HASHES_OF_0_1 = {
+    "5a77982fd29508c166f007938b16b8397b342289efd620d1547124c9bc03fa72": "annealing",
+    "006808a83a698e18b4965fd9360f4c0bcbd507758bb6f5e0e2bb234f9307a14d": "capacity",
+    "289ddb931aea7f6f063ea3951a9cd8218103493da1014f3cd4166ac72ec765a5": "cifar_likelihood",
+    "95f0cbece0b56d1df5991cce94d9b200a2dbf471245a8be063dd04d0ac034ecd": "latent_dim",
+    "82fe4caf4bfcb7ac6570b3a49d50f2ae53f0da2be5395afc21ab05426946ab0a": "latent_dim_seeds",
+    "5a6a3de9b2c290cd57d35f43970449b24650aee33fabd7a19abd9c260cefcac0": "loss_terms",
+    "84991a362dd0fcacc6ec316b45bf7d5d3378ae689b0b8bb3214efd35c931b0c7": "method",
+    "aa6f88542ec67881db0cd55f71112bc3faed3da72f74acb85f2ced507d2a799d": "vae_beta",
+    "618bf590ad4abb5c740d836f3e022670f2f603411cee1c81cdc4602d9ec3a229": "wae_gan",
+    "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c610073dd50fd9ff4bf310e6bc6": "wae_weight",
+    "77f6f412a7643b00dd8bdd06d0c3f935d755cca489d22e3bd06c676ef80da161": "wae_weight_stacked",
+}
+"""Version 0.1 hashed a file's bytes, and the spaces here have changed in their words alone: its studies resume."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LoadedSpace:
-    """A space with the file it came from, so that a changed file is noticed on resume."""
+    """A space with the file it came from, so that a changed file is noticed on resume.
+
+    Attributes:
+        name: The file's name without its suffix.
+        path: The file.
+        source: Its content.
+        space: What it defines.
+    """
 
     name: str
     path: Path
-    hash: str
+    source: bytes
     space: SearchSpace
+
+    @property
+    def hash(self) -> str:
+        """Hash of the file's code: comments, docstrings and layout do not count."""
+        tree = ast.parse(self.source)
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
+                body[0] = ast.Expr(ast.Constant(""))
+        return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+    def is_same(self, recorded: str) -> bool:
+        """Whether a study recorded this space's hash."""
+        is_builtin = self.path == _builtin_path(self.name)
+        earlier = {hashlib.sha256(self.source).hexdigest(), self.hash}
+        return recorded in earlier or (is_builtin and _HASHES_OF_0_1.get(recorded) == self.name)
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _builtin_path(name: str) -> Path:
+    import search_spaces
+
+    return Path(next(iter(search_spaces.__path__))) / f"{name}.py"
 
 
 def load_space(name: str) -> LoadedSpace:
@@ -119,9 +169,7 @@ def load_space(name: str) -> LoadedSpace:
         UserError: No such space; or the file does not run or defines no `SPACE`.
     """
     if name in builtin_spaces():
-        import search_spaces
-
-        path = Path(next(iter(search_spaces.__path__))) / f"{name}.py"
+        path = _builtin_path(name)
     elif name.endswith(".py"):
         path = Path(name).absolute()
     else:
@@ -145,4 +193,4 @@ def load_space(name: str) -> LoadedSpace:
     space = getattr(module, "SPACE", None)
     if not isinstance(space, SearchSpace):
         raise UserError(f"search space {path}: define SPACE = SearchSpace(...), as the files in search_spaces/ do")
-    return LoadedSpace(path.stem, path, hashlib.sha256(source).hexdigest(), space)
+    return LoadedSpace(path.stem, path, source, space)

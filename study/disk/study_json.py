@@ -1,17 +1,18 @@
-"""`study.json`: what a study is, written when it begins and checked when it is taken up again."""
+"""`study.json`: what a study is. It is written when the study begins and checked when the study is resumed."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AliasChoices, Field, StrictBool, StrictStr
 
 from study.config import DataSummary, UserError
 from study.disk.files import read_json, write_json
@@ -20,12 +21,118 @@ from study.disk.timestamp import now
 from study.space import LoadedSpace
 
 FORMAT = 1
-_ID = re.compile(r"[A-Za-z0-9-]{1,100}")
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
 
+_Count = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
+_Plain = StrictStr | int | float
 
-def read_study(directory: Path) -> dict[str, Any] | None:
-    """A study's record, or None where no study is. What it holds is of the kind it should be.
+
+class WarmStart(pydantic.BaseModel, frozen=True, extra="allow"):
+    """The earlier study whose front a study began with.
+
+    Attributes:
+        study: Its name.
+        points: Its Pareto-optimal points, as values of what the space asks for.
+    """
+
+    study: StrictStr
+    points: list[dict[str, _Plain]]
+
+
+class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
+    """What `study.json` holds. Fields with a default were missing in earlier versions.
+
+    Attributes:
+        format: Of this file.
+        id: Tells the study from others of its name.
+        name: Its folder's name.
+        space: The search space's name.
+        space_path: The file the space came from.
+        space_hash: Hash of that file's code.
+        question: What the study asks.
+        grid: The points were given and nothing is sampled.
+        objectives: `minimize` or `maximize` by recorded metric (`val/sample_fid`), in order.
+        data: The data set.
+        seed: Of search and training.
+        epochs: Of every trial, if the command line fixed them.
+        sampler: The sampler's name.
+        scheduler: The scheduler's name.
+        eta: One trial in eta goes on at each rung; None if no trial stops early.
+        num_trials: Trials the study is to have.
+        command: The command that began it, without secrets.
+        storage: The database of the ledger, without its password; None for the study's own file.
+        warm_start: The earlier study it began with.
+        versions: Version by package.
+        git_commit: Of this code.
+        created: ISO 8601, UTC.
+        evaluation: What the metrics are measured with: the feature network, real-data baselines, PCA errors, counts.
+        outcome: `running`, or how the newest session ended.
+        hypervolume_reference: The point up to which the hypervolume is measured, once it is settled.
+    """
+
+    format: Literal[1] = FORMAT
+    id: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9-]{1,100}$")]
+    name: Annotated[str, Field(strict=True, pattern=f"^{STUDY_NAME.pattern}$")]
+    space: StrictStr
+    space_path: StrictStr = ""
+    space_hash: StrictStr
+    question: StrictStr
+    grid: StrictBool = False
+    objectives: Annotated[dict[str, Literal["minimize", "maximize"]], Field(min_length=1)]
+    data: DataSummary
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+    epochs: _Count | None = None
+    sampler: StrictStr
+    scheduler: StrictStr | None = None
+    eta: Annotated[float, Field(gt=1, lt=1e6)] | None = None
+    num_trials: _Count
+    command: StrictStr | None = None
+    storage: StrictStr | None = None
+    warm_start: WarmStart | None = None
+    versions: dict[str, Any] | None = None
+    git_commit: StrictStr | None = None
+    created: StrictStr
+    evaluation: Annotated[dict[str, Any], Field(validation_alias=AliasChoices("evaluation", "references"))] = {}  # noqa: RUF012
+    outcome: StrictStr | None = None
+    hypervolume_reference: list[float] | None = None
+
+    @pydantic.field_validator("evaluation", mode="before")
+    @classmethod
+    def _rename(cls, value: Any) -> Any:
+        """Earlier versions called the real-data baseline `floor`, and left the whole out."""
+        if not isinstance(value, dict):
+            return {} if value is None else value
+        return {"real_data" if name == "floor" else name: entry for name, entry in value.items()}
+
+    def replace(self, **changes: Any) -> StudyRecord:
+        """A copy with some fields changed."""
+        return self.model_copy(update=changes)
+
+
+def parse_study(content: Mapping[str, Any], source: str) -> StudyRecord:
+    """Checks what a `study.json` holds.
+
+    Args:
+        content: The JSON object.
+        source: Where it was found, for the message.
+
+    Raises:
+        UserError: A field is missing or of another kind, or the file is of a later format.
+    """
+    if content.get("format") != FORMAT:
+        raise UserError(
+            f"{source} has format {content.get('format')!r}, this version reads {FORMAT}: use the version that wrote it"
+        )
+    try:
+        return StudyRecord.model_validate(content)
+    except pydantic.ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        seen = repr(content[field])[:60] if field in content else "missing"
+        raise UserError(f"{source} is damaged, {field} is {seen}: restore it, or choose another --study") from None
+
+
+def read_study(directory: Path) -> StudyRecord | None:
+    """The record in a study's folder; None if there is no study.
 
     Raises:
         UserError: The record is damaged, or of a later format.
@@ -33,155 +140,89 @@ def read_study(directory: Path) -> dict[str, Any] | None:
     path = study_path(directory)
     if not path.exists():
         return None
-    record = read_json(path)
-    if record is None:
-        raise UserError(f"{path} is not readable as JSON: restore it, or choose another --name")
-    if record.get("format") != FORMAT:
-        raise UserError(
-            f"{path} has format {record.get('format')!r}, this version reads {FORMAT}: use the version that wrote it"
-        )
-    for field, is_sound in _FIELDS.items():
-        if not is_sound(record.get(field)):
-            seen = repr(record[field])[:60] if field in record else "missing"
-            raise UserError(f"{path} is damaged, {field} is {seen}: restore it, or choose another --name")
-    return record
+    content = read_json(path)
+    if content is None:
+        raise UserError(f"{path} is not readable as JSON: restore it, or choose another --study")
+    return parse_study(content, str(path))
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_count(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
-
-
-def _or_none(is_sound: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or is_sound(value)
-
-
-def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
-
-
-def _is_objectives(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) > 0 and all(v in ("minimize", "maximize") for v in value.values())
-
-
-def _is_data(value: Any) -> bool:
-    return isinstance(value, dict) and _is_text(value.get("name")) and _is_text(value.get("hash"))
-
-
-def _is_eta(value: Any) -> bool:
-    return isinstance(value, int | float) and 1 < value < 1e6
-
-
-def _is_warm_start(value: Any) -> bool:
-    if not isinstance(value, dict) or not _is_text(value.get("study")) or not isinstance(value.get("points"), list):
-        return False
-    plain = (str, int, float)
-    return all(isinstance(p, dict) and all(isinstance(v, plain) for v in p.values()) for p in value["points"])
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-# What other code relies on, in the order of the file. What may be None may be missing: earlier versions lacked it.
-_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "id": _matches(_ID),
-    "name": _matches(STUDY_NAME),
-    "space": _is_text,
-    "space_hash": _is_text,
-    "question": _is_text,
-    "objectives": _is_objectives,
-    "data": _is_data,
-    "seed": lambda value: _is_count(value, least=0),
-    "epochs": _or_none(_is_count),
-    "sampler": _is_text,
-    "scheduler": _or_none(_is_text),
-    "eta": _or_none(_is_eta),
-    "num_trials": _is_count,
-    "command": _or_none(_is_text),
-    "storage": _or_none(_is_text),
-    "warm_start": _or_none(_is_warm_start),
-    "versions": _or_none(_is_object),
-    "git_commit": _or_none(_is_text),
-    "created": _is_text,
-    "references": _or_none(_is_object),
-    "outcome": _or_none(_is_text),
-}
+def write_study(directory: Path, record: StudyRecord) -> None:
+    """Writes the record atomically."""
+    write_json(study_path(directory), record.model_dump(mode="json"))
 
 
 def new_study(
     name: str, loaded: LoadedSpace, data: DataSummary, directions: Mapping[str, str], settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The record of a study about to begin; `settings` holds seed, epochs, num_trials, sampler and command."""
-    return {
-        "format": FORMAT,
-        "id": uuid.uuid4().hex,
-        "name": name,
-        "space": loaded.name,
-        "space_path": str(loaded.path),
-        "space_hash": loaded.hash,
-        "question": loaded.space.question,
-        "grid": loaded.space.grid,
-        "objectives": dict(directions),
-        "data": dataclasses.asdict(data),
+) -> StudyRecord:
+    """The record of a study about to begin.
+
+    Args:
+        name: The study's name.
+        loaded: Its search space.
+        data: Its data.
+        directions: `minimize` or `maximize` by objective.
+        settings: Seed, epochs, num_trials, sampler and further fields of `StudyRecord`.
+    """
+    return StudyRecord(
+        id=uuid.uuid4().hex,
+        name=name,
+        space=loaded.name,
+        space_path=str(loaded.path),
+        space_hash=loaded.hash,
+        question=loaded.space.question,
+        grid=loaded.space.grid,
+        objectives=dict(directions),  # type: ignore[arg-type]
+        data=data,
+        versions={"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        git_commit=_git_commit(),
+        created=now(),
+        outcome="running",
         **settings,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
-        "git_commit": _git_commit(),
-        "created": now(),
-        "references": {},
-        "outcome": "running",
-    }
+    )
 
 
 def check_resumable(
-    record: Mapping[str, Any],
+    record: StudyRecord,
     loaded: LoadedSpace,
     data: DataSummary,
     directions: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> None:
-    """Refuses to go on with a study under other conditions than it began with.
+    """Refuses to resume a study under other conditions than it began with.
 
     Args:
         record: The study's record.
         loaded: The space given now.
         data: The data found now.
         directions: The space's objectives.
-        settings: `seed`, `epochs` and `sampler` where the user gave them, None elsewhere.
+        settings: Those options of the command that must stay, by name; None for one that was not given.
 
     Raises:
         UserError: Something differs; the message says what.
     """
-    name = record["name"]
-    if record["space"] != loaded.name:
+    name = record.name
+    if record.space != loaded.name:
         raise UserError(
-            f"study {name!r} was begun with --space {record['space']}: choose another --name for {loaded.name}"
+            f"study {name!r} was begun with --space {record.space}: choose another --study for {loaded.name}"
         )
-    if record["space_hash"] != loaded.hash:
-        raise UserError(f"{loaded.path} has changed since study {name!r} began: restore it, or choose another --name")
-    if record["data"]["name"] != data.name:
-        raise UserError(f"study {name!r} was begun with --dataset {record['data']['name']}: choose another --name")
-    if record["data"]["hash"] != data.hash:
+    if not loaded.is_same(record.space_hash):
+        raise UserError(f"{loaded.path} has changed since study {name!r} began: restore it, or choose another --study")
+    if record.data.name != data.name:
+        raise UserError(f"study {name!r} was begun with --dataset {record.data.name}: choose another --study")
+    if record.data.hash != data.hash:
         raise UserError(
-            f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --name"
+            f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --study"
         )
-    if list(record["objectives"].items()) != list(directions.items()):
+    if list(record.objectives.items()) != list(directions.items()):
         raise UserError(
-            f"study {name!r} has other objectives than its space: restore study.json, or choose another --name"
+            f"study {name!r} has other objectives than its space: restore study.json, or choose another --study"
         )
     for flag, value in settings.items():
-        if value is not None and value != record.get(flag):
+        if value is not None and value != getattr(record, flag):
             raise UserError(
-                f"study {name!r} was begun with --{flag} {record.get(flag)}: leave it out, or choose another --name"
+                f"study {name!r} was begun with --{flag} {getattr(record, flag)}: leave it out, or choose another "
+                "--study"
             )
-
-
-def write_study(directory: Path, record: Mapping[str, Any]) -> None:
-    """Writes the record atomically."""
-    write_json(study_path(directory), record)
 
 
 def _version(package: str) -> str:
@@ -192,19 +233,13 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit of this code, `-dirty` where it has been changed; None where neither Git nor an image tells."""
+    """The commit of this code, with `-dirty` if files were changed; None if neither Git nor an image tells."""
     if commit := os.environ.get("STUDY_GIT_COMMIT"):
         return commit
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     here = Path(__file__).parent
     try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        result = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()

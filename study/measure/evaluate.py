@@ -80,7 +80,7 @@ class EvaluationContext:
                 "features": self.feature_network.spec.features,
                 "seed": self.feature_network.spec.seed,
             },
-            "floor": self.real_data,
+            "real_data": self.real_data,
             "pca": {split: {str(size): error for size, error in errors.items()} for split, errors in self.pca.items()},
             "samples": self.samples,
             "images": {split: len(features) for split, features in self.features.items()},

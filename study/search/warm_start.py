@@ -74,14 +74,14 @@ def _holds(distribution: optuna.distributions.BaseDistribution, value: Any) -> b
         return False
 
 
-def check_same(record: Mapping[str, Any], name: str | None, space: SearchSpace, data: DataSummary) -> None:
+def check_same(record: StudyRecord, name: str | None, space: SearchSpace, data: DataSummary) -> None:
     """Refuses another warm start than the one a study began with, and recorded points that are not of its space.
 
     Raises:
         UserError: It differs.
     """
-    begun = record.get("warm_start") or {}
-    if name is not None and name != begun.get("study"):
-        raise UserError(f"study {record['name']!r} was begun with --warm-start {begun.get('study')}: leave it out")
-    for point in begun.get("points", ()):
-        _check(f"study {record['name']!r}: a point of its warm start", point, space, data)
+    begun = record.warm_start
+    if name is not None and (begun is None or name != begun.study):
+        raise UserError(f"study {record.name!r} was begun with --warm-start {begun and begun.study}: leave it out")
+    for point in begun.points if begun else ():
+        _check(f"study {record.name!r}: a point of its warm start", point, space, data)

@@ -13,7 +13,7 @@ import optuna
 
 from study.config import UserError
 from study.data.datasets import ImageData, load_dataset
-from study.disk import study_json as study_record
+from study.disk import study_json
 from study.disk.layout import STUDY_NAME, TRIAL, ledger_path, trial_folders
 from study.measure.metrics import METRICS
 from study.search import warm_start
@@ -79,19 +79,19 @@ class Plan:
     Attributes:
         request: What was asked.
         data: The data set, loaded.
-        record: `study.json`, new or read back.
+        record: What `study.json` holds, new or read back.
         is_new: The study does not exist yet.
     """
 
     request: Request
     data: ImageData
-    record: dict[str, Any]
+    record: StudyRecord
     is_new: bool
 
     @property
     def eta(self) -> float | None:
         """One trial in eta goes on at each rung; None where none stops early."""
-        return self.record.get("eta")
+        return self.record.eta
 
     def open_ledger(self) -> Ledger:
         """The study's ledger.
@@ -100,18 +100,17 @@ class Plan:
             UserError: Its database cannot be used, or holds nothing of this study.
         """
         directory = self.request.directory
-        url = self.request.storage or self.record.get("storage")
+        url = self.request.storage or self.record.storage
         if url is None:
             return self._ledger(directory)
         # Two users of a database may give a study the same name.
         storage = open_storage(url, self.request.storage)
-        ledger = self._ledger(directory, storage, f"{self.record['name']}-{self.record['id']}")
+        ledger = self._ledger(directory, storage, f"{self.record.name}-{self.record.id}")
         if not ledger.trials() and any((trial / TRIAL).exists() for _, trial in trial_folders(directory)):
             raise UserError(
-                f"--storage {public_url(url)} holds no trial of study {self.record['name']!r}, its folder does: give "
+                f"--storage {public_url(url)} holds no trial of study {self.record.name!r}, its folder does: give "
                 "the storage it was begun with"
             )
-        self.record["storage"] = public_url(url)  # it may have moved to another server
         return ledger
 
     def scratch_ledger(self, directory: Path) -> Ledger:
@@ -125,14 +124,14 @@ class Plan:
             directory,
             self.request.loaded.space,
             self.data.summary,
-            directions=self.record["objectives"],
-            fixed=_fixed(self.record),
-            seed=self.record["seed"],
-            sampler=self.record["sampler"],
+            directions=self.record.objectives,
+            fixed=_fixed(self.record.seed, self.record.epochs),
+            seed=self.record.seed,
+            sampler=self.record.sampler,
             storage=storage,
             name=name,
-            first_points=(self.record.get("warm_start") or {}).get("points", ()),
-            num_trials=self.record["num_trials"],
+            first_points=() if self.record.warm_start is None else self.record.warm_start.points,
+            num_trials=self.record.num_trials,
         )
 
 
@@ -145,7 +144,7 @@ def make_plan(request: Request) -> Plan:
     if request.sampler is not None and request.sampler not in SAMPLERS:
         raise UserError(f"--sampler {request.sampler}: choose from {', '.join(SAMPLERS)}")
     _check_writable(request.runs)
-    existing = study_record.read_study(request.directory)
+    existing = study_json.read_study(request.directory)
     if existing is not None and not request.resume:
         raise UserError(
             f"study {request.name!r} exists in {request.runs}: add --resume to go on with it, or choose another --name"
@@ -161,10 +160,10 @@ def make_plan(request: Request) -> Plan:
     }
     directions = {f"val/{name}": METRICS[name].direction for name in request.loaded.space.objectives}
     if existing is not None:
-        study_record.check_resumable(existing, request.loaded, data.summary, directions, given)
+        study_json.check_resumable(existing, request.loaded, data.summary, directions, given)
         warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
-        wanted = max(existing["num_trials"], request.num_trials or 0)
-        return Plan(request, data, {**existing, "num_trials": wanted}, is_new=False)
+        wanted = max(existing.num_trials, request.num_trials or 0)
+        return Plan(request, data, existing.replace(num_trials=wanted), is_new=False)
     settings = {
         "seed": DEFAULT_SEED if request.seed is None else request.seed,
         "epochs": request.epochs,
@@ -178,15 +177,15 @@ def make_plan(request: Request) -> Plan:
     }
     if settings["scheduler"] == "asha":
         settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
-        epochs = int(request.loaded.space.config(data.summary, {}, _fixed(settings)).epochs)
+        epochs = int(request.loaded.space.config(data.summary, {}, _fixed(settings["seed"], settings["epochs"])).epochs)
         check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
-    record = study_record.new_study(request.name, request.loaded, data.summary, directions, settings)
+    record = study_json.new_study(request.name, request.loaded, data.summary, directions, settings)
     return Plan(request, data, record, is_new=True)
 
 
-def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
+def _fixed(seed: int, epochs: int | None) -> dict[str, Any]:
     """Trial parameters that the command line fixes for all trials."""
-    return {name: record[name] for name in ("seed", "epochs") if record.get(name) is not None}
+    return {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
 
 
 def _scheduler(request: Request) -> str:
@@ -206,25 +205,25 @@ def _warm_start(request: Request, data: ImageData) -> dict[str, Any] | None:
     if request.warm_start is None:
         return None
     is_name = STUDY_NAME.fullmatch(request.warm_start) is not None
-    record = study_record.read_study(request.runs / request.warm_start) if is_name else None
+    record = study_json.read_study(request.runs / request.warm_start) if is_name else None
     if record is None:
         raise UserError(f"--warm-start {request.warm_start}: no such study in {request.runs}")
     study = _open_earlier(request, record)
-    points = warm_start.first_points(study, list(record["objectives"]), request.loaded.space, data.summary)
-    return {"study": request.warm_start, "id": record["id"], "points": points}
+    points = warm_start.first_points(study, list(record.objectives), request.loaded.space, data.summary)
+    return {"study": request.warm_start, "id": record.id, "points": points}
 
 
-def _open_earlier(request: Request, record: Mapping[str, Any]) -> optuna.Study:
+def _open_earlier(request: Request, record: StudyRecord) -> optuna.Study:
     """The ledger of a study that exists, by its record, as Optuna gives it.
 
     Raises:
         UserError: It has none, or its database cannot be used.
     """
-    name, url = record["name"], record.get("storage")
+    name, url = record.name, record.storage
     ledger = ledger_path(request.runs / name)
     try:
         if url is not None:
-            return optuna.load_study(study_name=f"{name}-{record['id']}", storage=open_storage(url, request.storage))
+            return optuna.load_study(study_name=f"{name}-{record.id}", storage=open_storage(url, request.storage))
         if ledger.is_file():
             return optuna.load_study(study_name=name, storage=f"sqlite:///{ledger}")
     except KeyError:
@@ -251,5 +250,5 @@ def first_configs(plan: Plan, limit: int) -> list[Mapping[str, Any]]:
     """Parameters of the first trials that a new study would train, without training any."""
     with tempfile.TemporaryDirectory() as scratch:
         ledger = plan.scratch_ledger(Path(scratch))
-        assignments = iter(lambda: ledger.next(min(limit, plan.record["num_trials"])), None)
+        assignments = iter(lambda: ledger.next(min(limit, plan.record.num_trials)), None)
         return [{"origin": assignment.origin, **assignment.config.to_params()} for assignment in assignments]

@@ -1,25 +1,26 @@
-"""One session of a study: opens or creates it, runs its trials, keeps MLflow beside it and shows the answer."""
+"""One session of a study: it opens or resumes the study, trains its trials and concludes, with MLflow kept beside it."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rich.console import Console
 
-from analysis.reporting import ending as answer
 from study.cli import DONE, FAILED, INTERRUPTED
 from study.config import TrialConfig, UserError
-from study.disk import study_json as study_record
+from study.disk import study_json
 from study.disk.files import disk_error_reason
 from study.disk.lock import driving
 from study.results.choice import choose
 from study.results.frame import load_study
-from study.search.ledger import Ledger
-from study.search.storage import lost_database
+from study.search.ledger import Ledger, Tally
+from study.search.storage import lost_database, public_url
 from study.session.plan import Plan
 from study.session.progress import StudyProgress
 from study.tracking import Mirror, default_tracking_uri
@@ -33,9 +34,54 @@ from study.tuning.searcher import LedgerSearcher
 
 MIRROR_SECONDS = 60
 """How long the end of a study waits for MLflow."""
-_RESUME = "make room or give permission, then add --resume; nothing is lost"
 INTERRUPTED_MIRROR_SECONDS = 15
-"""The same for one that was interrupted: batch systems kill what does not end soon after SIGTERM."""
+"""The same after an interrupt: batch systems kill what does not end soon after SIGTERM."""
+_RESUME = "make room or give permission, then add --resume; nothing is lost"
+
+Draw = Callable[[str, str | None], None]
+"""Draws what a study found, given its outcome and the MLflow store that links may lead to."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """When a session stops before the study's last trial.
+
+    Attributes:
+        time_budget: Seconds after which no trial begins.
+        patience: No trial of the search begins when the front has not grown for so many.
+        max_failures: Retries of a trial whose process died.
+    """
+
+    time_budget: float | None = None
+    patience: int | None = None
+    max_failures: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionResult:
+    """How a session ended.
+
+    Attributes:
+        outcome: `completed`, `stopped` by a limit that was asked for, `failed` or `interrupted`.
+        notes: Lines for the user.
+        disk_error: Why the disk stopped it; None if it did not.
+    """
+
+    outcome: str
+    notes: tuple[str, ...]
+    disk_error: str | None
+
+    def tell(self, console: Console) -> int:
+        """Prints the notes; returns the exit status of the command.
+
+        Raises:
+            UserError: The disk stopped the session.
+        """
+        for note in self.notes:
+            console.print(note, soft_wrap=True, highlight=False, markup=False)
+        if self.disk_error:
+            raise UserError(f"{self.disk_error}: {_RESUME}")
+        return {"completed": DONE, "stopped": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[self.outcome]
 
 
 def run_study(
@@ -43,150 +89,190 @@ def run_study(
     console: Console,
     cluster: Cluster,
     *,
+    draw: Draw,
     tracking_uri: str | None = None,
-    max_failures: int = 2,
-    time_budget: float | None = None,
-    patience: int | None = None,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
     search: bool = True,
     enqueue_extra: Callable[[Ledger], None] | None = None,
-) -> int:
-    """Runs the plan's trials and shows the answer.
+) -> SessionResult:
+    """Runs the plan's trials.
 
     Args:
         plan: What to run.
         console: Where a person watches.
-        cluster: Where trials run, and what each gets; it is joined where there is something to train.
+        cluster: Where trials run. It is joined if there is something to train, and left before `draw` is called.
+        draw: Called once, at the end, while MLflow is still being written.
         tracking_uri: MLflow's address; by default the local store beside the studies.
-        max_failures: Retries of a trial whose process died.
-        time_budget: Seconds after which no trial begins.
-        patience: No trial of the search begins when the front has not grown for so many.
+        limits: When to stop early.
         search: Go on to the study's number of trials; otherwise only trials that have begun are finished.
-        enqueue_extra: Enqueues trials beyond the search; called once no other trial is left unfinished.
+        enqueue_extra: Enqueues trials beyond the search; called once all other trials have ended.
 
-    Returns:
-        The exit status of the command.
+    Raises:
+        UserError: The study cannot be run; the message says what to do.
     """
-    request, record = plan.request, plan.record
-    deadline = None if time_budget is None else time.time() + time_budget
-    uri = tracking_uri or default_tracking_uri(request.runs)
+    uri = tracking_uri or default_tracking_uri(plan.request.runs)
     check_uri(uri)
     check_server(uri)
-    with Interrupts() as interrupts, driving(request.directory, deadline):
-        record["outcome"] = "running"  # of a study taken up again it is still how the last session ended
-        study_record.write_study(request.directory, record)
-        mirror = Mirror(request.directory, uri)
-        mirror.start()
-        outcome, searcher = "interrupted", None
+    deadline = None if limits.time_budget is None else time.time() + limits.time_budget
+    with Interrupts() as interrupts, driving(plan.request.directory, deadline):
+        session = _Session(plan, console, cluster, uri, limits, deadline, interrupts)
+        session.open()
         try:
-            ledger = plan.open_ledger()
-            ledger.reconcile()
-            num_trials = record["num_trials"] if search else 0
-            if ledger.tally.done < num_trials or ledger.unfinished or enqueue_extra:
-                cluster.join()
-                check_nodes(request.directory)
-                cache = request.runs / "cache"
-                context = prepare(plan.data, _kinds(ledger, record["num_trials"]), cache, cluster)
-                record["references"] = context.summary()
-                study_record.write_study(request.directory, record)
-                searcher = LedgerSearcher(
-                    ledger,
-                    num_trials,
-                    deadline=deadline,
-                    patience=patience,
-                    interrupts=interrupts,
-                    resources=cluster.resources,
-                )
-                run = functools.partial(
-                    execute,
-                    searcher,
-                    RungScheduler(ledger, searcher, plan.eta),
-                    plan.data,
-                    context,
-                    cache,
-                    resources=cluster.resources,
-                    max_failures=max_failures,
-                )
-                with (
-                    StudyProgress(ledger.tally, record["num_trials"], console, deadline=deadline) as progress,
-                    interrupts.deferred(),
-                ):
-                    run(refresh=_announcing(progress, interrupts), say=progress.say)
-                over = searcher.finishing or searcher.limit == "--time-budget"
-                if enqueue_extra and not ledger.unfinished and not over:
-                    enqueue_extra(ledger)
-                    extra = ledger.extra_tally.done + ledger.unfinished
-                    with (
-                        StudyProgress(
-                            ledger.extra_tally, extra, console, "trials beyond the search", deadline=deadline
-                        ) as progress,
-                        interrupts.deferred(),
-                    ):
-                        run(refresh=_announcing(progress, interrupts), say=progress.say)
-            record["hypervolume_reference"] = ledger.hypervolume_reference
-            outcome = _outcome(ledger, num_trials, interrupts, searcher)
-        except UserError:
-            raise
-        except Exception as error:
-            if (why := disk_error_reason(error)) is not None:
-                raise UserError(f"{request.directory}: {why}: {_RESUME}") from error
-            if (why := lost_database(error)) is not None:
-                raise UserError(
-                    f"the ledger's database: {why}: see to it, then add --resume; nothing is lost"
-                ) from error
-            raise
+            with _explained_errors(plan.request.directory):
+                session.train(search, enqueue_extra)
         finally:
-            # What cannot be written now, on a full disk say, is made up for when the study is taken up again.
-            with contextlib.suppress(OSError):
-                study_record.write_study(request.directory, {**record, "outcome": outcome})
-            try:
-                cluster.leave()
-                frames = load_study(request.runs, request.name)
-                try:
-                    answer.draw(frames, request.directory)
-                except (OSError, UserError) as error:
-                    console.print(f"picture  not drawn: {error}", soft_wrap=True, highlight=False, markup=False)
-                if outcome != "interrupted":
-                    answer.report(console, frames, request.directory, None if mirror.failure else uri)
-            finally:
-                try:
-                    cluster.wait()  # MLflow gets what trials wrote up to their end
-                finally:
-                    mirrored = _close(mirror, outcome)
-    answer.show(console, frames, request.directory)
-    answer.show_failures(console, frames, request.directory)
-    answer.show_warnings(console, request.directory)
-    answer.show_gpu_memory(console, frames)
-    if searcher is not None and searcher.all_failed:
-        console.print("no trial succeeded: put right what the first one says, then add --resume", highlight=False)
-    if searcher is not None and outcome == "stopped":
-        console.print(f"ended by {searcher.limit} before its last trial: --resume goes on", highlight=False)
-    if mirrored:
-        console.print(f"MLflow   {mirror.location()}", soft_wrap=True, highlight=False)
-    else:
-        console.print(
-            f"MLflow   not complete ({mirror.failure or 'it took too long'}); when it answers: "
-            f"python -m study.sync --study {request.name} --runs-dir {request.runs}",
-            soft_wrap=True,
-            highlight=False,
+            session.conclude(draw)
+    return session.result()
+
+
+class _Session:
+    """What the parts of a session share."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        console: Console,
+        cluster: Cluster,
+        uri: str,
+        limits: Limits,
+        deadline: float | None,
+        interrupts: Interrupts,
+    ) -> None:
+        self.plan = plan
+        self.console = console
+        self.cluster = cluster
+        self.limits = limits
+        self.deadline = deadline
+        self.interrupts = interrupts
+        self.record = plan.record
+        self.directory = plan.request.directory
+        self.mirror = Mirror(self.directory, uri)
+        self.uri = uri
+        self.searcher: LedgerSearcher | None = None
+        self.outcome = "interrupted"  # until training has come to its end
+        self.mirrored = False
+
+    def open(self) -> None:
+        """Marks the study as running, and starts to keep MLflow like it."""
+        self._write(outcome="running")
+        self.mirror.start()
+
+    def train(self, search: bool, enqueue_extra: Callable[[Ledger], None] | None) -> None:
+        """Trains what is missing of the search, then the trials beyond it."""
+        ledger = self.plan.open_ledger()
+        ledger.reconcile()
+        if self.plan.request.storage is not None:  # it may have moved to another server
+            self.record = self.record.replace(storage=public_url(self.plan.request.storage))
+        wanted = self.record.num_trials if search else 0
+        if ledger.tally.done < wanted or ledger.unfinished or enqueue_extra:
+            run = self._prepare(ledger, wanted)
+            run(ledger.tally, self.record.num_trials, "trials")
+            searcher = self.searcher
+            assert searcher is not None
+            limited = searcher.finishing or searcher.limit == "--time-budget"
+            if enqueue_extra and not ledger.unfinished and not limited:
+                enqueue_extra(ledger)
+                extra = ledger.extra_tally
+                run(extra, extra.done + ledger.unfinished, "trials beyond the search")
+        self.record = self.record.replace(hypervolume_reference=ledger.hypervolume_reference)
+        self.outcome = self._outcome(ledger, wanted)
+
+    def _prepare(self, ledger: Ledger, wanted: int) -> Callable[[Tally, int, str], None]:
+        """Joins the cluster and computes what trials share; returns what runs the ledger's trials."""
+        plan, cluster = self.plan, self.cluster
+        cluster.join()
+        check_nodes(self.directory)
+        cache = plan.request.runs / "cache"
+        context = prepare(plan.data, _kinds(ledger, self.record.num_trials), cache, cluster)
+        self._write(evaluation=context.summary())
+        self.searcher = LedgerSearcher(
+            ledger,
+            wanted,
+            deadline=self.deadline,
+            patience=self.limits.patience,
+            interrupts=self.interrupts,
+            resources=cluster.resources,
         )
-    if searcher is not None and searcher.disk_error:
-        raise UserError(f"{searcher.disk_error}: {_RESUME}")
-    return {"completed": DONE, "stopped": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[outcome]
+        execute_trials = functools.partial(
+            execute,
+            self.searcher,
+            RungScheduler(ledger, self.searcher, plan.eta),
+            plan.data,
+            context,
+            cache,
+            resources=cluster.resources,
+            max_failures=self.limits.max_failures,
+        )
+
+        def run(tally: Tally, count: int, noun: str) -> None:
+            shown = StudyProgress(tally, count, self.console, noun, deadline=self.deadline)
+            with shown as progress, self.interrupts.deferred():
+                execute_trials(refresh=_announcing(progress, self.interrupts), say=progress.say)
+
+        return run
+
+    def conclude(self, draw: Draw) -> None:
+        """Writes the outcome down, leaves the cluster, draws, and waits for MLflow."""
+        with contextlib.suppress(OSError):  # on a full disk; resuming makes up for it
+            self._write(outcome=self.outcome)
+        try:
+            self.cluster.leave()
+            draw(self.outcome, None if self.mirror.failure else self.uri)
+        finally:
+            try:
+                self.cluster.wait()  # trials write until their end, and MLflow gets it all
+            finally:
+                self.mirrored = _close(self.mirror, self.outcome)
+
+    def result(self) -> SessionResult:
+        """What there is to tell after the session."""
+        notes, searcher = [], self.searcher
+        if searcher is not None and searcher.all_failed:
+            notes.append("no trial succeeded: fix the first error above, then rerun with --resume")
+        if searcher is not None and self.outcome == "stopped":
+            notes.append(f"ended by {searcher.limit} before its last trial: --resume goes on")
+        if self.mirrored:
+            notes.append(f"MLflow   {self.mirror.location()}")
+        else:
+            request = self.plan.request
+            notes.append(
+                f"MLflow   not complete ({self.mirror.failure or 'it took too long'}); when it answers: "
+                f"python -m study.sync --study {request.name} --runs-dir {request.runs}"
+            )
+        return SessionResult(self.outcome, tuple(notes), None if searcher is None else searcher.disk_error)
+
+    def _outcome(self, ledger: Ledger, wanted: int) -> str:
+        searcher = self.searcher
+        whole = ledger.tally.done >= wanted and not ledger.unfinished
+        limited = searcher is not None and searcher.limit is not None and not searcher.finishing
+        if not whole and (self.interrupts.finishing or (ledger.unfinished and not limited)):
+            return "interrupted"
+        if not ledger.tally.completed:
+            return "failed"
+        return "completed" if whole or not limited else "stopped"
+
+    def _write(self, **changes: object) -> None:
+        self.record = self.record.replace(**changes)
+        study_json.write_study(self.directory, self.record)
 
 
-def _outcome(ledger: Ledger, num_trials: int, interrupts: Interrupts, searcher: LedgerSearcher | None) -> str:
-    """How a session ended: `completed`, `stopped` by a limit that was asked for, `failed` or `interrupted`."""
-    whole = ledger.tally.done >= num_trials and not ledger.unfinished
-    limited = searcher is not None and searcher.limit is not None and not searcher.finishing
-    if not whole and (interrupts.finishing or (ledger.unfinished and not limited)):
-        return "interrupted"
-    if not ledger.tally.completed:
-        return "failed"
-    return "completed" if whole or not limited else "stopped"
+@contextlib.contextmanager
+def _explained_errors(directory: Path) -> Iterator[None]:
+    """Turns what the disk and the ledger's database refuse into one line that says what to do."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (why := disk_error_reason(error)) is not None:
+            raise UserError(f"{directory}: {why}: {_RESUME}") from error
+        if (why := lost_database(error)) is not None:
+            raise UserError(f"the ledger's database: {why}: see to it, then add --resume; nothing is lost") from error
+        raise
 
 
 def _close(mirror: Mirror, outcome: str) -> bool:
-    """Whether MLflow holds everything; who waits no longer for it is told what to do, as where it took too long."""
+    """Whether MLflow holds everything. Ctrl-C ends the wait."""
     try:
         return mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
     except KeyboardInterrupt:
@@ -205,9 +291,9 @@ def _announcing(progress: StudyProgress, interrupts: Interrupts) -> Callable[[],
 
 
 def _kinds(ledger: Ledger, num_trials: int) -> list[TrialConfig]:
-    """One config of every kind given beforehand that needs something ready-made, to make it before the first trial.
+    """One fixed trial of each kind that needs something pretrained, so that it is made before the first trial.
 
-    A kind that the sampler alone comes upon is made by the first trial of it.
+    If only the sampler suggests a kind, its first trial makes it.
     """
     kinds: dict[tuple[bool, bool], TrialConfig] = {}
     for config in itertools.islice(ledger.fixed_configs(), num_trials):
@@ -216,7 +302,7 @@ def _kinds(ledger: Ledger, num_trials: int) -> list[TrialConfig]:
 
 
 def replicate_front(plan: Plan, replicates: int, ledger: Ledger) -> None:
-    """Enqueues every Pareto-optimal configuration with so many seeds that the search has not used, the same for all."""
+    """Enqueues each Pareto-optimal configuration with seeds that the search has not used, the same for all."""
     frames = load_study(plan.request.runs, plan.request.name)
     first = 1 + int(frames.column("seed")[frames.text("origin") != "replicate"].max())
     seeds = range(first, first + replicates)
