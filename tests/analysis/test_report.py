@@ -116,7 +116,7 @@ def test_several_studies_are_each_told_how_they_were_done(tmp_path: Path) -> Non
     told = {what: [text for other, text in facts if other == what] for what, _ in facts}
     assert [text.split()[0] for text in told["Study"]] == ["a", "b"]
     assert [text.split()[0] for text in told["Search space"]] == ["method", "other"]
-    assert [text.partition(";")[0] for text in told["Trials"]] == ["3 of 3, besides 4 replicates", "4 of 4"]
+    assert [text.partition(";")[0] for text in told["Trials"]] == ["3 of 3, plus 4 replicates", "4 of 4"]
     assert told["Command"] == ["run a", "run b"]
     assert len(told["Data"]) == len(told["Objectives"]) == 1
     page, *_ = write_report(frames, tmp_path / "out")

@@ -12,16 +12,16 @@ from typing import Any, Never
 import pytest
 from rich.console import Console
 
-from analysis.reporting import ending as answer
+from analysis.reporting import ending
 from analysis.reporting.figures import FIGURES
 from study.results.frame import load_study
 from tests.helpers_study import make_study
 
 
 def said_by_report(directory: Path) -> str:
-    """What `answer.report` prints."""
+    """What `ending.report` prints."""
     console = Console(width=80, file=io.StringIO(), record=True)
-    answer.report(console, load_study(directory.parent, directory.name), directory, None)
+    ending.report(console, load_study(directory.parent, directory.name), directory, None)
     return console.export_text()
 
 
@@ -35,7 +35,7 @@ def test_page_and_figures_lie_in_the_study(study: Path) -> None:
     names = {path.stem for path in (study / "report").glob("*.png")}
     assert "tradeoff" in names and names <= set(FIGURES)
     console = Console(width=80, file=io.StringIO(), record=True)
-    answer.show(console, load_study(study.parent, study.name), study)
+    ending.show(console, load_study(study.parent, study.name), study)
     assert f"report   {study}/report/report.html" in console.export_text()
 
 
@@ -55,7 +55,7 @@ def test_an_error_costs_one_line(study: Path, monkeypatch: pytest.MonkeyPatch, e
     def write_report(*_: Any) -> Never:
         raise error
 
-    monkeypatch.setattr(answer, "write_report", write_report)
+    monkeypatch.setattr(ending, "write_report", write_report)
     _, line = said_by_report(study).splitlines()
     assert line.startswith("report   not written (") and why in line
     assert line.endswith(f"python -m analysis.report --study toy --runs-dir {study.parent}")
@@ -70,7 +70,7 @@ def test_a_file_where_the_folder_should_be_is_left_alone(study: Path) -> None:
 @pytest.mark.parametrize(
     ("largest", "said"),
     [
-        (0.0311, "3.1 % of its GPU's memory: by that, --gpus-per-trial 0.04 is"),
+        (0.0311, "3.1 % of its GPU's memory: --gpus-per-trial 0.04 is"),
         (0.98, "--gpus-per-trial 1 is"),
         (math.nan, ""),
     ],
@@ -79,5 +79,5 @@ def test_how_many_trials_fit_on_a_gpu_is_told_by_those_that_ran_on_one(study: Pa
     frames = load_study(study.parent, study.name)
     measured = frames.trials.assign(gpu_memory_share=[largest / 2, math.nan, largest])
     console = Console(width=200, file=io.StringIO(), record=True)
-    answer.show_gpu_memory(console, dataclasses.replace(frames, trials=measured))
+    ending.show_gpu_memory(console, dataclasses.replace(frames, trials=measured))
     assert said in console.export_text() if said else console.export_text() == ""
