@@ -212,7 +212,7 @@ def _draw_pairs(axes: Axes, info: Replicates) -> None:
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("■ differs significantly from trial   ○ does not", fontsize=8)
+    axes.set_xlabel("Significant difference from trial:\n■ yes   ○ no", fontsize=8)
 
 
 def _legend() -> list[Line2D]:

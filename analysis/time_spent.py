@@ -83,7 +83,7 @@ def plot(info: TimeSpent) -> Figure:
             axes.barh(names, sums[:, index] / scale, left=left, color=colour, label=part, height=0.65)
             left += sums[:, index] / scale
         for place, (name, end) in enumerate(zip(names, left, strict=True)):
-            text = f"{info.epoch_seconds[name]:.2g} s per epoch" if name in info.epoch_seconds else ""
+            text = f"{naming.number(info.epoch_seconds[name])} s per epoch" if name in info.epoch_seconds else ""
             axes.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=7.5,
                           color=style.GREY)  # fmt: skip
         axes.invert_yaxis()

@@ -1,13 +1,13 @@
-"""Where a training step's time goes, and how near it comes to what this machine can do on one thread.
+"""Where a training step's time goes, and how close it is to the limit of this machine on one thread.
 
     python -m benchmarks.roofline
 
-The floor of a step is the longer of two times: its floating-point operations, counted while it runs, at the rate of a
-large matrix product; and the bytes it must move at the rate of a large copy. Counted as moved are ten numbers for each
+The lower bound of a step is the longer of two times: its floating-point operations, counted while it runs, at the rate
+of a large matrix product; and the bytes it must move, at the rate of a large copy. The bytes are ten numbers for each
 parameter (read forward and backward; the gradient written and read; the parameter and Adam's two moments read and
-written) and five for each activation (written, read forward and backward, its gradient written and read). What stays in
-a cache is quicker than that, so a step whose bytes decide may come out above 1. The operators' shares are the
-profiler's; the rest is Python, and the profiler itself.
+written) and five for each activation (written, read forward and backward, its gradient written and read). Caches are
+faster than that, so a step bound by memory can score above 1. The operators' shares are from the profiler; the rest is
+Python and the profiler itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OPERATORS = 5
 
 
 def times(work: Callable[[], object]) -> list[float]:
-    """Wall time of each of a few calls."""
+    """Wall times of a few calls."""
     found = []
     for _ in range(REPEATS):
         start = time.perf_counter()
@@ -59,7 +59,7 @@ def peak_bandwidth() -> float:
 
 
 def moved_bytes(trainer: Trainer) -> int:
-    """What a step of the trainer must move, see the module's text."""
+    """Bytes that a training step must move, see the module's docstring."""
     activations = 0
 
     def count(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -90,14 +90,14 @@ def measure(name: str, flops: float, bandwidth: float) -> list[Row]:
         trainer.train_epoch()
         wall = time.perf_counter() - start
     events = sorted(profiled.key_averages(), key=lambda event: -event.self_cpu_time_total)[:OPERATORS]
-    floor = max(operations / flops, moved / bandwidth)
+    bound = max(operations / flops, moved / bandwidth)
     return [
-        Row(f"{name}: operations of a step, MFLOP", operations / 1e6),
-        Row(f"{name}: bytes moved by a step, MB", moved / 1e6),
-        Row(f"{name}: a step, ms", 1e3 * step),
-        Row(f"{name}: arithmetic's floor, ms", 1e3 * operations / flops),
-        Row(f"{name}: memory's floor, ms", 1e3 * moved / bandwidth),
-        Row(f"{name}: floor over step", floor / step),
+        Row(f"{name}: operations per step, MFLOP", operations / 1e6),
+        Row(f"{name}: bytes moved per step, MB", moved / 1e6),
+        Row(f"{name}: step, ms", 1e3 * step),
+        Row(f"{name}: bound by arithmetic, ms", 1e3 * operations / flops),
+        Row(f"{name}: bound by memory, ms", 1e3 * moved / bandwidth),
+        Row(f"{name}: lower bound over step", bound / step),
         *(Row(f"{name}: {event.key}, share", event.self_cpu_time_total / 1e6 / wall) for event in events),
     ]
 
