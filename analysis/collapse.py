@@ -88,8 +88,6 @@ def _units(frames: StudyFrames, rows: list[int]) -> np.ndarray | None:
 
 def plot(info: Collapse) -> Figure:
     """Draws active units over the epochs on the left, and the KL of each unit, if recorded, on the right."""
-    if info.missing:
-        return style.message_figure(info.missing)
     with_units = any(group.units is not None for group in info.groups)
     figure = style.new_figure(9.4 if with_units else 6.2, 3.4)
     panels = figure.subplots(1, 2 if with_units else 1, squeeze=False)[0]
@@ -114,8 +112,6 @@ def plot(info: Collapse) -> Figure:
 
 def describe(info: Collapse) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     ends = {group.label: [float(values[-1]) for _, values in group.curves if len(values)] for group in info.groups}
     counts = "; ".join(f"{label}: {', '.join(f'{end:.0f}' for end in found)}" for label, found in ends.items() if found)
     text = f"Active latent units, those whose posterior mean varies between images. Active after training: {counts}."

@@ -115,8 +115,6 @@ def _importances(columns: dict[str, list[float] | list[str]], target: np.ndarray
 
 def plot(info: Importances) -> Figure:
     """Draws a group of bars per parameter, one bar per objective."""
-    if info.missing:
-        return style.message_figure(info.missing)
     figure = style.new_figure(6.4, 1.2 + 0.45 * len(info.params))
     axes = figure.add_subplot()
     height = 0.8 / len(info.objectives)
@@ -136,8 +134,6 @@ def plot(info: Importances) -> Figure:
 
 def describe(info: Importances) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     parts = []
     for index, objective in enumerate(info.objectives):
         top = int(np.argmax(info.shares[:, index]))

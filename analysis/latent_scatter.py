@@ -105,8 +105,6 @@ def coordinate_pairs(codes: np.ndarray) -> list[list[int]]:
 
 def plot(info: LatentScatter) -> Figure:
     """Draws small panels, each with the circle that contains 95 % of the prior and with its own scale."""
-    if info.missing:
-        return style.message_figure(info.missing)
     columns = min(4, len(info.panels))
     rows = -(-len(info.panels) // columns)
     figure = style.new_figure(0.9 + 2.1 * columns, 0.2 + 2.3 * rows)
@@ -141,8 +139,6 @@ def plot(info: LatentScatter) -> Figure:
 
 def describe(info: LatentScatter) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     shares = []
     for panel in info.panels[1:]:
         inside = np.hypot(panel.points[:, 0], panel.points[:, 1]) <= RADIUS

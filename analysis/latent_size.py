@@ -66,8 +66,6 @@ def info(frames: StudyFrames) -> LatentSize:
 
 def plot(info: LatentSize) -> Figure:
     """Draws a panel per objective."""
-    if info.missing:
-        return style.message_figure(info.missing)
     figure = style.new_figure(1.8 + 3.3 * len(info.objectives), 3.6)
     panels = figure.subplots(1, len(info.objectives), squeeze=False)[0]
     for index, (axes, objective) in enumerate(zip(panels, info.objectives, strict=True)):
@@ -102,8 +100,6 @@ def plot(info: LatentSize) -> Figure:
 
 def describe(info: LatentSize) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     text = "Both objectives by latent size. A line joins each method's best compromise (knee) at each size; faint "
     text += "marks are all completed trials."
     beaten = []

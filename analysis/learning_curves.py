@@ -62,8 +62,6 @@ def info(frames: StudyFrames) -> LearningCurves:
 
 def plot(info: LearningCurves) -> Figure:
     """Draws a panel per metric and one legend of trials."""
-    if info.missing:
-        return style.message_figure(info.missing)
     columns = min(3, len(info.metrics))
     rows = -(-len(info.metrics) // columns)
     spare = rows * columns > len(info.metrics)
@@ -101,8 +99,6 @@ def plot(info: LearningCurves) -> Figure:
 
 def describe(info: LearningCurves) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     others = len(info.background[info.metrics[0]])
     text = f"Learning curves of {naming.count(len(info.named))}"
     text += f", and of {others} others in grey" if others else ""

@@ -95,8 +95,6 @@ def coordinate(frames: StudyFrames, name: str) -> Coordinate:
 
 def plot(info: Parallel) -> Figure:
     """Draws each trial as a smooth line, the front strongly and the other trials faintly."""
-    if info.missing:
-        return style.message_figure(info.missing)
     count = len(info.axes)
     figure = style.new_figure(2.2 + 1.15 * count, 3.8)
     axes = figure.add_subplot()
@@ -140,8 +138,6 @@ def plot(info: Parallel) -> Figure:
 
 def describe(info: Parallel) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     names = ", ".join(axis.name for axis in info.axes)
     return (
         f"{len(info.method)} completed trials as lines through {names}. The {int(info.on_front.sum())} on the Pareto "

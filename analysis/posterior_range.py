@@ -54,8 +54,6 @@ def info(frames: StudyFrames) -> PosteriorRange:
 
 def plot(info: PosteriorRange) -> Figure:
     """Draws a panel per quantity; the lowest and highest value of a trial share its line style."""
-    if info.missing:
-        return style.message_figure(info.missing)
     figure = style.new_figure(2.2 + 2.7 * len(info.panels), 3.0)
     panels = figure.subplots(1, len(info.panels), squeeze=False)[0]
     handles = named_handles(info.named)
@@ -74,8 +72,6 @@ def plot(info: PosteriorRange) -> Figure:
 
 def describe(info: PosteriorRange) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     text = f"Range of the validation images' codes during training, {naming.count(len(info.named))}."
     ends = [
         (trial.label, values[-1])

@@ -67,8 +67,6 @@ def info(frames: StudyFrames) -> RateDistortion:
 
 def plot(info: RateDistortion) -> Figure:
     """Draws points by method, joined if their latent sizes are equal."""
-    if info.missing:
-        return style.message_figure(info.missing)
     figure = style.new_figure(7.0, 4.2)
     axes = figure.add_subplot()
     order = list(dict.fromkeys(method for method, _ in info.curves))
@@ -90,8 +88,6 @@ def plot(info: RateDistortion) -> Figure:
 
 def describe(info: RateDistortion) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     low, high = naming.number(float(info.rate.min())), naming.number(float(info.rate.max()))
     text = f"Rate against distortion of {naming.count(len(info.rate))} with a Gaussian encoder, "
     text += f"rates from {low} to {high} nats. "

@@ -69,7 +69,7 @@ def info(frames: StudyFrames, trial: str | None = None) -> Strips:
 def plot(info: Strips) -> Figure:
     """Draws the images and at most ten of the epochs, evenly spaced, the last one included."""
     steps = len(info.rows) - 1
-    chosen = [0, *np.linspace(1, steps, min(steps, MOST_ROWS)).round().astype(int).tolist()] if steps > 0 else []
+    chosen = [0, *np.linspace(1, steps, min(steps, MOST_ROWS)).round().astype(int).tolist()]
     return plot_strips(
         info._replace(
             labels=[info.labels[index] for index in chosen],
@@ -117,7 +117,7 @@ def history(
         return
     if strips.missing:
         typer.echo(strips.missing, err=True)
-    typer.echo(style.save(plot(strips), out, format))
+    typer.echo(style.save(style.draw(strips, plot), out, format))
 
 
 if __name__ == "__main__":

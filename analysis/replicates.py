@@ -158,8 +158,6 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 def plot(info: Replicates) -> Figure:
     """Draws a row per trial (replicates, mean, interval, value in the search), and the pairs that differ."""
-    if info.missing:
-        return style.message_figure(info.missing)
     count = len(info.rows)
     figure = style.new_figure(9.5, 1.7 + 0.42 * count)
     panels = len(info.objectives)
@@ -266,8 +264,6 @@ def alike(info: Replicates, index: int) -> list[str]:
 
 def describe(info: Replicates) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     count = len(info.rows)
     counts = sorted({len(group) for group in info.values})
     again = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

@@ -37,8 +37,6 @@ def info(frames: StudyFrames) -> Samples:
 
 def plot(info: Samples) -> Figure:
     """Draws a row per method and a column per latent size, or in reading order if most of those would be empty."""
-    if info.missing:
-        return style.message_figure(info.missing)
     methods = list(dict.fromkeys(trial.method for trial in info.trials))
     sizes = sorted({trial.latent_dim for trial in info.trials})
     placed: list[Representative | None] = list(info.trials)
@@ -60,8 +58,6 @@ def plot(info: Samples) -> Figure:
 
 def describe(info: Samples) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     return (
         f"Images decoded from N(0, I) by {naming.count(len(info.trials))}: for each method and latent size the one "
         "with the best compromise between the objectives. None was chosen by eye."

@@ -73,8 +73,6 @@ def info(frames: StudyFrames) -> SearchProgress:
 
 def plot(info: SearchProgress) -> Figure:
     """Draws a step per trial that ended, and marks the trials of the final front."""
-    if info.missing:
-        return style.message_figure(info.missing)
     figure = style.new_figure(6.4, 3.6)
     axes = figure.add_subplot()
     palette = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
@@ -95,8 +93,6 @@ def plot(info: SearchProgress) -> Figure:
 
 def describe(info: SearchProgress) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     parts = []
     for name, curve in info.studies.items():
         step = int(np.argmax(curve[:, 1] >= 0.95 * curve[-1, 1]))

@@ -70,8 +70,6 @@ def _sums(names: np.ndarray, seconds: np.ndarray) -> tuple[list[str], np.ndarray
 
 def plot(info: TimeSpent) -> Figure:
     """Draws stacked bars by method and by outcome on one time axis."""
-    if info.missing:
-        return style.message_figure(info.missing)
     bars = len(info.methods) + len(info.outcomes)
     figure = style.new_figure(6.8, 1.4 + 0.32 * bars)
     panels = figure.subplots(2, 1, sharex=True, height_ratios=[len(info.methods) + 0.5, len(info.outcomes) + 0.5])
@@ -96,8 +94,6 @@ def plot(info: TimeSpent) -> Figure:
 
 def describe(info: TimeSpent) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     total = info.by_method.sum()
     shares = ", ".join(
         f"{100 * part.sum() / total:.0f} % {name}" for name, part in zip(info.parts, info.by_method.T, strict=True)

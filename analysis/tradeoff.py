@@ -114,8 +114,6 @@ def info(frames: StudyFrames) -> Tradeoff:
 
 def plot(info: Tradeoff) -> Figure:
     """Draws the figure; the legend is beside the axes, so that it covers no data."""
-    if info.missing:
-        return style.message_figure(info.missing)
     figure = style.new_figure(8.0, 5.0)
     axes = figure.add_subplot()
     _draw_trials(axes, info)
@@ -262,8 +260,6 @@ def _legend(info: Tradeoff) -> list[Line2D]:
 
 def describe(info: Tradeoff) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     count, best = int(info.searched.sum()), len(info.front)
     text = f"{naming.count(count)} by reconstruction error and sample quality"
     if extra := len(info.x) - count:

@@ -93,8 +93,6 @@ def binned(weight: np.ndarray, values: np.ndarray, bins: int = BINS) -> np.ndarr
 
 def plot(info: WeightCurves) -> Figure:
     """Draws a grid of panels, objectives down and latent sizes across, with shared axes."""
-    if info.missing:
-        return style.message_figure(info.missing)
     rows, columns = len(info.objectives), len(info.groups)
     figure = style.new_figure(2.2 + 2.3 * columns, 0.9 + 2.3 * rows)
     grid = figure.subplots(rows, columns, sharex=True, sharey="row", squeeze=False)
@@ -136,8 +134,6 @@ def plot(info: WeightCurves) -> Figure:
 
 def describe(info: WeightCurves) -> str:
     """The figure's caption and alt text."""
-    if info.missing:
-        return info.missing
     weighted = info.weight > 0
     low, high = (naming.number(value) for value in (info.weight[weighted].min(), info.weight[weighted].max()))
     count = naming.count(int(weighted.sum()))

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,7 +20,7 @@ from torchmetrics import MeanSquaredError
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from benchmarks import data_sets
-from benchmarks.rows import Row, interleaved
+from benchmarks.rows import Row, interleaved, seconds
 from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.measure.evaluate import Evaluator, prepare_context
@@ -82,13 +80,6 @@ class TorchmetricsLoop:
             "reconstruction_fid": float(reconstructed.compute()),
             "sample_fid": float(sampled.compute()),
         }
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def measure(data: ImageData, cache: Path) -> list[Row]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.rows import Row, print_rows
+from benchmarks.rows import Row, print_rows, seconds
 from benchmarks.trainer import CASES, made_codes, made_data
 from study.config import TrialConfig
 from study.training.loop import Trainer
@@ -37,12 +36,7 @@ OPERATORS = 5
 
 def times(work: Callable[[], object]) -> list[float]:
     """Wall times of a few calls."""
-    found = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - start)
-    return found
+    return [seconds(work) for _ in range(REPEATS)]
 
 
 def peak_flops() -> float:
@@ -86,9 +80,7 @@ def measure(name: str, flops: float, bandwidth: float) -> list[Row]:
     operations, moved = counter.get_total_flops() / STEPS, moved_bytes(trainer)
     step = statistics.median(times(trainer.train_epoch)) / STEPS
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
-        start = time.perf_counter()
-        trainer.train_epoch()
-        wall = time.perf_counter() - start
+        wall = seconds(trainer.train_epoch)
     events = sorted(profiled.key_averages(), key=lambda event: -event.self_cpu_time_total)[:OPERATORS]
     bound = max(operations / flops, moved / bandwidth)
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import time
 from collections.abc import Callable, Sequence
 
 
@@ -40,6 +41,13 @@ def print_rows(rows: Sequence[Row]) -> int:
     for row in rows:
         print(row, flush=True)
     return 0 if all(row.ok for row in rows) else 1
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def interleaved(first: Callable[[], float], second: Callable[[], float], pairs: int) -> tuple[float, float, float]:

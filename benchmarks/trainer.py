@@ -13,7 +13,6 @@ import argparse
 import importlib.util
 import math
 import sys
-import time
 from collections.abc import Callable
 from unittest import mock
 
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.bare import BareLoop
-from benchmarks.rows import Row, interleaved, print_rows
+from benchmarks.rows import Row, interleaved, print_rows, seconds
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
@@ -88,9 +87,7 @@ def made_codes(data: ImageData) -> Pretrained:
 
 def rate(epoch: Callable[[], object], images: int) -> float:
     """Images per second of an epoch."""
-    start = time.perf_counter()
-    epoch()
-    return images / (time.perf_counter() - start)
+    return images / seconds(epoch)
 
 
 def measure(name: str, config: TrialConfig, data: ImageData, pairs: int) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,12 @@ def line_handle(text: str, colour: str, dashes: Any) -> Line2D:
     return Line2D([], [], color=colour, linestyle=dashes, linewidth=1.2, label=text)
 
 
-def message_figure(text: str) -> Figure:
-    """A figure that only says why there is nothing to draw."""
+def draw(info: Any, plot: Callable[[Any], Figure]) -> Figure:
+    """Plots a figure's numbers; if `info.missing` says why there is nothing to draw, the figure shows that text."""
+    if not info.missing:
+        return plot(info)
     figure = new_figure(6.0, 1.2)
-    figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color=GREY)
+    figure.text(0.5, 0.5, info.missing, ha="center", va="center", wrap=True, color=GREY)
     return figure
 
 

@@ -29,7 +29,7 @@ def draw(frames: StudyFrames, directory: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    files = [style.save(tradeoff.plot(tradeoff.info(frames)), directory / PICTURE, "png")]
+    files = [style.save(style.draw(tradeoff.info(frames), tradeoff.plot), directory / PICTURE, "png")]
     found = replicates.info(frames)
     if not found.missing:
         files.append(style.save(replicates.plot(found), directory / "replicates.png", "png"))

@@ -37,11 +37,11 @@ class FigureModule(Protocol):
         """The numbers that the figure shows; `missing` is "" or says why there is nothing to draw."""
 
     def plot(self, info: Any, /) -> Figure:
-        """Draws the numbers."""
+        """Draws the numbers, if none are missing."""
         ...
 
     def describe(self, info: Any, /) -> str:
-        """The caption and alt text."""
+        """The caption and alt text, if no numbers are missing."""
         ...
 
 

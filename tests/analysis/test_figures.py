@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis import (
@@ -32,7 +33,7 @@ from analysis import (
 from analysis.latent_scatter import coordinate_pairs
 from analysis.plotting.naming import number
 from analysis.plotting.pictures import representatives, tile
-from analysis.plotting.style import method_style, use_log, worth_showing
+from analysis.plotting.style import draw, method_style, save, use_log, worth_showing
 from analysis.reconstruction_history import save_animation
 from analysis.reporting.figures import FIGURES
 from study.cli import command_status
@@ -70,7 +71,7 @@ def toy(runs: Path) -> StudyFrames:
 
 
 def without_columns(frames: StudyFrames) -> StudyFrames:
-    """As an older or a cut-down store could give: no metrics but the objectives, no history."""
+    """As from an old or reduced store: no metrics but the objectives, no history."""
     kept = [name for name in frames.trials if "/" not in name or name in frames.objectives]
     return dataclasses.replace(
         frames, trials=frames.trials[kept], history=frames.history.iloc[:0][["study", "number", "epoch"]]
@@ -89,20 +90,18 @@ def load(runs: Path, study: str) -> StudyFrames:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_renders_on_every_kind_of_study(runs: Path, name: str, study: str) -> None:
     module = FIGURES[name].module
-    module.plot(module.info(load(runs, study))).savefig(io.BytesIO(), dpi=30)
+    draw(module.info(load(runs, study)), module.plot).savefig(io.BytesIO(), dpi=30)
 
 
 @pytest.mark.parametrize("study", ["toy", "empty", "one", "holes", "columns", "bare", "unfinished", "two"])
-def test_every_figure_has_words_for_every_kind_of_study(runs: Path, study: str) -> None:
+def test_every_figure_has_a_caption_for_every_kind_of_study(runs: Path, study: str) -> None:
     frames = load(runs, study)
     for _, module in FIGURES.values():
         info = module.info(frames)
-        text = module.describe(info)
+        text = info.missing or module.describe(info)
         assert text
         assert "nan" not in text
-        if info.missing:
-            assert info.missing == text
-            assert "\n" not in text
+        assert "\n" not in info.missing
         assert not (info.missing and study in ("toy", "two"))
         assert ("no trial yet" in info.missing) == (study == "empty")
 
@@ -121,7 +120,7 @@ def test_every_figure_is_a_command(
     assert "nothing to draw" in capsys.readouterr().err
 
 
-def test_weight_curves_hold_the_medians_of_their_bins(toy: StudyFrames) -> None:
+def test_weight_curves_are_the_medians_of_their_bins(toy: StudyFrames) -> None:
     info = weight_curves.info(toy)
     eligible = choose(toy).eligible
     assert len(info.weight) == eligible.sum()
@@ -149,7 +148,7 @@ def test_a_single_weight_is_not_called_a_range(tmp_path: Path) -> None:
     info = weight_curves.info(load_study(tmp_path, "toy"))
     assert "1 trial with w = 3, " in weight_curves.describe(info)
     left, right = weight_curves.plot(info).axes[0].get_xlim()
-    assert left * right == pytest.approx(9)  # in the middle of a logarithmic axis
+    assert left * right == pytest.approx(9)  # in the middle of a log axis
 
 
 def test_latent_size_shows_one_trial_per_method_and_size(toy: StudyFrames) -> None:
@@ -171,7 +170,7 @@ def test_rate_distortion_is_in_nats_per_image(toy: StudyFrames) -> None:
     assert all(len(set(info.latent_dim[rows])) == 1 for rows in info.curves.values())
 
 
-def test_search_progress_grows_to_the_whole(toy: StudyFrames) -> None:
+def test_search_progress_grows_to_one(toy: StudyFrames) -> None:
     info = search_progress.info(toy)
     curve = info.studies["toy"]
     assert curve[-1, 0] == toy.trials["epochs_done"][toy.trials["origin"] != "replicate"].sum()
@@ -197,7 +196,7 @@ def test_search_progress_leaves_out_a_study_in_which_nothing_ran(tmp_path: Path,
 
 
 def test_search_progress_is_the_hypervolume_on_record(tmp_path: Path) -> None:
-    reference = [math.log(0.05), math.log(40.0)]  # some of the trials lie beyond it
+    reference = [math.log(0.05), math.log(40.0)]  # some trials are beyond it
     make_study(tmp_path, hypervolume_reference=reference)
     frames = load_study(tmp_path, "toy")
     volume, volumes = FrontVolume(frames.objectives, reference), []
@@ -238,10 +237,10 @@ def test_importances_leave_out_what_the_method_fixes(tmp_path: Path) -> None:
         write_trial(directory, trial, config, [{**values, "val/sample_fid": float(1 + trial % 3)}])
     frames = load_study(tmp_path, "toy")
     info = importances.info(frames)
-    assert set(info.params) == {"method", "latent_dim"}  # not weight and kernel, which change with the method alone
+    assert set(info.params) == {"method", "latent_dim"}  # not weight and kernel, which depend on the method alone
     assert info.shares[info.params.index("method"), 1] > 0.9
     alone = importances.info(frames.keep(frames.column("latent_dim") == 4))
-    assert "two parameters" in alone.missing  # of a single one the share would be 1
+    assert "two parameters" in alone.missing  # the share of a single one would be 1
 
 
 def test_parallel_axes_keep_the_order_of_their_values(toy: StudyFrames) -> None:
@@ -269,7 +268,7 @@ def test_time_adds_up(toy: StudyFrames) -> None:
     assert info.by_method.sum(axis=1).tolist() == sorted(info.by_method.sum(axis=1), reverse=True)
 
 
-def test_curves_hold_what_was_measured(toy: StudyFrames) -> None:
+def test_curves_contain_what_was_measured(toy: StudyFrames) -> None:
     info = learning_curves.info(toy)
     assert info.metrics[:2] == list(toy.objectives)
     assert [trial.row for trial in info.named] == highlights(toy)
@@ -284,7 +283,7 @@ def test_curves_hold_what_was_measured(toy: StudyFrames) -> None:
     assert set(ranges.lines) == {"val/mu_low", "val/mu_high", "val/sigma_low", "val/sigma_high", "val/latent_rms"}
 
 
-def test_curves_of_a_method_and_its_twin_differ(tmp_path: Path) -> None:
+def test_curves_of_a_method_and_its_gaussian_variant_differ(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
     for trial, encoder in enumerate(("deterministic", "gaussian")):
@@ -318,11 +317,11 @@ def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
     knee = choose(toy).knee
     assert 1 <= len(few) <= 5 and knee in {trial.row for trial in few}
     sizes = {trial.latent_dim for trial in few}
-    assert len(few) == min(5, sum(size in sizes for _, size in pairs))  # every method of a size, or none
+    assert len(few) == min(5, sum(size in sizes for _, size in pairs))  # all methods of a size or none
     assert representatives(toy, "nothing of the kind") == []
 
 
-def test_the_first_stage_is_told_with_its_error(toy: StudyFrames) -> None:
+def test_the_caption_of_the_first_stage_has_its_error(toy: StudyFrames) -> None:
     info = first_stage.info(toy)
     arrays = representatives(toy, "first_stage")[0].arrays
     assert [row.tolist() for row in info.rows] == [arrays[name][:14].tolist() for name in ("originals", "first_stage")]
@@ -359,7 +358,7 @@ def test_a_damaged_arrays_file_is_left_out(tmp_path: Path, content: bytes) -> No
     assert [trial.trial for trial in representatives(frames, "codes")] == ["1"]
 
 
-def test_tiles_stand_where_they_belong() -> None:
+def test_tiles_are_in_order() -> None:
     images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 1, 2, 4), np.uint8)
     picture = tile(images, 2)
     assert picture.shape == (5, 9, 3)
@@ -380,7 +379,7 @@ def test_codes_are_drawn_by_their_widest_coordinates(toy: StudyFrames) -> None:
     assert all(len(panel.points) == len(panel.labels) for panel in info.panels)
 
 
-def test_the_latent_space_is_seen_in_two_and_in_three_dimensions_with_a_way_through_it(tmp_path: Path) -> None:
+def test_the_latent_space_is_drawn_in_two_and_three_dimensions_with_a_path(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     vae = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1)
     configs = [TrialConfig(latent_dim=size) for size in (2, 3, 8)] + [vae.replace(latent_dim=size) for size in (4, 8)]
@@ -395,10 +394,12 @@ def test_the_latent_space_is_seen_in_two_and_in_three_dimensions_with_a_way_thro
     assert len(prior.path) == 0
     codes = arrays_of(configs[0], 0)["codes"]
     share = np.linspace(0, 1, 11)[:, None]
-    assert panels[0].path == pytest.approx((1 - share) * codes[0] + share * codes[8])  # eight pairs: 0 and 8, …
+    assert panels[0].path == pytest.approx(
+        (1 - share) * codes[0] + share * codes[8]
+    )  # eight pairs: 0 and 8, 1 and 9, …
 
 
-def test_interpolations_stand_below_the_images_they_join(toy: StudyFrames) -> None:
+def test_interpolations_are_below_the_images_they_join(toy: StudyFrames) -> None:
     info = interpolations.info(toy, pair=3)
     arrays = representatives(toy, "interpolations")[0].arrays
     assert info.labels[0] == "data"
@@ -418,7 +419,7 @@ def test_morphs_are_of_the_pair_of_classes_they_name(toy: StudyFrames) -> None:
 
 
 @pytest.mark.parametrize("name", ["interpolations", "morphs"])
-def test_any_pair_can_be_asked_for(
+def test_any_pair_can_be_drawn(
     runs: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn = []
@@ -435,7 +436,7 @@ def test_any_pair_can_be_asked_for(
     assert drawn[0] != drawn[1]
 
 
-def test_a_long_history_is_shown_in_part_and_animated_whole(tmp_path: Path) -> None:
+def test_a_long_history_is_plotted_in_part_and_animated_in_full(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
     folder = write_trial(directory, 0, TrialConfig(), [row])
@@ -479,25 +480,17 @@ def test_latent_sizes_are_grouped_without_loss() -> None:
 
 
 def test_small_rules_of_style() -> None:
-    assert [number(value) for value in (0.01367, 28.14, 349.2, 12345.0, NAN)] == [
-        "0.0137",
-        "28.1",
-        "349",
-        "12,345",
-        "n/a",
-    ]
+    assert list(map(number, (0.01367, 28.14, 349.2, 12345.0, NAN))) == ["0.0137", "28.1", "349", "12,345", "n/a"]
     assert use_log(np.array([1.0, 10.0, NAN]))
     assert not use_log(np.array([0.0, 10.0]))
     assert not use_log(np.array([NAN]))
     assert worth_showing(np.array([7.0, 115.0]), 2.8)
     assert not worth_showing(np.array([1.0, 30.0]), 0.1)
     with pytest.raises(UserError, match="choose from png, svg, pdf"):
-        from analysis.plotting.style import message_figure, save
-
-        save(message_figure("x"), Path("x.gif"))
+        save(Figure(), Path("x.gif"))
 
 
-def test_the_room_needs_none_of_the_heavy_packages() -> None:
+def test_the_room_imports_no_heavy_package() -> None:
     heavy = {"torch", "ray", "mlflow", "optuna"}
     code = f"import sys, analysis.reporting.figures, analysis.report; print(sorted({heavy} & set(sys.modules)))"
     command = [sys.executable, "-c", code]

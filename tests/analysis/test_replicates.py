@@ -80,7 +80,7 @@ def test_p_values_are_welchs_with_holms_correction(runs: Path) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_the_closed_test_of_bonferroni(values: list[float]) -> None:
-    """A hypothesis falls when every intersection that holds it does, each by Bonferroni: the definition."""
+    """By definition: a hypothesis is rejected if every intersection with it is rejected by Bonferroni's test."""
     p = np.array(values)
     for index in range(len(p)):
         others = [other for other in range(len(p)) if other != index]
@@ -97,13 +97,13 @@ def test_groups_without_spread_or_with_one_member() -> None:
     assert welch([], 2).shape == (0, 0, 2)
 
 
-def test_equal_trials_are_seldom_told_apart() -> None:
+def test_equal_trials_seldom_differ_significantly() -> None:
     generator = np.random.default_rng(0)
-    told = [(welch(list(generator.standard_normal((5, 4, 2))), 2) < 0.05).any() for _ in range(300)]
-    assert np.mean(told) < 0.08  # in the whole table, not in each pair
+    apart = [(welch(list(generator.standard_normal((5, 4, 2))), 2) < 0.05).any() for _ in range(300)]
+    assert np.mean(apart) < 0.08  # in the whole table, not per pair
 
 
-def test_a_replicate_that_did_not_count_is_left_out(runs: Path) -> None:
+def test_invalid_replicates_are_left_out(runs: Path) -> None:
     config = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.05, seed=9)
     for number, (outcome, of) in enumerate((("failed", 0), ("stopped", 0), ("completed", 77)), start=20):
         write_trial(runs / "toy", number, config, row((9.0, 9.0)), origin="replicate", outcome=outcome, replicate_of=of)
@@ -118,7 +118,7 @@ def test_replicates_never_join_the_front(runs: Path) -> None:
     assert choose(load_study(runs, "toy")).front.tolist() == [0, 1, 2]
 
 
-def test_words_show_the_winners_curse(runs: Path) -> None:
+def test_the_caption_shows_the_winners_curse(runs: Path) -> None:
     text = describe(replicates.info(load_study(runs, "toy")))
     assert "3 trials of the front trained again, with 3 fresh seeds each" in text
     change = np.mean([np.array(COPIES[n]).mean(axis=0) / SEARCH[n] - 1 for n in SEARCH if n in COPIES], axis=0)
@@ -143,7 +143,7 @@ def test_studies_together_keep_their_replicates_apart(tmp_path: Path) -> None:
     assert counts == {"a/0": 2, "a/1": 2, "b/0": 3, "b/1": 3}
 
 
-def test_the_final_table_and_the_files_hold_means_beside_search_values(runs: Path) -> None:
+def test_the_final_table_and_the_files_have_means_beside_search_values(runs: Path) -> None:
     frames = load_study(runs, "toy")
     files = ending.draw(frames, runs / "toy")
     assert [file.name for file in files] == ["tradeoff.png", "replicates.png", "replicates.csv"]
@@ -154,8 +154,8 @@ def test_the_final_table_and_the_files_hold_means_beside_search_values(runs: Pat
     ending.show(console, frames, runs / "toy")
     text = console.export_text()
     assert "4 trials: 4 completed" in text and "9 replicates: 9 completed" in text
-    reach = replicates.info(frames).high[1, 1] - 71 / 3
-    assert f"20 → 23.7 ± {reach:.2g}" in text
+    half_width = replicates.info(frames).high[1, 1] - 71 / 3
+    assert f"20 → 23.7 ± {half_width:.2g}" in text
     assert "With 3 fresh seeds" in text
 
 

@@ -35,7 +35,7 @@ def test_front_is_that_of_completed_first_seeds(frames: StudyFrames) -> None:
     assert info.knee == info.front[pareto.knee(np.stack([info.x, info.y], axis=1)[info.front])]
 
 
-def test_method_fronts_hold_their_method_alone(frames: StudyFrames) -> None:
+def test_method_fronts_contain_only_their_method(frames: StudyFrames) -> None:
     info = tradeoff.info(frames)
     for method, front in info.method_fronts.items():
         assert set(info.method[front]) <= {method}
@@ -44,7 +44,7 @@ def test_method_fronts_hold_their_method_alone(frames: StudyFrames) -> None:
     assert set(info.front.tolist()) <= everywhere
 
 
-def test_references_are_those_of_the_objectives_split(frames: StudyFrames) -> None:
+def test_baselines_are_those_of_the_objectives_split(frames: StudyFrames) -> None:
     info = tradeoff.info(frames)
     assert info.real_data == REAL_DATA["validation"]["sample_fid"]
     assert info.pca == {d: PCA_MSE[d] for d in sorted(set(info.latent_dim.astype(int)))}
@@ -55,7 +55,7 @@ def test_references_are_those_of_the_objectives_split(frames: StudyFrames) -> No
     assert (info.pca, info.real_data) == ({}, REAL_DATA["test"]["sample_fid"])
 
 
-def test_replicates_stand_beside_the_trial_they_repeat(frames: StudyFrames) -> None:
+def test_replicates_belong_to_the_trial_they_repeat(frames: StudyFrames) -> None:
     info = tradeoff.info(frames)
     found = info.replicated
     assert sorted(info.trial[found.rows]) == ["0", "1"]
@@ -65,7 +65,7 @@ def test_replicates_stand_beside_the_trial_they_repeat(frames: StudyFrames) -> N
     assert {tuple(point) for group in found.values for point in group.tolist()} == of_replicates
 
 
-def test_an_interval_that_reaches_below_zero_ends_at_a_logarithmic_axis(tmp_path: Path) -> None:
+def test_an_interval_below_zero_ends_at_a_log_axis(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     points = [(0.01, 100.0), (0.05, 4.0), (0.0101, 160.0), (0.0099, 40.0)]
     for number, (mse, fid) in enumerate(points):
@@ -87,11 +87,9 @@ def test_an_interval_that_reaches_below_zero_ends_at_a_logarithmic_axis(tmp_path
 
 @pytest.mark.parametrize(
     ("beside", "above"),
-    [((0.0101, 9.4), True), ((0.0101, 4.0), False)],  # the first lies where trial 0's name would go, below it
+    [((0.0101, 9.4), True), ((0.0101, 4.0), False)],  # the first is where trial 0's label would go, below it
 )
-def test_the_name_of_an_end_makes_way_for_another_trial(
-    tmp_path: Path, beside: tuple[float, float], above: bool
-) -> None:
+def test_the_label_of_an_end_avoids_other_trials(tmp_path: Path, beside: tuple[float, float], above: bool) -> None:
     directory = make_study(tmp_path, trials=0)
     for number, (mse, fid) in enumerate([(0.01, 10.0), beside, (0.02, 2.0), (0.05, 1.0)]):
         row = {"epoch": 1, "val/reconstruction_mse": mse, "val/sample_fid": fid}
@@ -101,7 +99,7 @@ def test_the_name_of_an_end_makes_way_for_another_trial(
     assert (sides["trial 0"], sides["trial 3"]) == ("bottom" if above else "top", "top")
 
 
-def test_a_maximised_objective_turns_the_front_round(frames: StudyFrames) -> None:
+def test_a_maximised_objective_reverses_the_front(frames: StudyFrames) -> None:
     turned = {"val/reconstruction_mse": "minimize", "val/sample_fid": "maximize"}
     info = tradeoff.info(StudyFrames({**frames.study, "objectives": turned}, frames.trials, frames.history))
     assert (np.diff(info.y[info.front]) > 0).all()
@@ -116,13 +114,12 @@ def test_trials_without_values_are_counted_not_drawn(tmp_path: Path) -> None:
     assert "1 more trial without finite values is not shown" in describe(info)
 
 
-def test_nothing_finished_is_a_clear_line(tmp_path: Path) -> None:
+def test_an_unfinished_study_has_a_clear_message(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0, outcome="running")
     write_trial(directory, 0, TrialConfig(), [{"epoch": 1, "train/loss": 1.0}], outcome="running")
     info = tradeoff.info(load_study(tmp_path, "toy"))
     assert info.missing == "study toy: nothing to draw, no trial has both objectives (1 running)"
     assert choose(load_study(tmp_path, "toy")).knee is None
-    plot(info)
 
 
 def test_several_studies_keep_their_names(tmp_path: Path) -> None:

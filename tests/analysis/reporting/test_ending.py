@@ -1,4 +1,4 @@
-"""The report that a study leaves at its end."""
+"""The report and the messages at the end of a study."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def study(tmp_path: Path) -> Path:
     return make_study(tmp_path, trials=3)
 
 
-def test_page_and_figures_lie_in_the_study(study: Path) -> None:
+def test_page_and_figures_are_in_the_study(study: Path) -> None:
     assert said_by_report(study) == "writing the report\n"
     names = {path.stem for path in (study / "report").glob("*.png")}
     assert "tradeoff" in names and names <= set(FIGURES)
@@ -51,7 +51,9 @@ def test_a_report_is_written_again_only_after_another_trial_has_ended(study: Pat
     ("error", "why"),
     [(ValueError("no\nsuch [axis]"), "no such [axis]"), (KeyboardInterrupt(), "(interrupted)"), (OSError(), "OSError")],
 )
-def test_an_error_costs_one_line(study: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, why: str) -> None:
+def test_an_error_becomes_one_line(
+    study: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, why: str
+) -> None:
     def write_report(*_: Any) -> Never:
         raise error
 
@@ -75,7 +77,7 @@ def test_a_file_where_the_folder_should_be_is_left_alone(study: Path) -> None:
         (math.nan, ""),
     ],
 )
-def test_how_many_trials_fit_on_a_gpu_is_told_by_those_that_ran_on_one(study: Path, largest: float, said: str) -> None:
+def test_gpu_memory_is_reported_if_trials_measured_it(study: Path, largest: float, said: str) -> None:
     frames = load_study(study.parent, study.name)
     measured = frames.trials.assign(gpu_memory_share=[largest / 2, math.nan, largest])
     console = Console(width=200, file=io.StringIO(), record=True)

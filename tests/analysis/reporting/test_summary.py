@@ -28,7 +28,7 @@ def study(tmp_path: Path) -> Path:
     return directory
 
 
-def test_recommends_the_knee_and_says_what_it_gives_up(tmp_path: Path) -> None:
+def test_recommends_the_knee_and_compares_it_with_the_ends(tmp_path: Path) -> None:
     study(tmp_path)
     text = summarise(load_study(tmp_path, "toy")).sentences
     assert text[0].startswith("Take trial 1 (VAE, d=8, w=0.05), the knee of the front: reconstruction error 0.015")
@@ -61,11 +61,13 @@ def test_noise_is_pooled_over_replicated_trials(tmp_path: Path) -> None:
     frames = load_study(tmp_path, "toy")
     assert replicates_of(frames) == {1: [4, 5]}
     found = summarise(frames)
-    assert found.noise == pytest.approx((0.0, np.std([26, 22], ddof=1) / 24))  # trial 1's own 20 was selected
+    assert found.noise == pytest.approx(
+        (0.0, np.std([26, 22], ddof=1) / 24)
+    )  # without trial 1's own 20, which was selected
     assert "12 % in sample FID" in found.sentences[-1]
     assert "Trained again with 2 fresh seeds, the knee has reconstruction error 0.015" in found.sentences[-2]
     assert "sample FID 24 (95 % interval -1.41 to 49.4; in the search 20)" in found.sentences[-2]
-    assert choose(frames).front.tolist() == [0, 1, 2]  # trial 5, a lucky further seed, is not on it
+    assert choose(frames).front.tolist() == [0, 1, 2]  # trial 5, a replicate, is not on it
 
 
 def test_a_trial_that_never_reached_its_weight_cannot_be_chosen(tmp_path: Path) -> None:
@@ -76,14 +78,14 @@ def test_a_trial_that_never_reached_its_weight_cannot_be_chosen(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("trials", [0, 1, 2])
-def test_small_studies_have_an_answer_or_say_why_not(tmp_path: Path, trials: int) -> None:
+def test_small_studies_have_a_summary_or_say_why_not(tmp_path: Path, trials: int) -> None:
     make_study(tmp_path, trials=trials, mixed=False)
     text = " ".join(summarise(load_study(tmp_path, "toy")).sentences)
     assert ("No trial has completed" in text) == (trials == 0)
     assert "nan" not in text
 
 
-def test_the_seeds_of_a_grid_say_how_large_chance_is(tmp_path: Path) -> None:
+def test_the_seeds_of_a_grid_give_the_noise(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0, grid=True)
     points = {
         "VAE": [(0.030, 6.0), (0.031, 7.0), (0.029, 7.5)],
@@ -101,7 +103,7 @@ def test_the_seeds_of_a_grid_say_how_large_chance_is(tmp_path: Path) -> None:
     found = summarise(frames)
     groups = [np.array(group) for group in points.values()]
     variance = np.mean([(group.std(axis=0, ddof=1) / group.mean(axis=0)) ** 2 for group in groups], axis=0)
-    assert found.noise == pytest.approx(np.sqrt(variance))  # of equal size, so the pooled variance is the plain mean
+    assert found.noise == pytest.approx(np.sqrt(variance))  # groups of equal size: the pooled variance is the mean
     assert found.sentences[0].startswith("Take trial 0 ")
     assert "one seed" not in " ".join(found.sentences)
     assert (
@@ -111,7 +113,7 @@ def test_the_seeds_of_a_grid_say_how_large_chance_is(tmp_path: Path) -> None:
     assert found.sentences[-1].endswith("cannot be distinguished from the knee: trial 3.")  # 1 and 2 are the same
 
 
-def test_equal_trials_of_one_seed_are_no_sign_of_small_chance(tmp_path: Path) -> None:
+def test_equal_trials_of_one_seed_give_no_noise(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
     for number in range(2):
@@ -120,7 +122,7 @@ def test_equal_trials_of_one_seed_are_no_sign_of_small_chance(tmp_path: Path) ->
     assert np.isnan(found.noise).all()
 
 
-def test_few_seeds_are_said_to_be_few_and_many_names_to_be_more(tmp_path: Path) -> None:
+def test_few_seeds_are_mentioned_and_many_names_are_shortened(tmp_path: Path) -> None:
     directory = study(tmp_path)
 
     def replicated(seeds: range) -> list[str]:
@@ -144,7 +146,7 @@ def test_few_seeds_are_said_to_be_few_and_many_names_to_be_more(tmp_path: Path) 
     assert many[-1].endswith("from the knee: trials 200, 201, 202, 203, 204, 205, 206, 207 and 2 more.")
 
 
-def test_a_trial_that_is_best_in_everything_is_called_no_knee(tmp_path: Path) -> None:
+def test_a_trial_that_is_best_in_everything_is_not_called_a_knee(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     for number, words in enumerate(("the only one that can be chosen", "the best in every objective")):
         row = {"epoch": 1, "val/reconstruction_mse": 0.02 + number, "val/sample_fid": 9.0 + number}
