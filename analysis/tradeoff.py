@@ -136,7 +136,8 @@ def _area(latent_dim: np.ndarray | float) -> np.ndarray:
 def _draw_trials(axes: Axes, info: Tradeoff) -> None:
     crowd = 1.0 if len(info.x) <= 100 else 0.45  # smaller markers, so that many trials do not hide each other
     areas = crowd * _area(np.where(np.isfinite(info.latent_dim), info.latent_dim, 4.0))
-    best = np.isin(np.arange(len(info.x)), np.concatenate([info.front, *info.method_fronts.values()]))
+    fronts = (*info.method_fronts.values(), *info.study_fronts.values())
+    best = np.isin(np.arange(len(info.x)), np.concatenate([info.front, *fronts]))
     completed = info.outcome == "completed"
     for method in naming.methods_in_order(info.method):
         colour, marker = style.method_style(method)

@@ -185,11 +185,11 @@ def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...], sa
     is_tested = found.knee is not None and len(found.values[found.knee]) > 1
     tested = {choice.knee, *same, *(found.rows.tolist() if is_tested else [])}
     near = [row for row in np.flatnonzero(choice.eligible & ~apart.any(axis=1)) if row not in tested]
-    once = " trained once" if is_tested else ""
+    which = "unreplicated " if is_tested else ""
     if near:
-        names = _listed([frames.labels()[row] for row in near])
-        return [*sentences, f"{text} Within that noise, these{once} cannot be distinguished from the knee: {names}."]
-    return [*sentences, f"{text} No other trial{once} is within that noise of the knee in both objectives."]
+        names = _listed([frames.labels()[row] for row in near]) + (" (unreplicated)" if is_tested else "")
+        return [*sentences, f"{text} Within that noise, the knee cannot be distinguished from {names}."]
+    return [*sentences, f"{text} No other {which}trial is within that noise of the knee in every objective."]
 
 
 def _own_seeds(frames: StudyFrames, same: list[int]) -> list[str]:

@@ -110,7 +110,7 @@ def test_the_seeds_of_a_grid_give_the_noise(tmp_path: Path) -> None:
         "3 seeds; their mean is reconstruction error 0.03 (0.029 to 0.031) and sample FID 6.83 (6 to 7.5)"
         in (found.sentences[-2])
     )
-    assert found.sentences[-1].endswith("cannot be distinguished from the knee: trial 3.")  # 1 and 2 are the same
+    assert found.sentences[-1].endswith("cannot be distinguished from trial 3.")  # 1 and 2 are the same
 
 
 def test_equal_trials_of_one_seed_give_no_noise(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_few_seeds_are_mentioned_and_many_names_are_shortened(tmp_path: Path) ->
         write_trial(directory, number, CONFIGS["AE"].replace(latent_dim=number - 198), [row])
     many = replicated(range(3, 9))
     assert not any("So few seeds" in sentence for sentence in many)
-    assert many[-1].endswith("from the knee: trials 200, 201, 202, 203, 204, 205, 206, 207 and 2 more.")
+    assert many[-1].endswith("from trials 200, 201, 202, 203, 204, 205, 206, 207 and 2 more (unreplicated).")
 
 
 def test_a_trial_that_is_best_in_everything_is_not_called_a_knee(tmp_path: Path) -> None:
