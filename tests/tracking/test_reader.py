@@ -3,7 +3,6 @@ from __future__ import annotations
 import gzip
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -36,22 +35,6 @@ def assert_same(first: StudyFrames, second: StudyFrames) -> None:
     pd.testing.assert_frame_equal(first.trials, second.trials)
     pd.testing.assert_frame_equal(first.history, second.history)
     assert first.study == second.study
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Ids of the runs whose epochs MLflow was asked for one metric at a time."""
-    from mlflow import MlflowClient
-
-    found: set[str] = set()
-    original = MlflowClient.get_metric_history
-
-    def get_metric_history(self: MlflowClient, run_id: str, key: str) -> Any:
-        found.add(run_id)
-        return original(self, run_id, key)
-
-    monkeypatch.setattr(MlflowClient, "get_metric_history", get_metric_history)
-    return found
 
 
 def artifact(uri: str) -> Path:
