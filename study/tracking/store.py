@@ -160,7 +160,7 @@ def check_server(tracking_uri: str) -> None:
 
 
 def artifact_root(tracking_uri: str, runs_dir: Path) -> str | None:
-    """Where a new experiment keeps its files: beside the database, or None where the server decides."""
+    """Where a new experiment keeps its files: beside the database; None if the server decides."""
     if tracking_uri.startswith(("http:", "https:", "databricks")):
         return None
     database = sqlite_path(tracking_uri)
