@@ -1,4 +1,4 @@
-"""Posterior collapse: latent units in use over the training, and how much each carries at the end.
+"""Posterior collapse: active latent units during training, and the information in each unit at the end.
 
 python -m analysis.collapse --study NAME --out collapse.png
 """
@@ -10,23 +10,23 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming, style
+from analysis.plotting.curves import Line, epoch_axis
 from study.results.choice import choose
 from study.results.frame import StudyFrames
 
 ACTIVE = "val/active_units"
 MOST_GROUPS = 10
 VARYING = ("network", "likelihood", "method", "latent_dim", "weight", "annealing")
-Line = tuple[np.ndarray, np.ndarray]
 
 
 class Group(NamedTuple):
-    """Trials that differ in their seed alone, or in what is not of interest here.
+    """Trials that differ only in their seed or in parameters not listed in `VARYING`.
 
     Attributes:
-        label: What tells the group from the others.
+        label: What distinguishes the group from the others.
         curves: (epochs, active units) of each trial.
-        units: Of one of the trials, KL to the prior of each unit, largest first, nats, [d]; None where not recorded.
+        units: KL to the prior of each unit of one of the trials, largest first, nats, [d]; None if not recorded.
     """
 
     label: str
@@ -39,15 +39,15 @@ class Collapse(NamedTuple):
 
     Attributes:
         missing: Why there is nothing to draw, or "".
-        groups: At most ten, spread evenly over all there are.
+        groups: At most ten, evenly spaced among all groups.
     """
 
     missing: str
     groups: list[Group]
 
 
-def collapse_info(frames: StudyFrames) -> Collapse:
-    """Takes completed trials that measured their active units."""
+def info(frames: StudyFrames) -> Collapse:
+    """Groups the completed trials that measured active units."""
     rows = np.flatnonzero(choose(frames).eligible & np.isfinite(frames.column(ACTIVE)))
     if not len(rows):
         return Collapse(frames.nothing("no trial with a Gaussian encoder is complete"), [])
@@ -63,10 +63,10 @@ def collapse_info(frames: StudyFrames) -> Collapse:
         chosen = [chosen[index] for index in np.linspace(0, len(chosen) - 1, MOST_GROUPS).round().astype(int)]
     groups = []
     for key, found in chosen:
-        words = [_word(VARYING[index], key[index], weight[found[0]]) for index in differing]
+        parts = [_part(VARYING[index], key[index], weight[found[0]]) for index in differing]
         groups.append(
             Group(
-                label=", ".join(words) or frames.text("method")[found[0]],
+                label=", ".join(parts) or frames.text("method")[found[0]],
                 curves=[frames.curve(row, ACTIVE) for row in found],
                 units=_units(frames, found),
             )
@@ -74,8 +74,8 @@ def collapse_info(frames: StudyFrames) -> Collapse:
     return Collapse("", groups)
 
 
-def _word(name: str, value: str, weight: float) -> str:
-    return {"weight": f"w={style.number(weight)}", "latent_dim": f"d={value}"}.get(name, value)
+def _part(name: str, value: str, weight: float) -> str:
+    return {"weight": f"w={naming.number(weight)}", "latent_dim": f"d={value}"}.get(name, value)
 
 
 def _units(frames: StudyFrames, rows: list[int]) -> np.ndarray | None:
@@ -87,9 +87,7 @@ def _units(frames: StudyFrames, rows: list[int]) -> np.ndarray | None:
 
 
 def plot(info: Collapse) -> Figure:
-    """Active units over the epochs on the left; on the right, where it was recorded, the KL of each unit."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws active units over the epochs on the left, and the KL of each unit, if recorded, on the right."""
     with_units = any(group.units is not None for group in info.groups)
     figure = style.new_figure(9.4 if with_units else 6.2, 3.4)
     panels = figure.subplots(1, 2 if with_units else 1, squeeze=False)[0]
@@ -102,11 +100,10 @@ def plot(info: Collapse) -> Figure:
             panels[1].plot(np.arange(1, len(group.units) + 1), group.units, **look)
         handles.append(style.line_handle(group.label, look["color"], look["linestyle"]))
     panels[0].set_title("Active units, validation", fontweight="normal", fontsize=8.5)
-    panels[0].set_xlabel("Epoch")
-    for axis in (panels[0].xaxis, panels[0].yaxis):
-        axis.get_major_locator().set_params(integer=True)
+    epoch_axis(panels[0])
+    panels[0].yaxis.get_major_locator().set_params(integer=True)
     if with_units:
-        panels[1].set_title("KL of each unit at the end, nats", fontweight="normal", fontsize=8.5)
+        panels[1].set_title("KL of each unit after training, nats", fontweight="normal", fontsize=8.5)
         panels[1].set_xlabel("Unit, largest first")
         panels[1].xaxis.get_major_locator().set_params(integer=True)
     figure.legend(handles=handles, loc="outside right upper", alignment="left", fontsize=7)
@@ -114,17 +111,15 @@ def plot(info: Collapse) -> Figure:
 
 
 def describe(info: Collapse) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
+    """The figure's caption and alt text."""
     ends = {group.label: [float(values[-1]) for _, values in group.curves if len(values)] for group in info.groups}
     counts = "; ".join(f"{label}: {', '.join(f'{end:.0f}' for end in found)}" for label, found in ends.items() if found)
-    text = f"Latent units in use, those whose posterior mean varies over images. Active at the end: {counts}."
+    text = f"Active latent units, those whose posterior mean varies between images. Active after training: {counts}."
     collapsed = sum(end == 0 for found in ends.values() for end in found)
     if collapsed:
-        text += f" Of the trials shown, {collapsed} collapsed: no unit carries anything."
+        text += f" Of the trials shown, {collapsed} collapsed: no unit carries information."
     return text
 
 
 if __name__ == "__main__":
-    command.run_figure(collapse_info, plot, "collapse.png")
+    command.run_figure(info, plot, "collapse.png")

@@ -10,15 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming, style
 from study.config import TrialConfig
 from study.results.choice import choose
 from study.results.frame import StudyFrames
 
 FEWEST, FEW = 8, 30
 MOST = 400
-"""The forest's cost grows faster than the trials; beyond this many, evenly spaced ones say the same."""
-NOT_SEARCHED = ("dataset", "encoder", "regularizer", "epochs", "seed")  # encoder and regularizer: `method` says them
+"""Of more trials, evenly spaced ones are used: the forest's cost grows faster than their number."""
+NOT_SEARCHED = ("dataset", "encoder", "regularizer", "epochs", "seed")
+"""Parameters without an axis or bar of their own; `method` stands for encoder and regularizer."""
 
 
 class Importances(NamedTuple):
@@ -27,9 +28,9 @@ class Importances(NamedTuple):
     Attributes:
         missing: Why there is nothing to draw, or "".
         objectives: Metric columns.
-        params: Those that vary, and within a method too, the most important for the first objective first.
+        params: Parameters that vary within a method, and the method; most important for the first objective first.
         shares: [params, objectives]; each column sums to 1.
-        trials: Completed trials they were estimated from.
+        trials: Number of completed trials used.
     """
 
     missing: str
@@ -39,8 +40,8 @@ class Importances(NamedTuple):
     trials: int
 
 
-def importances_info(frames: StudyFrames) -> Importances:
-    """Random forests with a fixed seed, so that the figure stays the same; positive objectives are taken as logs."""
+def info(frames: StudyFrames) -> Importances:
+    """Fits random forests with a fixed seed, so that the figure is reproducible; positive objectives are logged."""
     rows = np.flatnonzero(choose(frames).eligible)
     rows = rows[:: max(1, -(-len(rows) // MOST))]
     drawn = frames.keep(np.isin(np.arange(len(frames.trials)), rows))
@@ -50,18 +51,18 @@ def importances_info(frames: StudyFrames) -> Importances:
     columns = {
         name: values
         for name, values in columns.items()
-        if len(set(values)) > 1 and (name == "method" or not _says(method, values))
+        if len(set(values)) > 1 and (name == "method" or not _is_fixed_by(method, values))
     }
-    if len(rows) < FEWEST or len(columns) < 2:  # the share of a single one is 1, whatever it does
-        reason = f"importances need {FEWEST} completed trials and two parameters that vary by themselves"
+    if len(rows) < FEWEST or len(columns) < 2:  # the share of a single parameter is always 1
+        reason = f"importances need {FEWEST} completed trials and two parameters that vary independently"
         return Importances(frames.nothing(reason), objectives, [], np.empty((0, len(objectives))), len(rows))
     shares = np.stack([_importances(columns, drawn.column(name)) for name in objectives], axis=1)
     order = np.argsort(-shares[:, 0], kind="stable")
     return Importances("", objectives, [list(columns)[index] for index in order], shares[order], len(rows))
 
 
-def _says(method: np.ndarray, values: list[float] | list[str]) -> bool:
-    """Whether the method fixes a parameter, so that its effect and the method's cannot be told apart."""
+def _is_fixed_by(method: np.ndarray, values: list[float] | list[str]) -> bool:
+    """Whether the method fixes a parameter, so that their effects cannot be separated."""
     return len(set(zip(method.tolist(), values, strict=True))) == len(set(method.tolist()))
 
 
@@ -69,14 +70,14 @@ def _column(frames: StudyFrames, name: str) -> list[float] | list[str]:
     values = frames.column(name)
     if not frames.is_number(name):
         return [str(value) for value in frames.text(name)]
-    if name in ("weight", "learning_rate", "latent_dim", "width", "batch_size"):  # searched or spaced on a log scale
+    if name in ("weight", "learning_rate", "latent_dim", "width", "batch_size"):  # searched on a log scale
         positive = values[values > 0]
         values = np.log(np.maximum(values, positive.min() / 10 if positive.size else 1.0))
     return [float(value) for value in values]
 
 
 def _importances(columns: dict[str, list[float] | list[str]], target: np.ndarray) -> np.ndarray:
-    import optuna  # half a second, and only this figure needs it
+    import optuna  # takes half a second, and only this figure needs it
 
     if (target > 0).all():
         target = np.log(target)
@@ -113,37 +114,33 @@ def _importances(columns: dict[str, list[float] | list[str]], target: np.ndarray
 
 
 def plot(info: Importances) -> Figure:
-    """Bars side by side, one group per parameter."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws a group of bars per parameter, one bar per objective."""
     figure = style.new_figure(6.4, 1.2 + 0.45 * len(info.params))
     axes = figure.add_subplot()
     height = 0.8 / len(info.objectives)
     position = np.arange(len(info.params))
     for index, (objective, colour) in enumerate(zip(info.objectives, ("#0072B2", "#E69F00", "#009E73"), strict=False)):
         bars = axes.barh(position + (index + 0.5) * height - 0.4, info.shares[:, index], height, color=colour,
-                         label=style.label(objective))  # fmt: skip
+                         label=naming.label(objective))  # fmt: skip
         axes.bar_label(bars, [f"{100 * share:.0f} %" for share in info.shares[:, index]], padding=2, fontsize=7.5)
     axes.set_yticks(position, info.params)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, 1.1 * max(0.1, float(info.shares.max())))
-    axes.set_xlabel(f"Share of the explained variance over {info.trials} completed trials (fANOVA)")
+    axes.set_xlabel(f"Share of explained variance, {info.trials} completed trials (fANOVA)")
     figure.legend(loc="outside upper left", ncols=len(info.objectives))
     return figure
 
 
 def describe(info: Importances) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
+    """The figure's caption and alt text."""
     parts = []
     for index, objective in enumerate(info.objectives):
         top = int(np.argmax(info.shares[:, index]))
-        parts.append(f"{info.params[top]} for {style.short_label(objective)} ({100 * info.shares[top, index]:.0f} %)")
-    text = f"What mattered most over {info.trials} completed trials: {'; '.join(parts)}."
-    return f"{text} Over so few trials these shares are rough." if info.trials < FEW else text
+        parts.append(f"{info.params[top]} for {naming.short_label(objective)} ({100 * info.shares[top, index]:.0f} %)")
+    text = f"Most important parameters over {info.trials} completed trials: {'; '.join(parts)}."
+    return f"{text} With so few trials, these shares are rough." if info.trials < FEW else text
 
 
 if __name__ == "__main__":
-    command.run_figure(importances_info, plot, "importances.png")
+    command.run_figure(info, plot, "importances.png")

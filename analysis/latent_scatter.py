@@ -1,4 +1,4 @@
-"""Codes of validation images by class, beside draws from the prior: the plane for d=2, all pairs for d=3, and a path.
+"""Codes of validation images by class beside draws from the prior: the plane for d=2, all pairs of axes for d=3.
 
 python -m analysis.latent_scatter --study NAME --out latent_scatter.png
 """
@@ -20,17 +20,17 @@ MOST_DIMENSIONS = 3
 MOST_PANELS = 15
 MOST_POINTS = 1_500
 RADIUS = float(np.sqrt(5.991))
-"""A circle around 95 % of a two-dimensional standard normal (the chi-squared quantile of two degrees)."""
+"""A circle with 95 % of a two-dimensional standard normal (chi-squared quantile, two degrees of freedom)."""
 
 
 class Panel(NamedTuple):
-    """Points of one pair of coordinates.
+    """A scatter plot of two coordinates.
 
     Attributes:
         title: Trial and coordinates.
         points: [n, 2].
         labels: Class numbers [n], -1 for draws from the prior.
-        path: Codes along the first way of the figure of interpolations, [steps, 2]; none in the prior's panel.
+        path: Codes along the first interpolation, [steps, 2]; empty in the prior's panel.
     """
 
     title: str
@@ -40,21 +40,22 @@ class Panel(NamedTuple):
 
 
 class LatentScatter(NamedTuple):
-    """The prior's panel, then the trials'.
+    """The prior's panel, then those of the trials.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
-        panels: In order.
+        panels: In reading order.
     """
 
     missing: str
     panels: list[Panel]
 
 
-def latent_scatter_info(frames: StudyFrames) -> LatentScatter:
-    """Every method at each size up to three, or else at its smallest, by the two coordinates that vary most.
+def info(frames: StudyFrames) -> LatentScatter:
+    """Takes each method at every latent size up to three; a method without one at its smallest size.
 
-    The smallest sizes come first, so that what finds no room is the larger ones of the last methods.
+    Larger sizes are drawn by the two coordinates with the largest variance. Small sizes come first, so that panels
+    beyond the limit are large sizes.
     """
     found = representatives(frames.keep(frames.column("latent_dim") <= MOST_DIMENSIONS), "codes")
     methods = {trial.method for trial in found}
@@ -72,19 +73,19 @@ def latent_scatter_info(frames: StudyFrames) -> LatentScatter:
         path = interpolated_codes(trial)
         codes, labels = trial.arrays["codes"][:MOST_POINTS], trial.arrays["labels"][:MOST_POINTS]
         for pair in coordinate_pairs(codes):
-            shown, way = (
+            shown, steps = (
                 points[:, pair] if len(pair) == 2 else np.column_stack([points[:, 0], np.zeros(len(points))])
                 for points in (codes, path)
             )
-            words = "" if codes.shape[1] <= 2 else f", z{pair[0] + 1} and z{pair[1] + 1}"
-            panels.append(Panel(f"{trial.method}\nd={codes.shape[1]}{words}", shown, labels, way))
+            axes = "" if codes.shape[1] <= 2 else f", z{pair[0] + 1} and z{pair[1] + 1}"
+            panels.append(Panel(f"{trial.method}\nd={codes.shape[1]}{axes}", shown, labels, steps))
     return LatentScatter("", panels[:MOST_PANELS])
 
 
 def interpolated_codes(trial: Representative) -> np.ndarray:
-    """Codes [steps, d] that the first row of `interpolations` was decoded from; none where there is no such row.
+    """Codes [steps, d] that the first row of `interpolations` was decoded from; empty without such a row.
 
-    The pairs are the first validation images and as many that follow them, and the way between two codes is straight.
+    With n pairs, pair i joins validation images i and n + i by a straight line between their codes.
     """
     codes, pictures = trial.arrays["codes"], trial.arrays.get("interpolations", np.empty((0, 0)))
     if not 0 < len(pictures) < len(codes):
@@ -93,7 +94,7 @@ def interpolated_codes(trial: Representative) -> np.ndarray:
 
 
 def coordinate_pairs(codes: np.ndarray) -> list[list[int]]:
-    """Which coordinates of codes [n, d] to draw: all pairs up to d=3, else the two with the largest variance."""
+    """The coordinates of codes [n, d] to draw: all pairs up to d=3, else the two with the largest variance."""
     size = codes.shape[1]
     if size == 1:
         return [[0]]
@@ -103,9 +104,7 @@ def coordinate_pairs(codes: np.ndarray) -> list[list[int]]:
 
 
 def plot(info: LatentScatter) -> Figure:
-    """Small panels, each with the circle that holds 95 % of the prior; the scale is each panel's own."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws small panels, each with the circle that contains 95 % of the prior and with its own scale."""
     columns = min(4, len(info.panels))
     rows = -(-len(info.panels) // columns)
     figure = style.new_figure(0.9 + 2.1 * columns, 0.2 + 2.3 * rows)
@@ -133,24 +132,22 @@ def plot(info: LatentScatter) -> Figure:
     handles.append(style.line_handle("95 % of\nthe prior", "black", "--"))
     if any(len(panel.path) for panel in info.panels):
         handles.append(Line2D([], [], color="black", marker="o", markersize=3, markerfacecolor="white",
-                              label="way of the first\ninterpolation"))  # fmt: skip
+                              label="path of the first\ninterpolation"))  # fmt: skip
     figure.legend(handles=handles, loc="outside right upper", title="class", fontsize=7.5)
     return figure
 
 
 def describe(info: LatentScatter) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
+    """The figure's caption and alt text."""
     shares = []
     for panel in info.panels[1:]:
         inside = np.hypot(panel.points[:, 0], panel.points[:, 1]) <= RADIUS
         shares.append(f"{' '.join(panel.title.split())}: {100 * inside.mean():.0f} %")
     return (
-        "Posterior means of validation images coloured by class, beside draws from the prior; the circle holds 95 % of "
-        f"the prior. Share of codes inside it: {'; '.join(shares)}."
+        "Posterior means of validation images coloured by class, beside draws from the prior; the circle contains 95 % "
+        f"of the prior. Share of codes inside it: {'; '.join(shares)}."
     )
 
 
 if __name__ == "__main__":
-    command.run_figure(latent_scatter_info, plot, "latent_scatter.png")
+    command.run_figure(info, plot, "latent_scatter.png")

@@ -1,4 +1,4 @@
-"""Error and sample quality against latent size: per method its best compromise at each size, beside PCA.
+"""Reconstruction error and sample quality by latent size: each method's best compromise at each size, and PCA.
 
 python -m analysis.latent_size --study NAME --out latent_size.png
 """
@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
-from study.results import pareto
-from study.results.choice import choose, front_of
+from analysis.plotting import command, naming, style
+from analysis.plotting.pictures import best_by_size
+from study.results.choice import choose
 from study.results.frame import StudyFrames
 
 
@@ -22,12 +22,12 @@ class LatentSize(NamedTuple):
     Attributes:
         missing: Why there is nothing to draw, or "".
         objectives: Metric columns, one panel each.
-        latent_dim: Of each point, [points].
-        values: Objectives of each point, [points, objectives].
-        method: Of each point.
-        knees: Method -> latent sizes and the objectives of the method's knee at each, [sizes, 1 + objectives].
-        pca: Latent sizes and PCA's reconstruction error, [sizes, 2]; empty where it is not known.
-        real_data: Objective -> real-data value, where there is one.
+        latent_dim: Latent size of each trial, [trials].
+        values: Objectives of each trial, [trials, objectives].
+        method: Method of each trial.
+        knees: Method -> latent size and objectives of its knee at each size, [sizes, 1 + objectives].
+        pca: Latent sizes and PCA's reconstruction error, [sizes, 2]; empty if unknown.
+        real_data: Objective -> real-data baseline, for objectives that have one.
     """
 
     missing: str
@@ -40,20 +40,16 @@ class LatentSize(NamedTuple):
     real_data: dict[str, float]
 
 
-def latent_size_info(frames: StudyFrames) -> LatentSize:
-    """One trial stands for a method at a size, the knee of its own front there: both panels show the same trial."""
+def info(frames: StudyFrames) -> LatentSize:
+    """Each method is shown at each size by the knee of its own front there, so both panels show the same trial."""
     choice = choose(frames)
     objectives = list(frames.objectives)
     method, latent_dim = frames.text("method"), frames.column("latent_dim")
     columns = [frames.column(name) for name in objectives]
     values = np.stack(columns, axis=1) if columns else np.empty((len(method), 0))
-    knees: dict[str, np.ndarray] = {}
-    for name in style.methods_in_order(method[choice.eligible]):
-        rows = []
-        for size in np.unique(latent_dim[choice.eligible & (method == name)]):
-            front = front_of(choice.values, choice.eligible & (method == name) & (latent_dim == size))
-            rows.append([size, *values[front[pareto.knee(choice.values[front])]]])
-        knees[name] = np.array(rows)
+    knees: dict[str, list[list[float]]] = {}
+    for (name, size), row in best_by_size(frames, choice).items():
+        knees.setdefault(name, []).append([size, *values[row]])
     sizes = np.unique(latent_dim[choice.eligible])
     pca = {d: error for d, error in frames.pca("val").items() if sizes.size and sizes[0] <= d <= sizes[-1]}
     return LatentSize(
@@ -62,16 +58,14 @@ def latent_size_info(frames: StudyFrames) -> LatentSize:
         latent_dim=latent_dim[choice.eligible],
         values=values[choice.eligible],
         method=method[choice.eligible],
-        knees=knees,
+        knees={name: np.array(rows) for name, rows in knees.items()},
         pca=np.array(sorted(pca.items()), dtype=np.float64).reshape(-1, 2),
         real_data={name: value for name in objectives if (value := frames.real_data(name)) is not None},
     )
 
 
 def plot(info: LatentSize) -> Figure:
-    """One panel per objective."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws a panel per objective."""
     figure = style.new_figure(1.8 + 3.3 * len(info.objectives), 3.6)
     panels = figure.subplots(1, len(info.objectives), squeeze=False)[0]
     for index, (axes, objective) in enumerate(zip(panels, info.objectives, strict=True)):
@@ -87,28 +81,26 @@ def plot(info: LatentSize) -> Figure:
                       marker="." if len(info.pca) == 1 else "")  # fmt: skip
             shown.append(info.pca[:, 1])
         if objective in info.real_data:
-            style.draw_real_data(axes, info.values[:, index], info.real_data[objective], words=False)
+            style.draw_real_data(axes, info.values[:, index], info.real_data[objective], named=False)
         if style.use_log(np.concatenate(shown), spread=2.0):
             style.log_axis(axes, "y", np.concatenate(shown))
         if style.use_log(info.latent_dim, spread=2.0):
             axes.set_xscale("log", base=2)
         style.size_ticks(axes, np.unique(info.latent_dim))
-        axes.set_xlabel(style.label("latent_dim"))
-        axes.set_ylabel(style.label(objective))
+        axes.set_xlabel(naming.label("latent_dim"))
+        axes.set_ylabel(naming.label(objective))
     handles = style.method_handles(info.knees)
     if len(info.pca):
         handles.append(style.line_handle("PCA", style.GREY, ":"))
         handles[-1].set_marker("." if len(info.pca) == 1 else "")
-    handles += style.floor_handles(panels)
+    handles += style.real_data_handles(panels)
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 
 def describe(info: LatentSize) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
-    text = "Both objectives against latent size; a line joins each method's best compromise (knee) at each size, faint "
+    """The figure's caption and alt text."""
+    text = "Both objectives by latent size. A line joins each method's best compromise (knee) at each size; faint "
     text += "marks are all completed trials."
     beaten = []
     for method, knees in info.knees.items():
@@ -118,9 +110,9 @@ def describe(info: LatentSize) -> str:
         if shared:
             beaten.append(f"{method} at {len(below)} of {len(shared)}")
     if beaten and info.objectives[0].endswith("/reconstruction_mse"):
-        text += f" Latent sizes at which that trial reconstructs better than PCA: {', '.join(beaten)}."
+        text += f" Latent sizes at which the knee reconstructs better than PCA: {', '.join(beaten)}."
     return text
 
 
 if __name__ == "__main__":
-    command.run_figure(latent_size_info, plot, "latent_size.png")
+    command.run_figure(info, plot, "latent_size.png")

@@ -1,4 +1,4 @@
-"""The numbers behind the latent-size figure as a Markdown table: error and sample quality by method and latent size.
+"""The numbers of the latent-size figure as a Markdown table, on the test split.
 
 python -m analysis.latent_table --study NAME
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import typer
 
-from analysis.plotting import style
+from analysis.plotting import naming
 from analysis.plotting.command import RunsOption, StudyOption, load
 from study.cli import run_command
 from study.results.choice import choose
@@ -19,20 +19,20 @@ from study.results.frame import StudyFrames
 
 METRICS = ("test/reconstruction_mse", "test/sample_fid", "test/expost_fid")
 CAPTION = (
-    "Test split: error per pixel / sample FID / FID of samples from a mixture fitted to the codes; of several trials "
-    "each number's median"
+    "Test split: MSE per pixel / sample FID / FID of samples from a mixture fitted to the codes; medians "
+    "over trials that share method and latent size"
 )
 
 
 class LatentTable(NamedTuple):
-    """Metrics by latent size and method; where several trials share both (seeds, weights), their medians.
+    """Metrics by latent size and method; the median over trials that share both (seeds, weights).
 
     Attributes:
         sizes: Latent sizes, ascending, [sizes].
         methods: [methods].
-        weights: Each method's weights, lowest and highest, [methods, 2].
-        pca: Error of a PCA of each size on the test split; NaN where it was not measured, [sizes].
-        values: [sizes, methods, metrics], metrics as in `METRICS`; NaN where there is no such trial.
+        weights: Lowest and highest weight of each method, [methods, 2].
+        pca: Error of a PCA of each size on the test split, [sizes]; NaN if not measured.
+        values: The `METRICS`, [sizes, methods, metrics]; NaN if there is no such trial.
     """
 
     sizes: list[int]
@@ -42,11 +42,11 @@ class LatentTable(NamedTuple):
     values: np.ndarray
 
 
-def latent_table_info(frames: StudyFrames) -> LatentTable:
-    """Takes the completed trials' metrics on the test split."""
+def info(frames: StudyFrames) -> LatentTable:
+    """Collects the completed trials' metrics on the test split."""
     eligible = choose(frames).eligible
     method, latent_dim = frames.text("method"), frames.column("latent_dim")
-    methods = style.methods_in_order(method[eligible])
+    methods = naming.methods_in_order(method[eligible])
     sizes = [int(size) for size in np.unique(latent_dim[eligible])]
     columns = np.stack([frames.column(name) for name in METRICS], axis=-1)
     values = np.full((len(sizes), len(methods), len(METRICS)), np.nan)
@@ -63,7 +63,7 @@ def latent_table_info(frames: StudyFrames) -> LatentTable:
 
 
 def cells(table: LatentTable) -> tuple[list[str], list[list[str]]]:
-    """The table as text: headings, and a row per latent size."""
+    """Headings and a row of text per latent size."""
 
     def heading(name: str, low: float, high: float) -> str:
         if high == 0:
@@ -84,12 +84,12 @@ def cells(table: LatentTable) -> tuple[list[str], list[list[str]]]:
 
 
 def compares_sizes(table: LatentTable) -> bool:
-    """Several latent sizes at one weight a method: where weights differ too, a median over them is no model's."""
+    """Whether there are several latent sizes and one weight per method: a median over weights describes no model."""
     return len(table.sizes) > 1 and bool((table.weights[:, 0] == table.weights[:, 1]).all())
 
 
 def render(table: LatentTable) -> str:
-    """The table as text, Markdown."""
+    """The table in Markdown."""
     heads, rows = cells(table)
     body = "\n".join("| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *rows))
     return f"{CAPTION}\n\n{body}"
@@ -97,7 +97,7 @@ def render(table: LatentTable) -> str:
 
 def latent_table(study: StudyOption, runs_dir: RunsOption = Path("runs")) -> None:
     """Prints the table."""
-    typer.echo(render(latent_table_info(load(study, runs_dir))))
+    typer.echo(render(info(load(study, runs_dir))))
 
 
 if __name__ == "__main__":

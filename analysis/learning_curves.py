@@ -1,4 +1,4 @@
-"""How trials learn: error, sample quality, penalty, weight in force and active units over the epochs.
+"""Learning curves: objectives, penalty, current weight and active units over the epochs.
 
 python -m analysis.learning_curves --study NAME --out learning_curves.png
 """
@@ -10,24 +10,32 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
-from analysis.plotting.curves import Named, background_rows, draw_named, named_handles, named_trials
+from analysis.plotting import command, naming, style
+from analysis.plotting.curves import (
+    Line,
+    Named,
+    background_rows,
+    draw_named,
+    epoch_axis,
+    named_handles,
+    named_trials,
+)
 from study.results.frame import StudyFrames
 
-LOGARITHMIC = ("train/penalty", "train/weight")  # over decades; what is 0 or, as an MMD can be, below is left out
+LOGARITHMIC = ("train/penalty", "train/weight")
+"""Metrics that span decades; values of 0 and below, which an MMD can have, are not drawn."""
 METRICS = ("train/penalty", "train/weight", "val/active_units")
-Line = tuple[np.ndarray, np.ndarray]
 
 
 class LearningCurves(NamedTuple):
-    """Histories of the named trials and of others behind them.
+    """Histories of the named trials, and of others in grey.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
         metrics: Columns, one panel each: the objectives, then those of `METRICS` that were measured.
-        named: The trials with a name.
-        lines: Metric -> (epochs, values) per named trial, empty arrays where it was not measured.
-        background: Metric -> the same of unnamed trials.
+        named: The named trials.
+        lines: Metric -> curve of each named trial, empty if not measured.
+        background: Metric -> curves of other trials.
     """
 
     missing: str
@@ -37,8 +45,8 @@ class LearningCurves(NamedTuple):
     background: dict[str, list[Line]]
 
 
-def learning_curves_info(frames: StudyFrames) -> LearningCurves:
-    """Takes the epochs at which a metric was measured, as they are."""
+def info(frames: StudyFrames) -> LearningCurves:
+    """Collects the curves; an epoch that did not measure a metric has no point."""
     metrics = [name for name in (*frames.objectives, *METRICS) if name in frames.history]
     metrics = [name for name in metrics if np.isfinite(frames.history[name].to_numpy(dtype=np.float64)).any()]
     named = named_trials(frames)
@@ -53,9 +61,7 @@ def learning_curves_info(frames: StudyFrames) -> LearningCurves:
 
 
 def plot(info: LearningCurves) -> Figure:
-    """A panel per metric, one legend of trials."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws a panel per metric and one legend of trials."""
     columns = min(3, len(info.metrics))
     rows = -(-len(info.metrics) // columns)
     spare = rows * columns > len(info.metrics)
@@ -63,7 +69,7 @@ def plot(info: LearningCurves) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for axes, metric in zip(panels.flat, info.metrics, strict=False):
         for epochs, values in info.background[metric]:
-            mark = "." if len(epochs) == 1 else ""  # a line of one point would not show
+            mark = "." if len(epochs) == 1 else ""  # a line through one point is invisible
             axes.plot(epochs, values, color="#c9c9c9", linewidth=0.5, marker=mark, markersize=3, zorder=1)
         for trial, (epochs, values) in zip(info.named, info.lines[metric], strict=True):
             draw_named(axes, trial, epochs, values)
@@ -72,15 +78,14 @@ def plot(info: LearningCurves) -> Figure:
             shown = shown[shown > 0]
         if style.use_log(shown) and metric != "val/active_units":
             style.log_axis(axes, "y", shown)
-        axes.set_title(style.label(metric).replace(" (", "\n("), fontweight="normal", fontsize=8.5)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_title(naming.label(metric).replace(" (", "\n("), fontweight="normal", fontsize=8.5)
         if metric == "val/active_units":
             axes.yaxis.get_major_locator().set_params(integer=True)
     for index, axes in enumerate(panels.flat):
         if index >= len(info.metrics):
             axes.set_axis_off()
         elif index + columns >= len(info.metrics):
-            axes.set_xlabel("Epoch")
+            epoch_axis(axes)
             axes.tick_params(labelbottom=True)
     handles = named_handles(info.named)
     if spare:
@@ -93,14 +98,12 @@ def plot(info: LearningCurves) -> Figure:
 
 
 def describe(info: LearningCurves) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
+    """The figure's caption and alt text."""
     others = len(info.background[info.metrics[0]])
-    text = f"Curves over the epochs: {style.count(len(info.named))} by name"
-    text += f", {others} others in grey" if others else ""
-    return f"{text}. Objectives are judged at the last epoch alone, whatever lower values came before."
+    text = f"Learning curves of {naming.count(len(info.named))}"
+    text += f", and of {others} others in grey" if others else ""
+    return f"{text}. A trial's objectives are those of its last epoch, even if earlier values were lower."
 
 
 if __name__ == "__main__":
-    command.run_figure(learning_curves_info, plot, "learning_curves.png")
+    command.run_figure(info, plot, "learning_curves.png")

@@ -5,19 +5,19 @@ python -m analysis.morphs --study NAME --pair 0 --out morphs.png
 
 from __future__ import annotations
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming
 from analysis.plotting.pictures import NO_PICTURES, Strips, describe_strips, no_pair, plot_strips, representatives
 from study.results.frame import StudyFrames
 
 plot, describe = plot_strips, describe_strips
 
 
-def morphs_info(frames: StudyFrames, pair: int = 0) -> Strips:
-    """Rows of one pair of classes."""
-    left = [trial for trial in representatives(frames, "morphs") if len(trial.arrays.get("morph_classes", ()))]
-    found = [trial for trial in left if min(len(trial.arrays["morphs"]), len(trial.arrays["morph_classes"])) > pair]
+def info(frames: StudyFrames, pair: int = 0) -> Strips:
+    """A row per trial for one pair of classes."""
+    saved = [trial for trial in representatives(frames, "morphs") if len(trial.arrays.get("morph_classes", ()))]
+    found = [trial for trial in saved if min(len(trial.arrays["morphs"]), len(trial.arrays["morph_classes"])) > pair]
     if not found:
-        return Strips(frames.nothing(no_pair(pair) if left else NO_PICTURES), "", [], [], [], "")
+        return Strips(frames.nothing(no_pair(pair) if saved else NO_PICTURES))
     start, target = (int(value) for value in found[0].arrays["morph_classes"][pair])
     title = f"An image of class {start} moved towards class {target}"
     return Strips(
@@ -26,9 +26,9 @@ def morphs_info(frames: StudyFrames, pair: int = 0) -> Strips:
         labels=[trial.label for trial in found],
         methods=[trial.method for trial in found],
         rows=[trial.arrays["morphs"][pair] for trial in found],
-        caption=f"{title} (classes by number) through the latent space of {style.count(len(found))}, one row each.",
+        caption=f"{title} in the latent space of {naming.count(len(found))}, one row each.",
     )
 
 
 if __name__ == "__main__":
-    command.run_figure_of_pairs(morphs_info, plot, "morphs.png")
+    command.run_figure_of_pairs(info, plot, "morphs.png")

@@ -1,4 +1,4 @@
-"""Parallel coordinates: every completed trial as a line through its parameters to its objectives.
+"""Parallel coordinates: every completed trial as a line through its parameters and objectives.
 
 python -m analysis.parallel --study NAME --out parallel.png
 """
@@ -12,12 +12,11 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
+from analysis.importances import NOT_SEARCHED
+from analysis.plotting import command, naming, style
 from study.config import TrialConfig
 from study.results.choice import choose
 from study.results.frame import StudyFrames
-
-LEFT_OUT = ("dataset", "encoder", "regularizer", "epochs", "seed")
 
 
 class Coordinate(NamedTuple):
@@ -25,7 +24,7 @@ class Coordinate(NamedTuple):
 
     Attributes:
         name: Column.
-        position: Of each trial on it, [trials], 0 at the bottom and 1 at the top.
+        position: Each trial's position, [trials], from 0 at the bottom to 1 at the top.
         ticks: (position, label).
     """
 
@@ -35,13 +34,13 @@ class Coordinate(NamedTuple):
 
 
 class Parallel(NamedTuple):
-    """Completed trials and the axes they cross.
+    """Completed trials and their axes.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
         axes: Parameters that vary, then the objectives.
-        method: Of each trial, which is its colour.
-        on_front: Whether it is Pareto-optimal, [trials].
+        method: Each trial's method, which gives the colour.
+        on_front: Whether a trial is Pareto-optimal, [trials].
         knee: Index of the recommended trial, or None.
     """
 
@@ -52,12 +51,12 @@ class Parallel(NamedTuple):
     knee: int | None
 
 
-def parallel_info(frames: StudyFrames) -> Parallel:
-    """Axes of numbers are logarithmic where that spreads them better; words are spaced evenly."""
+def info(frames: StudyFrames) -> Parallel:
+    """Builds the axes: logarithmic for numbers over a wide range, evenly spaced for categories."""
     choice = choose(frames)
     drawn = frames.keep(choice.eligible)
     rows = np.flatnonzero(choice.eligible)
-    names = [name for name in TrialConfig().to_params() if name not in LEFT_OUT and len(set(drawn.text(name))) > 1]
+    names = [name for name in TrialConfig().to_params() if name not in NOT_SEARCHED and len(set(drawn.text(name))) > 1]
     return Parallel(
         missing="" if rows.size and names else frames.nothing("no two completed trials differ in a parameter"),
         axes=[coordinate(drawn, name) for name in (*names, *frames.objectives)],
@@ -68,14 +67,14 @@ def parallel_info(frames: StudyFrames) -> Parallel:
 
 
 def coordinate(frames: StudyFrames, name: str) -> Coordinate:
-    """Positions and ticks of a column; a weight of zero stands at the foot of a logarithmic axis."""
+    """Positions and ticks of a column; zero is at the bottom of a log axis."""
     values = frames.column(name)
     if not frames.is_number(name):
-        words = frames.text(name)
-        order = style.methods_in_order(words) if name == "method" else sorted(set(words))
+        categories = frames.text(name)
+        order = naming.methods_in_order(categories) if name == "method" else sorted(set(categories))
         places = np.linspace(0, 1, len(order)) if len(order) > 1 else np.array([0.5])
         place = dict(zip(order, places, strict=True))
-        return Coordinate(name, np.array([place[word] for word in words]), [(place[word], str(word)) for word in order])
+        return Coordinate(name, np.array([place[c] for c in categories]), [(place[c], str(c)) for c in order])
     positive = values[values > 0]
     log = len(positive) > 0 and (values >= 0).all() and style.use_log(positive, spread=4.0)
     scaled = (
@@ -91,13 +90,11 @@ def coordinate(frames: StudyFrames, name: str) -> Coordinate:
         marks = distinct
     at = np.log(np.where(marks > 0, marks, np.exp(low))) if log else marks
     ends = (at - low) / (high - low) if high > low else np.full(len(at), 0.5)
-    return Coordinate(name, position, [(float(e), style.number(float(m))) for e, m in zip(ends, marks, strict=True)])
+    return Coordinate(name, position, [(float(e), naming.number(float(m))) for e, m in zip(ends, marks, strict=True)])
 
 
 def plot(info: Parallel) -> Figure:
-    """Lines bend smoothly; the front is drawn strongly, the rest faintly."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws each trial as a smooth line, the front strongly and the other trials faintly."""
     count = len(info.axes)
     figure = style.new_figure(2.2 + 1.15 * count, 3.8)
     axes = figure.add_subplot()
@@ -118,8 +115,8 @@ def plot(info: Parallel) -> Figure:
     box = {"facecolor": "white", "alpha": 0.7, "pad": 0.4, "linewidth": 0}
     for index, axis in enumerate(info.axes):
         axes.axvline(index, color="#888888", linewidth=0.8, zorder=0)
-        for place, words in axis.ticks:
-            axes.annotate(words, (index, place), (-3, 0), textcoords="offset points", ha="right", va="center",
+        for place, text in axis.ticks:
+            axes.annotate(text, (index, place), (-3, 0), textcoords="offset points", ha="right", va="center",
                           fontsize=7, bbox=box, zorder=4)  # fmt: skip
     axes.set_xlim(-0.6, count - 0.9)
     axes.set_ylim(-0.05, 1.05)
@@ -133,22 +130,20 @@ def plot(info: Parallel) -> Figure:
     handles = style.method_handles(info.method)
     handles += [
         style.line_handle("faint: dominated", "#c9c9c9", "-"),
-        style.line_handle("outlined: the knee", "black", "-"),
+        style.line_handle("outlined: knee", "black", "-"),
     ]
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 
 def describe(info: Parallel) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
+    """The figure's caption and alt text."""
     names = ", ".join(axis.name for axis in info.axes)
     return (
-        f"{len(info.method)} completed trials as lines through {names}; {int(info.on_front.sum())} on the Pareto front "
-        "are drawn strongly, the knee is outlined."
+        f"{len(info.method)} completed trials as lines through {names}. The {int(info.on_front.sum())} on the Pareto "
+        "front are drawn strongly; the knee is outlined."
     )
 
 
 if __name__ == "__main__":
-    command.run_figure(parallel_info, plot, "parallel.png")
+    command.run_figure(info, plot, "parallel.png")

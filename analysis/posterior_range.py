@@ -1,4 +1,4 @@
-"""Where the codes lie during training: range of posterior means and deviations, and their root mean square (prior: 1).
+"""Range of the codes during training: posterior means, standard deviations, and the codes' root mean square.
 
 python -m analysis.posterior_range --study NAME --out posterior_range.png
 """
@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
-from analysis.plotting.curves import Named, draw_named, named_handles, named_trials
+from analysis.plotting import command, naming, style
+from analysis.plotting.curves import Line, Named, draw_named, epoch_axis, named_handles, named_trials
 from study.results.frame import StudyFrames
 
-Line = tuple[np.ndarray, np.ndarray]
 PANELS = {
-    "Posterior means, lowest and highest": ("val/mu_low", "val/mu_high"),
-    "Posterior deviations, lowest and highest": ("val/sigma_low", "val/sigma_high"),
+    "Posterior means,\nlowest and highest": ("val/mu_low", "val/mu_high"),
+    "Posterior standard deviations,\nlowest and highest": ("val/sigma_low", "val/sigma_high"),
     "Root mean square of the codes": ("val/latent_rms",),
 }
 
@@ -27,9 +25,9 @@ class PosteriorRange(NamedTuple):
 
     Attributes:
         missing: Why there is nothing to draw, or "".
-        panels: Title -> its metric columns, those that were measured.
-        named: The trials with a name.
-        lines: Metric -> (epochs, values) per named trial.
+        panels: Title -> its metric columns; only measured ones.
+        named: The named trials.
+        lines: Metric -> curve of each named trial.
     """
 
     missing: str
@@ -38,8 +36,8 @@ class PosteriorRange(NamedTuple):
     lines: dict[str, list[Line]]
 
 
-def posterior_range_info(frames: StudyFrames) -> PosteriorRange:
-    """Takes the measured columns of the named trials."""
+def info(frames: StudyFrames) -> PosteriorRange:
+    """Collects the measured columns of the named trials."""
     panels = {
         title: columns
         for title, columns in PANELS.items()
@@ -55,9 +53,7 @@ def posterior_range_info(frames: StudyFrames) -> PosteriorRange:
 
 
 def plot(info: PosteriorRange) -> Figure:
-    """A panel per quantity; low and high of a trial share its line style."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws a panel per quantity; the lowest and highest value of a trial share its line style."""
     figure = style.new_figure(2.2 + 2.7 * len(info.panels), 3.0)
     panels = figure.subplots(1, len(info.panels), squeeze=False)[0]
     handles = named_handles(info.named)
@@ -66,8 +62,7 @@ def plot(info: PosteriorRange) -> Figure:
             for trial, (epochs, values) in zip(info.named, info.lines[name], strict=True):
                 draw_named(axes, trial, epochs, values)
         axes.set_title(title, fontweight="normal", fontsize=8.5)
-        axes.set_xlabel("Epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        epoch_axis(axes)
         if columns == ("val/latent_rms",):
             axes.axhline(1.0, color=style.GREY, linestyle="--", linewidth=1)
             handles.append(style.line_handle("prior N(0, I): 1", style.GREY, "--"))
@@ -76,21 +71,18 @@ def plot(info: PosteriorRange) -> Figure:
 
 
 def describe(info: PosteriorRange) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
-    text = f"Latent codes of {style.count(len(info.named))} over training, on validation images."
+    """The figure's caption and alt text."""
+    text = f"Range of the validation images' codes during training, {naming.count(len(info.named))}."
     ends = [
         (trial.label, values[-1])
         for trial, (_, values) in zip(info.named, info.lines.get("val/latent_rms", []), strict=False)
         if len(values)
     ]
     if ends:
-        text += (
-            " Root mean square at the end: " + ", ".join(f"{style.number(end)} for {name}" for name, end in ends) + "."
-        )
+        values = "; ".join(f"{naming.number(end)} for trial {name}" for name, end in ends)
+        text += f" Root mean square after training (prior: 1): {values}."
     return text
 
 
 if __name__ == "__main__":
-    command.run_figure(posterior_range_info, plot, "posterior_range.png")
+    command.run_figure(info, plot, "posterior_range.png")

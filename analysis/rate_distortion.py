@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming, style
 from study.results.choice import choose, latent_groups
 from study.results.frame import StudyFrames
 
@@ -26,9 +26,9 @@ class RateDistortion(NamedTuple):
         trial: Labels.
         rate: KL to the prior, nats per image, validation.
         distortion: Half the summed squared error of the mean code's reconstruction, nats per image, validation.
-        method: Names.
-        latent_dim: Sizes of z.
-        curves: (method, latent sizes) -> indices by growing rate.
+        method: Methods.
+        latent_dim: Latent sizes.
+        curves: (method, latent sizes) -> indices in order of rate.
     """
 
     missing: str
@@ -40,21 +40,16 @@ class RateDistortion(NamedTuple):
     curves: dict[tuple[str, str], np.ndarray]
 
 
-def rate_distortion_info(frames: StudyFrames) -> RateDistortion:
-    """Distortion is 1/2 * pixels * MSE whatever likelihood a trial was trained with, so that trials compare."""
+def info(frames: StudyFrames) -> RateDistortion:
+    """Computes the distortion as 1/2 * pixels * MSE for every likelihood, so that trials can be compared."""
     data = frames.study.get("data") or {}
     pixels = float(data.get("channels", np.nan)) * float(data.get("height", np.nan)) * float(data.get("width", np.nan))
     rate, distortion = frames.column("val/kl"), 0.5 * pixels * frames.column("val/reconstruction_mse")
     keep = choose(frames).eligible & np.isfinite(rate) & np.isfinite(distortion)
-    drawn = frames.keep(keep)
-    method, latent_dim, rate, distortion = (
-        drawn.text("method"),
-        drawn.column("latent_dim"),
-        rate[keep],
-        distortion[keep],
-    )
+    drawn, rate, distortion = frames.keep(keep), rate[keep], distortion[keep]
+    method, latent_dim = drawn.text("method"), drawn.column("latent_dim")
     curves = {}
-    for name in style.methods_in_order(method):
+    for name in naming.methods_in_order(method):
         for label, members in latent_groups(latent_dim, at_most=MOST_SIZES):
             rows = np.flatnonzero(members & (method == name))
             if rows.size:
@@ -71,15 +66,13 @@ def rate_distortion_info(frames: StudyFrames) -> RateDistortion:
 
 
 def plot(info: RateDistortion) -> Figure:
-    """Points by method, joined at equal latent size."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws points by method, joined if their latent sizes are equal."""
     figure = style.new_figure(7.0, 4.2)
     axes = figure.add_subplot()
     order = list(dict.fromkeys(method for method, _ in info.curves))
     for (method, label), rows in info.curves.items():
         colour, marker = style.method_style(method)
-        crowd = len(rows) > 20 or len(set(info.latent_dim[rows])) > 1  # a curve is one of equal latent size
+        crowd = len(rows) > 20 or len(set(info.latent_dim[rows])) > 1  # only points of equal latent size are joined
         axes.plot(info.rate[rows], info.distortion[rows], color=colour, marker=marker, markersize=3 if crowd else 5,
                   linewidth=0 if crowd else 1, alpha=0.5 if crowd else 0.9)  # fmt: skip
         end = (info.rate[rows[-1]], info.distortion[rows[-1]])
@@ -94,18 +87,16 @@ def plot(info: RateDistortion) -> Figure:
 
 
 def describe(info: RateDistortion) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
-    low, high = style.number(float(info.rate.min())), style.number(float(info.rate.max()))
-    text = f"Rate against distortion of {style.count(len(info.rate))} with a Gaussian encoder, "
+    """The figure's caption and alt text."""
+    low, high = naming.number(float(info.rate.min())), naming.number(float(info.rate.max()))
+    text = f"Rate against distortion of {naming.count(len(info.rate))} with a Gaussian encoder, "
     text += f"rates from {low} to {high} nats. "
-    text += "Where a VAE has reached its optimum, its curve falls with a slope of minus the weight."
+    text += "At a VAE's optimum, its curve has slope minus the weight."
     collapsed = int((info.rate < COLLAPSED).sum())
     return text + (
-        f" {collapsed} collapsed: a rate below {COLLAPSED} says nothing about the image." if collapsed else ""
+        f" {collapsed} collapsed (rate below {COLLAPSED}): z says nothing about the image." if collapsed else ""
     )
 
 
 if __name__ == "__main__":
-    command.run_figure(rate_distortion_info, plot, "rate_distortion.png")
+    command.run_figure(info, plot, "rate_distortion.png")

@@ -1,4 +1,4 @@
-"""How the reconstructions of a few validation images sharpen over the training of one trial, also as an animated GIF.
+"""Reconstructions of a few validation images during the training of one trial, also as an animated GIF.
 
 python -m analysis.reconstruction_history --study NAME --out reconstruction_history.gif
 """
@@ -13,7 +13,7 @@ import typer
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming, style
 from analysis.plotting.pictures import Strips, describe_strips, plot_strips, tile
 from study.cli import run_command
 from study.config import UserError
@@ -22,18 +22,18 @@ from study.results.frame import StudyFrames
 
 SCALE = 96
 FRAME_MS, LAST_FRAME_MS = 500, 2_000
-
 MOST_ROWS = 10
+_NEEDED = {"history", "history_epochs", "originals"}
 
 describe = describe_strips
 
 
-def reconstruction_history_info(frames: StudyFrames, trial: str | None = None) -> Strips:
-    """Rows: the images, then their reconstructions after each epoch on record.
+def info(frames: StudyFrames, trial: str | None = None) -> Strips:
+    """The images, and their reconstructions after each recorded epoch.
 
     Args:
         frames: The study.
-        trial: Label of the trial; by default the knee, or the next best that left a history.
+        trial: Label of the trial; by default the knee, or the next best trial that saved a history.
 
     Raises:
         UserError: There is no such trial.
@@ -46,34 +46,30 @@ def reconstruction_history_info(frames: StudyFrames, trial: str | None = None) -
         )
     for row in rows:
         arrays = frames.arrays(row)
-        if (
-            arrays is None
-            or not {"history", "history_epochs", "originals"} <= arrays.keys()
-            or not len(arrays["history"])
-        ):
+        if arrays is None or not arrays.keys() >= _NEEDED or not len(arrays["history"]):
             continue
         history, epochs = arrays["history"], arrays["history_epochs"].tolist()
         method = str(frames.text("method")[row])
-        name = f"trial {labels[row]} ({method}, d={frames.column('latent_dim')[row]:.0f})"
+        name = f"trial {labels[row]} ({naming.configuration(frames, row)})"
         return Strips(
             missing="",
-            title=f"Reconstructions over the training of {name}",
+            title=f"Reconstructions during the training of {name}",
             labels=["data", *(f"epoch {epoch}" for epoch in epochs)],
             methods=["", *([method] * len(epochs))],
             rows=[arrays["originals"][: history.shape[1]], *history],
             caption=(
                 f"Validation images (top) and their reconstructions by {name} after "
-                f"{style.count(min(len(epochs), MOST_ROWS), 'epoch')} from {epochs[0]} to {epochs[-1]}."
+                f"{naming.count(min(len(epochs), MOST_ROWS), 'epoch')} from {epochs[0]} to {epochs[-1]}."
             ),
         )
-    which = "no completed trial has left a" if trial is None else f"trial {trial} did not end, or has left no"
-    return Strips(frames.nothing(f"{which} history of reconstructions"), "", [], [], [], "")
+    which = "no completed trial has saved a" if trial is None else f"trial {trial} has not ended or has saved no"
+    return Strips(frames.nothing(f"{which} history of reconstructions"))
 
 
 def plot(info: Strips) -> Figure:
-    """The images, and below them at most ten of the epochs, evenly spaced, the last among them."""
+    """Draws the images and at most ten of the epochs, evenly spaced, the last one included."""
     steps = len(info.rows) - 1
-    chosen = [0, *np.linspace(1, steps, min(steps, MOST_ROWS)).round().astype(int).tolist()] if steps > 0 else []
+    chosen = [0, *np.linspace(1, steps, min(steps, MOST_ROWS)).round().astype(int).tolist()]
     return plot_strips(
         info._replace(
             labels=[info.labels[index] for index in chosen],
@@ -84,10 +80,10 @@ def plot(info: Strips) -> Figure:
 
 
 def save_animation(info: Strips, path: Path) -> Path:
-    """Writes an endless GIF: the images above, their reconstruction at one epoch after the other below.
+    """Writes an endless GIF: the images above, their reconstructions at one epoch after another below.
 
     Raises:
-        UserError: It cannot be written, or there is nothing to show.
+        UserError: The file cannot be written, or there is nothing to draw.
     """
     if info.missing:
         raise UserError(info.missing)
@@ -115,13 +111,13 @@ def history(
     format: Annotated[str | None, typer.Option(help="gif, png, svg or pdf. [default: as the file's name says]")] = None,
 ) -> None:
     """Draws one trial's reconstructions over its training."""
-    info = reconstruction_history_info(command.load(study, runs_dir, tracking_uri), trial)
+    strips = info(command.load(study, runs_dir, tracking_uri), trial)
     if (format or out.suffix.lstrip(".")).lower() == "gif":
-        typer.echo(save_animation(info, style.with_suffix(out, "gif")))
+        typer.echo(save_animation(strips, style.with_suffix(out, "gif")))
         return
-    if info.missing:
-        typer.echo(info.missing, err=True)
-    typer.echo(style.save(plot(info), out, format))
+    if strips.missing:
+        typer.echo(strips.missing, err=True)
+    typer.echo(style.save(style.draw(strips, plot), out, format))
 
 
 if __name__ == "__main__":

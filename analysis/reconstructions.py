@@ -5,7 +5,7 @@ python -m analysis.reconstructions --study NAME --out reconstructions.png
 
 from __future__ import annotations
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming
 from analysis.plotting.pictures import NO_PICTURES, Strips, describe_strips, plot_strips, representatives
 from study.results.frame import StudyFrames
 
@@ -14,20 +14,20 @@ COUNT = 14
 plot, describe = plot_strips, describe_strips
 
 
-def reconstructions_info(frames: StudyFrames) -> Strips:
-    """The same images for every trial, the first of the validation split's fixed order."""
+def info(frames: StudyFrames) -> Strips:
+    """The first images of the validation split, the same for every trial."""
     found = [trial for trial in representatives(frames, "reconstructions") if "originals" in trial.arrays]
     if not found:
-        return Strips(frames.nothing(NO_PICTURES), "", [], [], [], "")
+        return Strips(frames.nothing(NO_PICTURES))
     return Strips(
         missing="",
         title="Validation images and their reconstructions",
         labels=["data", *(trial.label for trial in found)],
         methods=["", *(trial.method for trial in found)],
         rows=[found[0].arrays["originals"][:COUNT], *(trial.arrays["reconstructions"][:COUNT] for trial in found)],
-        caption=f"Validation images (top) and their reconstructions: {style.count(len(found))}, by method and size.",
+        caption=f"Validation images (top) and their reconstructions by {naming.count(len(found))}.",
     )
 
 
 if __name__ == "__main__":
-    command.run_figure(reconstructions_info, plot, "reconstructions.png")
+    command.run_figure(info, plot, "reconstructions.png")

@@ -1,12 +1,12 @@
-"""What fresh seeds say about the trials the search chose: means, intervals, and which of them can be told apart.
+"""Replicates: means and intervals over fresh seeds of the chosen trials, and which trials differ significantly.
 
 python -m analysis.replicates --study NAME --out replicates.png
 
-A trial is on the front partly for its luck, so its own value is shown beside its replicates and never averaged with
-them. Intervals are Student's, at 95 %, over a trial's replicates alone. Two trials are told apart by Welch's t-test,
-which lets their variances differ; it is not paired over the seeds, since equal seeds draw other numbers in another
-configuration. p-values are corrected by Holm over all pairs and objectives, so that the chance of any false difference
-in the whole table is at most 5 %.
+A trial is on the front partly by luck, so its own value is shown beside its replicates and never averaged with them.
+Intervals are 95 % t-intervals over a trial's replicates alone. Two trials are compared by Welch's t-test, which allows
+different variances. It is not paired by seed, since the same seed draws different numbers in another configuration.
+p-values have Holm's correction over all pairs and objectives, so the chance of any false difference in the whole table
+is at most 5 %.
 """
 
 from __future__ import annotations
@@ -20,44 +20,42 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming, style
 from study.results.choice import choose, replicates_of
 from study.results.frame import StudyFrames
 
 CONFIDENCE = 0.95
 
 
-class ReplicatesInfo(NamedTuple):
+class Replicates(NamedTuple):
     """The replicated trials, m of them, sorted by the first objective as the search saw it; k objectives.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
-        name: Of the study or studies.
+        name: Name of the study or studies.
         objectives: Metric columns.
-        directions: `minimize` or `maximize` of each.
         rows: Rows of `frames.trials`, [m].
         trial: Labels, [m].
         method: Names, [m].
-        words: Each trial's method, latent size and weight.
-        knee: Index of the recommended trial, or None where it was not replicated.
-        on_front: Whether the trial is on the front now (the search may have gone on since), boolean [m].
-        search: The search's own values, [m, k].
+        configuration: Each trial's method, latent size and weight.
+        knee: Index of the recommended trial, or None if it was not replicated.
+        on_front: Whether the trial is on the front now (the search may have continued), boolean [m].
+        search: Values in the search, [m, k].
         seeds: Seeds of each trial's replicates.
         values: Each trial's replicates, [replicates, k].
         mean: Over the replicates, [m, k].
-        low: Lower end of the mean's 95 % t-interval, [m, k]; NaN for a single replicate.
+        low: Lower end of the mean's 95 % t-interval, [m, k]; NaN with a single replicate.
         high: Its upper end.
-        p: Holm-adjusted p-values of Welch's t-test by pair and objective, [m, m, k]; NaN where there is no test.
+        p: Holm-adjusted p-values of Welch's t-test by pair and objective, [m, m, k]; NaN without a test.
     """
 
     missing: str
     name: str
     objectives: tuple[str, ...]
-    directions: tuple[str, ...]
     rows: np.ndarray
     trial: np.ndarray
     method: np.ndarray
-    words: list[str]
+    configuration: list[str]
     knee: int | None
     on_front: np.ndarray
     search: np.ndarray
@@ -70,12 +68,12 @@ class ReplicatesInfo(NamedTuple):
 
     @property
     def apart(self) -> np.ndarray:
-        """Whether two trials can be told apart in at least one objective, boolean [m, m]."""
+        """Whether two trials differ significantly in at least one objective, boolean [m, m]."""
         return np.asarray((self.p < 1 - CONFIDENCE).any(axis=2))
 
 
-def replicates_info(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> ReplicatesInfo:
-    """Collects the replicates and does the statistics, on the study's objectives or on some of them."""
+def info(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Replicates:
+    """Collects the replicates and computes their statistics, for the study's objectives or some of them."""
     names = tuple(frames.objectives) if objectives is None else objectives
     choice = choose(frames, names)
     raw = np.stack([frames.column(name) for name in names], axis=1) if names else np.empty((len(frames.trials), 0))
@@ -87,15 +85,14 @@ def replicates_info(frames: StudyFrames, objectives: tuple[str, ...] | None = No
     seed = frames.column("seed")
     mean, low, high = _intervals(values, len(names))
     knee = np.flatnonzero(rows == choice.knee)
-    return ReplicatesInfo(
+    return Replicates(
         missing="" if rows.size else frames.nothing("no trial has been replicated"),
         name=str(frames.study.get("name", "")),
         objectives=names,
-        directions=tuple(frames.objectives.get(name, "minimize") for name in names),
         rows=rows,
         trial=frames.labels()[rows],
         method=frames.text("method")[rows],
-        words=[_words(frames, row) for row in rows],
+        configuration=[naming.configuration(frames, row) for row in rows],
         knee=int(knee[0]) if knee.size else None,
         on_front=np.isin(rows, choice.front),
         search=raw[rows],
@@ -108,17 +105,11 @@ def replicates_info(frames: StudyFrames, objectives: tuple[str, ...] | None = No
     )
 
 
-def _words(frames: StudyFrames, row: int) -> str:
-    trial = frames.trials.iloc[row]
-    weight = f", w={style.number(trial['weight'])}" if trial["regularizer"] != "none" else ""
-    return f"{trial['method']}, d={trial['latent_dim']}{weight}"
-
-
 def _intervals(values: list[np.ndarray], objectives: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means and both ends of their t-intervals, each [m, k]."""
+    """Means, and both ends of their t-intervals, each [m, k]."""
     mean, half_width = np.full((2, len(values), objectives), np.nan)
     for index, group in enumerate(values):
-        from scipy import stats  # a second of import, for studies with replicates alone
+        from scipy import stats  # takes a second, and only studies with replicates need it
 
         mean[index] = group.mean(axis=0)
         if len(group) > 1:
@@ -131,11 +122,11 @@ def welch(values: list[np.ndarray], objectives: int) -> np.ndarray:
     """Holm-adjusted p-values of Welch's t-tests between all pairs of groups.
 
     Args:
-        values: m groups, [n, k] each; one of fewer than two members is not tested.
+        values: m groups, [n, k] each; a group with fewer than two members is not tested.
         objectives: k.
 
     Returns:
-        [m, m, k], symmetric; NaN on the diagonal and where there is no test.
+        [m, m, k], symmetric; NaN on the diagonal and without a test.
     """
     p = np.full((len(values), len(values), objectives), np.nan)
     pairs = [pair for pair in itertools.combinations(range(len(values)), 2) if all(len(values[i]) > 1 for i in pair)]
@@ -147,7 +138,7 @@ def welch(values: list[np.ndarray], objectives: int) -> np.ndarray:
     size = np.array([len(group) for group in values])[:, None]
     mean = np.array([group.mean(axis=0) for group in values])
     deviation = np.array([group.std(axis=0, ddof=1) if len(group) > 1 else group[0] * 0 for group in values])
-    with np.errstate(divide="ignore", invalid="ignore"):  # groups without any spread
+    with np.errstate(divide="ignore", invalid="ignore"):  # groups without spread
         tests = stats.ttest_ind_from_stats(
             mean[first], deviation[first], size[first], mean[second], deviation[second], size[second], equal_var=False
         )
@@ -158,17 +149,15 @@ def welch(values: list[np.ndarray], objectives: int) -> np.ndarray:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment of p-values [n] (Scand. J. Statist. 6, 1979), for tests dependent in any way."""
+    """Holm's step-down adjustment of p-values [n] (Scand. J. Statist. 6, 1979), valid under any dependence."""
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
     adjusted[order] = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))).clip(max=1)
     return adjusted
 
 
-def plot(info: ReplicatesInfo) -> Figure:
-    """A row per trial: its replicates, their mean and interval, and what the search saw; and the pairs told apart."""
-    if info.missing:
-        return style.message_figure(info.missing)
+def plot(info: Replicates) -> Figure:
+    """Draws a row per trial (replicates, mean, interval, value in the search), and the pairs that differ."""
     count = len(info.rows)
     figure = style.new_figure(9.5, 1.7 + 0.42 * count)
     panels = len(info.objectives)
@@ -176,22 +165,22 @@ def plot(info: ReplicatesInfo) -> Figure:
     every = figure.subplots(1, panels + len(matrix), squeeze=False, width_ratios=[1.0] * panels + matrix)[0]
     for index, axes in enumerate(every[:panels]):
         _draw_objective(axes, info, index)
-        axes.set_yticks(range(count), [f"{t}: {w}" for t, w in zip(info.trial, info.words, strict=True)])
+        axes.set_yticks(range(count), [f"{t}: {c}" for t, c in zip(info.trial, info.configuration, strict=True)])
         axes.tick_params(axis="y", length=0, labelleft=index == 0)
         axes.grid(visible=False, axis="y")
         axes.set_ylim(count - 0.5, -0.5)
     if matrix:
         _draw_pairs(every[-1], info)
-    figure.suptitle(f"{info.name}: the front trained again with fresh seeds", x=0.01, ha="left", fontsize=10,
+    figure.suptitle(f"{info.name}: front trials trained again with fresh seeds", x=0.01, ha="left", fontsize=10,
                     fontweight="bold")  # fmt: skip
     figure.legend(handles=_legend(), loc="outside lower left", ncols=4)
     return figure
 
 
-def _draw_objective(axes: Axes, info: ReplicatesInfo, index: int) -> None:
+def _draw_objective(axes: Axes, info: Replicates, index: int) -> None:
     shown = np.concatenate([info.search[:, index], *(group[:, index] for group in info.values)])
     log = style.use_log(shown, spread=2.0)
-    # A few seeds can give an interval that reaches below zero, which no logarithmic axis has: it ends at the axis.
+    # With few seeds an interval can reach below zero, which a log axis cannot show: it ends at the axis.
     lows = np.maximum(info.low[:, index], 0.85 * shown.min()) if log else info.low[:, index]
     for row, group in enumerate(info.values):
         colour, _ = style.method_style(info.method[row])
@@ -205,57 +194,57 @@ def _draw_objective(axes: Axes, info: ReplicatesInfo, index: int) -> None:
         axes.set_xlim(0.85 * shown.min(), 1.18 * shown.max())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_xlabel(style.label(info.objectives[index]), fontsize=8)
+    axes.set_xlabel(naming.label(info.objectives[index]), fontsize=8)
 
 
-def _draw_pairs(axes: Axes, info: ReplicatesInfo) -> None:
+def _draw_pairs(axes: Axes, info: Replicates) -> None:
     count = len(info.rows)
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     for row, column in itertools.product(range(count), repeat=2):
         if row != column:
-            told = bool(info.apart[row, column])
-            axes.plot(column, row, "s" if told else "o", markersize=7, color="#444444" if told else style.GREY,
-                      markerfacecolor="#444444" if told else "none")  # fmt: skip
+            apart = bool(info.apart[row, column])
+            axes.plot(column, row, "s" if apart else "o", markersize=7, color="#444444" if apart else style.GREY,
+                      markerfacecolor="#444444" if apart else "none")  # fmt: skip
     axes.set_xticks(range(count), info.trial.tolist(), rotation=90 if count > 8 else 0)
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("■ told apart from trial   ○ not", fontsize=8)
+    axes.set_xlabel("Significant difference from trial:\n■ yes   ○ no", fontsize=8)
 
 
 def _legend() -> list[Line2D]:
     return [
         Line2D([], [], linestyle="", marker="D", color="black", markerfacecolor="none", markersize=5,
-               label="the search's value (selected)"),
+               label="value in the search (selected)"),
         Line2D([], [], linestyle="", marker=".", color=style.GREY, label="replicate"),
         Line2D([], [], linestyle="", marker="|", color=style.GREY, markersize=12, markeredgewidth=2, label="mean"),
         Line2D([], [], color=style.GREY, linewidth=5, alpha=0.3, label="95 % t-interval of the mean"),
     ]  # fmt: skip
 
 
-def interval(info: ReplicatesInfo, index: int, objective: int) -> str:
-    """A trial's replicated value in one objective: `0.0149 [0.0141, 0.0157]`."""
-    mean, low, high = (style.number(part[index, objective]) for part in (info.mean, info.low, info.high))
+def interval(info: Replicates, index: int, objective: int) -> str:
+    """Mean and interval of a trial's replicates in one objective: `0.0149 [0.0141, 0.0157]`."""
+    mean, low, high = (naming.number(part[index, objective]) for part in (info.mean, info.low, info.high))
     return f"{mean} [{low}, {high}]" if len(info.values[index]) > 1 else mean
 
 
-def table(info: ReplicatesInfo) -> tuple[list[str], list[list[str]]]:
+def table(info: Replicates) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of the replicated trials."""
     heads = ["trial", "configuration", "seeds"]
     for name in info.objectives:
-        heads += [f"{name}: search", "replicates, mean [95 % interval]"]
+        heads += [f"{name}: in the search", "mean of replicates [95 % interval]"]
     rows = []
-    for index, (label, words) in enumerate(zip(info.trial, info.words, strict=True)):
-        cells = [str(label), words, str(len(info.values[index]))]
+    for index, (label, configuration) in enumerate(zip(info.trial, info.configuration, strict=True)):
+        cells = [str(label), configuration, str(len(info.values[index]))]
         for objective in range(len(info.objectives)):
-            cells += [style.number(info.search[index, objective]), interval(info, index, objective)]
+            cells += [naming.number(info.search[index, objective]), interval(info, index, objective)]
         rows.append([*cells, ", ".join(alike(info, index)) or "none"])
-    return [*heads, "not told apart from"], rows
+    return [*heads, "no significant difference from"], rows
 
 
-def records(info: ReplicatesInfo) -> list[list[str]]:
-    """The same with full precision, a line per trial and objective below the headings, for other programs."""
+def records(info: Replicates) -> list[list[str]]:
+    """The table for other programs: headings, then a line per trial and objective with full precision."""
     heads = "trial objective search replicates mean low_95 high_95 seeds not_told_apart_from"
     lines: list[list[str]] = [list(heads.split())]
     for index, label in enumerate(info.trial):
@@ -268,36 +257,34 @@ def records(info: ReplicatesInfo) -> list[list[str]]:
     return lines
 
 
-def alike(info: ReplicatesInfo, index: int) -> list[str]:
-    """Labels of the other trials that a trial cannot be told from in any objective."""
+def alike(info: Replicates, index: int) -> list[str]:
+    """Labels of the other trials from which a trial differs significantly in no objective."""
     return [str(info.trial[other]) for other in np.flatnonzero(~info.apart[index]) if other != index]
 
 
-def describe(info: ReplicatesInfo) -> str:
-    """The figure in words, for its caption and its alt text."""
-    if info.missing:
-        return info.missing
+def describe(info: Replicates) -> str:
+    """The figure's caption and alt text."""
     count = len(info.rows)
     counts = sorted({len(group) for group in info.values})
     again = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    text = f"{count} trials that the search chose, trained again with {again} fresh seeds each."
+    text = f"{naming.count(count)} of the front trained again, with {again} fresh seeds each."
     with np.errstate(divide="ignore", invalid="ignore"):
         change = (info.mean / info.search - 1).mean(axis=0)
     if np.isfinite(change).all():
         parts = " and ".join(
-            f"{100 * value:+.1f} % in {style.short_label(name)}"
+            f"{100 * value:+.1f} % in {naming.short_label(name)}"
             for name, value in zip(info.objectives, change, strict=True)
         )
-        text += f" Against the values they were chosen by, the fresh seeds' means lie at {parts}."
+        text += f" The means of the replicates differ from the values in the search by {parts}."
     pairs = count * (count - 1) // 2
     if pairs:
-        told = int(np.triu(info.apart, 1).sum())
+        apart = int(np.triu(info.apart, 1).sum())
         text += (
-            f" {told} of {pairs} pairs can be told apart in at least one objective (Welch's t-test, Holm's correction "
-            "over all pairs and objectives, 5 %)."
+            f" {apart} of {pairs} pairs differ significantly in at least one objective (Welch's t-test, 5 %, Holm's "
+            "correction over all pairs and objectives)."
         )
     return text
 
 
 if __name__ == "__main__":
-    command.run_figure(replicates_info, plot, "replicates.png")
+    command.run_figure(info, plot, "replicates.png")

@@ -1,4 +1,4 @@
-"""The whole answer on one page: a self-contained `report.html` that opens offline, with its figures beside it as PNGs.
+"""Writes the report of a study: one self-contained `report.html` that opens offline, and its figures as PNGs.
 
 python -m analysis.report --study NAME --out DIR
 """
@@ -34,7 +34,7 @@ def report(
     folder = out or (report_path(own).parent if len(study) == 1 and own.is_dir() else Path("report"))
     uri = tracking_uri or default_tracking_uri(runs_dir)
     folders = [runs_dir / name for name in study] if on_disk(study, runs_dir, tracking_uri) else []
-    if any(living_driver(path, time.time()) for path in folders):  # what is read later would not be the same
+    if any(living_driver(path, time.time()) for path in folders):  # the second process would read newer records
         folders = []
     typer.echo(write_report(frames, folder, uri, folders)[0])
 

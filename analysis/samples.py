@@ -1,4 +1,4 @@
-"""Random samples, 49 from N(0, I), side by side by method and latent size.
+"""Random samples, 49 from N(0, I) per trial, by method and latent size.
 
 python -m analysis.samples --study NAME --out samples.png
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming, style
 from analysis.plotting.pictures import NO_PICTURES, Representative, representatives, show, text_colour, tile
 from study.results.frame import StudyFrames
 
@@ -18,7 +18,7 @@ ROW = 7
 
 
 class Samples(NamedTuple):
-    """Grids side by side.
+    """Grids of samples.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
@@ -29,23 +29,25 @@ class Samples(NamedTuple):
     trials: list[Representative]
 
 
-def samples_info(frames: StudyFrames) -> Samples:
-    """One trial per method and latent size; all of one latent size decode the same codes."""
+def info(frames: StudyFrames) -> Samples:
+    """Takes one trial per method and latent size; trials of one latent size decode the same codes."""
     found = representatives(frames, "samples")
     return Samples("" if found else frames.nothing(NO_PICTURES), found)
 
 
 def plot(info: Samples) -> Figure:
-    """Grids in reading order; where every method has every size, a method is a row."""
-    if info.missing:
-        return style.message_figure(info.missing)
-    sizes = len({trial.latent_dim for trial in info.trials})
-    complete = len(info.trials) == sizes * len({trial.method for trial in info.trials})
-    columns = sizes if complete and sizes > 1 else min(4, len(info.trials))
-    rows = -(-len(info.trials) // columns)
+    """Draws a row per method and a column per latent size, or in reading order if most of those would be empty."""
+    methods = list(dict.fromkeys(trial.method for trial in info.trials))
+    sizes = sorted({trial.latent_dim for trial in info.trials})
+    placed: list[Representative | None] = list(info.trials)
+    columns = min(4, len(placed))
+    if len(sizes) > 1 and len(placed) > len(methods) * len(sizes) / 2:
+        found = {(trial.method, trial.latent_dim): trial for trial in info.trials}
+        placed, columns = [found.get(place) for place in itertools.product(methods, sizes)], len(sizes)
+    rows = -(-len(placed) // columns)
     figure = style.new_figure(max(3.0, 2.0 * columns), 2.35 * rows)
     panels = figure.subplots(rows, columns, squeeze=False)
-    for axes, trial in itertools.zip_longest(panels.flat, info.trials):
+    for axes, trial in itertools.zip_longest(panels.flat, placed):
         if trial is None:
             axes.set_axis_off()
             continue
@@ -55,14 +57,12 @@ def plot(info: Samples) -> Figure:
 
 
 def describe(info: Samples) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
+    """The figure's caption and alt text."""
     return (
-        f"Images decoded from N(0, I) by {style.count(len(info.trials))}: for each method and latent size the one "
-        "with the best compromise between the objectives. None was picked by eye."
+        f"Images decoded from N(0, I) by {naming.count(len(info.trials))}: for each method and latent size the one "
+        "with the best compromise between the objectives. None was chosen by eye."
     )
 
 
 if __name__ == "__main__":
-    command.run_figure(samples_info, plot, "samples.png")
+    command.run_figure(info, plot, "samples.png")

@@ -1,4 +1,4 @@
-"""What the search got for its epochs: hypervolume of the front over all epochs trained, stopped trials' among them.
+"""Progress of the search: hypervolume of the front against the epochs trained, including those of stopped trials.
 
 python -m analysis.search_progress --study NAME --out search_progress.png
 """
@@ -18,14 +18,14 @@ from study.results.frame import StudyFrames
 
 
 class SearchProgress(NamedTuple):
-    """The front's growth, in the order in which trials ended.
+    """Growth of the front, in the order in which trials ended.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
-        logarithmic: Hypervolume is taken on log objectives.
-        studies: Study name -> epochs trained when each trial ended and hypervolume by then as a share of what all
-            studies together reached, [trials, 2]. Replicates and longer trainings are no part of the search.
-        on_front: Study name -> the steps of its curve that ended with a trial of its final front.
+        logarithmic: Whether the hypervolume is computed on log objectives.
+        studies: Study name -> epochs trained when each trial ended, and the hypervolume then as a share of that of all
+            studies together, [trials, 2]. Replicates and retrained trials do not count.
+        on_front: Study name -> steps of its curve at which a trial of its final front ended.
     """
 
     missing: str
@@ -34,10 +34,10 @@ class SearchProgress(NamedTuple):
     on_front: dict[str, np.ndarray]
 
 
-def search_progress_info(frames: StudyFrames) -> SearchProgress:
-    """The reference point is that of the hypervolume on record (of several studies, the first one's).
+def info(frames: StudyFrames) -> SearchProgress:
+    """Uses the reference point on record (of several studies, the first one's).
 
-    A study that has none yet is measured to a little beyond its worst completed trial.
+    Without one, the reference point is slightly beyond the worst completed trial.
     """
     choice = choose(frames)
     usable = bool(choice.front.size) and choice.values.shape[1] == 2
@@ -50,7 +50,7 @@ def search_progress_info(frames: StudyFrames) -> SearchProgress:
     else:
         worst, best = values[choice.eligible].max(axis=0), values[choice.eligible].min(axis=0)
         reference = worst + 0.05 * np.maximum(worst - best, 1e-6)
-    whole = pareto.hypervolume(values[choice.front], reference) or 1.0  # 0: all of the front lies beyond
+    whole = pareto.hypervolume(values[choice.front], reference) or 1.0  # 0: the whole front is beyond the reference
     study, epochs = frames.text("study"), frames.column("epochs_done")
     searched = ~np.isin(frames.text("origin"), EXTRA_ORIGINS)
     studies, on_front = {}, {}
@@ -72,9 +72,7 @@ def search_progress_info(frames: StudyFrames) -> SearchProgress:
 
 
 def plot(info: SearchProgress) -> Figure:
-    """A step per trial that ended; marks where a trial of the final front came in."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws a step per trial that ended, and marks the trials of the final front."""
     figure = style.new_figure(6.4, 3.6)
     axes = figure.add_subplot()
     palette = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
@@ -83,26 +81,24 @@ def plot(info: SearchProgress) -> Figure:
         marks = curve[info.on_front[name]]
         axes.step([0, *curve[:, 0]], [0, *curve[:, 1]], where="post", color=colour, linewidth=1.5, label=name)
         axes.plot(marks[:, 0], marks[:, 1], "o", color=colour, markersize=4, markeredgecolor="white",
-                  label="a trial of the final front" if index == len(info.studies) - 1 else None)  # fmt: skip
+                  label="trial of the final front" if index == len(info.studies) - 1 else None)  # fmt: skip
     axes.set_ylim(0, 1.05)
     axes.set_xlim(left=0)
-    axes.set_xlabel("Epochs trained, of all trials of the search together")
-    scale = "log objectives" if info.logarithmic else "objectives"
-    axes.set_ylabel(f"Dominated area ({scale}),\nshare of the final one")
+    axes.set_xlabel("Epochs trained, sum over all trials of the search")
+    scale = " of log objectives" if info.logarithmic else ""
+    axes.set_ylabel(f"Hypervolume{scale},\nshare of the final value")
     figure.legend(loc="outside right upper")
     return figure
 
 
 def describe(info: SearchProgress) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
+    """The figure's caption and alt text."""
     parts = []
     for name, curve in info.studies.items():
         step = int(np.argmax(curve[:, 1] >= 0.95 * curve[-1, 1]))
-        parts.append(f"{name} had 95 % of its final area after {curve[step, 0]:,.0f} of {curve[-1, 0]:,.0f} epochs")
-    return "Growth of the dominated area (hypervolume) with the epochs spent: " + "; ".join(parts) + "."
+        parts.append(f"{name} had 95 % of its final value after {curve[step, 0]:,.0f} of {curve[-1, 0]:,.0f} epochs")
+    return "Hypervolume (dominated area) against the epochs trained: " + "; ".join(parts) + "."
 
 
 if __name__ == "__main__":
-    command.run_figure(search_progress_info, plot, "search_progress.png")
+    command.run_figure(info, plot, "search_progress.png")

@@ -1,4 +1,4 @@
-"""Where the time went: training, evaluation and final work, by method and by how trials ended.
+"""Where the time went: training, evaluation and final work, by method and by outcome.
 
 python -m analysis.time_spent --study NAME --out time_spent.png
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming, style
 from study.results.frame import TIMES, StudyFrames
 
 PARTS = dict(zip(TIMES, ("training", "evaluation", "test metrics and pictures"), strict=True))
@@ -18,16 +18,16 @@ COLOURS = ("#0072B2", "#E69F00", "#999999")
 
 
 class TimeSpent(NamedTuple):
-    """Seconds of trials' own wall time, added up; trials run side by side, so it is more than a clock shows.
+    """Sums of the trials' wall time in seconds; trials run in parallel, so the study itself took less.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
-        parts: Names of the columns of the arrays.
+        parts: Column names of the arrays.
         methods: Names, the longest total first.
         by_method: Seconds, [methods, parts].
         outcomes: Names, the longest total first.
         by_outcome: Seconds, [outcomes, parts].
-        epoch_seconds: Method -> median seconds of an epoch's training.
+        epoch_seconds: Method -> median training seconds per epoch.
     """
 
     missing: str
@@ -39,8 +39,8 @@ class TimeSpent(NamedTuple):
     epoch_seconds: dict[str, float]
 
 
-def time_spent_info(frames: StudyFrames) -> TimeSpent:
-    """Adds up; time that was not recorded counts as none."""
+def info(frames: StudyFrames) -> TimeSpent:
+    """Sums the recorded times; missing ones count as zero."""
     seconds = np.nan_to_num(np.stack([frames.column(name) for name in PARTS], axis=1))
     epochs, method, outcome = frames.column("epochs_done"), frames.text("method"), frames.text("outcome")
     methods, by_method = _sums(method, seconds)
@@ -69,9 +69,7 @@ def _sums(names: np.ndarray, seconds: np.ndarray) -> tuple[list[str], np.ndarray
 
 
 def plot(info: TimeSpent) -> Figure:
-    """Two panels of stacked bars with one time axis."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws stacked bars by method and by outcome on one time axis."""
     bars = len(info.methods) + len(info.outcomes)
     figure = style.new_figure(6.8, 1.4 + 0.32 * bars)
     panels = figure.subplots(2, 1, sharex=True, height_ratios=[len(info.methods) + 0.5, len(info.outcomes) + 0.5])
@@ -83,26 +81,24 @@ def plot(info: TimeSpent) -> Figure:
             axes.barh(names, sums[:, index] / scale, left=left, color=colour, label=part, height=0.65)
             left += sums[:, index] / scale
         for place, (name, end) in enumerate(zip(names, left, strict=True)):
-            words = f"{info.epoch_seconds[name]:.2g} s an epoch" if name in info.epoch_seconds else ""
-            axes.annotate(words, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=7.5,
+            text = f"{naming.number(info.epoch_seconds[name])} s per epoch" if name in info.epoch_seconds else ""
+            axes.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=7.5,
                           color=style.GREY)  # fmt: skip
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
     panels[0].set_xlim(0, 1.25 * longest / scale)
-    panels[1].set_xlabel(f"Time of all trials together ({unit})")
+    panels[1].set_xlabel(f"Time, sum over all trials ({unit})")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
 
 
 def describe(info: TimeSpent) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
+    """The figure's caption and alt text."""
     total = info.by_method.sum()
     shares = ", ".join(
         f"{100 * part.sum() / total:.0f} % {name}" for name, part in zip(info.parts, info.by_method.T, strict=True)
     )
-    text = f"{style.number(total)} seconds of trial time: {shares}."
+    text = f"{naming.number(total)} seconds of trial time: {shares}."
     if "stopped" in info.outcomes:
         stopped = info.by_outcome[info.outcomes.index("stopped")].sum()
         text += f" Trials stopped early took {100 * stopped / total:.0f} %."
@@ -110,4 +106,4 @@ def describe(info: TimeSpent) -> str:
 
 
 if __name__ == "__main__":
-    command.run_figure(time_spent_info, plot, "time_spent.png")
+    command.run_figure(info, plot, "time_spent.png")

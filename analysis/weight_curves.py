@@ -1,4 +1,4 @@
-"""What the weight does: each objective over w by method and latent size; one weight proves little about a method.
+"""Effect of the weight: each objective against w, by method and latent size.
 
 python -m analysis.weight_curves --study NAME --out weight_curves.png
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming, style
 from study.results.choice import choose, latent_groups
 from study.results.frame import StudyFrames
 
@@ -18,20 +18,20 @@ BINS = 10
 
 
 class WeightCurves(NamedTuple):
-    """Completed trials with both a weight and a value.
+    """Completed trials with their weights and objectives.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
         objectives: Metric columns, one row of panels each.
         groups: Labels of the latent sizes, one column of panels each.
-        weight: w of each point, [points].
-        values: Objectives of each point, [points, objectives].
-        method: Of each point.
-        group: Index into `groups` of each point.
-        curves: (method, group) -> weights and median objectives per weight, or per bin of many weights,
-            [bins, 1 + objectives], by growing weight.
-        unweighted: (method, group) -> median objectives of the trials without a weight (a plain AE), [objectives].
-        real_data: Objective -> real-data value, where there is one.
+        weight: Weight w of each trial, [trials].
+        values: Objectives of each trial, [trials, objectives].
+        method: Method of each trial.
+        group: Index into `groups` of each trial.
+        curves: (method, group) -> medians of weight and objectives in each bin, [bins, 1 + objectives], ascending;
+            few distinct weights have a bin each.
+        unweighted: (method, group) -> median objectives of trials without a weight (a plain AE), [objectives].
+        real_data: Objective -> real-data baseline, for objectives that have one.
     """
 
     missing: str
@@ -46,8 +46,8 @@ class WeightCurves(NamedTuple):
     real_data: dict[str, float]
 
 
-def weight_curves_info(frames: StudyFrames) -> WeightCurves:
-    """Bins weights on a log scale, finely enough that a study of some dozen trials keeps every point apart."""
+def info(frames: StudyFrames) -> WeightCurves:
+    """Groups trials by method and latent size, and bins their weights."""
     choice = choose(frames)
     drawn = frames.keep(choice.eligible)
     objectives = list(frames.objectives)
@@ -60,7 +60,7 @@ def weight_curves_info(frames: StudyFrames) -> WeightCurves:
         labels.append(label)
     curves: dict[tuple[str, int], np.ndarray] = {}
     unweighted: dict[tuple[str, int], np.ndarray] = {}
-    for name in style.methods_in_order(method):
+    for name in naming.methods_in_order(method):
         for index in range(len(labels)):
             members = (method == name) & (group == index)
             if (members & (weight > 0)).any():
@@ -82,7 +82,7 @@ def weight_curves_info(frames: StudyFrames) -> WeightCurves:
 
 
 def binned(weight: np.ndarray, values: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Median weight and values per occupied bin of log weight, [occupied, 1 + k]; few weights are a bin each."""
+    """Median weight and values in each occupied bin of log weight, [bins, 1 + k]; few weights get a bin each."""
     points = np.column_stack([weight, values])
     distinct, index = np.unique(weight, return_inverse=True)
     if len(distinct) > bins:
@@ -92,9 +92,7 @@ def binned(weight: np.ndarray, values: np.ndarray, bins: int = BINS) -> np.ndarr
 
 
 def plot(info: WeightCurves) -> Figure:
-    """A grid of panels: objectives down, latent sizes across; axes shared so that panels compare."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws a grid of panels, objectives down and latent sizes across, with shared axes."""
     rows, columns = len(info.objectives), len(info.groups)
     figure = style.new_figure(2.2 + 2.3 * columns, 0.9 + 2.3 * rows)
     grid = figure.subplots(rows, columns, sharex=True, sharey="row", squeeze=False)
@@ -115,19 +113,19 @@ def plot(info: WeightCurves) -> Figure:
                 if group == column:
                     axes.axhline(values[row], color=style.method_style(method)[0], linewidth=1.2, linestyle="-.")
             if objective in info.real_data:
-                style.draw_real_data(axes, info.values[:, row], info.real_data[objective], words=False)
+                style.draw_real_data(axes, info.values[:, row], info.real_data[objective], named=False)
             if row == 0:
                 axes.set_title(label, fontweight="normal", loc="center")
         shown = info.values[:, row]
         if style.use_log(shown, spread=2.0):
             style.log_axis(grid[row, 0], "y", shown)
-        grid[row, 0].set_ylabel(style.label(objective).replace(", ", ",\n"))
+        grid[row, 0].set_ylabel(naming.label(objective).replace(", ", ",\n"))
     style.log_axis(grid[0, 0], "x", info.weight[weighted], narrow=True)
-    if len(set(info.weight[weighted])) == 1:  # a logarithmic axis would find no ends of its own around it
+    if len(set(info.weight[weighted])) == 1:  # a log axis cannot find its limits from one value
         grid[0, 0].set_xlim(info.weight[weighted][0] / 4, info.weight[weighted][0] * 4)
     figure.supxlabel("Weight w  (loss = D + w · R, D in nats per image)", fontsize=9)
     handles = style.method_handles([method for method, _ in (*info.curves, *info.unweighted)])
-    handles += style.floor_handles(grid.flat)
+    handles += style.real_data_handles(grid.flat)
     if info.unweighted:
         handles.append(style.line_handle("without a weight", "black", "-."))
     figure.legend(handles=handles, loc="outside right upper")
@@ -135,20 +133,18 @@ def plot(info: WeightCurves) -> Figure:
 
 
 def describe(info: WeightCurves) -> str:
-    """The figure in words."""
-    if info.missing:
-        return info.missing
+    """The figure's caption and alt text."""
     weighted = info.weight > 0
-    low, high = (style.number(value) for value in (info.weight[weighted].min(), info.weight[weighted].max()))
-    count = style.count(int(weighted.sum()))
-    weights = f"from w = {low} to {high}" if low != high else f"of w = {low}"
-    text = f"Each objective over the weight, {count} {weights}, one column per latent size."
+    low, high = (naming.number(value) for value in (info.weight[weighted].min(), info.weight[weighted].max()))
+    count = naming.count(int(weighted.sum()))
+    weights = f"with w = {low} to {high}" if low != high else f"with w = {low}"
+    text = f"Each objective against the weight: {count} {weights}, one column per latent size."
     for index, objective in enumerate(info.objectives[1:2], start=1):
         best = int(np.argmin(np.where(weighted, info.values[:, index], np.inf)))
-        where = f"{info.method[best]} at w = {style.number(info.weight[best])}, {info.groups[info.group[best]]}"
-        text += f" The lowest {style.short_label(objective)} is {style.number(info.values[best, index])}: {where}."
+        where = f"{info.method[best]} at w = {naming.number(info.weight[best])}, {info.groups[info.group[best]]}"
+        text += f" The lowest {naming.short_label(objective)} is {naming.number(info.values[best, index])}: {where}."
     return text
 
 
 if __name__ == "__main__":
-    command.run_figure(weight_curves_info, plot, "weight_curves.png")
+    command.run_figure(info, plot, "weight_curves.png")

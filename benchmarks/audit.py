@@ -1,4 +1,4 @@
-"""Whether ledger, study directory and MLflow tell of the same trials, each epoch once; read from the files alone."""
+"""Checks that ledger, study folder and MLflow hold the same trials, each epoch once; reads the files alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from study.disk.layout import METRICS, OUTCOME, attempt_folders, study_path, tri
 _COMPLETED = ("COMPLETE", "completed", "FINISHED")
 _FAILED = ("FAIL", "failed", "FAILED")
 _CUT_OFF = ("RUNNING", None, "KILLED")
-"""What ledger, outcome.json and MLflow say of a trial."""
+"""A trial's state in the ledger, in outcome.json and in MLflow."""
 
 
 @dataclasses.dataclass
 class Audit:
-    """Where ledger, directory and MLflow disagree; each entry is one line."""
+    """Where ledger, folder and MLflow disagree; each entry is one line."""
 
     lost: list[str] = dataclasses.field(default_factory=list)
     duplicated: list[str] = dataclasses.field(default_factory=list)
@@ -37,11 +37,11 @@ def ledger_trials(directory: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 def merged_epochs(trial: Path, last: int | None = None) -> dict[int, float]:
-    """epoch -> loss of a trial's folder, the newest attempt winning; read without the code under test.
+    """epoch -> loss in a trial's folder. The newest attempt counts. Reads without the code under test.
 
     Args:
-        trial: Its folder.
-        last: The epoch at which it ended; what a process left behind wrote after that does not count.
+        trial: The trial's folder.
+        last: The epoch at which the trial ended. Later ones, from an orphaned process, do not count.
     """
     epochs: dict[int, float] = {}
     for _, attempt in attempt_folders(trial):
@@ -60,16 +60,15 @@ def audit(
     only: Sequence[int] | None = None,
     mlflow: Path | None = None,
 ) -> Audit:
-    """Compares what is there with what should be.
+    """Compares what is there with what should be there.
 
     Args:
-        directory: A study whose driver has ended.
-        epochs: Of each trial.
-        trials: How many there should be; None for as many as ledger, folders and MLflow know of between them.
-        failed: Numbers of those that should have failed.
-        cut_off: Numbers of those that should wait for the next driver; all others should have been trained to their
-            end.
-        only: Look at these trials alone.
+        directory: The folder of a study whose driver has ended.
+        epochs: Epochs of each trial.
+        trials: How many trials there should be; None for all that ledger, folders and MLflow know together.
+        failed: Numbers of the trials that should have failed.
+        cut_off: Numbers of the trials that should wait for the next driver. All others should be complete.
+        only: Checks these trials alone.
         mlflow: The SQLite file of the store; by default the local one.
     """
     found = Audit()
@@ -110,7 +109,7 @@ def _compare_trial(
         found.left_running.append(f"ledger: trial {number}")
     found.left_running += [f"MLflow: trial {number}" for run in runs if run.status == "RUNNING"]
     found.duplicated += [f"MLflow: trial {number}"] * (len(runs) - 1)
-    # Only of a trial trained to its end is it known how many epochs there should be.
+    # How many epochs there should be is known only for a complete trial.
     losses = merged_epochs(folder, outcome.get("epochs") if expected is _COMPLETED else None)
     last = epochs if expected is _COMPLETED else max(losses, default=0)
     if sorted(losses) != list(range(1, last + 1)):

@@ -1,9 +1,9 @@
-"""The least that trains an autoencoder, in plain PyTorch: what our trainer is held to, in speed and in result.
+"""A minimal training loop in plain PyTorch, with which our trainer must agree in results and compete in speed.
 
-One gather, forward, loss, backward, torch.optim's fused Adam. It shares with the product the networks, so that both
-train the same model, the MMD, whose gradient is quicker written out than found by autograd, and the processor's mode
-that takes denormal numbers for zero; nothing else. It draws its random
-numbers in the trainer's order, so both end at the same parameters (tests/training/test_equality.py).
+A step is one gather, forward, loss, backward and torch.optim's fused Adam. The loop shares only three things with the
+product: the networks, so that both train the same model; the MMD, whose explicit gradient is faster than autograd; and
+the processor's mode that flushes denormal numbers to zero. It draws random numbers in the trainer's order, so both end
+with the same parameters (tests/training/test_equality.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class BareLoop:
     Args:
         config: The trial.
         data: The data set.
-        codes: For `network=stacked`, what the encoder reads in place of images.
+        codes: With `network=stacked`, the encoder's input in place of images.
     """
 
     def __init__(self, config: TrialConfig, data: ImageData, codes: Tensor | None = None) -> None:
@@ -47,7 +47,7 @@ class BareLoop:
 
     @denormals_flushed()
     def epoch(self) -> None:
-        """One pass over the inputs; a last, smaller batch is left out."""
+        """One pass over the inputs, without the last, smaller batch."""
         order = torch.randperm(len(self.inputs), generator=self.generator)
         size = self.config.batch_size
         for start in range(0, len(order) - size + 1, size):

@@ -1,32 +1,28 @@
-"""What measuring costs: its share of a trial, beside a plain loop with torchmetrics, and the full set at a trial's end.
+"""The cost of evaluation: its share of a trial, against a plain torchmetrics loop, and of the final metrics.
 
     python -m benchmarks.evaluation --data-dir ../shared/data
 
-Everything at the defaults of each data set (network, batch, epochs, image counts), on one thread, for a plain
-autoencoder: no method trains faster, so none pays a larger share. Epochs and evaluations are timed by turns; a trial's
-share follows from how many it has of each. The torchmetrics loop decodes, extracts features with the same network and
-updates the same three metrics batch by batch; both must find the same values. MNIST is left out if it is not in
-`--data-dir`.
+It uses the defaults of each data set (network, batch, epochs, image counts) on one thread, and a plain autoencoder: no
+method trains faster, so none spends a larger share on evaluation. Epochs and evaluations are timed alternately; their
+numbers in a trial give the share. The torchmetrics loop decodes, extracts features with the same network and updates
+the same three metrics batch by batch; both must give the same values. MNIST is left out if it is not in `--data-dir`.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torchmetrics import MeanSquaredError
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from benchmarks.rows import Row, interleaved, print_rows
-from study.config import TrialConfig, UserError
-from study.data.datasets import ImageData, load_dataset
+from benchmarks import data_sets
+from benchmarks.rows import Row, interleaved, seconds
+from study.config import TrialConfig
+from study.data.datasets import ImageData
 from study.measure.evaluate import Evaluator, prepare_context
 from study.training.loop import Trainer, evaluation_epochs
 
@@ -36,13 +32,12 @@ LEAST_OF_TORCHMETRICS = 0.95
 
 
 class NetworkFeatures(nn.Module):
-    """The feature network as torchmetrics wants a feature extractor."""
+    """The feature network as a feature extractor for torchmetrics."""
 
     def __init__(self, evaluator: Evaluator, num_features: int) -> None:
         super().__init__()
-        self.extract = (
-            evaluator.feature_network.features
-        )  # as a function: the feature network itself is to stay in single precision
+        # A function and not a submodule, so that `set_dtype` leaves the feature network in single precision.
+        self.extract = evaluator.feature_network.features
         self.scale = evaluator.context.scale
         self.num_features = num_features
 
@@ -51,7 +46,7 @@ class NetworkFeatures(nn.Module):
 
 
 class TorchmetricsLoop:
-    """The objectives and the reconstructions' FID as a plain loop over batches; real statistics are kept, as ours."""
+    """The objectives and the reconstruction FID in a plain loop over batches; it keeps real statistics, as ours."""
 
     def __init__(self, evaluator: Evaluator, data: ImageData, latent_dim: int, batch_size: int = 256) -> None:
         context = evaluator.context
@@ -59,7 +54,7 @@ class TorchmetricsLoop:
         self.error = MeanSquaredError()
         self.fids = [FrechetInceptionDistance(feature=features, reset_real_features=False) for _ in range(2)]
         for metric in self.fids:
-            metric.set_dtype(torch.float64)  # of its sums
+            metric.set_dtype(torch.float64)  # for its sums
         self.images = evaluator._validation.images
         self.codes = evaluator._prior_codes(context.samples["validation"], latent_dim)
         self.batch_size = batch_size
@@ -87,15 +82,9 @@ class TorchmetricsLoop:
         }
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def measure(data: ImageData, cache: Path, repeats: int) -> list[Row]:
-    """The figures of one data set."""
+def measure(data: ImageData, cache: Path) -> list[Row]:
+    """The rows of one data set."""
+    repeats = REPEATS[data.name]
     config = TrialConfig.from_params({**data.summary.defaults, "dataset": data.name})
     trainer = Trainer(config, data)
     evaluator = Evaluator(data, prepare_context(data, cache))
@@ -117,7 +106,7 @@ def measure(data: ImageData, cache: Path, repeats: int) -> list[Row]:
         lambda: images / seconds(lambda: loop(trainer)),
         repeats,
     )
-    evaluator.final_metrics(trainer.model)  # the first one imports scikit-learn
+    evaluator.final_metrics(trainer.model)  # the first call imports scikit-learn
     full = [seconds(lambda: evaluator.final_metrics(trainer.model)) for _ in range(min(3, repeats))]
     epoch, evaluation = (statistics.median(times) for times in zip(*pairs, strict=True))
     return [
@@ -132,22 +121,8 @@ def measure(data: ImageData, cache: Path, repeats: int) -> list[Row]:
 
 
 def main() -> int:
-    """Prints the rows of every data set at hand."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    status = 0
-    for name, repeats in REPEATS.items():
-        try:
-            data = load_dataset(name, arguments.data_dir, download=False)
-        except UserError as error:
-            print(f"{name} is left out: {error}")
-            continue
-        with threadpool_limits(1):  # as in a trial's process
-            status |= print_rows(measure(data, arguments.cache, repeats))
-    return status
+    """Prints the rows of every available data set."""
+    return data_sets.run(__doc__, REPEATS, measure)
 
 
 if __name__ == "__main__":

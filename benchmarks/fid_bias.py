@@ -1,33 +1,30 @@
-"""How the Fréchet distance depends on the number of images here, and whether the default counts are enough.
+"""How the Fréchet distance depends on the number of images, and whether the default counts are enough.
 
     python -m benchmarks.fid_bias --data-dir ../shared/data
 
-Of n generated images the distance is on average that of infinitely many plus about c/n, where c depends on the model
-(Chong & Forsyth, arXiv 1911.07023), so too small a count can turn an order round. For training images in a model's
-place and for an AE, a VAE and a WAE, the distance to the whole validation split is printed at N, 2N and 4N images, each
-the mean over disjoint sets. `bias` is the share of the value at the default count that goes away with n, extrapolated
-from 2N and 4N; `noise` the relative standard deviation between sets of the default count (the trials of a study all use
-one set of z, so it does not come between them). Real images are as few as the split has, the same ones for every model;
-what that does shows in the distance to halves of the split. The last row of a data set says whether the models keep
-their order at all these counts.
+With n generated images, the expected distance is that with infinitely many plus about c/n. Since c depends on the model
+(Chong & Forsyth, arXiv 1911.07023), too small an n can reverse the order of two models. For an AE, a VAE, a WAE and
+training images, the benchmark prints the distance to the whole validation split with N, 2N and 4N images, each the mean
+over disjoint sets. N is half the default count, or less for training images of the digits, which are few.
 
-N is half the default count: 4N is twice what a study uses. Training images are fewer on the digits, and smaller sets of
-them are used.
+`bias` is the share of the value at the default count that vanishes for large n, extrapolated from 2N and 4N. `noise` is
+the relative standard deviation between sets of the default count; it does not affect comparisons within a study, whose
+trials all use the same z. The number of real images is limited by the split; the distance to halves of the split shows
+its effect. The last row says whether the models keep their order at all these counts.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
-from benchmarks.rows import Row, print_rows
-from study.config import TrialConfig, UserError
-from study.data.datasets import ImageData, load_dataset
+from benchmarks import data_sets
+from benchmarks.rows import Row
+from study.config import TrialConfig
+from study.data.datasets import ImageData
 from study.data.splits import stratified_order
 from study.measure.evaluate import Evaluator, measuring, prepare_context
 from study.measure.metrics import fid
@@ -35,7 +32,7 @@ from study.model.autoencoder import Autoencoder
 from study.training.loop import Trainer
 
 SETS = 4
-"""Disjoint sets of the largest count that models are measured on; there are twice as many of half of it, and so on."""
+"""Number of disjoint sets of the largest count; there are twice as many sets of half that count, and so on."""
 MOST_BIAS = 0.05
 EPOCHS = {"digits": 60, "mnist": 2}
 MODELS: dict[str, dict[str, str | float]] = {
@@ -57,7 +54,7 @@ def trained(data: ImageData, params: dict[str, str | float]) -> Autoencoder:
 
 
 def sample_features(evaluator: Evaluator, model: Autoencoder, count: int) -> np.ndarray:
-    """Judge's features of fresh samples from N(0, I), [count, d]."""
+    """Features of fresh samples from N(0, I), [count, d]."""
     generator = torch.Generator().manual_seed(1)
     with measuring(model):
         codes = torch.randn(count, model.latent_dim, generator=generator)
@@ -65,7 +62,7 @@ def sample_features(evaluator: Evaluator, model: Autoencoder, count: int) -> np.
 
 
 def training_features(evaluator: Evaluator, count: int) -> np.ndarray:
-    """Judge's features of training images, classes in proportion, [count, d]."""
+    """Features of training images with the classes in proportion, [count, d]."""
     train = evaluator.data.train
     images = train.images[stratified_order(train.labels)[:count]]
     with torch.no_grad():
@@ -73,24 +70,26 @@ def training_features(evaluator: Evaluator, count: int) -> np.ndarray:
 
 
 def by_count(real: np.ndarray, generated: np.ndarray, count: int) -> np.ndarray:
-    """Distances of all disjoint sets of that count, [sets]."""
+    """Distances of all disjoint sets of `count` images, [sets]."""
     return np.array([fid(real, generated[start * count :][:count]) for start in range(len(generated) // count)])
 
 
 def rows_of(
-    label: str, real: np.ndarray, generated: np.ndarray, default: int, *, judged: bool
+    label: str, real: np.ndarray, generated: np.ndarray, default: int, *, is_model: bool
 ) -> tuple[list[Row], list[float]]:
-    """The rows of one source of images, and its distances: at N, 2N and 4N, then to half the split."""
+    """The rows of one source of images, and its distances at N, 2N and 4N, then to half the split."""
     counts = [default // 2, default, 2 * default]
     values = [by_count(real, generated, count) for count in counts]
     means = [float(group.mean()) for group in values]
-    limit = 2 * means[2] - means[1]  # where a line through both in 1/n meets n = ∞
+    limit = 2 * means[2] - means[1]  # linear extrapolation in 1/n to n = ∞
     noise = float(values[1].std(ddof=1)) / means[1] if len(values[1]) > 1 else float("nan")
     rows = [Row(f"{label}: FID at {count:,}", mean) for count, mean in zip(counts, means, strict=True)]
-    rows.append(Row(f"{label}: bias at {default:,}", 1 - limit / means[1], MOST_BIAS if judged else None, at_most=True))
+    rows.append(
+        Row(f"{label}: bias at {default:,}", 1 - limit / means[1], MOST_BIAS if is_model else None, at_most=True)
+    )
     if np.isfinite(noise):
         rows.append(Row(f"{label}: noise at {default:,}", noise))
-    if judged:
+    if is_model:
         halves = [fid(half, generated[:default]) for half in (real[::2], real[1::2])]
         means.append(float(np.mean(halves)))
         rows.append(Row(f"{label}: FID at {default:,}, half the split", means[-1]))
@@ -98,19 +97,19 @@ def rows_of(
 
 
 def measure(data: ImageData, cache: Path) -> list[Row]:
-    """The figures of one data set."""
+    """The rows of one data set."""
     context = prepare_context(data, cache)
     evaluator = Evaluator(data, context)
     real = context.features["validation"].astype(np.float64)
     default = context.samples["validation"]
-    # As many training images as the split has; of the digits there are not enough for three times that.
+    # As many training images as the split has, but the digits are too few for that.
     few = min(len(real), data.summary.train_size // 3)
     features = training_features(evaluator, min(data.summary.train_size, SETS * 2 * few))
-    rows, _ = rows_of(f"{data.name} training images", real, features, few, judged=False)
+    rows, _ = rows_of(f"{data.name} training images", real, features, few, is_model=False)
     orders: list[list[float]] = []
     for name, params in MODELS.items():
         features = sample_features(evaluator, trained(data, params), SETS * 2 * default)
-        found, means = rows_of(f"{data.name} {name}", real, features, default, judged=True)
+        found, means = rows_of(f"{data.name} {name}", real, features, default, is_model=True)
         rows += found
         orders.append(means)
     kept = len({tuple(np.argsort(column)) for column in np.array(orders).T}) == 1
@@ -118,22 +117,8 @@ def measure(data: ImageData, cache: Path) -> list[Row]:
 
 
 def main() -> int:
-    """Prints the rows of every data set at hand."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    status = 0
-    for name in EPOCHS:
-        try:
-            data = load_dataset(name, arguments.data_dir, download=False)
-        except UserError as error:
-            print(f"{name} is left out: {error}")
-            continue
-        with threadpool_limits(1):
-            status |= print_rows(measure(data, arguments.cache))
-    return status
+    """Prints the rows of every available data set."""
+    return data_sets.run(__doc__, EPOCHS, measure)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The eighteen models of `latent_dim` on MNIST, first stage and full evaluation included, against their arithmetic.
+"""The eighteen models of `latent_dim` on MNIST, with first stage and full evaluation, against their lower bound.
 
     python -m benchmarks.headline --data-dir ../shared/data
 
-The study is the command a user types, with nothing cached. The floor is the time its arithmetic takes with as many
-processes as the study has slots, none of them ever idle: every trial's images at the bare loop's rate, the steps of the
-first stage and of the feature network, and the forward passes of every evaluation, counted by running one. Not in
-it: the start of Ray, Fréchet distances, neighbours, mixtures, checkpoints and pictures. The trials' share is
-measured before and after the study, the rest after it. MNIST is left out where it is not in `--data-dir`.
+The study is the command that a user types, with an empty cache. The lower bound is the time of its arithmetic with as
+many processes as the study has slots, none ever idle: every trial's images at the minimal loop's rate, the steps of the
+first stage and of the feature network, and the forward passes of every evaluation, counted by running one. It does
+not include the start of Ray, Fréchet distances, neighbours, mixtures, checkpoints and pictures. The training rates
+are measured before and after the study, the rest after it. Without MNIST in `--data-dir` nothing is measured.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from study.space import load_space
 from study.training.loop import Trainer, evaluation_epochs
 from study.training.pretrain import pretrain
 
-MOST_OVER_FLOOR = 1.4
+MOST_OVER_BOUND = 1.4
 MOST_OF_AE = 0.5
-"""What WAE-MMD's sample FID may be at eight dimensions, as a share of the AE's: a study that trains badly is quick."""
+"""Largest sample FID of WAE-MMD relative to the AE's at eight dimensions: a study that trains badly is fast."""
 IMAGES = 6_400
 STEPS = 50
 CLASSIFIER_BATCH = 128
 
 Passes = list[tuple[str, tuple[int, ...]]]
-"""Forward passes: the part of the model, and the shape of the batch."""
+"""Forward passes: part of the model and shape of the batch."""
 
 
 def trial_configs(summary: DataSummary, epochs: int | None) -> list[TrialConfig]:
@@ -63,7 +63,7 @@ def trial_configs(summary: DataSummary, epochs: int | None) -> list[TrialConfig]
 
 
 def in_processes(count: int, work: Callable[..., list[float]], *arguments: Any) -> list[float]:
-    """Runs `work` in so many processes at once; the mean of each figure it gives."""
+    """Runs `work` in `count` processes at once and averages each of the numbers it returns."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(count, _begin_together, (context.Barrier(count),)) as pool:
         results = [pool.apply_async(work, arguments) for _ in range(count)]
@@ -76,7 +76,7 @@ def _begin_together(barrier: Barrier) -> None:
 
 
 def training_rates(configs: Sequence[TrialConfig]) -> list[float]:
-    """Images per second of each config in the bare loop."""
+    """Images per second of each config in the minimal loop."""
     data = made_data(IMAGES)
     codes = made_codes(data).codes
     rates = []
@@ -89,7 +89,7 @@ def training_rates(configs: Sequence[TrialConfig]) -> list[float]:
 
 
 def preparation_seconds(summary: DataSummary) -> list[float]:
-    """Seconds that the first stage and the feature network take to train, from a few steps of each."""
+    """Seconds to train the first stage and the feature network, estimated from a few steps of each."""
     stage = stacked.FirstStage(summary).requires_grad_(True)
     steps = max(stacked.LEAST_STEPS, stacked.EPOCHS * summary.train_size // stacked.BATCH_SIZE)
     x = torch.rand(stacked.BATCH_SIZE, *summary.shape)
@@ -125,12 +125,12 @@ def _parts(evaluator: Evaluator, trainer: Trainer) -> dict[str, Callable[[Tensor
         "decoder": trainer.model.decoder,
         "first stage's encoder": stage.encoder,
         "first stage's decoder": stage.decoder,
-        "feature_network": evaluator.feature_network.features,
+        "feature network": evaluator.feature_network.features,
     }
 
 
 def evaluation_seconds(configs: Sequence[TrialConfig], data_dir: Path, cache: Path) -> list[float]:
-    """Seconds of each config's forward passes: of one evaluation during the training, and of all at its end."""
+    """Seconds of each config's forward passes: in an evaluation during training, then in the final one."""
     data = load_dataset("mnist", data_dir, download=False)
     evaluator = Evaluator(data, prepare_context(data, cache))
     seconds = []
@@ -145,14 +145,14 @@ def evaluation_seconds(configs: Sequence[TrialConfig], data_dir: Path, cache: Pa
 
 
 def _passes(evaluator: Evaluator, parts: dict[str, Callable[[Tensor], Tensor]], work: Callable[[], object]) -> Passes:
-    """The forward passes that a piece of work makes."""
+    """The forward passes that `work` makes."""
     found: Passes = []
 
     def note(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         found.append((name, tuple(inputs[0].shape)))
 
     modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
-    modules["feature_network"] = evaluator.feature_network.stages[0]  # features() calls its stages, not the whole
+    modules["feature network"] = evaluator.feature_network.stages[0]  # `features` calls the stages, not the module
     hooks = [module.register_forward_pre_hook(functools.partial(note, name)) for name, module in modules.items()]
     work()
     for hook in hooks:
@@ -169,10 +169,10 @@ def _replay(parts: dict[str, Callable[[Tensor], Tensor]], passes: Passes) -> flo
     return time.perf_counter() - start
 
 
-def floor(
+def lower_bound(
     configs: Sequence[TrialConfig], data: ImageData, slots: int, rates: Sequence[float], data_dir: Path, cache: Path
 ) -> dict[str, float]:
-    """Seconds of arithmetic by phase, if all slots are busy all the time."""
+    """Seconds of arithmetic by phase if all slots are always busy."""
     training = 0.0
     for config, images_per_second in zip(configs, rates, strict=True):
         steps = data.summary.train_size // config.batch_size
@@ -183,7 +183,7 @@ def floor(
     repeats = len(configs) / len(one_size)
     during = repeats * len(evaluation_epochs(configs[0].epochs)) * sum(measured[::2])
     phases = {
-        "first stage and feature_network": preparation,
+        "first stage and feature network": preparation,
         "training": training,
         "evaluation": during + repeats * sum(measured[1::2]),
     }
@@ -191,7 +191,7 @@ def floor(
 
 
 def measure(data_dir: Path, epochs: int | None, slots: int) -> list[Row]:
-    """Runs the study between two measurements of the bare loop, and compares."""
+    """Runs the study between two measurements of the minimal loop, and compares."""
     data = load_dataset("mnist", data_dir, download=False)
     configs = trial_configs(data.summary, epochs)
     rates = in_processes(slots, training_rates, configs)
@@ -203,16 +203,16 @@ def measure(data_dir: Path, epochs: int | None, slots: int) -> list[Row]:
         wall = run_module("study.run", *command, *changed, log=Path(folder) / "study.log")
         after = in_processes(slots, training_rates, configs)
         rates = [statistics.mean(pair) for pair in zip(rates, after, strict=True)]
-        least = floor(configs, data, slots, rates, data_dir, Path(folder) / "cache")
+        bound = lower_bound(configs, data, slots, rates, data_dir, Path(folder) / "cache")
         phases, records = phase_rows(study, wall, slots), trial_records(study)
     if len(records) != len(configs):
-        raise RuntimeError(f"{len(records)} trials ended, {len(configs)} were to")
-    total = sum(least.values())
+        raise RuntimeError(f"{len(records)} trials ended, not {len(configs)}")
+    total = sum(bound.values())
     return [
         Row("18 models, wall, s", wall.seconds),
-        *(Row(f"floor: {name}, s", seconds) for name, seconds in least.items()),
-        Row("floor, s", total),
-        Row("wall over floor", wall.seconds / total, MOST_OVER_FLOOR, at_most=True),
+        *(Row(f"lower bound: {name}, s", seconds) for name, seconds in bound.items()),
+        Row("lower bound, s", total),
+        Row("wall over lower bound", wall.seconds / total, MOST_OVER_BOUND, at_most=True),
         *phases,
         _quality(configs, records, full=epochs is None),
     ]
@@ -228,10 +228,10 @@ def _quality(configs: Sequence[TrialConfig], records: Sequence[Sequence[dict[str
 
 
 def main() -> int:
-    """Prints the rows, where MNIST is at hand."""
+    """Prints the rows if MNIST is available."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--epochs", type=int, help="Epochs of a trial, to try the benchmark out; default: the space's.")
+    parser.add_argument("--epochs", type=int, help="Epochs of a trial, for a quick test; default: the space's.")
     parser.add_argument("--slots", type=int, default=usable_cores(), help="Trials at once.")
     arguments = parser.parse_args()
     try:

@@ -1,7 +1,7 @@
-"""pythae's trainer on our networks, data and batch size; it comes with the extra `peers`.
+"""pythae's trainer on our networks, data and batch size; install it with the extra `peers`.
 
-Its models keep their own losses: AE and VAE as ours, WAE-MMD with the same seven kernels. An epoch is its trainer's
-`train_step`, without the copy of the best model that it makes after each.
+Its models keep their own losses: AE and VAE are like ours, and WAE-MMD has the same seven kernels. An epoch is its
+trainer's `train_step`, without the copy of the best model that normally follows.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def pythae_epoch(config: TrialConfig, data: ImageData, codes: Tensor | None = No
     Args:
         config: The trial; its method is one of `MODELS`.
         data: The data set.
-        codes: For `network=stacked`, what the encoder reads in place of images.
+        codes: With `network=stacked`, the encoder's input in place of images.
     """
-    logging.disable(logging.WARNING)  # it prints its settings and its losses
+    logging.disable(logging.WARNING)  # it prints settings and losses
     torch.manual_seed(config.seed)
     network = build_autoencoder(config, data.summary)
     inputs = data.train.images.float() / 255 if codes is None else codes

@@ -1,10 +1,10 @@
-"""Runs the benchmarks and writes what they found into `benchmarks/RESULTS.md`; `make bench` runs them all.
+"""Runs benchmarks and writes their results to `benchmarks/RESULTS.md`; `make bench` runs them all.
 
     python -m benchmarks.results --data-dir ../shared/data
     python -m benchmarks.results --data-dir ../shared/data trainer study
 
-Each benchmark is a section with its command, machine, date and commit; those not asked for keep theirs. One that fails
-or misses a bar is written down as that, and the exit status is 1. On a busy machine ratios last, times do not.
+Each benchmark has a section with its command, machine, date and commit; other sections stay unchanged. If a benchmark
+fails or misses a bar, its section says so and the exit status is 1. On a busy machine, trust ratios but not times.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BENCHMARKS = {
     "soak": "",
     "fid_bias": "--data-dir",
 }
-"""By name, in the order of the sections, the options it takes from this command."""
+"""Name -> the option of this command that it takes; in the order of the sections."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 TITLE = "# Results"
 GPU = """## GPU
@@ -55,7 +55,7 @@ _ROW = re.compile(r"(?P<name>.*\S) +(?P<value>\S+) +(?P<bar>-|[<>]=\S+) (?P<verd
 
 
 class Line(NamedTuple):
-    """A row as a benchmark printed it."""
+    """A row that a benchmark printed."""
 
     name: str
     value: str
@@ -64,14 +64,14 @@ class Line(NamedTuple):
 
 
 def read_output(output: str) -> tuple[list[Line], list[str]]:
-    """The rows a benchmark printed, and its other lines."""
+    """The rows that a benchmark printed, and its other lines."""
     matches = [(line, _ROW.fullmatch(line)) for line in output.splitlines() if line.strip()]
     rows = [Line(**match.groupdict()) for _, match in matches if match]
     return rows, [line for line, match in matches if not match]
 
 
 def section(name: str, options: Sequence[str]) -> tuple[str, bool]:
-    """Runs a benchmark; its section, and whether it reached all its bars."""
+    """Runs a benchmark; returns its section, and whether it reached all its bars."""
     command = ["python", "-m", f"benchmarks.{name}", *options]
     start = time.monotonic()
     done = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, check=False)
@@ -101,7 +101,7 @@ def section(name: str, options: Sequence[str]) -> tuple[str, bool]:
 
 
 def summary_of(name: str) -> str:
-    """The first sentence of a benchmark's own text."""
+    """The first line of a benchmark's docstring."""
     text = ast.get_docstring(ast.parse(RESULTS.with_name(f"{name}.py").read_text())) or ""
     return text.partition("\n")[0].split("`: ", 1)[-1]
 
@@ -124,7 +124,7 @@ def _today() -> str:
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
-@functools.cache  # before a section is written: what is measured is that commit, though the file has changed since
+@functools.cache  # cached: the first section that is written makes the tree dirty
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     found = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False).stdout.strip()
@@ -132,22 +132,22 @@ def _commit() -> str:
 
 
 def read_sections(text: str) -> dict[str, str]:
-    """The benchmarks' sections of a results file, by name."""
+    """Name -> section of a results file."""
     parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     return {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
 
 
 def document(sections: dict[str, str]) -> str:
-    """The results file."""
-    head = f"{TITLE}\n\nWritten by `make bench`. What each benchmark compares, and how, stands at its beginning.\n"
+    """The text of the results file."""
+    head = f"{TITLE}\n\nWritten by `make bench`. The docstring of each benchmark says what it compares, and how.\n"
     return "\n".join([head, *(sections[name] for name in BENCHMARKS if name in sections), GPU])
 
 
 def main() -> int:
-    """Runs the benchmarks and writes the file after each."""
+    """Runs the benchmarks and writes the file after each one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; default: all")
-    parser.add_argument("--data-dir", default="data", help="Where MNIST lies.")
+    parser.add_argument("--data-dir", default="data", help="Folder with MNIST.")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.benchmarks if name not in BENCHMARKS]:
         parser.error(f"no benchmark {', '.join(unknown)}: choose from {', '.join(BENCHMARKS)}")

@@ -1,20 +1,19 @@
-"""Where a training step's time goes, and how near it comes to what this machine can do on one thread.
+"""Where a training step's time goes, and how close it is to the limit of this machine on one thread.
 
     python -m benchmarks.roofline
 
-The floor of a step is the longer of two times: its floating-point operations, counted while it runs, at the rate of a
-large matrix product; and the bytes it must move at the rate of a large copy. Counted as moved are ten numbers for each
+The lower bound of a step is the longer of two times: its floating-point operations, counted while it runs, at the rate
+of a large matrix product; and the bytes it must move, at the rate of a large copy. The bytes are ten numbers for each
 parameter (read forward and backward; the gradient written and read; the parameter and Adam's two moments read and
-written) and five for each activation (written, read forward and backward, its gradient written and read). What stays in
-a cache is quicker than that, so a step whose bytes decide may come out above 1. The operators' shares are the
-profiler's; the rest is Python, and the profiler itself.
+written) and five for each activation (written, read forward and backward, its gradient written and read). Caches are
+faster than that, so a step bound by memory can score above 1. The operators' shares are from the profiler; the rest is
+Python and the profiler itself.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.rows import Row, print_rows
+from benchmarks.rows import Row, print_rows, seconds
 from benchmarks.trainer import CASES, made_codes, made_data
 from study.config import TrialConfig
 from study.training.loop import Trainer
@@ -36,13 +35,8 @@ OPERATORS = 5
 
 
 def times(work: Callable[[], object]) -> list[float]:
-    """Wall time of each of a few calls."""
-    found = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - start)
-    return found
+    """Wall times of a few calls."""
+    return [seconds(work) for _ in range(REPEATS)]
 
 
 def peak_flops() -> float:
@@ -59,7 +53,7 @@ def peak_bandwidth() -> float:
 
 
 def moved_bytes(trainer: Trainer) -> int:
-    """What a step of the trainer must move, see the module's text."""
+    """Bytes that a training step must move, see the module's docstring."""
     activations = 0
 
     def count(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -86,18 +80,16 @@ def measure(name: str, flops: float, bandwidth: float) -> list[Row]:
     operations, moved = counter.get_total_flops() / STEPS, moved_bytes(trainer)
     step = statistics.median(times(trainer.train_epoch)) / STEPS
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
-        start = time.perf_counter()
-        trainer.train_epoch()
-        wall = time.perf_counter() - start
+        wall = seconds(trainer.train_epoch)
     events = sorted(profiled.key_averages(), key=lambda event: -event.self_cpu_time_total)[:OPERATORS]
-    floor = max(operations / flops, moved / bandwidth)
+    bound = max(operations / flops, moved / bandwidth)
     return [
-        Row(f"{name}: operations of a step, MFLOP", operations / 1e6),
-        Row(f"{name}: bytes moved by a step, MB", moved / 1e6),
-        Row(f"{name}: a step, ms", 1e3 * step),
-        Row(f"{name}: arithmetic's floor, ms", 1e3 * operations / flops),
-        Row(f"{name}: memory's floor, ms", 1e3 * moved / bandwidth),
-        Row(f"{name}: floor over step", floor / step),
+        Row(f"{name}: operations per step, MFLOP", operations / 1e6),
+        Row(f"{name}: bytes moved per step, MB", moved / 1e6),
+        Row(f"{name}: step, ms", 1e3 * step),
+        Row(f"{name}: bound by arithmetic, ms", 1e3 * operations / flops),
+        Row(f"{name}: bound by memory, ms", 1e3 * moved / bandwidth),
+        Row(f"{name}: lower bound over step", bound / step),
         *(Row(f"{name}: {event.key}, share", event.self_cpu_time_total / 1e6 / wall) for event in events),
     ]
 

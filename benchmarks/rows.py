@@ -1,21 +1,22 @@
-"""How every benchmark prints what it found: rows of `name value bar ok|short`, and an exit status."""
+"""How every benchmark reports: rows of `name value bar ok|short`, and an exit status."""
 
 from __future__ import annotations
 
 import dataclasses
 import statistics
+import time
 from collections.abc import Callable, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One figure.
+    """One result.
 
     Attributes:
         name: What was measured, with its unit.
-        value: The figure.
-        bar: The least value that will do, or the most where `at_most`; None where there is none to reach.
-        at_most: The bar is an upper one.
+        value: The result.
+        bar: The least acceptable value, or the largest with `at_most`; None if every value is.
+        at_most: Whether the bar is an upper bound.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """The bar is reached, or there is none."""
+        """Whether the bar is reached, or there is none."""
         if self.bar is None:
             return True
         return self.value <= self.bar if self.at_most else self.value >= self.bar
@@ -36,22 +37,29 @@ class Row:
 
 
 def print_rows(rows: Sequence[Row]) -> int:
-    """Prints the rows and gives the exit status: 1 when one falls short."""
+    """Prints the rows and returns the exit status: 1 if one misses its bar."""
     for row in rows:
         print(row, flush=True)
     return 0 if all(row.ok for row in rows) else 1
 
 
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
 def interleaved(first: Callable[[], float], second: Callable[[], float], pairs: int) -> tuple[float, float, float]:
-    """Runs two measurements by turns, so that a noisy machine is noisy to both.
+    """Runs two measurements alternately, so that a noisy machine affects both.
 
     Args:
-        first: Gives a rate.
-        second: Gives the rate it is compared with.
-        pairs: How often; the order within a pair alternates.
+        first: Measures a rate.
+        second: Measures the rate to compare with.
+        pairs: Number of repetitions; the order within a pair alternates.
 
     Returns:
-        Median of the first, median of the second, and the median of their ratio pair by pair.
+        The median of the first, of the second, and of their ratio within pairs.
     """
     rates = []
     for pair in range(pairs):

@@ -1,4 +1,4 @@
-"""Sixteen short trials on digits, of three methods: what `benchmarks.study` has both sides train, point by point."""
+"""Sixteen short trials on digits, of three methods, which both sides of `benchmarks.study` train."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NUM_TRIALS = 16
 
 
 def points(total_variance: float) -> list[dict[str, str | int | float]]:
-    """The trials, as values of what `suggest` asks for."""
+    """The trials, as values for the parameters of `suggest`."""
     found: list[dict[str, str | int | float]] = [
         {"regularizer": regularizer, "weight": share * total_variance, "latent_dim": latent_dim}
         for latent_dim in LATENT_DIMS
@@ -22,7 +22,7 @@ def points(total_variance: float) -> list[dict[str, str | int | float]]:
 
 
 def settings(regularizer: str) -> dict[str, str]:
-    """What follows from the regularizer."""
+    """The parameters that the regularizer determines."""
     return {
         "encoder": "gaussian" if regularizer == "kl" else "deterministic",
         "kernel": "imq" if regularizer == "mmd" else "none",

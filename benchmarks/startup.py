@@ -1,8 +1,8 @@
-"""What a process pays before it computes: imports with and without the garbage collector, its first optimizer.
+"""The startup time of a process: imports with and without the garbage collector, and its first optimizer.
 
     python -m benchmarks.startup
 
-Each figure is the median of a few fresh processes, by turns.
+Each value is the median over a few fresh processes, run alternately.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PROGRAMS = {
 
 
 def seconds(program: str) -> float:
-    """What the program prints, in a process of its own."""
+    """The number that the program prints, run in its own process."""
     return float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
 
 
@@ -46,9 +46,9 @@ def main() -> int:
         [
             Row("imports of a trial's process, s", found["imports"]),
             Row("the same without the garbage collector, s", found["imports, quick"]),
-            Row("share saved", saved),
-            Row("the first optimizer of torch.optim, s", found["torch.optim"]),
-            Row("the first of ours, s", found["ours"]),
+            Row("share of import time saved", saved),
+            Row("first optimizer of torch.optim, s", found["torch.optim"]),
+            Row("first optimizer of ours, s", found["ours"]),
         ]
     )
 

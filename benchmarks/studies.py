@@ -1,4 +1,4 @@
-"""A study run as a user runs it, and what its files say about where the time went."""
+"""Runs a study as a user does, and reads from its files where the time went."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.rows import Row
 from study.disk.files import read_json, read_lines
 
 LEAST_PACKING = 0.9
-_WORK = {"training": "seconds", "measuring": "evaluation_seconds", "measuring at the end, pictures": "final_seconds"}
-"""What a trial spends its time on, and the name by which its records have it."""
+_WORK = {"training": "seconds", "evaluation": "evaluation_seconds", "final metrics and pictures": "final_seconds"}
+"""Kind of work -> its column in a trial's records."""
 
 
 class Interval(NamedTuple):
-    """When something ran, in seconds since the epoch."""
+    """When something ran, in Unix seconds."""
 
     start: float
     end: float
@@ -32,17 +32,17 @@ class Interval(NamedTuple):
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: as many trials run at once."""
+    """The number of cores that this process may use, and so of trials at once."""
     return len(os.sched_getaffinity(0))
 
 
 def run_module(module: str, *arguments: str, log: Path) -> Interval:
-    """Runs `python -m module` to its end.
+    """Runs `python -m module` until it ends.
 
     Args:
         module: Its name.
-        arguments: Of the command.
-        log: Takes what it prints.
+        arguments: Its arguments.
+        log: The file for its output.
 
     Raises:
         RuntimeError: It failed; the message ends with its last lines.
@@ -58,12 +58,12 @@ def run_module(module: str, *arguments: str, log: Path) -> Interval:
 
 
 def trial_records(study: Path) -> list[list[dict[str, Any]]]:
-    """Every trial's epochs, as it wrote them."""
+    """The epoch records of every trial."""
     return [list(read_lines(path)) for path in sorted(study.glob("trials/*/attempt-1/metrics.jsonl"))]
 
 
 def trial_intervals(study: Path) -> list[Interval]:
-    """When each trial was at work, from its first file to its last; in the order of their starts."""
+    """When each trial ran, from its first file to its last, in order of start."""
     attempts = [path.parent for path in study.glob("trials/*/attempt-1/process.json")]
     return sorted(
         Interval((attempt / "process.json").stat().st_mtime, max(file.stat().st_mtime for file in attempt.iterdir()))
@@ -72,31 +72,31 @@ def trial_intervals(study: Path) -> list[Interval]:
 
 
 def packing(intervals: Sequence[Interval], slots: int) -> float:
-    """Share of the slots' time in which a trial was at work, until the last one was handed out."""
+    """Share of the slots' time in which a trial ran, until the last trial started."""
     begin, empty = intervals[0].start, intervals[-1].start
     busy = sum(min(interval.end, empty) - interval.start for interval in intervals)
     return busy / (slots * (empty - begin))
 
 
 def phase_rows(study: Path, wall: Interval, slots: int) -> list[Row]:
-    """Where a study's time went, by its own records: the command's wall time, and what its trials did.
+    """Where a study's time went, by its own records: the command's wall time, and its trials' work.
 
     Args:
-        study: Its folder, after the command ended.
+        study: Its folder after the command has ended.
         wall: When the command ran.
-        slots: Trials at once.
+        slots: Number of trials at once.
     """
     created = datetime.fromisoformat((read_json(study / "study.json") or {})["created"]).timestamp()
     intervals, records = trial_intervals(study), [record for epochs in trial_records(study) for record in epochs]
     first, last = intervals[0].start, max(interval.end for interval in intervals)
-    at_work = sum(interval.seconds for interval in intervals)
-    shares = {name: sum(record.get(key, 0.0) for record in records) / at_work for name, key in _WORK.items()}
+    busy = sum(interval.seconds for interval in intervals)
+    shares = {name: sum(record.get(key, 0.0) for record in records) / busy for name, key in _WORK.items()}
     return [
         Row("wall: imports and data, s", created - wall.start),
-        Row("wall: Ray and what trials share, s", first - created),
+        Row("wall: Ray and shared preparation, s", first - created),
         Row("wall: trials, s", last - first),
         Row("wall: after the last trial, s", wall.end - last),
         *(Row(f"of the trials' time: {name}", share) for name, share in shares.items()),
-        Row("of the trials' time: all else", 1 - sum(shares.values())),
+        Row("of the trials' time: other", 1 - sum(shares.values())),
         Row("packing efficiency", packing(intervals, slots), LEAST_PACKING),
     ]

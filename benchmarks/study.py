@@ -1,16 +1,15 @@
-"""Sixteen short trials on digits by our study and by the stock recipe: wall time, packing and fixed cost.
+"""Sixteen short trials on digits, by our study and by a stock recipe: wall time, packing and fixed cost.
 
     python -m benchmarks.study
 
-Ours is the command a user types; the stock recipe is what the manuals of Ray, Optuna and MLflow add up
-to, written below: a function trainable with a DataLoader, OptunaSearch, MLflowLoggerCallback. Both train the trials of
-`benchmarks.short_trials` in a process of their own that begins with nothing cached, with as many trials at once, one
-thread each, as many epochs, measured by the same functions after the same epochs and in full at the end. Ours also
-writes checkpoints and pictures; the recipe does not.
+Ours is the command that a user types. The stock recipe below follows the manuals of Ray, Optuna and MLflow: a function
+trainable with a DataLoader, OptunaSearch and MLflowLoggerCallback. Both train the trials of `benchmarks.short_trials`
+in their own process with an empty cache, with the same number of trials at once, threads and epochs, and evaluate with
+the same functions after the same epochs and in full at the end. Ours also writes checkpoints and pictures.
 
-Packing efficiency is the share of the slots' time, from the first trial's start until the last trial has been handed
-out, in which a trial was at work by its own records. The fixed cost is what remains of the command's time before the
-first trial's start and after the last one's end.
+Packing efficiency is the share of the slots' time in which a trial ran, by its own records, from the start of the first
+trial to the start of the last. The fixed cost is the command's time before the first trial starts and after the last
+one ends.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _RESULTS = "results.json"
 
 
 def stock_recipe(scratch: Path, epochs: int | None, slots: int) -> None:
-    """The stock recipe; leaves its trials' last reports in a file."""
+    """Runs the stock recipe and writes its trials' last reports to a file."""
     import ray
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
@@ -77,7 +76,7 @@ def stock_recipe(scratch: Path, epochs: int | None, slots: int) -> None:
 
 
 def stock_trainable(config: dict[str, Any], *, data: Any, context: Any, epochs: int | None) -> None:
-    """One trial of the recipe, reported after every epoch."""
+    """One trial of the recipe, with a report after every epoch."""
     import torch
     from ray import tune
     from torch.utils.data import DataLoader, TensorDataset
@@ -116,7 +115,7 @@ def stock_trainable(config: dict[str, Any], *, data: Any, context: Any, epochs: 
 
 
 def measure(epochs: int | None, slots: int) -> list[Row]:
-    """Runs both and compares."""
+    """Runs both and compares them."""
     changed = [] if epochs is None else ["--epochs", str(epochs)]
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -130,14 +129,14 @@ def measure(epochs: int | None, slots: int) -> list[Row]:
         stock = run_module("benchmarks.study", *command, *changed, log=scratch / "stock.log")
         stock_finals = json.loads((scratch / _RESULTS).read_text())["trials"]
     if not len(finals) == len(stock_finals) == NUM_TRIALS:
-        raise RuntimeError(f"{len(finals)} and {len(stock_finals)} trials ended, {NUM_TRIALS} were to")
+        raise RuntimeError(f"{len(finals)} and {len(stock_finals)} trials ended, not {NUM_TRIALS}")
     fixed = ours.seconds - (max(interval.end for interval in intervals) - intervals[0].start)
     errors = [statistics.mean(final[OBJECTIVES[0]] for final in side) for side in (finals, stock_finals)]
     return [
         Row("ours, s", ours.seconds),
         Row("stock recipe, s", stock.seconds),
         Row("stock recipe over ours", stock.seconds / ours.seconds, LEAST_RATIO),
-        Row("a trial at work, median, s", statistics.median(interval.seconds for interval in intervals)),
+        Row("median trial, s", statistics.median(interval.seconds for interval in intervals)),
         Row("fixed cost, s (goal 20)", fixed, MOST_FIXED_SECONDS, at_most=True),
         *phases,
         Row("mean reconstruction MSE, ours over stock", errors[0] / errors[1]),
@@ -145,7 +144,7 @@ def measure(epochs: int | None, slots: int) -> list[Row]:
 
 
 def main() -> int:
-    """Prints the rows; with `--stock`, is the recipe's process."""
+    """Prints the rows; with `--stock`, runs the recipe's process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, help="Epochs of a trial; default: the data set's.")
     parser.add_argument("--slots", type=int, default=usable_cores(), help="Trials at once.")

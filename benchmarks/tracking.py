@@ -1,4 +1,7 @@
-"""`python -m benchmarks.tracking`: what it costs to mirror a finished study into a fresh SQLite store of MLflow."""
+"""`python -m benchmarks.tracking`: the time to mirror a finished study into a new SQLite store of MLflow.
+
+The artifact with all epochs is part of it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _ONE_BY_ONE = 200
 
 
 def write_study(directory: Path, trials: int, epochs: int = _EPOCHS, metrics: int = _METRICS) -> None:
-    """Makes up a finished study of so many trials, epochs a trial and metrics an epoch."""
+    """Makes up a finished study of `trials` trials, each with `epochs` epochs of `metrics` metrics."""
     identity = {"format": 1, "id": uuid.uuid4().hex, "name": directory.name, "created": now(), "outcome": "completed"}
     space = {"space": "made_up", "space_hash": "", "question": "", "objectives": {"val/metric_0": "minimize"}}
     search = {"data": {"name": "made_up", "hash": ""}, "seed": 0, "sampler": "", "num_trials": trials}
@@ -49,7 +52,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def measure(trials: int) -> list[Row]:
-    """Mirrors a study, mirrors it again, and logs a few values one by one for comparison."""
+    """Mirrors a study, mirrors it again, and for comparison logs a few values one by one."""
     with tempfile.TemporaryDirectory() as scratch:
         study = Path(scratch) / "study"
         write_study(study, trials)

@@ -1,10 +1,10 @@
-"""Our training loop against a bare one: what do annealing, records and generality cost a step?
+"""Our training loop against a minimal one: the cost of annealing, records and generality per step.
 
     python -m benchmarks.trainer
 
-The bare loop is `benchmarks.bare`. Same network, data and batch, one thread, runs interleaved; the figure is the median
-ratio of images per second over the pairs. pythae's trainer stands beside them where it is installed
-(`pip install -e '.[peers]'`).
+The minimal loop is `benchmarks.bare`. Both use the same network, data, batch size and one thread, and run alternately;
+the result is the median ratio of images per second over the pairs. If pythae is installed
+(`pip install -e '.[peers]'`), its trainer is measured too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import importlib.util
 import math
 import sys
-import time
 from collections.abc import Callable
 from unittest import mock
 
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.bare import BareLoop
-from benchmarks.rows import Row, interleaved, print_rows
+from benchmarks.rows import Row, interleaved, print_rows, seconds
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
@@ -39,7 +38,7 @@ _MLP = {"network": "mlp", "width": 512, "latent_dim": 8, "batch_size": 128, "lea
 _CONV = {**_MLP, "network": "conv", "width": 16}
 _STACKED = {**_MLP, "network": "stacked"}
 LONG_EPOCHS = 15
-"""After so many epochs on random images most moments have become denormal numbers, where these are let be."""
+"""After that many epochs on random images, most of Adam's moments are denormal numbers unless these are flushed."""
 CASES: dict[str, dict[str, str | int | float]] = {
     "mlp AE": _MLP,
     "mlp VAE": {**_MLP, **_KL},
@@ -78,7 +77,7 @@ def made_data(images: int, shape: tuple[int, int, int] = (1, 28, 28)) -> ImageDa
 
 
 def made_codes(data: ImageData) -> Pretrained:
-    """A first stage that nobody trained, and random codes in place of its own: a step costs the same on any."""
+    """An untrained first stage and random codes: a step costs the same on any."""
     stage = FirstStage(data.summary)
     stage.scale.fill_(1)
     shape = (len(data.train), *stage.summary.shape)
@@ -88,9 +87,7 @@ def made_codes(data: ImageData) -> Pretrained:
 
 def rate(epoch: Callable[[], object], images: int) -> float:
     """Images per second of an epoch."""
-    start = time.perf_counter()
-    epoch()
-    return images / (time.perf_counter() - start)
+    return images / seconds(epoch)
 
 
 def measure(name: str, config: TrialConfig, data: ImageData, pairs: int) -> list[Row]:
@@ -119,7 +116,7 @@ def measure(name: str, config: TrialConfig, data: ImageData, pairs: int) -> list
 
 
 def measure_denormals(data: ImageData, pairs: int) -> list[Row]:
-    """What taking denormal numbers for zero is worth in the epochs of a long training."""
+    """The gain from flushing denormal numbers to zero, late in a long training."""
     trainers = [Trainer(TrialConfig.from_params(_MLP), data) for _ in range(2)]
     images = len(data.train)
 
@@ -130,16 +127,16 @@ def measure_denormals(data: ImageData, pairs: int) -> list[Row]:
     for _ in range(LONG_EPOCHS):
         trainers[0].train_epoch()
         plain()
-    flushed, let_be, ratio = interleaved(lambda: rate(trainers[0].train_epoch, images), plain, pairs)
+    flushed, kept, ratio = interleaved(lambda: rate(trainers[0].train_epoch, images), plain, pairs)
     return [
         Row(f"mlp AE after {LONG_EPOCHS} epochs, images/s", flushed),
-        Row(f"mlp AE after {LONG_EPOCHS} epochs, denormals let be, images/s", let_be),
-        Row("denormals flushed over let be", ratio),
+        Row(f"mlp AE after {LONG_EPOCHS} epochs, denormals kept, images/s", kept),
+        Row("denormals flushed over kept", ratio),
     ]
 
 
 def measure_channels_last(data: ImageData, pairs: int) -> list[Row]:
-    """What memory with the channels last is worth: to a training, and to a first stage's decoder without gradients."""
+    """The gain from channels-last memory, in training and in a first stage's decoder without gradients."""
     images = len(data.train)
     first, last = (Trainer(TrialConfig.from_params(CASES["conv VAE"]), data) for _ in range(2))
     last.model.to(memory_format=torch.channels_last)
@@ -160,7 +157,7 @@ def measure_channels_last(data: ImageData, pairs: int) -> list[Row]:
 
 
 def _peer(config: TrialConfig, data: ImageData, codes: Tensor | None) -> Callable[[], None] | None:
-    """pythae's epoch; None where it is not installed, or has no such method."""
+    """An epoch of pythae; None if it is not installed or lacks the method."""
     if importlib.util.find_spec("pythae") is None:
         return None
     from benchmarks.pythae_peer import MODELS, pythae_epoch
@@ -171,8 +168,8 @@ def _peer(config: TrialConfig, data: ImageData, codes: Tensor | None) -> Callabl
 def main() -> int:
     """Prints the rows of every case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="Pairs of epochs of each case.")
-    parser.add_argument("--images", type=int, default=IMAGES, help="Images of an epoch.")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="Pairs of epochs per case.")
+    parser.add_argument("--images", type=int, default=IMAGES, help="Images per epoch.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if importlib.util.find_spec("pythae") is None:

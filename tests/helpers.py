@@ -1,4 +1,4 @@
-"""What several test modules need."""
+"""Data and stand-ins that several test modules need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from study.data.datasets import ImageData
 
 
 def small(data: ImageData, images: int) -> ImageData:
-    """The data set cut down to so many images a split."""
+    """The data set with only that many images per split."""
     indices = torch.arange(images)
     splits = {name: data.split(name).take(indices) for name in ("train", "validation", "test")}
     summary = dataclasses.replace(
@@ -22,7 +22,7 @@ def small(data: ImageData, images: int) -> ImageData:
 
 
 def made_summary(channels: int = 1, height: int = 8, width: int = 8, total_variance: float = 4.7) -> DataSummary:
-    """The summary of a data set that need not exist."""
+    """The summary of an imaginary data set."""
     return DataSummary(
         name="digits",
         channels=channels,
@@ -39,7 +39,7 @@ def made_summary(channels: int = 1, height: int = 8, width: int = 8, total_varia
 
 
 class Session:
-    """Stands in for Ray Tune: keeps what a trial reports, and stops it after some reports if told to."""
+    """Stands in for Ray Tune: keeps a trial's reports, and stops it after `stop_after` of them."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.reports: list[dict[str, Any]] = []

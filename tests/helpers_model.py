@@ -1,4 +1,4 @@
-"""A finished study with real models in it, written in a moment and without Ray."""
+"""Writes a finished study with real models, quickly and without Ray."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.helpers_study import study_record, write_trial
 
 EPOCHS = 2
 ERRORS, FIDS = (0.01, 0.012, 0.05), (40.0, 10.0, 9.0)
-"""Of three trials, all on the front; the second is its knee however one looks at it."""
+"""Objectives of three trials, all on the front; the second is its knee by any definition."""
 
 
 def made_model(config: TrialConfig, summary: DataSummary) -> Autoencoder:
-    """A model as if trained: no parameter or statistic is where it started."""
+    """A model with every parameter and statistic changed, as if trained."""
     torch.manual_seed(config.seed)
     model = build_autoencoder(config, summary)
     if model.first_stage:
@@ -32,7 +32,7 @@ def made_model(config: TrialConfig, summary: DataSummary) -> Autoencoder:
 
 
 def write_study(directory: Path, summary: DataSummary, models: dict[int, Autoencoder]) -> Path:
-    """A completed study with these trials, at most three."""
+    """Writes a completed study with these trials, at most three."""
     directory.mkdir(parents=True)
     record = study_record(directory.name, data=dataclasses.asdict(summary), epochs=EPOCHS, num_trials=len(models))
     (directory / "study.json").write_text(json.dumps(record))

@@ -1,4 +1,4 @@
-"""Makes up a study directory with numbers like those real digits give, without training anything."""
+"""Writes a study's folder with plausible numbers for the digits, without training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def data_summary() -> DataSummary:
 
 
 def study_record(name: str = "toy", **changes: Any) -> dict[str, Any]:
-    """What `study.json` holds."""
+    """The content of `study.json`."""
     data = vars(data_summary())
     return {
         "format": 1,
@@ -62,7 +62,7 @@ def study_record(name: str = "toy", **changes: Any) -> dict[str, Any]:
 
 
 def configs(count: int, epochs: int, seed: int) -> list[tuple[str, TrialConfig]]:
-    """(origin, config) of each trial: references first, as a real study trains them, then a random search."""
+    """(origin, config) of each trial: baseline trials first, as in a real study, then a random search."""
     generator = np.random.default_rng(seed)
     chosen: list[tuple[str, TrialConfig]] = [
         ("reference", TrialConfig(latent_dim=8, epochs=epochs)),
@@ -86,7 +86,7 @@ def configs(count: int, epochs: int, seed: int) -> list[tuple[str, TrialConfig]]
 
 
 def metrics_at(config: TrialConfig, epoch: int, generator: np.random.Generator) -> dict[str, float]:
-    """Made-up metrics of one epoch: more weight costs reconstruction, and helps samples up to a point."""
+    """Made-up metrics of one epoch: more weight harms reconstruction and, up to a point, improves samples."""
     strength = config.weight / TOTAL_VARIANCE / SCALES.get(config.regularizer, 1.0)
     noise = float(np.exp(0.04 * generator.standard_normal()))
     early = 1 + 2 * math.exp(-5 * epoch / config.epochs)
@@ -119,7 +119,7 @@ def metrics_at(config: TrialConfig, epoch: int, generator: np.random.Generator) 
 
 
 def arrays_of(config: TrialConfig, seed: int) -> dict[str, Any]:
-    """Arrays in the shapes of `study.measure.pictures`: blobs in place of digits, codes in one cloud per class."""
+    """Arrays in the shapes of `study.measure.pictures`: blobs for digits, one cloud of codes per class."""
     generator = np.random.default_rng(seed)
 
     def images(*shape: int) -> np.ndarray:
@@ -156,7 +156,7 @@ def write_trial(
     replicate_of: int | None = None,
     objectives: tuple[str, ...] = ("val/reconstruction_mse", "val/sample_fid"),
 ) -> Path:
-    """Writes one trial's folder; `outcome="running"` writes no `outcome.json`."""
+    """Writes a trial's folder; with `outcome="running"` without `outcome.json`."""
     folder = directory / "trials" / f"{number:04d}"
     attempt = folder / "attempt-1"
     attempt.mkdir(parents=True)
@@ -183,19 +183,19 @@ def make_study(
     arrays: bool = False,
     **study_changes: Any,
 ) -> Path:
-    """Writes a whole study; returns its directory.
+    """Writes a whole study and returns its folder.
 
     Args:
-        runs_dir: Parent of the study's directory.
+        runs_dir: Parent of the study's folder.
         name: The study's name.
-        trials: Trials, replicates not among them; 0 leaves `study.json` alone.
+        trials: Number of trials without replicates; 0 writes only `study.json`.
         epochs: Planned epochs of each.
-        seed: Equal arguments write equal files.
-        mixed: Every seventh trial was stopped half way, number 9 failed on a NaN loss and the last one still runs;
-            otherwise, and among the replicates, all completed.
-        replicates: Further seeds of the first two trials, each.
-        arrays: Completed trials leave an `arrays.npz`.
-        study_changes: Replaces entries of `study.json`.
+        seed: The same arguments write the same files.
+        mixed: Every seventh trial is stopped half way, trial 9 fails with a NaN loss and the last one is running.
+            Otherwise all complete; replicates always do.
+        replicates: Number of replicates of each of the first two trials.
+        arrays: Completed trials save an `arrays.npz`.
+        study_changes: Replaced entries of `study.json`.
     """
     directory = runs_dir / name
     directory.mkdir(parents=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.replicates import replicates_info
+from analysis import replicates
 from study.config import TrialConfig
 from study.results.choice import choose
 from study.results.frame import StudyFrames, load_study
@@ -73,9 +73,9 @@ def test_taken_up_again_only_what_is_missing_is_trained(runs: Path, capsys: pyte
     assert same.trials.equals(before.trials)
     assert study_run(*_arguments(runs), "--resume", "--replicates", 3) == 0
     more = load_study(runs, "small")
-    members = len(replicates_info(before).rows)
+    members = len(replicates.info(before).rows)
     assert len(_replicates(more)) == len(_replicates(before)) + members
-    assert all(seeds == [1, 2, 3] for seeds in replicates_info(more).seeds)
+    assert all(seeds == [1, 2, 3] for seeds in replicates.info(more).seeds)
     assert choose(more).front.tolist() == choose(before).front.tolist()
     text = capsys.readouterr().out
     assert "fresh seeds" in text and f"{3 * members} replicates: {3 * members} completed" in text

@@ -86,4 +86,4 @@ def _draw(info: Callable[[], Any], plot: Callable[[Any], Figure], out: Path, for
     drawn = info()
     if drawn.missing:
         typer.echo(drawn.missing, err=True)
-    typer.echo(style.save(plot(drawn), out, format))
+    typer.echo(style.save(style.draw(drawn, plot), out, format))

@@ -1,25 +1,26 @@
-"""What the figures of images share: one trial for each method and latent size, tiling, rows of images by trial."""
+"""What the figures of images share: one trial per method and latent size, tiling, and labelled rows of images."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plotting import style
+from analysis.plotting import naming, style
 from study.results import pareto
-from study.results.choice import choose, front_of
+from study.results.choice import Choice, choose, front_of
 from study.results.frame import Arrays, StudyFrames
 
 MOST_ROWS = 16
-NO_PICTURES = "no completed trial has left pictures"
+NO_PICTURES = "no completed trial has saved pictures"
 
 
 def no_pair(pair: int) -> str:
-    """Why there is nothing to see of a pair that no trial has left."""
-    return f"no completed trial has left a pair {pair}, they count from 0"
+    """Why there is nothing to draw of a pair that no trial has saved."""
+    return f"no completed trial has saved a pair {pair} (the first is 0)"
 
 
 class Representative(NamedTuple):
@@ -30,7 +31,7 @@ class Representative(NamedTuple):
         trial: Its label.
         method: Its method.
         latent_dim: Its latent size.
-        arrays: What it left.
+        arrays: Its saved arrays.
     """
 
     row: int
@@ -41,7 +42,7 @@ class Representative(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Method, size and trial, in two lines."""
+        """Method, latent size and trial, in two lines."""
         return f"{self.method}\nd={self.latent_dim} (trial {self.trial})"
 
 
@@ -51,47 +52,55 @@ class Strips(NamedTuple):
     Attributes:
         missing: Why there is nothing to draw, or "".
         title: Heading.
-        labels: Left of each row.
-        methods: Of each row, "" for a row of data.
-        rows: Images uint8 [n, C, H, W] of each row.
-        caption: The figure in words.
+        labels: Text to the left of each row.
+        methods: Method of each row, "" for a row of data.
+        rows: Images of each row, uint8 [n, C, H, W].
+        caption: Caption and alt text.
     """
 
     missing: str
-    title: str
-    labels: list[str]
-    methods: list[str]
-    rows: list[np.ndarray]
-    caption: str
+    title: str = ""
+    labels: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    rows: Sequence[np.ndarray] = ()
+    caption: str = ""
+
+
+def best_by_size(frames: StudyFrames, choice: Choice) -> dict[tuple[str, int], int]:
+    """(method, latent size) -> row of the knee of the method's own front at that size."""
+    methods, latent_dim = frames.text("method"), frames.column("latent_dim")
+    best = {}
+    for method in naming.methods_in_order(methods[choice.eligible]):
+        members = choice.eligible & (methods == method)
+        for size in np.unique(latent_dim[members]):
+            front = front_of(choice.values, members & (latent_dim == size))
+            best[method, int(size)] = int(front[pareto.knee(choice.values[front])])
+    return best
 
 
 def representatives(frames: StudyFrames, needed: str, at_most: int = MOST_ROWS) -> list[Representative]:
-    """One trial per method and latent size, in that order, of those that hold the needed array.
+    """One trial per method and latent size, in that order, of those that saved the needed array.
 
-    Where these are more than `at_most`, whole latent sizes are left out, never the recommended trial's.
+    If they are more than `at_most`, whole latent sizes are left out, but never the recommended trial's.
     """
-    choice = choose(frames)
-    method, latent_dim, labels = frames.text("method"), frames.column("latent_dim"), frames.labels()
-    rows = []
-    for name in style.methods_in_order(method[choice.eligible]):
-        for size in np.unique(latent_dim[choice.eligible & (method == name)]):
-            front = front_of(choice.values, choice.eligible & (method == name) & (latent_dim == size))
-            rows.append(int(front[pareto.knee(choice.values[front])]))
-    sizes = [int(latent_dim[row]) for row in rows]
+    choice, labels = choose(frames), frames.labels()
+    best = best_by_size(frames, choice)
+    sizes = [size for _, size in best]
     kept: set[int] = set()
-    for size in _by_importance(sorted(set(sizes)), None if choice.knee is None else int(latent_dim[choice.knee])):
+    knee_size = None if choice.knee is None else int(frames.column("latent_dim")[choice.knee])
+    for size in _by_importance(sorted(set(sizes)), knee_size):
         if not kept or sum(other in kept | {size} for other in sizes) <= at_most:
             kept.add(size)
     found = []
-    for row, size in zip(rows, sizes, strict=True):
+    for (method, size), row in best.items():
         arrays = frames.arrays(row) if size in kept and len(found) < at_most else None
         if arrays is not None and needed in arrays and len(arrays[needed]):
-            found.append(Representative(row, str(labels[row]), str(method[row]), size, arrays))
+            found.append(Representative(row, str(labels[row]), method, size, arrays))
     return found
 
 
 def _by_importance(sizes: list[int], best: int | None) -> list[int]:
-    """The best size, the smallest, the largest, and then always whichever is most places away from all before it."""
+    """The best size, the smallest, the largest, then always the size farthest in rank from those before it."""
     order = list(dict.fromkeys(size for size in (best, *sizes[:1], *sizes[-1:]) if size is not None))
     while left := [size for size in sizes if size not in order]:
         taken = [sizes.index(size) for size in order]
@@ -100,7 +109,7 @@ def _by_importance(sizes: list[int], best: int | None) -> list[int]:
 
 
 def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """Images uint8 [N, C, H, W] as one RGB picture [rows, columns, 3], white between them."""
+    """Joins images uint8 [N, C, H, W] into one RGB picture [rows, columns, 3] with white gaps."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
@@ -114,7 +123,7 @@ def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 def show(axes: Axes, picture: np.ndarray) -> None:
     """Draws a picture pixel for pixel, without axes."""
     axes.imshow(picture, interpolation="nearest", aspect="equal")
-    axes.set_anchor("W")  # beside the words that belong to it
+    axes.set_anchor("W")  # next to its label
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -123,26 +132,24 @@ def show(axes: Axes, picture: np.ndarray) -> None:
 
 
 def text_colour(method: str) -> str:
-    """The method's colour where words in it can be read on white, else black."""
+    """The method's colour if text in it is readable on white, else black."""
     colour = style.method_style(method)[0] if method else "black"
     return "black" if colour in ("#F0E442", "#56B4E9") else colour
 
 
 def label_row(axes: Axes, text: str, method: str) -> None:
-    """Words left of a row."""
+    """Writes a label to the left of a row."""
     look: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 7.5}
     axes.set_ylabel(text, color=text_colour(method), **look)
 
 
 def plot_strips(info: Strips) -> Figure:
-    """One row of images under the other."""
-    if info.missing:
-        return style.message_figure(info.missing)
+    """Draws the rows of images below each other."""
     most = max(len(row) for row in info.rows)
     pictures = [tile(row, most) for row in info.rows]
-    words = max(len(line) for label in info.labels for line in label.splitlines())
+    longest = max(len(line) for label in info.labels for line in label.splitlines())
     shape = max(picture.shape[1] / picture.shape[0] for picture in pictures)
-    width = max(0.2 + 0.06 * words + 0.49 * shape, 0.08 * len(info.title))
+    width = max(0.2 + 0.06 * longest + 0.49 * shape, 0.08 * len(info.title))
     figure = style.new_figure(width, 0.4 + 0.56 * len(info.rows))
     panels = figure.subplots(len(info.rows), 1, squeeze=False)[:, 0]
     for axes, picture, label, method in zip(panels, pictures, info.labels, info.methods, strict=True):
@@ -153,5 +160,5 @@ def plot_strips(info: Strips) -> Figure:
 
 
 def describe_strips(info: Strips) -> str:
-    """The figure in words."""
-    return info.missing or info.caption
+    """The figure's caption and alt text."""
+    return info.caption

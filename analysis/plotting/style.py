@@ -1,8 +1,8 @@
-"""How every figure looks: one colour and marker per method throughout, common sizes, log axes people can read."""
+"""How every figure looks: one colour and marker per method, common sizes, readable log axes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from study.config import METHODS, UserError
-from study.measure.metrics import METRICS
+from analysis.plotting import naming
+from study.config import UserError
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -43,8 +43,7 @@ RC: Any = {
 }
 
 GREY = "#6b6b6b"
-REAL_DATA = "floor"
-"""What `draw_real_data` calls its marks."""
+_REAL_DATA = "real-data baseline"
 COLOURS: dict[str, tuple[str, str]] = {
     "AE": ("#000000", "o"),
     "Gaussian AE": ("#000000", "p"),
@@ -58,26 +57,17 @@ COLOURS: dict[str, tuple[str, str]] = {
     "SWAE": ("#F0E442", "<"),
     "SWAE Gaussian": ("#F0E442", ">"),
 }
-"""Method -> (colour, marker). Okabe and Ito's colours, safe for colour-blind readers; a method and its Gaussian-encoder
-twin share a family of colour, and the marker tells them apart without any colour."""
-
-LABELS: dict[str, str] = {
-    "loss": "Loss (nats per image)",
-    "reconstruction": "Reconstruction term D (nats per image)",
-    "penalty": "Penalty R(z), unweighted (its own unit)",
-    "weight": "Weight w · m(t) in force",
-    "latent_dim": "Latent size d",
-} | {name: metric.label for name, metric in METRICS.items()}
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
+"""Method -> (colour, marker), in the colour-blind-safe palette of Okabe and Ito. A method and its variant with a
+Gaussian encoder have similar colours; the marker tells them apart."""
 
 
 def method_style(method: str) -> tuple[str, str]:
-    """(colour, marker) of a method; grey diamonds for one without an own entry."""
+    """(colour, marker) of a method; grey diamonds for an unknown one."""
     return COLOURS.get(method, (GREY, "d"))
 
 
 def class_colour(label: int) -> str:
-    """A class's colour; -1, no class, is grey. Ten that differ in lightness too (Paul Tol's "muted"), then again."""
+    """The colour of a class: ten of different lightness (Paul Tol's "muted"), repeated; grey for -1, no class."""
     palette = (
         "#332288",
         "#88CCEE",
@@ -93,74 +83,45 @@ def class_colour(label: int) -> str:
     return "#9a9a9a" if label < 0 else palette[label % len(palette)]
 
 
-def methods_in_order(methods: Iterable[str]) -> list[str]:
-    """The distinct methods, in the order of `METHODS`, then others by name."""
-    order = list(METHODS)
-    return sorted({str(method) for method in methods}, key=lambda m: (order.index(m) if m in order else len(order), m))
-
-
-def label(column: str) -> str:
-    """Words, unit and split for a metric or parameter column."""
-    split, slash, name = column.rpartition("/")
-    words = LABELS.get(name, name.replace("_", " "))
-    return f"{words}, {SPLITS.get(split, split)}" if slash else words
-
-
-def short_label(column: str) -> str:
-    """A metric's label without its unit or split: for running text."""
-    words = label(column.rpartition("/")[2]).partition(" (")[0]
-    return words[:1].lower() + words[1:] if words[1:2].islower() else words
-
-
 def new_figure(width: float = 7.0, height: float = 4.6) -> Figure:
-    """An empty figure of that many inches in the common style, outside pyplot: nothing global keeps it alive."""
+    """An empty figure in the common style, sizes in inches; pyplot does not know it, so it is freed after use."""
     matplotlib.rcParams.update(RC)
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def method_handles(methods: Iterable[str], *, linewidth: float = 1.1) -> list[Line2D]:
-    """Legend entries of the methods."""
-    handles = []
-    for method in methods_in_order(methods):
-        colour, marker = method_style(method)
-        handles.append(Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=linewidth, label=method))
-    return handles
+def method_handles(methods: Iterable[str]) -> list[Line2D]:
+    """Legend entries of the methods, labelled by their names."""
+    looks = [(method, *method_style(method)) for method in naming.methods_in_order(methods)]
+    return [
+        Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=1.1, label=method)
+        for method, colour, marker in looks
+    ]
 
 
-def line_handle(words: str, colour: str, dashes: Any) -> Line2D:
-    """A legend entry of a plain line."""
-    return Line2D([], [], color=colour, linestyle=dashes, linewidth=1.2, label=words)
+def line_handle(text: str, colour: str, dashes: Any) -> Line2D:
+    """The legend entry of a plain line."""
+    return Line2D([], [], color=colour, linestyle=dashes, linewidth=1.2, label=text)
 
 
-def message_figure(text: str) -> Figure:
-    """A figure that says in words why there is nothing to see."""
+def draw(info: Any, plot: Callable[[Any], Figure]) -> Figure:
+    """Plots a figure's numbers; if `info.missing` says why there is nothing to draw, the figure shows that text."""
+    if not info.missing:
+        return plot(info)
     figure = new_figure(6.0, 1.2)
-    figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color=GREY)
+    figure.text(0.5, 0.5, info.missing, ha="center", va="center", wrap=True, color=GREY)
     return figure
 
 
-def number(value: float) -> str:
-    """A value in three significant digits, as people write it: .0137, 28.1, 349."""
-    if not np.isfinite(value):
-        return "n/a"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def count(number: int, noun: str = "trial") -> str:
-    """A number of things: `1 trial`, `1,000 trials`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def use_log(values: np.ndarray, *, spread: float = 3.0) -> bool:
-    """Whether a log axis helps: all finite values positive, and the largest at least `spread` times the smallest."""
+    """Whether a log axis helps: all finite values are positive, the largest at least `spread` times the smallest."""
     finite = values[np.isfinite(values)]
     return bool(finite.size and (finite > 0).all() and finite.max() >= spread * finite.min())
 
 
 def log_axis(axes: Axes, which: str, values: np.ndarray, *, narrow: bool = False) -> None:
-    """Makes the `x` or `y` axis logarithmic with plain numbers as ticks, more of them the less the values span.
+    """Makes the `x` or `y` axis logarithmic with plain numbers as ticks, more of them if the values span less.
 
-    A narrow axis, of two inches or so, has room for about five.
+    A `narrow` axis, of about two inches, gets at most five.
     """
     (axes.set_xscale if which == "x" else axes.set_yscale)("log", nonpositive="mask")
     axis: Axis = axes.xaxis if which == "x" else axes.yaxis
@@ -175,45 +136,48 @@ def log_axis(axes: Axes, which: str, values: np.ndarray, *, narrow: bool = False
     axis.set_minor_formatter(NullFormatter())
 
 
-def worth_showing(values: np.ndarray, reference: float) -> bool:
-    """Whether an axis should reach out to a reference: not where that would squeeze the values into a corner."""
+def worth_showing(values: np.ndarray, baseline: float) -> bool:
+    """Whether an axis should extend to a baseline: not if that would squeeze the values into a corner."""
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())
-    if low > 0 and reference > 0:
+    if low > 0 and baseline > 0:
         room = max(high / low, 10.0) ** 0.4
-        return low / room <= reference <= high * room
+        return low / room <= baseline <= high * room
     room = 0.6 * max(high - low, abs(high))
-    return low - room <= reference <= high + room
+    return low - room <= baseline <= high + room
 
 
-def draw_real_data(axes: Axes, values: np.ndarray, floor: float, *, words: bool = True) -> None:
-    """A dashed line where real training images lie, or an arrow to them where that is far below the values."""
-    text = f"real training images: {number(floor)}" if words else ""
-    if worth_showing(values, floor):
-        axes.axhline(floor, color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1, gid=REAL_DATA)
-        where, offset = (1.0, floor), (-2, 3)
-        transform = axes.get_yaxis_transform()
+def draw_real_data(axes: Axes, values: np.ndarray, baseline: float, *, named: bool = True) -> None:
+    """Draws the real-data baseline: a dashed line, or an arrow to it if it is far below the values.
+
+    Without `named`, the legend must name it, see `real_data_handles`.
+    """
+    text = f"real-data baseline: {naming.number(baseline)}" if named else ""
+    if worth_showing(values, baseline):
+        axes.axhline(baseline, color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1, gid=_REAL_DATA)
+        place, offset, transform = (1.0, baseline), (-2, 3), axes.get_yaxis_transform()
     else:
-        text = f"↓ {text}" if words else f"↓ {number(floor)}"
-        where, offset, transform = (1.0, 0.0), (-2, 4), axes.transAxes
-        axes.set_ymargin(0.12)  # room for the words below the values, where the axis finds its own ends
-    axes.annotate(text, where, offset, xycoords=transform, textcoords="offset points", ha="right", fontsize=7.5,
-                  color=GREY, gid=REAL_DATA)  # fmt: skip
+        text = f"↓ {text or naming.number(baseline)}"
+        place, offset, transform = (1.0, 0.0), (-2, 4), axes.transAxes
+        axes.set_ymargin(0.12)  # room for the text below the values, if the axis finds its own limits
+    axes.annotate(text, place, offset, xycoords=transform, textcoords="offset points", ha="right", fontsize=7.5,
+                  color=GREY, gid=_REAL_DATA, zorder=7,
+                  bbox={"facecolor": "white", "alpha": 0.7, "pad": 0.5, "linewidth": 0})  # fmt: skip
 
 
-def floor_handles(panels: Iterable[Axes]) -> list[Line2D]:
-    """Legend entries of what `draw_real_data` drew without words: lines, arrows, both or nothing."""
-    drawn = [artist for axes in panels for artist in (*axes.lines, *axes.texts) if artist.get_gid() == REAL_DATA]
+def real_data_handles(panels: Iterable[Axes]) -> list[Line2D]:
+    """Legend entries of the unnamed baselines that `draw_real_data` drew: line, arrow, both or none."""
+    drawn = [artist for axes in panels for artist in (*axes.lines, *axes.texts) if artist.get_gid() == _REAL_DATA]
     handles = []
     if any(isinstance(artist, Line2D) for artist in drawn):
-        handles.append(line_handle("real training images", GREY, "--"))
+        handles.append(line_handle("real-data baseline", GREY, "--"))
     if any(isinstance(artist, Text) and artist.get_text().startswith("↓") for artist in drawn):
-        handles.append(Line2D([], [], linestyle="", marker="$↓$", color=GREY, label="real training images"))
+        handles.append(Line2D([], [], linestyle="", marker="$↓$", color=GREY, label="real-data baseline"))
     return handles
 
 
 def size_ticks(axes: Axes, sizes: np.ndarray) -> None:
-    """Ticks at the latent sizes themselves, thinned out to at most eight."""
+    """Puts ticks at the latent sizes themselves, at most eight of them."""
     shown = sizes[:: max(1, -(-len(sizes) // 8))]
     axes.xaxis.set_major_locator(FixedLocator(shown.tolist()))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
@@ -221,15 +185,15 @@ def size_ticks(axes: Axes, sizes: np.ndarray) -> None:
 
 
 def with_suffix(path: Path, chosen: str) -> Path:
-    """The path, ending in the format's name; one that ends otherwise keeps its ending and gets the format's as well."""
+    """Appends the format as a suffix, unless the path has it already."""
     return path if path.suffix.lstrip(".").lower() == chosen else path.with_name(f"{path.name}.{chosen}")
 
 
 def save(figure: Figure, path: Path, format: str | None = None) -> Path:
-    """Writes the figure, byte for byte the same every time; the format is the path's suffix unless given.
+    """Writes the figure, byte for byte the same every time; the path's suffix is the default format.
 
     Raises:
-        UserError: Another format than png, svg, pdf, or a place that cannot be written to.
+        UserError: The format is not png, svg or pdf, or the file cannot be written.
     """
     chosen = (format or path.suffix.lstrip(".") or "png").lower()
     if chosen not in FORMATS:

@@ -1,4 +1,4 @@
-"""Draws the report's figures, some of them in a process beside this one."""
+"""Draws the report's figures, a third of them in a second process."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from analysis.reporting.figures import FIGURES
 from study.results.frame import StudyFrames, join_studies, load_study
 
 _OURS = len(FIGURES) * 2 // 3
-"""So many of the figures are this process's; the other one takes a second to start."""
+"""Number of figures this process draws; the second process takes a second to start."""
 
 Drawn = dict[str, str]
-"""A figure's `name`, `title` and `text`, its picture lying in a file of that name; or why it is `missing`."""
+"""A figure's `name` (also of its file), `title` and `text`; or, without a file, why it is `missing`."""
 
 
 def draw(frames: StudyFrames, out: Path, folders: Sequence[Path] = ()) -> list[Drawn]:
     """Draws every figure of `FIGURES` that the study has data for, as a PNG.
 
-    Where the other process fails, its figures are drawn here, and what is wrong with them is met here.
+    If the second process fails, this one draws its figures too, and meets its errors.
 
     Args:
         frames: The study.
-        out: The folder.
-        folders: The studies' directories, if the frames are all that these hold: the other process reads them.
+        out: The folder to write to.
+        folders: The studies' folders, if the frames hold all of their trials: the second process reads them.
 
     Returns:
-        All figures, in their order.
+        All figures, in order.
 
     Raises:
-        UserError: The folder cannot be written to.
+        UserError: The folder cannot be written.
     """
     names = list(FIGURES)
     if not folders:
         return draw_figures(frames, out, names)
     ours, theirs = names[:_OURS], names[_OURS:]
     try:
-        beside = _start(folders, out, theirs)
-    except OSError:  # no memory for it, say
+        second = _start(folders, out, theirs)
+    except OSError:  # for example, no memory for it
         return draw_figures(frames, out, names)
-    with beside:
+    with second:
         try:
             drawn = draw_figures(frames, out, ours)
-            answer, _ = beside.communicate()
+            output, _ = second.communicate()
         finally:
-            beside.kill()
-    return drawn + (json.loads(answer) if beside.returncode == 0 else draw_figures(frames, out, theirs))
+            second.kill()
+    return drawn + (json.loads(output) if second.returncode == 0 else draw_figures(frames, out, theirs))
 
 
 def _start(folders: Sequence[Path], out: Path, names: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -61,7 +61,7 @@ def _start(folders: Sequence[Path], out: Path, names: Sequence[str]) -> subproce
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment,
-        start_new_session=True,  # Ctrl-C is for us
+        start_new_session=True,  # Ctrl-C goes to this process alone
     )
 
 
@@ -69,18 +69,18 @@ def draw_figures(frames: StudyFrames, out: Path, names: Sequence[str]) -> list[D
     """Draws some of `FIGURES`, in this process."""
     drawn = []
     for name in names:
-        spec = FIGURES[name]
-        info = spec.info(frames)
+        title, module = FIGURES[name]
+        info = module.info(frames)
         if info.missing:
-            drawn.append({"name": name, "title": spec.title, "missing": info.missing})
+            drawn.append({"name": name, "title": title, "missing": info.missing})
         else:
-            style.save(spec.plot(info), out / f"{name}.png")
-            drawn.append({"name": name, "title": spec.title, "text": spec.describe(info)})
+            style.save(module.plot(info), out / f"{name}.png")
+            drawn.append({"name": name, "title": title, "text": module.describe(info)})
     return drawn
 
 
 def main() -> None:
-    """The other process: draws what its argument says, and prints what it has drawn."""
+    """Runs the second process: draws what its argument says and prints the result as JSON."""
     task = json.loads(sys.argv[1])
     folders = [Path(folder) for folder in task["folders"]]
     frames = join_studies(load_study(folder.parent, folder.name) for folder in folders)

@@ -1,4 +1,4 @@
-"""What a study says at its end: the Pareto-optimal trials, the recommended one, picture, report, and where they lie."""
+"""Prints the end of a study: its Pareto-optimal trials, the recommended one, failures, and where its files are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import replicates, tradeoff
-from analysis.plotting import style
+from analysis.plotting import naming, style
 from analysis.reporting.page import write_report
 from study.disk.layout import ERROR, OUTCOME, PICTURE, WARNINGS, attempt_folders, report_path, trial_folders, trial_path
 from study.results.choice import Choice, choose
@@ -24,13 +24,13 @@ _ROWS = 12
 
 
 def draw(frames: StudyFrames, directory: Path) -> list[Path]:
-    """Draws the trade-off into the study's folder, and what replicates say, as a picture and as a table.
+    """Writes `tradeoff.png` into the study's folder, and with replicates also `replicates.png` and `replicates.csv`.
 
     Returns:
         The files written.
     """
-    files = [style.save(tradeoff.plot(tradeoff.tradeoff_info(frames)), directory / PICTURE, "png")]
-    found = replicates.replicates_info(frames)
+    files = [style.save(style.draw(tradeoff.info(frames), tradeoff.plot), directory / PICTURE, "png")]
+    found = replicates.info(frames)
     if not found.missing:
         files.append(style.save(replicates.plot(found), directory / "replicates.png", "png"))
         files.append(directory / "replicates.csv")
@@ -40,15 +40,15 @@ def draw(frames: StudyFrames, directory: Path) -> list[Path]:
 
 
 def report(console: Console, frames: StudyFrames, directory: Path, tracking_uri: str | None) -> None:
-    """Writes the report and every figure into the study's folder, unless one as new as the newest trial lies there.
+    """Writes the report and its figures into the study's folder, unless no trial has ended since the last report.
 
-    Whatever goes wrong is told in one line: the study is done, and `python -m analysis.report` can be called again.
+    Any error becomes one printed line with the command to try again: the study itself is done.
 
     Args:
-        console: Where that line goes.
+        console: Prints that line.
         frames: The study.
         directory: Its folder.
-        tracking_uri: The MLflow store that the report leads to; None where it does not answer.
+        tracking_uri: The MLflow store that the report links to; None if it does not answer.
     """
     page = report_path(directory)
     try:
@@ -58,23 +58,23 @@ def report(console: Console, frames: StudyFrames, directory: Path, tracking_uri:
         if not page.is_file() or page.stat().st_mtime < max(ended, default=0.0):
             console.print("writing the report", highlight=False)
             write_report(frames, page.parent, tracking_uri, [directory])
-    except (Exception, KeyboardInterrupt) as error:  # no figure may cost a study its last words
+    except (Exception, KeyboardInterrupt) as error:  # no figure may hide the study's results
         again = f"python -m analysis.report --study {directory.name} --runs-dir {directory.parent}"
         why = "interrupted" if isinstance(error, KeyboardInterrupt) else one_line(error)
         console.print(f"report   not written ({why}): {again}", soft_wrap=True, highlight=False, markup=False)
 
 
 def show(console: Console, frames: StudyFrames, directory: Path) -> None:
-    """Prints the front with its knee, and what to open next."""
+    """Prints how trials ended, the front with its knee, and the files to open next."""
     choice = choose(frames)
     outcome, replicate = frames.text("outcome"), frames.text("origin") == "replicate"
     for noun, rows in (("trials", ~replicate), ("replicates", replicate)):
         counts = Counter(outcome[rows].tolist()).most_common()
         if counts:
-            words = ", ".join(f"{number} {name}" for name, number in counts)
-            console.print(f"{rows.sum()} {noun}: {words}", highlight=False)
+            outcomes = ", ".join(f"{number} {name}" for name, number in counts)
+            console.print(f"{rows.sum()} {noun}: {outcomes}", highlight=False)
     if choice.knee is not None:
-        found = replicates.replicates_info(frames)
+        found = replicates.info(frames)
         console.print(_front_table(frames, choice))
         if not found.missing:
             console.print(_replicates_table(found))
@@ -85,7 +85,7 @@ def show(console: Console, frames: StudyFrames, directory: Path) -> None:
 
 
 def show_failures(console: Console, frames: StudyFrames, directory: Path) -> None:
-    """Prints how many trials failed and why the first of them did."""
+    """Prints how many trials failed and why the first one did."""
     failed = np.flatnonzero(frames.text("outcome") == "failed")
     if not failed.size:
         return
@@ -103,21 +103,21 @@ def show_failures(console: Console, frames: StudyFrames, directory: Path) -> Non
 
 
 def show_gpu_memory(console: Console, frames: StudyFrames) -> None:
-    """Prints what `--gpus-per-trial` would be enough, as the trials on GPUs have found it."""
+    """Prints the smallest `--gpus-per-trial` that would be enough, from the memory that trials used."""
     shares = frames.column("gpu_memory_share")
     shares = shares[np.isfinite(shares)]
     if shares.size:
-        enough = min(1.0, math.ceil(110 * shares.max()) / 100)  # a tenth more: allocations have their luck
+        enough = min(1.0, math.ceil(110 * shares.max()) / 100)  # a tenth more, as allocations vary
         console.print(
-            f"GPU      a trial held up to {100 * shares.max():.1f} % of its GPU's memory: by that, --gpus-per-trial "
-            f"{enough:.2g} is enough",
+            f"GPU      a trial used up to {100 * shares.max():.1f} % of its GPU's memory: "
+            f"--gpus-per-trial {enough:.2g} is enough",
             highlight=False,
             soft_wrap=True,
         )
 
 
 def show_warnings(console: Console, directory: Path) -> None:
-    """Prints what trials met when they were taken up again, damaged checkpoints say: the first line, and how many."""
+    """Prints the first warning of resumed trials (for example, a damaged checkpoint), and how many more there are."""
     attempts = (attempt for _, trial in trial_folders(directory) for _, attempt in attempt_folders(trial))
     files = [attempt / WARNINGS for attempt in attempts if (attempt / WARNINGS).is_file()]
     lines = [line for path in files for line in path.read_text().splitlines()]
@@ -127,9 +127,7 @@ def show_warnings(console: Console, directory: Path) -> None:
 
 
 def _front_table(frames: StudyFrames, choice: Choice) -> Table:
-    table = Table(
-        title="Pareto-optimal trials (▸ the knee: recommended)", title_justify="left", box=None, pad_edge=False
-    )
+    table = Table(title="Pareto-optimal trials (▸ knee, recommended)", title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     names = list(frames.objectives)
     rows = [int(row) for row in choice.front]
@@ -143,12 +141,12 @@ def _front_table(frames: StudyFrames, choice: Choice) -> Table:
     return table
 
 
-def _replicates_table(found: replicates.ReplicatesInfo) -> Table:
+def _replicates_table(found: replicates.Replicates) -> Table:
     counts = sorted({len(group) for group in found.values})
     seeds = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
-    title = f"With {seeds} fresh seeds: the search's value → mean ± 95 % t-interval"
+    title = f"With {seeds} fresh seeds: value in the search → mean ± 95 % t-interval"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("trial", *(name.rpartition("/")[2] for name in found.objectives), "not told from"):
+    for name in ("trial", *(name.rpartition("/")[2] for name in found.objectives), "no difference from"):
         table.add_column(name, justify="right")
     for index, label in enumerate(found.trial):
         cells = [_change(found, index, objective) for objective in range(len(found.objectives))]
@@ -157,10 +155,10 @@ def _replicates_table(found: replicates.ReplicatesInfo) -> Table:
     return table
 
 
-def _change(found: replicates.ReplicatesInfo, index: int, objective: int) -> str:
+def _change(found: replicates.Replicates, index: int, objective: int) -> str:
     search, mean = found.search[index, objective], found.mean[index, objective]
     half_width = found.high[index, objective] - mean
-    text = f"{style.number(search)} → {style.number(mean)}"
+    text = f"{naming.number(search)} → {naming.number(mean)}"
     return f"{text} ± {half_width:.2g}" if len(found.values[index]) > 1 else text
 
 

@@ -1,10 +1,8 @@
-"""Every figure of the report, in its order. A new one: a module with the three functions, and one line below."""
+"""Every figure of the report, in order. To add one, write a module with the three functions and add a line below."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from matplotlib.figure import Figure
 
@@ -32,66 +30,46 @@ from analysis import (
 from study.results.frame import StudyFrames
 
 
-@dataclasses.dataclass(frozen=True)
-class FigureSpec:
-    """One figure.
+class FigureModule(Protocol):
+    """What every figure's module has."""
 
-    Attributes:
-        title: Heading in the report.
-        info: Frames to the numbers the figure shows; its `missing` is "" or says why there is nothing to draw.
-        plot: The numbers to a picture.
-        describe: The numbers to words, for caption and alt text.
-    """
+    def info(self, frames: StudyFrames, /) -> Any:
+        """The numbers that the figure shows; `missing` is "" or says why there is nothing to draw."""
+
+    def plot(self, info: Any, /) -> Figure:
+        """Draws the numbers, if none are missing."""
+        ...
+
+    def describe(self, info: Any, /) -> str:
+        """The caption and alt text, if no numbers are missing."""
+        ...
+
+
+class FigureSpec(NamedTuple):
+    """A figure of the report: its heading and its module."""
 
     title: str
-    info: Callable[[StudyFrames], Any]
-    plot: Callable[[Any], Figure]
-    describe: Callable[[Any], str]
+    module: FigureModule
 
 
 FIGURES: dict[str, FigureSpec] = {
-    "tradeoff": FigureSpec("The trade-off", tradeoff.tradeoff_info, tradeoff.plot, tradeoff.describe),
-    "replicates": FigureSpec("Fresh seeds", replicates.replicates_info, replicates.plot, replicates.describe),
-    "samples": FigureSpec("Random samples", samples.samples_info, samples.plot, samples.describe),
-    "reconstructions": FigureSpec(
-        "Reconstructions", reconstructions.reconstructions_info, reconstructions.plot, reconstructions.describe
-    ),
-    "first_stage": FigureSpec(
-        "The first stage alone", first_stage.first_stage_info, first_stage.plot, first_stage.describe
-    ),
-    "weight_curves": FigureSpec(
-        "What the weight does", weight_curves.weight_curves_info, weight_curves.plot, weight_curves.describe
-    ),
-    "latent_size": FigureSpec("Latent size", latent_size.latent_size_info, latent_size.plot, latent_size.describe),
-    "rate_distortion": FigureSpec(
-        "Rate and distortion", rate_distortion.rate_distortion_info, rate_distortion.plot, rate_distortion.describe
-    ),
-    "parallel": FigureSpec("All choices at once", parallel.parallel_info, parallel.plot, parallel.describe),
-    "importances": FigureSpec(
-        "Which choices matter", importances.importances_info, importances.plot, importances.describe
-    ),
-    "learning_curves": FigureSpec(
-        "Learning curves", learning_curves.learning_curves_info, learning_curves.plot, learning_curves.describe
-    ),
-    "posterior_range": FigureSpec(
-        "Range of the codes", posterior_range.posterior_range_info, posterior_range.plot, posterior_range.describe
-    ),
-    "collapse": FigureSpec("Posterior collapse", collapse.collapse_info, collapse.plot, collapse.describe),
-    "latent_scatter": FigureSpec(
-        "The latent space", latent_scatter.latent_scatter_info, latent_scatter.plot, latent_scatter.describe
-    ),
-    "interpolations": FigureSpec(
-        "Interpolations", interpolations.interpolations_info, interpolations.plot, interpolations.describe
-    ),
-    "morphs": FigureSpec("Attribute morphs", morphs.morphs_info, morphs.plot, morphs.describe),
-    "reconstruction_history": FigureSpec(
-        "Reconstructions over the training",
-        reconstruction_history.reconstruction_history_info,
-        reconstruction_history.plot,
-        reconstruction_history.describe,
-    ),
-    "search_progress": FigureSpec(
-        "Progress of the search", search_progress.search_progress_info, search_progress.plot, search_progress.describe
-    ),
-    "time_spent": FigureSpec("Where the time went", time_spent.time_spent_info, time_spent.plot, time_spent.describe),
+    "tradeoff": FigureSpec("The trade-off", tradeoff),
+    "replicates": FigureSpec("Fresh seeds", replicates),
+    "samples": FigureSpec("Random samples", samples),
+    "reconstructions": FigureSpec("Reconstructions", reconstructions),
+    "first_stage": FigureSpec("The first stage alone", first_stage),
+    "weight_curves": FigureSpec("Effect of the weight", weight_curves),
+    "latent_size": FigureSpec("Latent size", latent_size),
+    "rate_distortion": FigureSpec("Rate and distortion", rate_distortion),
+    "parallel": FigureSpec("All parameters at once", parallel),
+    "importances": FigureSpec("Which parameters matter", importances),
+    "learning_curves": FigureSpec("Learning curves", learning_curves),
+    "posterior_range": FigureSpec("Range of the codes", posterior_range),
+    "collapse": FigureSpec("Posterior collapse", collapse),
+    "latent_scatter": FigureSpec("The latent space", latent_scatter),
+    "interpolations": FigureSpec("Interpolations", interpolations),
+    "morphs": FigureSpec("Attribute morphs", morphs),
+    "reconstruction_history": FigureSpec("Reconstructions during training", reconstruction_history),
+    "search_progress": FigureSpec("Progress of the search", search_progress),
+    "time_spent": FigureSpec("Where the time went", time_spent),
 }

@@ -1,4 +1,4 @@
-"""The page of a report: a self-contained `report.html` that opens offline, with its figures beside it as PNGs."""
+"""Writes the report: one self-contained `report.html` that opens offline, and its figures as PNGs beside it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import jinja2
 import numpy as np
 
 from analysis import latent_table, replicates
-from analysis.plotting import style
+from analysis.plotting import naming
 from analysis.reporting.drawing import draw
 from analysis.reporting.facts import method_facts
-from analysis.reporting.summary import answer
+from analysis.reporting.summary import summarise
 from study.config import TrialConfig, UserError
 from study.disk.files import write_atomic
 from study.results.choice import choose
 from study.results.frame import StudyFrames
 from study.tracking.reader import run_links
 
-LOCAL_SERVER = "http://127.0.0.1:5000"  # where `make ui` serves a local store
-IMPLIED = ("encoder", "regularizer", "epochs")  # by the method, and by the study
+LOCAL_SERVER = "http://127.0.0.1:5000"
+"""Where `make ui` serves a local store."""
+IMPLIED = ("encoder", "regularizer", "epochs")
+"""Parameters that the method, or the study, already says."""
 
 
 def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
-    """Trial label -> its run's page in MLflow; without those of a study that MLflow does not know."""
+    """Trial label -> its run's page in MLflow; trials that MLflow does not know are left out."""
     found = {str(record.get("name")): run_links(tracking_uri, record, LOCAL_SERVER) for record in frames.records}
     studies, numbers = frames.text("study"), frames.column("number").astype(int)
     trials = zip(frames.labels(), studies, numbers, strict=True)
@@ -36,20 +38,20 @@ def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
 def write_report(
     frames: StudyFrames, out: Path, tracking_uri: str | None = None, folders: Sequence[Path] = ()
 ) -> list[Path]:
-    """Writes `report.html` and one PNG per figure that the study has data for.
+    """Writes `report.html` and a PNG of each figure that the study has data for.
 
     Args:
         frames: The study.
-        out: The folder, made where it does not exist.
-        tracking_uri: The MLflow store whose runs the table of trials leads to; None for a table without links.
-        folders: The studies' directories, if the frames are all that these hold; it is quicker then, see
+        out: The folder to write to; created if missing.
+        tracking_uri: The MLflow store whose runs the trial table links to; None for no links.
+        folders: The studies' folders, if the frames hold all of their trials; makes drawing faster, see
             `analysis.reporting.drawing`.
 
     Returns:
         The files written, `report.html` first.
 
     Raises:
-        UserError: The folder cannot be written to.
+        UserError: The folder cannot be written.
     """
     drawn = draw(frames, out, folders)
     skipped = [f"{figure['title']}: {figure['missing']}" for figure in drawn if "missing" in figure]
@@ -58,7 +60,7 @@ def write_report(
     for figure, file in zip(figures, files, strict=True):
         figure["image"] = base64.b64encode(file.read_bytes()).decode()
     page = out / "report.html"
-    # Asked for last: at the end of a study MLflow is still being written while the figures are drawn.
+    # Last, since at the end of a study MLflow is still being written while the figures are drawn.
     links = trial_links(frames, tracking_uri) if tracking_uri else {}
     html = render(frames, figures, skipped, links)
     try:
@@ -70,13 +72,13 @@ def write_report(
 
 
 def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str], links: Mapping[str, str]) -> str:
-    """The page as text.
+    """The page as HTML.
 
     Args:
         frames: The study.
         figures: `name`, `title`, `text` and base64 PNG `image` of each.
-        skipped: Why others are not there.
-        links: Trial label -> address of its MLflow run.
+        skipped: Why each other figure is missing.
+        links: Trial label -> URL of its MLflow run.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -85,13 +87,13 @@ def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found = answer(frames)
+    summary = summarise(frames)
     return environment.get_template("report.html.jinja").render(
         name=frames.study.get("name", ""),
         questions=list(dict.fromkeys(record["question"] for record in frames.records if record.get("question"))),
-        sentences=found.sentences,
-        methods=found.methods,
-        objectives=[style.short_label(name) for name in frames.objectives],
+        sentences=summary.sentences,
+        methods=summary.methods,
+        objectives=[naming.short_label(name) for name in frames.objectives],
         figures=figures,
         skipped=skipped,
         table=trial_table(frames),
@@ -99,19 +101,19 @@ def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str
         replicated=replicate_table(frames),
         sizes=size_table(frames),
         facts=method_facts(frames),
-        number=style.number,
+        number=naming.number,
     )
 
 
 def replicate_table(frames: StudyFrames) -> dict[str, Any]:
-    """The replicated trials, `columns` and `rows` of text; no rows where nothing was replicated."""
-    columns, rows = replicates.table(replicates.replicates_info(frames))
+    """The replicated trials as `columns` and `rows` of text; no rows if nothing was replicated."""
+    columns, rows = replicates.table(replicates.info(frames))
     return {"columns": columns, "rows": rows}
 
 
 def size_table(frames: StudyFrames) -> dict[str, Any]:
-    """Test metrics by latent size and method, `caption`, `columns` and `rows`; no rows where sizes are not compared."""
-    found = latent_table.latent_table_info(frames)
+    """Test metrics by latent size and method: `caption`, `columns`, `rows`; no rows if the study compares no sizes."""
+    found = latent_table.info(frames)
     columns, rows = latent_table.cells(found)
     return {
         "caption": latent_table.CAPTION,
@@ -121,14 +123,14 @@ def size_table(frames: StudyFrames) -> dict[str, Any]:
 
 
 def trial_table(frames: StudyFrames) -> dict[str, Any]:
-    """The table of trials: `columns`, and `rows` of a class, a reason and cells (text, sort value).
+    """The trial table: `columns`, and `rows` with a kind, a reason and cells (text, sort value).
 
-    Parameters that are the same for all trials are left out; they stand in the method section.
+    Parameters that are the same in all trials are left out; the method section lists them.
     """
     params = [name for name in TrialConfig().to_params() if name not in IMPLIED and _varies(frames, name)]
     tests = [f"test/{name.rpartition('/')[2]}" for name in frames.objectives]
     measured = [name for name in (*frames.objectives, *tests) if np.isfinite(frames.column(name)).any()]
-    # What is looked for first stands first: a phone shows three columns, a desk about ten.
+    # The most wanted columns come first: a phone shows three, a desktop about ten.
     order = dict.fromkeys(["method", *(name for name in measured if name in frames.objectives), *params, *measured])
     columns = ["trial", *order, "outcome", "origin", "epochs_done", "seconds"]
     choice = choose(frames)
@@ -140,7 +142,7 @@ def trial_table(frames: StudyFrames) -> dict[str, Any]:
         cells = [{"text": str(labels[row]), "sort": numbers["number"][row]}]
         for name in columns[1:]:
             value = numbers[name][row] if name in numbers else np.nan
-            text = style.number(value) if np.isfinite(value) else str(texts[name][row]) if name in texts else "n/a"
+            text = naming.number(value) if np.isfinite(value) else str(texts[name][row]) if name in texts else "n/a"
             cells.append({"text": text, "sort": value if np.isfinite(value) else text})
         kind = "knee" if row == choice.knee else "front" if row in choice.front else ""
         rows.append({"kind": kind, "cells": cells, "reason": str(texts["reason"][row])})

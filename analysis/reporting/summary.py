@@ -1,4 +1,4 @@
-"""The study's answer in words: the recommended trial, what it gives up, which method does best, how sure that is."""
+"""What a study found, in sentences: the recommended trial, its price, the best method, and how certain all this is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis import replicates
-from analysis.plotting import style
+from analysis.plotting import naming
 from study.results import pareto
 from study.results.choice import Choice, choose, front_of, replicates_of, seed_groups
 from study.results.frame import StudyFrames
@@ -17,15 +17,15 @@ FEW_SEEDS = 4
 
 
 class MethodRow(NamedTuple):
-    """One method's best.
+    """A method's best results.
 
     Attributes:
         method: Its name.
-        completed: Trials that may be chosen.
-        on_front: Of them on the overall front.
-        best: Best value of each objective, over all its trials.
-        share: Hypervolume of the method's own front over that of all trials, both on log objectives and up to a little
-            beyond the worst trial; NaN unless there are two objectives, positive throughout.
+        completed: Number of its trials that can be chosen.
+        on_front: Number of them on the overall front.
+        best: Best value of each objective over its trials.
+        share: Hypervolume of the method's own front divided by that of all trials, both on log objectives with a
+            reference point slightly beyond the worst trial; NaN unless there are two positive objectives.
     """
 
     method: str
@@ -35,15 +35,15 @@ class MethodRow(NamedTuple):
     share: float
 
 
-class Answer(NamedTuple):
-    """The answer as numbers and sentences.
+class Summary(NamedTuple):
+    """The summary as numbers and sentences.
 
     Attributes:
-        sentences: To be read in order.
-        methods: One row a method that has completed trials, the best share first.
-        noise: Relative standard deviation over the seeds of one configuration per objective, pooled over replicated
-            trials (whose own values, being selected, are not among them) and over the configurations that a grid
-            trained with several seeds; NaN without any.
+        sentences: In reading order.
+        methods: One row per method with completed trials, the largest share first.
+        noise: Relative standard deviation between seeds of one configuration, by objective. Pooled over the replicates
+            of each trial (not its own value, which was selected) and over configurations that a grid trained with
+            several seeds; NaN if there are none.
     """
 
     sentences: list[str]
@@ -51,33 +51,32 @@ class Answer(NamedTuple):
     noise: tuple[float, ...]
 
 
-def answer(frames: StudyFrames) -> Answer:
-    """Works the answer out; with nothing finished it says so."""
+def summarise(frames: StudyFrames) -> Summary:
+    """Summarises a study; if no trial has completed, the only sentence says so."""
     choice = choose(frames)
     seeds = seed_groups(frames, np.flatnonzero(choice.eligible))
     noise = _noise(frames, choice, seeds)
     methods = _methods(frames, choice)
     if choice.knee is None:
-        return Answer(["No trial has completed with both objectives yet, so there is no answer yet."], methods, noise)
+        return Summary(["No trial has completed with both objectives yet."], methods, noise)
     sentences = [_recommendation(frames, choice)]
-    sentences += _given_up(frames, choice)
+    sentences += _comparisons(frames, choice)
     sentences += _test(frames, choice.knee)
     sentences += _by_method(methods)
     sentences += _certainty(frames, choice, noise, next((rows for rows in seeds if choice.knee in rows), []))
-    return Answer(sentences, methods, noise)
+    return Summary(sentences, methods, noise)
 
 
 def _trial(frames: StudyFrames, row: int) -> str:
-    trial = frames.trials.iloc[row]
-    kernel = f", {trial['kernel']} kernel" if trial["kernel"] != "none" else ""
-    weight = f", weight {style.number(trial['weight'])}" if trial["regularizer"] != "none" else ""
-    return f"trial {frames.labels()[row]} ({trial['method']}, d={trial['latent_dim']}{weight}{kernel})"
+    kernel = frames.text("kernel")[row]
+    suffix = f", {kernel} kernel" if kernel != "none" else ""
+    return f"trial {frames.labels()[row]} ({naming.configuration(frames, row)}{suffix})"
 
 
 def _recommendation(frames: StudyFrames, choice: Choice) -> str:
     assert choice.knee is not None
     values = " and ".join(
-        f"{style.short_label(name)} {style.number(frames.column(name)[choice.knee])}" for name in frames.objectives
+        f"{naming.short_label(name)} {naming.number(frames.column(name)[choice.knee])}" for name in frames.objectives
     )
     why = "the knee of the front" if len(choice.front) > 1 else "the best in every objective"
     if choice.eligible.sum() == 1:
@@ -85,8 +84,8 @@ def _recommendation(frames: StudyFrames, choice: Choice) -> str:
     return f"Take {_trial(frames, choice.knee)}, {why}: {values} on validation images."
 
 
-def _given_up(frames: StudyFrames, choice: Choice) -> list[str]:
-    """The knee against the trial that is best in each objective alone."""
+def _comparisons(frames: StudyFrames, choice: Choice) -> list[str]:
+    """Compares the knee with the trial that is best in each single objective."""
     sentences = []
     names = list(frames.objectives)
     for index, name in enumerate(names):
@@ -97,11 +96,11 @@ def _given_up(frames: StudyFrames, choice: Choice) -> list[str]:
         for other in names:
             here, there = frames.column(other)[choice.knee], frames.column(other)[end]
             parts.append(
-                f"{style.short_label(other)} {style.number(here)} instead of {style.number(there)} "
+                f"{naming.short_label(other)} {naming.number(here)} instead of {naming.number(there)} "
                 f"({_ratio(here, there)})"
             )
-        best = f"the best {style.short_label(name)}, {_trial(frames, end)}"
-        sentences.append(f"Against {best}, it has {' and '.join(parts)}.")
+        best = f"{_trial(frames, end)}, which has the best {naming.short_label(name)}"
+        sentences.append(f"Compared with {best}, it has {' and '.join(parts)}.")
     return sentences
 
 
@@ -120,8 +119,8 @@ def _test(frames: StudyFrames, knee: int) -> list[str]:
         column = "test/" + name.rpartition("/")[2]
         value = frames.column(column)[knee]
         if np.isfinite(value):
-            found.append(f"{style.short_label(name)} {style.number(value)}")
-    return [f"On the test images, which no choice was made on, it has {' and '.join(found)}."] if found else []
+            found.append(f"{naming.short_label(name)} {naming.number(value)}")
+    return [f"On the test images, which played no part in the choice, it has {' and '.join(found)}."] if found else []
 
 
 def _methods(frames: StudyFrames, choice: Choice) -> list[MethodRow]:
@@ -133,12 +132,13 @@ def _methods(frames: StudyFrames, choice: Choice) -> list[MethodRow]:
     log = np.log(np.where(choice.values > 0, choice.values, np.nan)) if positive else choice.values
     reference = log[choice.eligible].max(axis=0) + 0.05 if positive else np.zeros(2)
     whole = pareto.hypervolume(log[choice.front], reference) if positive else 1.0
-    for name in style.methods_in_order(method):
+    for name in naming.methods_in_order(method):
         members = choice.eligible & (method == name)
         if not members.any():
             continue
         lowest = choice.values[members].min(axis=0, keepdims=True)
-        best = tuple(pareto.minimised(lowest, list(frames.objectives.values()))[0].tolist())  # turns a negated one back
+        # `minimised` a second time restores the sign of a maximised objective.
+        best = tuple(pareto.minimised(lowest, list(frames.objectives.values()))[0].tolist())
         share = pareto.hypervolume(log[front_of(choice.values, members)], reference) / whole if positive else np.nan
         rows.append(MethodRow(name, int(members.sum()), int((method[choice.front] == name).sum()), best, float(share)))
     return sorted(rows, key=lambda row: -row.share) if positive else rows
@@ -150,7 +150,7 @@ def _by_method(methods: list[MethodRow]) -> list[str]:
     first, *rest = methods
     others = ", ".join(f"{row.method} {100 * row.share:.0f} %" for row in rest)
     return [
-        f"Of the area that all trials together dominate, {first.method} alone covers {100 * first.share:.0f} %; "
+        f"Of the area that all trials together dominate, {first.method} alone covers {100 * first.share:.0f} %, "
         f"{others}. Methods with more trials had more chances."
     ]
 
@@ -166,62 +166,62 @@ def _noise(frames: StudyFrames, choice: Choice, seeds: list[list[int]]) -> tuple
 
 
 def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...], same: list[int]) -> list[str]:
-    """How sure the recommendation is; `same` are the rows of the knee's configuration, where a grid has several."""
+    """How certain the recommendation is; `same` are the rows of the knee's configuration, if a grid has several."""
     if not noise or not np.isfinite(noise).all():
         return [
-            "Every configuration was trained with one seed, so it is not known how much of a difference between "
-            "neighbours on the front is chance: replicate the trials that matter before choosing between them."
+            "Every configuration was trained with one seed, so differences between neighbours on the front may be "
+            "chance: replicate the trials that matter before you choose between them."
         ]
     spread = " and ".join(
-        f"{100 * sd:.0f} % in {style.short_label(n)}" for n, sd in zip(frames.objectives, noise, strict=True)
+        f"{100 * sd:.0f} % in {naming.short_label(n)}" for n, sd in zip(frames.objectives, noise, strict=True)
     )
     assert choice.knee is not None
-    text = f"Between seeds of one configuration the standard deviation is {spread}."
-    found = replicates.replicates_info(frames)
+    text = f"Between seeds of one configuration, the standard deviation is {spread}."
+    found = replicates.info(frames)
     sentences = [*_own_seeds(frames, same), *_replicated(found)]
     knee = np.abs(choice.values[choice.knee])
-    # Two single runs differ by chance by up to 1.96 * sqrt(2) standard deviations, 19 times in 20.
+    # By chance, two single runs differ by less than 1.96 * sqrt(2) standard deviations 19 times in 20.
     apart = np.abs(np.abs(choice.values) - knee) > 1.96 * np.sqrt(2) * np.array(noise) * knee
-    told = found.knee is not None and len(found.values[found.knee]) > 1
-    tested = {choice.knee, *same, *(found.rows.tolist() if told else [])}
+    is_tested = found.knee is not None and len(found.values[found.knee]) > 1
+    tested = {choice.knee, *same, *(found.rows.tolist() if is_tested else [])}
     near = [row for row in np.flatnonzero(choice.eligible & ~apart.any(axis=1)) if row not in tested]
-    once = " trained once" if told else ""
+    which = "unreplicated " if is_tested else ""
     if near:
-        names = _listed([frames.labels()[row] for row in near])
-        return [*sentences, f"{text} Within that noise these{once} cannot be told from the knee: {names}."]
-    return [*sentences, f"{text} No other trial{once} is within that noise of the knee in both objectives."]
+        names = _listed([frames.labels()[row] for row in near]) + (" (unreplicated)" if is_tested else "")
+        return [*sentences, f"{text} Within that noise, the knee cannot be distinguished from {names}."]
+    return [*sentences, f"{text} No other {which}trial is within that noise of the knee in every objective."]
 
 
 def _own_seeds(frames: StudyFrames, same: list[int]) -> list[str]:
-    """The mean over a grid's seeds of the knee's configuration: the knee was taken from them partly for its luck."""
+    """The mean over a grid's seeds of the knee's configuration; the knee was chosen among them partly by luck."""
     if not same:
         return []
     parts = []
     for name in frames.objectives:
-        mean, low, high = (style.number(float(of(frames.column(name)[same]))) for of in (np.mean, np.min, np.max))
-        parts.append(f"{style.short_label(name)} {mean} ({low} to {high})")
+        mean, low, high = (naming.number(float(of(frames.column(name)[same]))) for of in (np.mean, np.min, np.max))
+        parts.append(f"{naming.short_label(name)} {mean} ({low} to {high})")
     return [f"The study trained that configuration with {len(same)} seeds; their mean is {' and '.join(parts)}."]
 
 
-def _replicated(found: replicates.ReplicatesInfo) -> list[str]:
-    """The knee by its replicates, and the replicated trials it cannot be told from; nothing where there are too few."""
+def _replicated(found: replicates.Replicates) -> list[str]:
+    """The knee's replicates, and the replicated trials it does not differ from; nothing with fewer than two."""
     knee = found.knee
     if knee is None or len(found.values[knee]) < 2:
         return []
     parts = [
-        f"{style.short_label(name)} {style.number(found.mean[knee, i])} (95 % interval "
-        f"{style.number(found.low[knee, i])} to {style.number(found.high[knee, i])}; "
-        f"the search saw {style.number(found.search[knee, i])})"
+        f"{naming.short_label(name)} {naming.number(found.mean[knee, i])} (95 % interval "
+        f"{naming.number(found.low[knee, i])} to {naming.number(found.high[knee, i])}; "
+        f"in the search {naming.number(found.search[knee, i])})"
         for i, name in enumerate(found.objectives)
     ]
     sentences = [f"Trained again with {len(found.values[knee])} fresh seeds, the knee has {' and '.join(parts)}."]
     if len(found.rows) > 1:
         alike = replicates.alike(found, knee)
-        test = "by Welch's t-test on the fresh seeds (5 %, Holm's correction)"
-        words = f"it cannot be told from {_listed(alike)}" if alike else "it differs from every other one"
-        sentences.append(f"Of the {len(found.rows)} replicated trials, {words} {test}.")
+        test = "(Welch's t-test on the fresh seeds, 5 %, Holm's correction)"
+        result = f"does not differ significantly from {_listed(alike)}" if alike else "differs from every other one"
+        sentences.append(f"Of the {len(found.rows)} replicated trials, it {result} {test}.")
         if alike and min(map(len, found.values)) < FEW_SEEDS:
-            sentences[-1] += " So few seeds tell only large differences apart: those trials need not be as good."
+            sentences[-1] += " So few seeds detect only large differences: those trials need not be equally good."
     return sentences
 
 

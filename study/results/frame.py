@@ -1,4 +1,4 @@
-"""A study as tidy tables, read from its directory or from MLflow; every figure and the report draw from these alone."""
+"""A study as tidy tables, read from its folder or from MLflow; every figure and the report use only these."""
 
 from __future__ import annotations
 
@@ -30,16 +30,13 @@ from study.disk.layout import (
 
 METRIC_PREFIXES = ("train/", "val/", "test/")
 TIMES = ("seconds", "evaluation_seconds", "final_seconds")
-"""Wall time of an epoch's training steps, of its evaluation, and of the test metrics and pictures at the very end."""
+"""Wall time of an epoch's training steps, of its evaluation, and of the test metrics and pictures after training."""
 
 _SPLITS = {"val": "validation"}
 _PARAMS: dict[str, str] = {"method": "str"} | {field.name: str(field.type) for field in dataclasses.fields(TrialConfig)}
-_DTYPES = {"str": "str", "int": "int64", "float": "float64"}
-
-
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]
-"""A trial's number to its arrays (see `study.measure.pictures`), None where it has none."""
+"""Trial number -> its arrays (see `study.measure.pictures`), or None."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +44,14 @@ class StudyFrames:
     """One or several studies as tables.
 
     Attributes:
-        study: What `study.json` holds; of several studies, the first one's with the names joined.
-        trials: One row a trial: `study`, `number`, `origin`, `outcome`, `reason`, `replicate_of` (NaN where none),
+        study: The content of `study.json`; of several studies, the first one's with the names joined.
+        trials: One row per trial: `study`, `number`, `origin`, `outcome`, `reason`, `replicate_of` (NaN if none),
             `epochs_done`, the `TIMES` (summed over the epochs kept), `last_time` (of its last epoch), every
-            `TrialConfig` parameter under its own name (`epochs` is what was planned), and every metric with the value
-            of the trial's LAST epoch (never the best; NaN where that epoch did not measure it).
+            `TrialConfig` parameter under its own name (`epochs` is the plan), and every metric with its value in the
+            trial's LAST epoch (never the best; NaN if that epoch did not measure it).
         history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, metrics.
-        sources: By the study's name, what fetches a trial's arrays; figures of pictures alone need it.
-        parts: Of several studies, what the `study.json` of each holds; empty for a single one.
+        sources: Study name -> function that loads a trial's arrays; only figures of pictures need it.
+        parts: The `study.json` of each of several studies; empty for a single one.
     """
 
     study: dict[str, Any]
@@ -65,7 +62,7 @@ class StudyFrames:
 
     @property
     def records(self) -> tuple[dict[str, Any], ...]:
-        """What the `study.json` of each study holds."""
+        """The `study.json` of each study."""
         return self.parts or (self.study,)
 
     @property
@@ -74,33 +71,33 @@ class StudyFrames:
         return dict(self.study.get("objectives", {}))
 
     def column(self, name: str) -> np.ndarray:
-        """A numeric column of `trials` as float64 [trials]; all NaN where there is no such column."""
+        """A numeric column of `trials` as float64 [trials]; all NaN if there is no such column."""
         if name not in self.trials:
             return np.full(len(self.trials), np.nan)
         values: Any = pd.to_numeric(self.trials[name], errors="coerce")
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
     def is_number(self, name: str) -> bool:
-        """Whether a column of `trials` holds a number for every trial, rather than words or gaps."""
+        """Whether a column of `trials` has a number for every trial."""
         return bool(np.isfinite(self.column(name)).all()) and (
             name not in self.trials or self.trials[name].dtype.kind in "if"
         )
 
     def text(self, name: str) -> np.ndarray:
-        """A column of `trials` as strings [trials]; "" where nothing is known."""
+        """A column of `trials` as strings [trials]; "" if unknown."""
         if name not in self.trials:
             return np.full(len(self.trials), "", dtype=np.str_)
         values: Any = self.trials[name].astype("str").fillna("")
         return values.to_numpy(dtype=np.str_)
 
     def labels(self) -> np.ndarray:
-        """What to call each trial: its number, after its study's name where there are several, [trials]."""
+        """Each trial's label: its number, with `study/` in front if there are several studies, [trials]."""
         studies, numbers = self.text("study"), self.text("number")
         several = len(set(studies)) > 1
         return np.array([f"{s}/{n}" if several else n for s, n in zip(studies, numbers, strict=True)], dtype=np.str_)
 
     def curve(self, row: int, column: str) -> tuple[np.ndarray, np.ndarray]:
-        """A metric of the trial in that row over its training: (epochs, values), only where it was measured."""
+        """A metric of the trial in that row over its epochs: (epochs, values), only of epochs that measured it."""
         trial = self.trials.iloc[row]
         lines = self._history_rows.get((trial["study"], trial["number"]))
         if lines is None or column not in self.history:
@@ -114,41 +111,41 @@ class StudyFrames:
         return self.history.groupby(["study", "number"]).indices
 
     def arrays(self, row: int) -> Arrays | None:
-        """The pictures and codes that the trial in that row left at its end; None where it left none."""
+        """The pictures and codes that the trial in that row saved, or None."""
         trial = self.trials.iloc[row]
         source = self.sources.get(str(trial["study"]))
         return None if source is None else source(int(trial["number"]))
 
     def real_data(self, metric: str) -> float | None:
-        """The value of a metric column for real training images in place of generated ones; None where not measured."""
+        """The real-data baseline of a metric column: training images in place of generated ones, or None."""
         split, _, name = metric.rpartition("/")
         value = (self.study.get("references") or {}).get("floor", {}).get(_SPLITS.get(split, split), {}).get(name)
         return None if value is None else float(value)
 
     def pca(self, split: str) -> dict[int, float]:
-        """Latent size -> per-pixel reconstruction error of a PCA of that size, on the split with that metric prefix."""
+        """Latent size -> per-pixel reconstruction error of PCA, on the split with that metric prefix."""
         found = (self.study.get("references") or {}).get("pca", {}).get(_SPLITS.get(split, split), {})
         return {int(size): float(error) for size, error in found.items()}
 
     def nothing(self, why: str) -> str:
-        """One line for a figure that cannot be drawn: the study, why, and how far its trials are."""
+        """One line for a figure that cannot be drawn: the study, why, and its trials by outcome."""
         counts = Counter(self.text("outcome").tolist())
         states = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no trial yet"
         return f"study {self.study.get('name', '')}: nothing to draw, {why} ({states})"
 
     def keep(self, rows: np.ndarray) -> StudyFrames:
-        """The frames with only the marked trials (boolean [trials]); the history stays whole."""
+        """The frames with only the marked trials (boolean [trials]) and the whole history."""
         return dataclasses.replace(self, trials=self.trials[rows].reset_index(drop=True))
 
 
 def load_study(runs_dir: Path, name: str) -> StudyFrames:
     """Reads `runs_dir/name`, finished or still running.
 
-    A torn last line of `metrics.jsonl` is ignored; per epoch the newest attempt wins; nothing past the epoch at which
-    a completed or stopped trial ended counts, since an orphaned process may write on.
+    A torn last line of `metrics.jsonl` is ignored. For each epoch, the newest attempt wins. Epochs after the end of a
+    completed or stopped trial are ignored, since an orphaned process may still write them.
 
     Raises:
-        UserError: There is no such study, or its `study.json` is damaged.
+        UserError: The study does not exist, or its `study.json` is damaged.
     """
     directory = find_study(Path(runs_dir), name)
     study = read_json(study_path(directory))
@@ -158,7 +155,7 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
     epochs: list[dict[str, Any]] = []
     for number, folder in trial_folders(directory):
         trial = read_json(folder / TRIAL)
-        if trial is None:  # its driver died between making the folder and writing the file
+        if trial is None:  # the driver died after it made the folder
             continue
         outcome = read_json(folder / OUTCOME) or {}
         records.append(_record(study, number, trial, outcome))
@@ -174,17 +171,17 @@ def build_frames(
     epochs: list[dict[str, Any]] | pd.DataFrame,
     sources: Mapping[str, ArraySource],
 ) -> StudyFrames:
-    """Puts trial records and epoch records into frames with fixed leading columns and dtypes, whatever is missing."""
+    """Builds frames from trial and epoch records; the leading columns and dtypes are fixed, whatever is missing."""
     name = str(study.get("name", ""))
-    history: Any = pd.DataFrame(epochs)  # Any: pandas' own types do not tell a column from a table
+    history: Any = pd.DataFrame(epochs)  # Any: pandas' types do not distinguish a column from a table
     for column in ("number", "epoch", "time", *TIMES):
         if column not in history:
             history[column] = np.nan
     metrics = sorted(column for column in history if str(column).startswith(METRIC_PREFIXES))
     history = history[["number", "epoch", "time", *TIMES, *metrics]]
     history = history.apply(pd.to_numeric, errors="coerce").astype("float64")
-    history = history.where(np.isfinite(history))  # an infinity is no value either, and MLflow cannot keep one
-    history["time"] = np.floor(1000 * history["time"]) / 1000  # to the millisecond, as MLflow keeps it
+    history = history.where(np.isfinite(history))  # MLflow cannot store an infinity
+    history["time"] = np.floor(1000 * history["time"]) / 1000  # milliseconds, as MLflow stores it
     history = history.astype({"number": "int64", "epoch": "int64"}).sort_values(["number", "epoch"], ignore_index=True)
     history.insert(0, "study", pd.Series(name, index=history.index, dtype="str"))
 
@@ -207,10 +204,10 @@ def build_frames(
 
 
 def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
-    """Several studies as one, for one plot; rows are told apart by `study` and `number` together.
+    """Joins several studies for one plot; `study` and `number` together identify a row.
 
     Raises:
-        UserError: The studies trade off different objectives or differ in their data, so one plot would mislead.
+        UserError: The studies differ in their objectives or data, so one plot would mislead.
     """
     parts = list(studies)
     if len(parts) == 1:
@@ -219,10 +216,12 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
     for part in parts[1:]:
         if part.objectives != parts[0].objectives:
             raise UserError(
-                f"studies {first['name']} and {part.study['name']} differ in their objectives: plot them apart"
+                f"studies {first['name']} and {part.study['name']} have different objectives: plot them separately"
             )
         if part.study.get("data", {}).get("hash") != first.get("data", {}).get("hash"):
-            raise UserError(f"studies {first['name']} and {part.study['name']} saw different data: plot them apart")
+            raise UserError(
+                f"studies {first['name']} and {part.study['name']} use different data: plot them separately"
+            )
     return StudyFrames(
         {**first, "name": " + ".join(str(part.study["name"]) for part in parts)},
         pd.concat([part.trials for part in parts], ignore_index=True),
@@ -235,7 +234,7 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
 def _record(
     study: Mapping[str, Any], number: int, trial: Mapping[str, Any], outcome: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """One trial before its metrics; a trial without an outcome runs as long as its study does."""
+    """A trial without its metrics; without an outcome it is running if its study is, else interrupted."""
     unfinished = "running" if study.get("outcome") == "running" else "interrupted"
     return {
         **trial.get("params", {}),
@@ -268,7 +267,7 @@ def _arrays_on_disk(directory: Path, number: int) -> Arrays | None:
 
 
 def read_arrays(path: Path) -> Arrays | None:
-    """The arrays in a file; None for a damaged one."""
+    """The arrays in a file, or None if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

@@ -1,4 +1,4 @@
-"""MLflow as a mirror of the study directory."""
+"""MLflow as a mirror of the study's folder: the only room that writes it or reads it back."""
 
 from study.tracking.mirror import Mirror, sync_study
 from study.tracking.store import check_uri, default_tracking_uri, redact

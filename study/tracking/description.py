@@ -1,4 +1,4 @@
-"""What a study's runs are called and what stands beside their numbers: names, params, tags and the note in the UI."""
+"""Describes a study's runs: their names, params and tags, and the note in the UI."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from study.tracking.store import redact
 
 
 def read_study(directory: Path) -> dict[str, Any]:
-    """What `study.json` says; its `id` is safe to stand in a search condition, as `record` has checked.
+    """Reads `study.json`. Its `id` is checked and so safe in a search condition.
 
     Raises:
-        UserError: It is missing or damaged.
+        UserError: The file is missing or damaged.
     """
     study = record.read_study(directory)
     if study is None:
-        raise UserError(f"no study in {directory}: there is no study.json")
+        raise UserError(f"{directory} holds no study: there is no study.json")
     return study
 
 
 def milliseconds(iso: Any, default: int | None = None) -> int:
-    """An ISO 8601 time as MLflow counts it, milliseconds since 1970.
+    """Converts an ISO 8601 time to Unix milliseconds, the unit of MLflow.
 
     Raises:
-        ValueError: It is no such time, and there is no default.
+        ValueError: `iso` is no such time, and there is no default.
     """
     try:
         return int(1000 * datetime.fromisoformat(iso).timestamp())
@@ -42,13 +42,13 @@ def milliseconds(iso: Any, default: int | None = None) -> int:
 
 
 def trial_name(number: int, config: TrialConfig) -> str:
-    """Tells a trial from the others in a legend: `0007 WAE-MMD d=8 w=1.4`."""
+    """A run's name, such as `0007 WAE-MMD d=8 w=1.4`."""
     weight = "" if config.regularizer == "none" else f" w={config.weight:.3g}"
     return f"{number:04d} {config.method} d={config.latent_dim}{weight}"
 
 
 def trial_device(folder: Path) -> str:
-    """What a trial was trained on: `cpu`, `cuda`, both in their order where its attempts differ, or `unknown`."""
+    """What a trial was trained on: `cpu`, `cuda`, `unknown`, or both in order if its attempts differ."""
     found = [(read_json(attempt / PROCESS) or {}).get("device") for _, attempt in attempt_folders(folder)]
     return ", ".join(dict.fromkeys(str(device) for device in found if device)) or "unknown"
 
@@ -64,7 +64,7 @@ def shared_tags(study: Mapping[str, Any]) -> dict[str, str]:
 
 
 def study_params(study: Mapping[str, Any]) -> dict[str, str]:
-    """What stays as it is for the study's whole life; `num_trials` may grow, so it is a tag."""
+    """Params of the parent run: what never changes. `num_trials` may grow, so it is a tag."""
     names = ("seed", "epochs", "sampler", "grid")
     params = {name: str(study[name]) for name in names if study.get(name) is not None}
     params["dataset"] = str(study.get("data", {}).get("name", ""))
@@ -93,7 +93,7 @@ def _objectives(study: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def trials_page(study: Mapping[str, Any], experiment_id: str) -> str:
     """Address, within MLflow's UI, of the list of a study's trials, the best in the last objective first.
 
-    Sorted by a metric the list is flat; by time, as the UI sorts it unasked, the trials hide under their parent.
+    Sorted by a metric the list is flat. Sorted by time, the UI's default, it hides the trials under their parent.
     """
     query = {"searchFilter": f"tags.`study.id` = '{study['id']}' and params.latent_dim != ''"}
     for name, direction in _objectives(study):
@@ -103,21 +103,22 @@ def trials_page(study: Mapping[str, Any], experiment_id: str) -> str:
 
 
 def _note(study: Mapping[str, Any], experiment_id: str) -> str:
-    """The parent's description in the UI: the question, and how to see the answer there."""
+    """The parent run's description in the UI: the study's question, and how to see the answer there."""
     axes = [f"`{name}` ({direction})" for name, direction in _objectives(study)]
     metrics = " and ".join(f"`{name}`" for name, _ in _objectives(study))
     command = redact(str(study.get("command", "")))
     return "\n\n".join(
         [
-            # Only in the first line can a link be followed before "Show more" is pressed.
+            # Links below the first line work only after "Show more" is pressed.
             f"[Compare the trials]({trials_page(study, experiment_id)}) · **{study.get('question', study['name'])}**",
             f"One child run per trial. Trade-off: {' against '.join(axes)}.",
             "In the list that the link opens, choose all trials or some and press *Compare*. *Parallel Coordinates "
             f"Plot*: take the params `method`, `latent_dim` and `weight` and the metrics {metrics}. *Scatter Plot*: "
-            "take the same two metrics as axes. In the list's chart view the image grids `samples` and "
-            "`reconstructions` line the trials' pictures up. Trials stopped early carry the tag `trial.outcome` = "
-            "`stopped`: their last values are those of a shorter training.",
-            "When the study has ended, its answer and every figure stand in the artifact `report/report.html`.",
-            f"Written by `{command}` from the study's directory, which holds the same numbers and the figures.",
+            "take the same two metrics as axes. The list's chart view shows the trials' pictures side by side in the "
+            "image grids `samples` and `reconstructions`. Trials that were stopped early carry the tag "
+            "`trial.outcome` = `stopped`: their last values come from a shorter training.",
+            "When the study has ended, the artifact `report/report.html` holds its answer and every figure. "
+            'The artifact `history.jsonl.gz` holds every epoch: `pandas.read_json("history.jsonl.gz", lines=True)`.',
+            f"Written by `{command}` from the study's folder, which holds the same numbers and the figures.",
         ]
     )

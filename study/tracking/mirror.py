@@ -1,4 +1,4 @@
-"""The mirror: passes of the writer on a thread of the driver, or one pass by hand; a dead server holds up nobody."""
+"""Runs the writer, on a thread of the driver or once by hand. A dead server holds up nobody."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from filelock import FileLock, Timeout
 
 from study.config import UserError
 from study.tracking.description import read_study
-from study.tracking.store import artifact_root, check_uri, connect, one_line, redact, sqlite_path, sqlite_uri
+from study.tracking.store import (
+    artifact_root,
+    check_uri,
+    connect,
+    one_line,
+    redact,
+    server_page,
+    sqlite_path,
+    sqlite_uri,
+)
 from study.tracking.writer import SyncReport, Writer
 
 _INTERVAL_S = 2.0
@@ -25,16 +34,16 @@ class MirrorBusyError(Exception):
 
 
 class Mirror:
-    """Keeps MLflow like a study directory, from a background thread that no trial ever waits for.
+    """Keeps MLflow equal to a study's folder, from a background thread that no trial ever waits for.
 
-    A failed pass is reported once, in one line, and tried again after pauses that grow to a minute; what it left out is
-    written by a later pass, or by `python -m study.sync`.
+    A failed pass is reported once, in one line, and tried again after pauses that grow to a minute. A later pass, or
+    `python -m study.sync`, writes what it left out.
 
     Args:
-        study_dir: The study's directory, with its `study.json`.
+        study_dir: The study's folder, with its `study.json`.
         tracking_uri: Any SQL store or MLflow server.
         interval: Seconds between passes.
-        report: Takes a line for the user; by default it goes to standard error.
+        report: Takes a line for the user; by default prints it to standard error.
 
     Raises:
         UserError: The tracking URI is of no known kind.
@@ -54,7 +63,7 @@ class Mirror:
         self._interval = interval
         self._tell = report or (lambda line: print(line, file=sys.stderr))
         self._writer: Writer | None = None
-        # One process a study, or two could create a trial's run at a time. Not bound to the thread that takes it.
+        # Two processes could each create a trial's run. The lock is taken by one thread and released by another.
         self._lock = FileLock(self._directory / "mlflow.lock", timeout=0, thread_local=False)
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
         self._closing = threading.Event()
@@ -63,23 +72,23 @@ class Mirror:
         self._told: set[str] = set()
         self._stumbled = False
         self.failure: str | None = None
-        """Why the newest pass failed, one line without secrets; None when it succeeded."""
+        """Why the newest pass failed, one line without secrets; None if it succeeded."""
         self.last_report: SyncReport | None = None
-        """What the newest complete pass left in MLflow."""
+        """What the newest pass that succeeded left in MLflow."""
 
     def start(self) -> None:
-        """Starts the thread; returns at once, before MLflow is even imported."""
+        """Starts the thread and returns at once: the thread imports MLflow."""
         self._thread.start()
 
     def close(self, timeout_s: float = 30.0, outcome: str = "interrupted") -> bool:
-        """Ends the thread after a last pass, which also settles every run's status.
+        """Ends the thread after a last pass, which also sets every run's final status.
 
         Args:
-            timeout_s: How long to wait for it; what is still under way then dies with the process.
+            timeout_s: How long to wait for the thread. If it takes longer, it goes on until the process exits.
             outcome: How the study ended: `completed`, `interrupted` or `failed`.
 
         Returns:
-            Whether everything in the directory is in MLflow.
+            Whether everything in the folder is in MLflow.
         """
         self._outcome = outcome
         self._closing.set()
@@ -88,14 +97,14 @@ class Mirror:
         return self._complete and not self._thread.is_alive()
 
     def sync(self, ended: str | None = None) -> SyncReport:
-        """One pass, in the calling thread.
+        """Runs one pass in the calling thread.
 
         Args:
             ended: How the study ended; None while it runs.
 
         Raises:
-            MirrorBusyError: Another process is at it.
-            Exception: Whatever the store raises. The next pass then learns anew what the store holds.
+            MirrorBusyError: Another process writes this study.
+            Exception: What the store raises. The next pass then asks again what the store holds.
         """
         self.acquire()
         try:
@@ -114,7 +123,7 @@ class Mirror:
         """Keeps other processes from writing this study.
 
         Raises:
-            MirrorBusyError: One is at it.
+            MirrorBusyError: Another process writes it already.
         """
         try:
             self._lock.acquire()
@@ -126,13 +135,12 @@ class Mirror:
         self._lock.release(force=True)
 
     def location(self) -> str:
-        """Where to look at the study, without secrets: a page of the server, or the command that starts the UI."""
-        if not self._uri.startswith(("http:", "https:")):
+        """Says where to look at the study, without secrets: a page of the server, or the command that starts the UI."""
+        page, report = server_page(self._uri), self.last_report
+        if page is None:
             database = sqlite_path(self._uri)
             store = redact(self._uri) if database is None else sqlite_uri(database)
             return f"mlflow ui --backend-store-uri {shlex.quote(store)}"
-        page = redact(self._uri).replace("***@", "").rstrip("/")
-        report = self.last_report
         return page if report is None else f"{page}/#/experiments/{report.experiment_id}/runs/{report.run_id}"
 
     def _run(self) -> None:
@@ -142,8 +150,8 @@ class Mirror:
                 pause = self._interval if self._attempt(None) else min(2 * pause, _LONGEST_PAUSE_S)
                 self._closing.wait(pause)
             if self._stumbled:
-                self._writer = None  # a request given up as lost may have been carried out since: learn what is there
-            # A store that was well until now gets a second chance: a pass that fails clears what the writer believed.
+                self._writer = None  # A request given up as lost may have been carried out: ask what is there.
+            # If the store was well until now, one more try: the writer may have been wrong about what is there.
             attempts = 1 if self.failure else 2
             self._complete = any(self._attempt(self._outcome) for _ in range(attempts))
         finally:
@@ -152,7 +160,7 @@ class Mirror:
     def _attempt(self, ended: str | None) -> bool:
         try:
             report = self.sync(ended)
-        except Exception as error:  # whatever the store does, the study goes on
+        except Exception as error:  # Whatever the store does, the study goes on.
             if self.failure is None:
                 self._tell(f"MLflow at {redact(self._uri)} cannot be written, trying again: {one_line(error)}")
             self.failure = one_line(error)
@@ -169,23 +177,23 @@ class Mirror:
 
 
 def sync_study(study_dir: Path, tracking_uri: str) -> SyncReport:
-    """Rebuilds or completes a study in MLflow from its directory; what is there already is not written again.
+    """Rebuilds or completes a study in MLflow from its folder, and writes nothing twice.
 
     Raises:
-        UserError: No such study, its driver is still running, or the store cannot be written.
+        UserError: There is no such study, its driver is still running, or the store cannot be written.
     """
     mirror = Mirror(study_dir, tracking_uri)
     try:
         mirror.acquire()
         outcome = str(read_study(study_dir).get("outcome"))
-        # With the lock in hand nobody runs the study, whatever its file says.
+        # We hold the lock, so nobody runs the study, whatever its file says.
         ended = "interrupted" if outcome == "running" else outcome
-        # As in the thread: MLflow repeats nothing, and a server may hang up on a connection that was kept alive.
+        # A second try, as in the thread: a server may have closed a connection that was kept alive.
         with contextlib.suppress(Exception):
             return mirror.sync(ended)
         return mirror.sync(ended)
     except MirrorBusyError as error:
-        raise UserError(f"{error}: wait until the study has ended") from None
+        raise UserError(f"{error}: run this again after the study has ended") from None
     except UserError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Which MLflow store, how to name it without its secrets, and how to open it."""
+"""Addresses an MLflow store: which one, how to name it without its secrets, how to open it and search it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import shlex
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -23,13 +23,14 @@ from study.config import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _INITIALISATION_S = 60
 _CHECK_S = 5
 _ENVIRONMENT = {
-    # Each pass is tried again anyway, by a writer that looks what is there. MLflow itself would repeat a request whose
-    # answer was lost, and so create a run twice; and it would spend four minutes on a dead server.
+    # The writer repeats a failed pass anyway, after a look at what is there. MLflow itself would repeat a request whose
+    # answer was lost, and so create a run twice. It would also spend four minutes on a dead server.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -41,7 +42,7 @@ _ENVIRONMENT = {
 _FIELD = r"(?i)((?:password|passwd|pwd|token|secret|api_?key|access_?key)\s*[=:]\s*)"
 _USER_INFO = re.compile(r"(://)[^:/@\s]*(?::[^\s'\"]*)?@")
 _SECRET_FIELD = re.compile(_FIELD + r"[^&\s'\",;]+")
-# The same for a text that is one URL, whose password may hold anything.
+# The same for a text that is a single URL: its password may hold any character.
 _WHOLE_USER_INFO = re.compile(r"(://)[^:/@]*(?::(.*))?@", re.DOTALL)
 _WHOLE_SECRET_FIELD = re.compile(_FIELD + "[^&]+")
 _SECRET_VARIABLES = (
@@ -54,11 +55,11 @@ _SECRET_VARIABLES = (
 _URL_VARIABLES = ("MLFLOW_TRACKING_URI", "STUDY_STORAGE")
 _SECRET_FILES = ("STUDY_STORAGE_PASSWORD_FILE",)
 _LEAST_SECRET = 6
-"""Shorter ones are not searched for by themselves: they are also found in ordinary words."""
+"""Shorter secrets are not searched for by themselves: ordinary words contain them too."""
 
 
 def default_tracking_uri(runs_dir: Path) -> str:
-    """`MLFLOW_TRACKING_URI` where it is set, else the SQLite store in the runs directory."""
+    """`MLFLOW_TRACKING_URI` if it is set, else the SQLite store in the folder of all studies."""
     return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(Path(runs_dir).absolute() / "mlflow.db")
 
 
@@ -73,6 +74,13 @@ def sqlite_path(tracking_uri: str) -> Path | None:
     return Path(unquote(match[1])).absolute() if match else None
 
 
+def server_page(tracking_uri: str) -> str | None:
+    """The address of a server's UI, without secrets; None for a store that is no server."""
+    if not tracking_uri.startswith(("http:", "https:")):
+        return None
+    return redact(tracking_uri).replace("***@", "").rstrip("/")
+
+
 def redact(text: str) -> str:
     """A URI, or any text with URIs in it, without user names, passwords and tokens."""
     for secret in sorted(_known_secrets(), key=len, reverse=True):
@@ -82,13 +90,13 @@ def redact(text: str) -> str:
 
 def redact_command(arguments: Sequence[str]) -> str:
     """A command line as one would type it, without user names, passwords and tokens."""
-    # One by one: quoted for a shell, a password is no longer what it was.
+    # Each argument before quoting: a quoted password would no longer match.
     hidden = [_WHOLE_SECRET_FIELD.sub(r"\1***", _WHOLE_USER_INFO.sub(r"\1***@", argument)) for argument in arguments]
     return redact(shlex.join(hidden))
 
 
 def _known_secrets() -> set[str]:
-    """What the environment and this process's command line hold that nobody else should read."""
+    """The secrets in the environment and on this process's command line."""
     secrets = {os.environ.get(name, "") for name in _SECRET_VARIABLES}
     for url in (*(os.environ.get(name, "") for name in _URL_VARIABLES), *sys.argv):
         if (match := _WHOLE_USER_INFO.search(url)) and match[2]:
@@ -101,7 +109,7 @@ def _known_secrets() -> set[str]:
 
 def one_line(error: BaseException) -> str:
     """An error's first cause as one short line without secrets."""
-    # MLflow, requests and SQLAlchemy each wrap what went wrong in a paragraph of their own.
+    # MLflow, requests and SQLAlchemy each wrap the cause in a paragraph of their own.
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
     message = " ".join(redact(str(error)).split())
@@ -110,23 +118,23 @@ def one_line(error: BaseException) -> str:
 
 
 def check_uri(tracking_uri: str) -> None:
-    """Checks that a tracking URI is of a kind that can be written to.
+    """Checks that a tracking URI names a kind of store that can be written to.
 
     Raises:
-        UserError: It is not.
+        UserError: It does not.
     """
     scheme = tracking_uri.partition(":")[0].partition("+")[0]
     if scheme not in _SCHEMES or (scheme == "sqlite" and sqlite_path(tracking_uri) is None):
         raise UserError(
-            f"tracking URI {redact(tracking_uri)!r}: give sqlite:///FILE, a database URL (postgresql://…) "
-            "or the address of an MLflow server (http://…)"
+            f"tracking URI {redact(tracking_uri)!r} is of no known kind: give sqlite:///FILE, a database URL "
+            "(postgresql://…) or the address of an MLflow server (http://…)"
         )
 
 
 def check_server(tracking_uri: str) -> None:
-    """Checks that an MLflow server does not refuse the name it is called by.
+    """Checks that an MLflow server accepts the host name in its address.
 
-    One that does not answer is no fault: trials never wait for it.
+    A server that does not answer passes: trials never wait for it.
 
     Raises:
         UserError: It answers 403, as it would to every request of the study.
@@ -136,7 +144,7 @@ def check_server(tracking_uri: str) -> None:
     scheme, _, address = tracking_uri.partition("://")
     user, at, host = address.rpartition("@")
     page = f"{scheme}://{host.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
-    # urllib would take the user for a part of the host's name.
+    # urllib would read the user as part of the host name.
     login = base64.b64encode(unquote(user if ":" in user else f"{user}:").encode()).decode()
     try:
         request = urllib.request.Request(page, headers={"Authorization": f"Basic {login}"} if at else {})
@@ -144,15 +152,15 @@ def check_server(tracking_uri: str) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 403 and b"host" in error.read(1000).lower():
             raise UserError(
-                f"MLflow at {redact(tracking_uri)} answers 403, it does not know itself by this name: add HOST:PORT to "
-                "MLFLOW_SERVER_ALLOWED_HOSTS where the server is started"
+                f"MLflow at {redact(tracking_uri)} refuses this host name (403): add HOST:PORT to "
+                "MLFLOW_SERVER_ALLOWED_HOSTS and restart the server"
             ) from None
     except (OSError, ValueError, http.client.HTTPException):
         return
 
 
 def artifact_root(tracking_uri: str, runs_dir: Path) -> str | None:
-    """Where a new experiment keeps its files: beside the database, or None where the server decides."""
+    """Where a new experiment keeps its files: beside the database; None if the server decides."""
     if tracking_uri.startswith(("http:", "https:", "databricks")):
         return None
     database = sqlite_path(tracking_uri)
@@ -160,10 +168,12 @@ def artifact_root(tracking_uri: str, runs_dir: Path) -> str | None:
 
 
 def connect(tracking_uri: str) -> MlflowClient:
-    """A client whose store exists; MLflow is imported here, which takes a second or two, and its chatter silenced.
+    """Opens a store, and creates it if it is a new SQLite file.
+
+    Importing MLflow takes a second or two, so it is imported here. Its log messages are silenced.
 
     Raises:
-        Exception: Whatever MLflow, SQLAlchemy or the file system raise when the store cannot be reached.
+        Exception: What MLflow, SQLAlchemy or the file system raise if the store cannot be reached.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -175,8 +185,19 @@ def connect(tracking_uri: str) -> MlflowClient:
     if database is None:
         return MlflowClient(tracking_uri)
     database.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes that create the tables of one fresh file at a time leave it broken.
+    # Two processes that create the tables of a new file at the same time leave it broken.
     with FileLock(f"{database}.lock", timeout=_INITIALISATION_S):
         client = MlflowClient(tracking_uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def search_runs(client: MlflowClient, experiments: list[str], condition: str) -> Iterator[Run]:
+    """All runs that meet a condition, page by page."""
+    token: str | None = None
+    while True:
+        page = client.search_runs(experiments, condition, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.collapse import MOST_GROUPS, collapse_info, describe, plot
+from analysis import collapse
+from analysis.collapse import MOST_GROUPS, describe, plot
 from study.config import TrialConfig
 from study.results.frame import load_study
 from tests.helpers_study import make_study, write_trial
@@ -26,7 +27,7 @@ def test_collapse_groups_seeds_and_sorts_units(tmp_path: Path) -> None:
     folder = write_trial(directory, 2, ramped, rows(4, 0), origin="grid")
     write_trial(directory, 3, TrialConfig(epochs=2), [{"epoch": 2, "val/reconstruction_mse": 0.1}], origin="grid")
     np.savez(folder / "attempt-1" / "arrays.npz", kl_per_unit=np.array([0.1, 2.0, 0.0, 0.3], np.float32))
-    info = collapse_info(load_study(tmp_path, "toy"))
+    info = collapse.info(load_study(tmp_path, "toy"))
     constant, linear = info.groups
     assert (constant.label, linear.label) == ("constant", "linear")
     assert [values.tolist() for _, values in constant.curves] == [[4, 3], [4, 2]]
@@ -41,7 +42,7 @@ def test_collapse_shows_a_few_of_many_groups(tmp_path: Path) -> None:
     for number in range(30):
         config = VAE.replace(weight=0.1 * (number + 1))
         write_trial(directory, number, config, [{**row, "train/weight": 9.0} for row in rows(4, 4)])
-    groups = collapse_info(load_study(tmp_path, "toy")).groups
+    groups = collapse.info(load_study(tmp_path, "toy")).groups
     assert len(groups) == MOST_GROUPS
     assert (groups[0].label, groups[-1].label) == ("w=0.1", "w=3")
 
@@ -50,5 +51,5 @@ def test_collapse_calls_methods_by_their_names_and_sorts_latent_sizes_as_numbers
     directory = make_study(tmp_path, "toy", trials=0)
     for number, (regularizer, size) in enumerate([("kl", 16), ("kl", 4), ("info_vae", 4)]):
         write_trial(directory, number, VAE.replace(regularizer=regularizer, latent_dim=size), rows(4, 4))
-    groups = collapse_info(load_study(tmp_path, "toy")).groups
+    groups = collapse.info(load_study(tmp_path, "toy")).groups
     assert [group.label for group in groups] == ["InfoVAE, d=4", "VAE, d=4", "VAE, d=16"]

@@ -10,28 +10,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis import (
+    first_stage,
     importances,
+    interpolations,
+    latent_scatter,
+    latent_size,
     learning_curves,
+    morphs,
     parallel,
+    posterior_range,
+    rate_distortion,
     reconstruction_history,
+    reconstructions,
     search_progress,
     time_spent,
     weight_curves,
 )
-from analysis.first_stage import first_stage_info
-from analysis.interpolations import interpolations_info
-from analysis.latent_scatter import coordinate_pairs, latent_scatter_info
-from analysis.latent_size import latent_size_info
-from analysis.morphs import morphs_info
+from analysis.latent_scatter import coordinate_pairs
+from analysis.plotting.naming import number
 from analysis.plotting.pictures import representatives, tile
-from analysis.plotting.style import method_style, number, use_log, worth_showing
-from analysis.posterior_range import posterior_range_info
-from analysis.rate_distortion import rate_distortion_info
-from analysis.reconstruction_history import reconstruction_history_info, save_animation
-from analysis.reconstructions import reconstructions_info
+from analysis.plotting.style import draw, method_style, save, use_log, worth_showing
+from analysis.reconstruction_history import save_animation
 from analysis.reporting.figures import FIGURES
 from study.cli import command_status
 from study.config import TrialConfig, UserError
@@ -68,7 +71,7 @@ def toy(runs: Path) -> StudyFrames:
 
 
 def without_columns(frames: StudyFrames) -> StudyFrames:
-    """As an older or a cut-down store could give: no metrics but the objectives, no history."""
+    """As from an old or reduced store: no metrics but the objectives, no history."""
     kept = [name for name in frames.trials if "/" not in name or name in frames.objectives]
     return dataclasses.replace(
         frames, trials=frames.trials[kept], history=frames.history.iloc[:0][["study", "number", "epoch"]]
@@ -86,21 +89,19 @@ def load(runs: Path, study: str) -> StudyFrames:
 @pytest.mark.parametrize("study", ["toy", "empty", "one", "holes", "many"])
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_renders_on_every_kind_of_study(runs: Path, name: str, study: str) -> None:
-    info = FIGURES[name].info(load(runs, study))
-    FIGURES[name].plot(info).savefig(io.BytesIO(), dpi=30)
+    module = FIGURES[name].module
+    draw(module.info(load(runs, study)), module.plot).savefig(io.BytesIO(), dpi=30)
 
 
 @pytest.mark.parametrize("study", ["toy", "empty", "one", "holes", "columns", "bare", "unfinished", "two"])
-def test_every_figure_has_words_for_every_kind_of_study(runs: Path, study: str) -> None:
+def test_every_figure_has_a_caption_for_every_kind_of_study(runs: Path, study: str) -> None:
     frames = load(runs, study)
-    for spec in FIGURES.values():
-        info = spec.info(frames)
-        text = spec.describe(info)
+    for _, module in FIGURES.values():
+        info = module.info(frames)
+        text = info.missing or module.describe(info)
         assert text
         assert "nan" not in text
-        if info.missing:
-            assert info.missing == text
-            assert "\n" not in text
+        assert "\n" not in info.missing
         assert not (info.missing and study in ("toy", "two"))
         assert ("no trial yet" in info.missing) == (study == "empty")
 
@@ -119,8 +120,8 @@ def test_every_figure_is_a_command(
     assert "nothing to draw" in capsys.readouterr().err
 
 
-def test_weight_curves_hold_the_medians_of_their_bins(toy: StudyFrames) -> None:
-    info = weight_curves.weight_curves_info(toy)
+def test_weight_curves_are_the_medians_of_their_bins(toy: StudyFrames) -> None:
+    info = weight_curves.info(toy)
     eligible = choose(toy).eligible
     assert len(info.weight) == eligible.sum()
     for (method, group), curve in info.curves.items():
@@ -144,14 +145,14 @@ def test_a_single_weight_is_not_called_a_range(tmp_path: Path) -> None:
     config = TrialConfig(regularizer="mmd", kernel="imq", weight=3.0)
     row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0, "train/weight": 3.0}
     write_trial(directory, 0, config, [row])
-    info = weight_curves.weight_curves_info(load_study(tmp_path, "toy"))
-    assert "1 trial of w = 3, " in weight_curves.describe(info)
+    info = weight_curves.info(load_study(tmp_path, "toy"))
+    assert "1 trial with w = 3, " in weight_curves.describe(info)
     left, right = weight_curves.plot(info).axes[0].get_xlim()
-    assert left * right == pytest.approx(9)  # in the middle of a logarithmic axis
+    assert left * right == pytest.approx(9)  # in the middle of a log axis
 
 
 def test_latent_size_shows_one_trial_per_method_and_size(toy: StudyFrames) -> None:
-    info = latent_size_info(toy)
+    info = latent_size.info(toy)
     rows = {tuple(row) for row in np.column_stack([info.latent_dim, info.values])}
     for method, knees in info.knees.items():
         assert {tuple(row) for row in knees} <= rows
@@ -160,7 +161,7 @@ def test_latent_size_shows_one_trial_per_method_and_size(toy: StudyFrames) -> No
 
 
 def test_rate_distortion_is_in_nats_per_image(toy: StudyFrames) -> None:
-    info = rate_distortion_info(toy)
+    info = rate_distortion.info(toy)
     assert set(info.method) <= {"VAE", "WAE-MMD Gaussian"}
     rows = toy.trials.set_index("number").loc[info.trial.astype(int)]
     assert info.rate == pytest.approx(rows["val/kl"].to_numpy())
@@ -169,8 +170,8 @@ def test_rate_distortion_is_in_nats_per_image(toy: StudyFrames) -> None:
     assert all(len(set(info.latent_dim[rows])) == 1 for rows in info.curves.values())
 
 
-def test_search_progress_grows_to_the_whole(toy: StudyFrames) -> None:
-    info = search_progress.search_progress_info(toy)
+def test_search_progress_grows_to_one(toy: StudyFrames) -> None:
+    info = search_progress.info(toy)
     curve = info.studies["toy"]
     assert curve[-1, 0] == toy.trials["epochs_done"][toy.trials["origin"] != "replicate"].sum()
     assert (np.diff(curve[:, 0]) > 0).all()
@@ -189,13 +190,13 @@ def test_search_progress_grows_to_the_whole(toy: StudyFrames) -> None:
 def test_search_progress_leaves_out_a_study_in_which_nothing_ran(tmp_path: Path, toy: StudyFrames) -> None:
     directory = make_study(tmp_path, "failing", trials=0)
     write_trial(directory, 0, TrialConfig(), [], outcome="failed")
-    info = search_progress.search_progress_info(join_studies([toy, load_study(tmp_path, "failing")]))
+    info = search_progress.info(join_studies([toy, load_study(tmp_path, "failing")]))
     assert list(info.studies) == ["toy"]
     assert "toy had 95 %" in search_progress.describe(info)
 
 
 def test_search_progress_is_the_hypervolume_on_record(tmp_path: Path) -> None:
-    reference = [math.log(0.05), math.log(40.0)]  # some of the trials lie beyond it
+    reference = [math.log(0.05), math.log(40.0)]  # some trials are beyond it
     make_study(tmp_path, hypervolume_reference=reference)
     frames = load_study(tmp_path, "toy")
     volume, volumes = FrontVolume(frames.objectives, reference), []
@@ -204,7 +205,7 @@ def test_search_progress_is_the_hypervolume_on_record(tmp_path: Path) -> None:
         if all(map(math.isfinite, values.values())):
             volume.add(values, frames.text("outcome")[row] == "completed")
         volumes.append(volume.value)
-    curve = search_progress.search_progress_info(frames).studies["toy"]
+    curve = search_progress.info(frames).studies["toy"]
     assert curve[:, 1] * volumes[-1] == pytest.approx(volumes)
     assert volumes[-1] > 0
 
@@ -217,12 +218,12 @@ def test_importances_sum_to_one_and_find_what_matters(tmp_path: Path) -> None:
         config = TrialConfig(encoder="gaussian", regularizer="kl", weight=weight, latent_dim=size)
         row = {"epoch": 1, "val/reconstruction_mse": weight**0.5, "val/sample_fid": float(size)}
         write_trial(directory, trial, config, [{**row, "train/weight": weight}])
-    info = importances.importances_info(load_study(tmp_path, "toy"))
+    info = importances.info(load_study(tmp_path, "toy"))
     assert info.params == ["weight", "latent_dim"]
     assert info.shares.sum(axis=0) == pytest.approx([1, 1])
     assert info.shares[0, 0] > 0.9
     assert info.shares[1, 1] > 0.9
-    again = importances.importances_info(load_study(tmp_path, "toy"))
+    again = importances.info(load_study(tmp_path, "toy"))
     assert again.shares.tolist() == info.shares.tolist()
 
 
@@ -235,15 +236,15 @@ def test_importances_leave_out_what_the_method_fixes(tmp_path: Path) -> None:
         config = (TrialConfig(), vae, wae)[trial % 3].replace(latent_dim=2 ** (1 + trial // 3 % 3))
         write_trial(directory, trial, config, [{**values, "val/sample_fid": float(1 + trial % 3)}])
     frames = load_study(tmp_path, "toy")
-    info = importances.importances_info(frames)
-    assert set(info.params) == {"method", "latent_dim"}  # not weight and kernel, which change with the method alone
+    info = importances.info(frames)
+    assert set(info.params) == {"method", "latent_dim"}  # not weight and kernel, which depend on the method alone
     assert info.shares[info.params.index("method"), 1] > 0.9
-    alone = importances.importances_info(frames.keep(frames.column("latent_dim") == 4))
-    assert "two parameters" in alone.missing  # of a single one the share would be 1
+    alone = importances.info(frames.keep(frames.column("latent_dim") == 4))
+    assert "two parameters" in alone.missing  # the share of a single one would be 1
 
 
 def test_parallel_axes_keep_the_order_of_their_values(toy: StudyFrames) -> None:
-    info = parallel.parallel_info(toy)
+    info = parallel.info(toy)
     drawn = toy.keep(choose(toy).eligible)
     for axis in info.axes:
         assert ((axis.position >= 0) & (axis.position <= 1)).all()
@@ -260,15 +261,15 @@ def test_parallel_axes_keep_the_order_of_their_values(toy: StudyFrames) -> None:
 
 
 def test_time_adds_up(toy: StudyFrames) -> None:
-    info = time_spent.time_spent_info(toy)
+    info = time_spent.info(toy)
     total = toy.history[["seconds", "evaluation_seconds", "final_seconds"]].sum().to_numpy()
     assert info.by_method.sum(axis=0) == pytest.approx(total)
     assert info.by_outcome.sum(axis=0) == pytest.approx(total)
     assert info.by_method.sum(axis=1).tolist() == sorted(info.by_method.sum(axis=1), reverse=True)
 
 
-def test_curves_hold_what_was_measured(toy: StudyFrames) -> None:
-    info = learning_curves.learning_curves_info(toy)
+def test_curves_contain_what_was_measured(toy: StudyFrames) -> None:
+    info = learning_curves.info(toy)
     assert info.metrics[:2] == list(toy.objectives)
     assert [trial.row for trial in info.named] == highlights(toy)
     assert info.named[0].is_knee
@@ -278,16 +279,16 @@ def test_curves_hold_what_was_measured(toy: StudyFrames) -> None:
         history = toy.history[(toy.history["number"] == number) & toy.history["val/sample_fid"].notna()]
         assert epochs.tolist() == history["epoch"].tolist() == [3, 6, 9, 12]
         assert values.tolist() == history["val/sample_fid"].tolist()
-    ranges = posterior_range_info(toy)
+    ranges = posterior_range.info(toy)
     assert set(ranges.lines) == {"val/mu_low", "val/mu_high", "val/sigma_low", "val/sigma_high", "val/latent_rms"}
 
 
-def test_curves_of_a_method_and_its_twin_differ(tmp_path: Path) -> None:
+def test_curves_of_a_method_and_its_gaussian_variant_differ(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
     for trial, encoder in enumerate(("deterministic", "gaussian")):
         write_trial(directory, trial, TrialConfig(encoder=encoder, regularizer="adversarial", weight=1.0), [row])
-    named = learning_curves.learning_curves_info(load_study(tmp_path, "toy")).named
+    named = learning_curves.info(load_study(tmp_path, "toy")).named
     assert [trial.method for trial in named] == ["WAE-GAN", "WAE-GAN Gaussian"]
     assert method_style(named[0].method)[0] == method_style(named[1].method)[0]
     assert named[0].dashes != named[1].dashes
@@ -298,7 +299,7 @@ def test_a_trial_measured_once_shows_in_grey(tmp_path: Path) -> None:
     rows = [{"epoch": epoch, "val/reconstruction_mse": 0.02 / epoch, "val/sample_fid": 9.0 / epoch} for epoch in (1, 2)]
     write_trial(directory, 0, TrialConfig(), rows)
     write_trial(directory, 1, TrialConfig(seed=1), rows[:1], outcome="stopped")
-    info = learning_curves.learning_curves_info(load_study(tmp_path, "toy"))
+    info = learning_curves.info(load_study(tmp_path, "toy"))
     assert [len(epochs) for epochs, _ in info.background["val/sample_fid"]] == [1]
     marks = [line.get_marker() for line in learning_curves.plot(info).axes[0].lines if np.size(line.get_ydata()) == 1]
     assert marks == ["."]
@@ -309,19 +310,19 @@ def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
     eligible = choose(toy).eligible
     pairs = {(m, int(d)) for m, d in zip(toy.text("method")[eligible], toy.column("latent_dim")[eligible], strict=True)}
     assert {(trial.method, trial.latent_dim) for trial in found} == pairs
-    info = reconstructions_info(toy)
+    info = reconstructions.info(toy)
     assert len(info.rows) == len(info.labels) == len(representatives(toy, "samples")) + 1
     assert (info.rows[0] == found[0].arrays["originals"][:14]).all()
     few = representatives(toy, "samples", at_most=5)
     knee = choose(toy).knee
     assert 1 <= len(few) <= 5 and knee in {trial.row for trial in few}
     sizes = {trial.latent_dim for trial in few}
-    assert len(few) == min(5, sum(size in sizes for _, size in pairs))  # every method of a size, or none
+    assert len(few) == min(5, sum(size in sizes for _, size in pairs))  # all methods of a size or none
     assert representatives(toy, "nothing of the kind") == []
 
 
-def test_the_first_stage_is_told_with_its_error(toy: StudyFrames) -> None:
-    info = first_stage_info(toy)
+def test_the_caption_of_the_first_stage_has_its_error(toy: StudyFrames) -> None:
+    info = first_stage.info(toy)
     arrays = representatives(toy, "first_stage")[0].arrays
     assert [row.tolist() for row in info.rows] == [arrays[name][:14].tolist() for name in ("originals", "first_stage")]
     errors = (arrays["originals"].astype(float) - arrays["first_stage"].astype(float)).ravel() / 255
@@ -331,18 +332,18 @@ def test_the_first_stage_is_told_with_its_error(toy: StudyFrames) -> None:
 def test_history_is_of_the_knee_or_of_the_trial_asked_for(toy: StudyFrames, tmp_path: Path) -> None:
     knee = choose(toy).knee
     assert knee is not None
-    info = reconstruction_history_info(toy)
+    info = reconstruction_history.info(toy)
     assert f"trial {toy.labels()[knee]} " in info.title
     assert info.labels == ["data", "epoch 3", "epoch 6", "epoch 9", "epoch 12"]
     arrays = toy.arrays(knee)
     assert arrays is not None
     assert (info.rows[2] == arrays["history"][1]).all()
-    assert "trial 0 " in reconstruction_history_info(toy, "0").title
+    assert "trial 0 " in reconstruction_history.info(toy, "0").title
     with pytest.raises(UserError, match="no trial 99"):
-        reconstruction_history_info(toy, "99")
+        reconstruction_history.info(toy, "99")
     bare = dataclasses.replace(toy, sources={})
-    assert "no completed trial has left a history" in reconstruction_history_info(bare).missing
-    assert "trial 0 did not end, or has left no history" in reconstruction_history_info(bare, "0").missing
+    assert "no completed trial has saved a history" in reconstruction_history.info(bare).missing
+    assert "trial 0 has not ended or has saved no history" in reconstruction_history.info(bare, "0").missing
     with Image.open(save_animation(info, tmp_path / "history.gif")) as animation:
         assert animation.n_frames == 4  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -357,7 +358,7 @@ def test_a_damaged_arrays_file_is_left_out(tmp_path: Path, content: bytes) -> No
     assert [trial.trial for trial in representatives(frames, "codes")] == ["1"]
 
 
-def test_tiles_stand_where_they_belong() -> None:
+def test_tiles_are_in_order() -> None:
     images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 1, 2, 4), np.uint8)
     picture = tile(images, 2)
     assert picture.shape == (5, 9, 3)
@@ -373,12 +374,12 @@ def test_codes_are_drawn_by_their_widest_coordinates(toy: StudyFrames) -> None:
     assert coordinate_pairs(np.zeros((5, 3))) == [[0, 1], [0, 2], [1, 2]]
     codes = np.random.default_rng(0).standard_normal((50, 5)) * [1, 5, 1, 4, 1]
     assert coordinate_pairs(codes) == [[1, 3]]
-    info = latent_scatter_info(toy)
+    info = latent_scatter.info(toy)
     assert (info.panels[0].labels == -1).all()
     assert all(len(panel.points) == len(panel.labels) for panel in info.panels)
 
 
-def test_the_latent_space_is_seen_in_two_and_in_three_dimensions_with_a_way_through_it(tmp_path: Path) -> None:
+def test_the_latent_space_is_drawn_in_two_and_three_dimensions_with_a_path(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     vae = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1)
     configs = [TrialConfig(latent_dim=size) for size in (2, 3, 8)] + [vae.replace(latent_dim=size) for size in (4, 8)]
@@ -387,17 +388,19 @@ def test_the_latent_space_is_seen_in_two_and_in_three_dimensions_with_a_way_thro
         folder = write_trial(directory, index, config, [row])
         np.savez(folder / "attempt-1" / "arrays.npz", **arrays_of(config, index))
     frames = load_study(tmp_path, "toy")
-    prior, *panels = latent_scatter_info(frames).panels
+    prior, *panels = latent_scatter.info(frames).panels
     titles = ["AE d=2", "AE d=3, z1 and z2", "AE d=3, z1 and z3", "AE d=3, z2 and z3", "VAE d=4"]
     assert [" ".join(panel.title.split())[: len(title)] for panel, title in zip(panels, titles, strict=True)] == titles
     assert len(prior.path) == 0
     codes = arrays_of(configs[0], 0)["codes"]
     share = np.linspace(0, 1, 11)[:, None]
-    assert panels[0].path == pytest.approx((1 - share) * codes[0] + share * codes[8])  # eight pairs: 0 and 8, …
+    assert panels[0].path == pytest.approx(
+        (1 - share) * codes[0] + share * codes[8]
+    )  # eight pairs: 0 and 8, 1 and 9, …
 
 
-def test_interpolations_stand_below_the_images_they_join(toy: StudyFrames) -> None:
-    info = interpolations_info(toy, pair=3)
+def test_interpolations_are_below_the_images_they_join(toy: StudyFrames) -> None:
+    info = interpolations.info(toy, pair=3)
     arrays = representatives(toy, "interpolations")[0].arrays
     assert info.labels[0] == "data"
     assert (info.rows[0][0] == arrays["originals"][3]).all()
@@ -408,15 +411,15 @@ def test_interpolations_stand_below_the_images_they_join(toy: StudyFrames) -> No
 
 
 def test_morphs_are_of_the_pair_of_classes_they_name(toy: StudyFrames) -> None:
-    info = morphs_info(toy, pair=1)
+    info = morphs.info(toy, pair=1)
     assert info.title == "An image of class 1 moved towards class 2"
     found = representatives(toy, "morphs")
     assert [row.tolist() for row in info.rows] == [trial.arrays["morphs"][1].tolist() for trial in found]
-    assert "pair 3" in morphs_info(toy, pair=3).missing
+    assert "pair 3" in morphs.info(toy, pair=3).missing
 
 
 @pytest.mark.parametrize("name", ["interpolations", "morphs"])
-def test_any_pair_can_be_asked_for(
+def test_any_pair_can_be_drawn(
     runs: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn = []
@@ -429,11 +432,11 @@ def test_any_pair_can_be_asked_for(
             runpy.run_module(f"analysis.{name}", run_name="__main__")
         assert ended.value.code in (0, None)
         drawn.append(out.read_bytes())
-        assert ("left a pair 77" in capsys.readouterr().err) == (pair == "77")
+        assert ("saved a pair 77" in capsys.readouterr().err) == (pair == "77")
     assert drawn[0] != drawn[1]
 
 
-def test_a_long_history_is_shown_in_part_and_animated_whole(tmp_path: Path) -> None:
+def test_a_long_history_is_plotted_in_part_and_animated_in_full(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
     folder = write_trial(directory, 0, TrialConfig(), [row])
@@ -441,7 +444,7 @@ def test_a_long_history_is_shown_in_part_and_animated_whole(tmp_path: Path) -> N
     arrays["history"] = np.concatenate([arrays["history"] // shade for shade in range(1, 11)])  # no two are equal
     arrays["history_epochs"] = np.arange(1, 41)
     np.savez(folder / "attempt-1" / "arrays.npz", **arrays)
-    info = reconstruction_history_info(load_study(tmp_path, "toy"))
+    info = reconstruction_history.info(load_study(tmp_path, "toy"))
     shown = [axes.get_ylabel() for axes in reconstruction_history.plot(info).axes]
     assert len(shown) == 11
     assert (shown[0], shown[1], shown[-1]) == ("data", "epoch 1", "epoch 40")
@@ -477,25 +480,17 @@ def test_latent_sizes_are_grouped_without_loss() -> None:
 
 
 def test_small_rules_of_style() -> None:
-    assert [number(value) for value in (0.01367, 28.14, 349.2, 12345.0, NAN)] == [
-        "0.0137",
-        "28.1",
-        "349",
-        "12,345",
-        "n/a",
-    ]
+    assert list(map(number, (0.01367, 28.14, 349.2, 12345.0, NAN))) == ["0.0137", "28.1", "349", "12,345", "n/a"]
     assert use_log(np.array([1.0, 10.0, NAN]))
     assert not use_log(np.array([0.0, 10.0]))
     assert not use_log(np.array([NAN]))
     assert worth_showing(np.array([7.0, 115.0]), 2.8)
     assert not worth_showing(np.array([1.0, 30.0]), 0.1)
     with pytest.raises(UserError, match="choose from png, svg, pdf"):
-        from analysis.plotting.style import message_figure, save
-
-        save(message_figure("x"), Path("x.gif"))
+        save(Figure(), Path("x.gif"))
 
 
-def test_the_room_needs_none_of_the_heavy_packages() -> None:
+def test_the_room_imports_no_heavy_package() -> None:
     heavy = {"torch", "ray", "mlflow", "optuna"}
     code = f"import sys, analysis.reporting.figures, analysis.report; print(sorted({heavy} & set(sys.modules)))"
     command = [sys.executable, "-c", code]

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.latent_table import compares_sizes, latent_table_info, render
+from analysis import latent_table
+from analysis.latent_table import compares_sizes, render
 from analysis.reporting.page import write_report
 from study.config import TrialConfig
 from study.results.frame import load_study
@@ -28,7 +29,7 @@ def test_latent_table_of_methods_sizes_and_seeds(tmp_path: Path) -> None:
         write_trial(directory, number, VAE.replace(seed=number), [row(mse, 12.0, 11.0)], origin="grid")
     write_trial(directory, 4, VAE.replace(latent_dim=16), [row(0.02, 9.0, 8.0)], origin="grid")
     write_trial(directory, 5, AE.replace(latent_dim=2), [], origin="grid", outcome="failed")
-    table = latent_table_info(load_study(tmp_path, "toy"))
+    table = latent_table.info(load_study(tmp_path, "toy"))
     assert (table.sizes, table.methods) == ([8, 16], ["AE", "VAE"])
     assert table.weights.tolist() == [[0, 0], [0.1, 0.1]]
     assert table.pca.tolist() == [0.0375, 0.0269]
@@ -47,17 +48,17 @@ def test_the_report_has_the_table_where_a_method_has_one_weight(tmp_path: Path) 
     write_trial(directory, 0, AE, [row(0.02, 30.0, 4.5)], origin="grid")
     write_trial(directory, 1, VAE.replace(latent_dim=16), [row(0.0123, 9.0, 8.0)], origin="grid")
     frames = load_study(tmp_path, "toy")
-    assert compares_sizes(latent_table_info(frames))
+    assert compares_sizes(latent_table.info(frames))
     page = write_report(frames, tmp_path / "out")[0].read_text()
     assert "<td>.0123 / 9.0 / 8.0</td>" in page and "<td>.0375</td>" in page and 'href="#sizes"' in page
     write_trial(directory, 2, VAE.replace(latent_dim=16, weight=0.5), [row(0.03, 8.0, 7.0)], origin="grid")
     frames = load_study(tmp_path, "toy")
-    assert not compares_sizes(latent_table_info(frames))
+    assert not compares_sizes(latent_table.info(frames))
     assert 'id="sizes"' not in write_report(frames, tmp_path / "out")[0].read_text()
 
 
 @pytest.mark.parametrize("trials", [0, 24])
 def test_latent_table_of_a_study_without_trials_and_of_any_other(tmp_path: Path, trials: int) -> None:
     make_study(tmp_path, "toy", trials=trials)
-    text = render(latent_table_info(load_study(tmp_path, "toy")))
+    text = render(latent_table.info(load_study(tmp_path, "toy")))
     assert ("w = " in text) == (trials > 0)

@@ -14,8 +14,8 @@ from rich.console import Console
 from scipy import stats
 
 from analysis import replicates
-from analysis.replicates import describe, holm, replicates_info, welch
-from analysis.reporting import ending as answer
+from analysis.replicates import describe, holm, welch
+from analysis.reporting import ending
 from study.config import TrialConfig
 from study.results.choice import choose
 from study.results.frame import join_studies, load_study
@@ -46,7 +46,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_means_and_intervals_are_students_over_the_replicates_alone(runs: Path) -> None:
-    info = replicates_info(load_study(runs, "toy"))
+    info = replicates.info(load_study(runs, "toy"))
     assert info.trial.tolist() == ["0", "1", "2"]
     assert info.search.tolist() == [list(SEARCH[number]) for number in (0, 1, 2)]
     assert info.seeds == [[1, 2, 3]] * 3
@@ -63,7 +63,7 @@ def test_means_and_intervals_are_students_over_the_replicates_alone(runs: Path) 
 
 
 def test_p_values_are_welchs_with_holms_correction(runs: Path) -> None:
-    info = replicates_info(load_study(runs, "toy"))
+    info = replicates.info(load_study(runs, "toy"))
     pairs = list(itertools.combinations(range(3), 2))
     tests: list[Any] = [stats.ttest_ind(info.values[a], info.values[b], equal_var=False) for a, b in pairs]
     raw = np.array([test.pvalue for test in tests])
@@ -80,7 +80,7 @@ def test_p_values_are_welchs_with_holms_correction(runs: Path) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_the_closed_test_of_bonferroni(values: list[float]) -> None:
-    """A hypothesis falls when every intersection that holds it does, each by Bonferroni: the definition."""
+    """By definition: a hypothesis is rejected if every intersection with it is rejected by Bonferroni's test."""
     p = np.array(values)
     for index in range(len(p)):
         others = [other for other in range(len(p)) if other != index]
@@ -97,18 +97,18 @@ def test_groups_without_spread_or_with_one_member() -> None:
     assert welch([], 2).shape == (0, 0, 2)
 
 
-def test_equal_trials_are_seldom_told_apart() -> None:
+def test_equal_trials_seldom_differ_significantly() -> None:
     generator = np.random.default_rng(0)
-    told = [(welch(list(generator.standard_normal((5, 4, 2))), 2) < 0.05).any() for _ in range(300)]
-    assert np.mean(told) < 0.08  # in the whole table, not in each pair
+    apart = [(welch(list(generator.standard_normal((5, 4, 2))), 2) < 0.05).any() for _ in range(300)]
+    assert np.mean(apart) < 0.08  # in the whole table, not per pair
 
 
-def test_a_replicate_that_did_not_count_is_left_out(runs: Path) -> None:
+def test_invalid_replicates_are_left_out(runs: Path) -> None:
     config = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.05, seed=9)
     for number, (outcome, of) in enumerate((("failed", 0), ("stopped", 0), ("completed", 77)), start=20):
         write_trial(runs / "toy", number, config, row((9.0, 9.0)), origin="replicate", outcome=outcome, replicate_of=of)
     write_trial(runs / "toy", 23, config, row((float("nan"), 9.0)), origin="replicate", replicate_of=1)
-    info = replicates_info(load_study(runs, "toy"))
+    info = replicates.info(load_study(runs, "toy"))
     assert [len(group) for group in info.values] == [3, 3, 3]
 
 
@@ -118,17 +118,17 @@ def test_replicates_never_join_the_front(runs: Path) -> None:
     assert choose(load_study(runs, "toy")).front.tolist() == [0, 1, 2]
 
 
-def test_words_show_the_winners_curse(runs: Path) -> None:
-    text = describe(replicates_info(load_study(runs, "toy")))
-    assert "3 trials that the search chose, trained again with 3 fresh seeds each" in text
+def test_the_caption_shows_the_winners_curse(runs: Path) -> None:
+    text = describe(replicates.info(load_study(runs, "toy")))
+    assert "3 trials of the front trained again, with 3 fresh seeds each" in text
     change = np.mean([np.array(COPIES[n]).mean(axis=0) / SEARCH[n] - 1 for n in SEARCH if n in COPIES], axis=0)
     assert f"{100 * change[0]:+.1f} % in reconstruction error and {100 * change[1]:+.1f} % in sample FID" in text
-    assert "3 of 3 pairs can be told apart" in text
+    assert "3 of 3 pairs differ significantly" in text
 
 
 def test_one_replicate_has_a_mean_and_no_interval(tmp_path: Path) -> None:
     make_study(tmp_path, replicates=1)
-    info = replicates_info(load_study(tmp_path, "toy"))
+    info = replicates.info(load_study(tmp_path, "toy"))
     assert len(info.rows) == 2
     assert np.isfinite(info.mean).all() and np.isnan(info.low).all() and not info.apart.any()
     assert all("nan" not in cell and "n/a" not in cell for cells in replicates.table(info)[1] for cell in cells)
@@ -138,31 +138,31 @@ def test_one_replicate_has_a_mean_and_no_interval(tmp_path: Path) -> None:
 def test_studies_together_keep_their_replicates_apart(tmp_path: Path) -> None:
     make_study(tmp_path, "a", trials=3, replicates=2, mixed=False)
     make_study(tmp_path, "b", trials=3, replicates=3, mixed=False, seed=1)
-    info = replicates_info(join_studies([load_study(tmp_path, name) for name in "ab"]))
+    info = replicates.info(join_studies([load_study(tmp_path, name) for name in "ab"]))
     counts = dict(zip(info.trial.tolist(), map(len, info.values), strict=True))
     assert counts == {"a/0": 2, "a/1": 2, "b/0": 3, "b/1": 3}
 
 
-def test_the_final_table_and_the_files_hold_means_beside_search_values(runs: Path) -> None:
+def test_the_final_table_and_the_files_have_means_beside_search_values(runs: Path) -> None:
     frames = load_study(runs, "toy")
-    files = answer.draw(frames, runs / "toy")
+    files = ending.draw(frames, runs / "toy")
     assert [file.name for file in files] == ["tradeoff.png", "replicates.png", "replicates.csv"]
     lines = files[-1].read_text().splitlines()
     assert len(lines) == 1 + 3 * 2
     assert lines[4].startswith("1,val/sample_fid,20,3,23.6666667,")
     console = Console(width=80, file=io.StringIO(), record=True)
-    answer.show(console, frames, runs / "toy")
+    ending.show(console, frames, runs / "toy")
     text = console.export_text()
     assert "4 trials: 4 completed" in text and "9 replicates: 9 completed" in text
-    reach = replicates_info(frames).high[1, 1] - 71 / 3
-    assert f"20 → 23.7 ± {reach:.2g}" in text
+    half_width = replicates.info(frames).high[1, 1] - 71 / 3
+    assert f"20 → 23.7 ± {half_width:.2g}" in text
     assert "With 3 fresh seeds" in text
 
 
 def test_no_replicates_no_table(tmp_path: Path) -> None:
     make_study(tmp_path, trials=3)
     frames = load_study(tmp_path, "toy")
-    info = replicates_info(frames)
+    info = replicates.info(frames)
     assert "no trial has been replicated" in info.missing
-    assert [file.name for file in answer.draw(frames, tmp_path / "toy")] == ["tradeoff.png"]
-    assert replicates_info(dataclasses.replace(frames, study={**frames.study, "objectives": {}})).rows.size == 0
+    assert [file.name for file in ending.draw(frames, tmp_path / "toy")] == ["tradeoff.png"]
+    assert replicates.info(dataclasses.replace(frames, study={**frames.study, "objectives": {}})).rows.size == 0

@@ -68,7 +68,7 @@ def test_table_holds_every_trial_and_marks_the_front(tmp_path: Path) -> None:
     assert [row["kind"] for row in table["rows"]].count("knee") == 1
     marked = {index for index, row in enumerate(table["rows"]) if row["kind"]}
     assert marked == set(choice.front.tolist())
-    assert "network" not in table["columns"]  # the same everywhere: it stands in the method section
+    assert "network" not in table["columns"]  # the same in all trials: the method section has it
     assert table["columns"][:4] == ["trial", "method", *frames.objectives]
     assert len(set(table["columns"])) == len(table["columns"])
     column = table["columns"].index("val/sample_fid")
@@ -76,13 +76,13 @@ def test_table_holds_every_trial_and_marks_the_front(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trials", [0, 1])
-def test_pages_of_small_studies_are_whole(tmp_path: Path, trials: int) -> None:
+def test_pages_of_small_studies_are_complete(tmp_path: Path, trials: int) -> None:
     make_study(tmp_path, trials=trials, mixed=False, references={})
     page, *_ = write_report(load_study(tmp_path, "toy"), tmp_path / "out")
     parsed(page)
 
 
-def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     make_study(tmp_path, trials=0)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
@@ -108,7 +108,7 @@ def test_commands_write_their_files_and_exit_two_on_misuse(tmp_path: Path) -> No
     assert (tmp_path / "figure.svg").read_text().startswith("<?xml")
 
 
-def test_several_studies_are_each_told_how_they_were_done(tmp_path: Path) -> None:
+def test_the_method_section_covers_every_study(tmp_path: Path) -> None:
     make_study(tmp_path, "a", trials=3, replicates=2, question="Why a?", command="run a")
     make_study(tmp_path, "b", trials=4, mixed=False, seed=1, question="Why b?", space="other", command="run b")
     frames = join_studies([load_study(tmp_path, name) for name in "ab"])
@@ -116,7 +116,7 @@ def test_several_studies_are_each_told_how_they_were_done(tmp_path: Path) -> Non
     told = {what: [text for other, text in facts if other == what] for what, _ in facts}
     assert [text.split()[0] for text in told["Study"]] == ["a", "b"]
     assert [text.split()[0] for text in told["Search space"]] == ["method", "other"]
-    assert [text.partition(";")[0] for text in told["Trials"]] == ["3 of 3, besides 4 replicates", "4 of 4"]
+    assert [text.partition(";")[0] for text in told["Trials"]] == ["3 of 3, plus 4 replicates", "4 of 4"]
     assert told["Command"] == ["run a", "run b"]
     assert len(told["Data"]) == len(told["Objectives"]) == 1
     page, *_ = write_report(frames, tmp_path / "out")
@@ -124,7 +124,7 @@ def test_several_studies_are_each_told_how_they_were_done(tmp_path: Path) -> Non
     assert "Why a?" in page.read_text() and "Why b?" in page.read_text()
 
 
-def test_every_place_the_page_leads_to_is_there(tmp_path: Path) -> None:
+def test_every_link_within_the_page_has_a_target(tmp_path: Path) -> None:
     make_study(tmp_path)
     page, *pictures = write_report(load_study(tmp_path, "toy"), tmp_path / "out")
     tags = parsed(page).tags
@@ -150,7 +150,9 @@ def test_links_are_those_of_each_study(tmp_path: Path, monkeypatch: pytest.Monke
     }
 
 
-def test_the_report_of_several_studies_is_no_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_the_report_of_several_studies_is_in_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     for name in "ab":
         make_study(tmp_path, name, trials=1, mixed=False)
     monkeypatch.chdir(tmp_path)

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis import replicates
-from analysis.replicates import replicates_info
-from analysis.tradeoff import describe, plot, tradeoff_info
+from analysis import replicates, tradeoff
+from analysis.tradeoff import describe, plot
 from study.config import TrialConfig
 from study.results import pareto
 from study.results.choice import choose
@@ -24,7 +23,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
 
 
 def test_front_is_that_of_completed_first_seeds(frames: StudyFrames) -> None:
-    info = tradeoff_info(frames)
+    info = tradeoff.info(frames)
     points = list(enumerate(zip(info.x, info.y, strict=True)))
     allowed = [
         point for point in points if info.outcome[point[0]] == "completed" and info.origin[point[0]] != "replicate"
@@ -36,8 +35,8 @@ def test_front_is_that_of_completed_first_seeds(frames: StudyFrames) -> None:
     assert info.knee == info.front[pareto.knee(np.stack([info.x, info.y], axis=1)[info.front])]
 
 
-def test_method_fronts_hold_their_method_alone(frames: StudyFrames) -> None:
-    info = tradeoff_info(frames)
+def test_method_fronts_contain_only_their_method(frames: StudyFrames) -> None:
+    info = tradeoff.info(frames)
     for method, front in info.method_fronts.items():
         assert set(info.method[front]) <= {method}
         assert (info.outcome[front] == "completed").all()
@@ -45,19 +44,19 @@ def test_method_fronts_hold_their_method_alone(frames: StudyFrames) -> None:
     assert set(info.front.tolist()) <= everywhere
 
 
-def test_references_are_those_of_the_objectives_split(frames: StudyFrames) -> None:
-    info = tradeoff_info(frames)
+def test_baselines_are_those_of_the_objectives_split(frames: StudyFrames) -> None:
+    info = tradeoff.info(frames)
     assert info.real_data == REAL_DATA["validation"]["sample_fid"]
     assert info.pca == {d: PCA_MSE[d] for d in sorted(set(info.latent_dim.astype(int)))}
     other = StudyFrames({**frames.study, "objectives": {"val/kl": "minimize", "test/sample_fid": "minimize"}},
                         frames.trials, frames.history)  # fmt: skip
-    info = tradeoff_info(other)
+    info = tradeoff.info(other)
     assert (info.x_name, info.y_name) == ("val/kl", "test/sample_fid")
     assert (info.pca, info.real_data) == ({}, REAL_DATA["test"]["sample_fid"])
 
 
-def test_replicates_stand_beside_the_trial_they_repeat(frames: StudyFrames) -> None:
-    info = tradeoff_info(frames)
+def test_replicates_belong_to_the_trial_they_repeat(frames: StudyFrames) -> None:
+    info = tradeoff.info(frames)
     found = info.replicated
     assert sorted(info.trial[found.rows]) == ["0", "1"]
     assert (found.search == np.stack([info.x, info.y], axis=1)[found.rows]).all()
@@ -66,7 +65,7 @@ def test_replicates_stand_beside_the_trial_they_repeat(frames: StudyFrames) -> N
     assert {tuple(point) for group in found.values for point in group.tolist()} == of_replicates
 
 
-def test_an_interval_that_reaches_below_zero_ends_at_a_logarithmic_axis(tmp_path: Path) -> None:
+def test_an_interval_below_zero_ends_at_a_log_axis(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     points = [(0.01, 100.0), (0.05, 4.0), (0.0101, 160.0), (0.0099, 40.0)]
     for number, (mse, fid) in enumerate(points):
@@ -74,9 +73,9 @@ def test_an_interval_that_reaches_below_zero_ends_at_a_logarithmic_axis(tmp_path
         beyond: dict[str, Any] = {} if number < 2 else {"origin": "replicate", "replicate_of": 0}
         write_trial(directory, number, TrialConfig(seed=number, latent_dim=2 + number % 2), [row], **beyond)
     frames = load_study(tmp_path, "toy")
-    found = replicates_info(frames)
+    found = replicates.info(frames)
     assert found.low[0, 1] < 0 < found.low[0, 0]
-    [axes] = plot(tradeoff_info(frames)).axes
+    [axes] = plot(tradeoff.info(frames)).axes
     assert axes.get_yscale() == "log"
     ends = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
     assert any(y.tolist() == [axes.get_ylim()[0], found.high[0, 1]] for y in ends)
@@ -88,23 +87,21 @@ def test_an_interval_that_reaches_below_zero_ends_at_a_logarithmic_axis(tmp_path
 
 @pytest.mark.parametrize(
     ("beside", "above"),
-    [((0.0101, 9.4), True), ((0.0101, 4.0), False)],  # the first lies where trial 0's name would go, below it
+    [((0.0101, 9.4), True), ((0.0101, 4.0), False)],  # the first is where trial 0's label would go, below it
 )
-def test_the_name_of_an_end_makes_way_for_another_trial(
-    tmp_path: Path, beside: tuple[float, float], above: bool
-) -> None:
+def test_the_label_of_an_end_avoids_other_trials(tmp_path: Path, beside: tuple[float, float], above: bool) -> None:
     directory = make_study(tmp_path, trials=0)
     for number, (mse, fid) in enumerate([(0.01, 10.0), beside, (0.02, 2.0), (0.05, 1.0)]):
         row = {"epoch": 1, "val/reconstruction_mse": mse, "val/sample_fid": fid}
         write_trial(directory, number, TrialConfig(seed=number), [row])
-    [axes] = plot(tradeoff_info(load_study(tmp_path, "toy"))).axes
+    [axes] = plot(tradeoff.info(load_study(tmp_path, "toy"))).axes
     sides = {text.get_text(): text.get_verticalalignment() for text in axes.texts}
     assert (sides["trial 0"], sides["trial 3"]) == ("bottom" if above else "top", "top")
 
 
-def test_a_maximised_objective_turns_the_front_round(frames: StudyFrames) -> None:
+def test_a_maximised_objective_reverses_the_front(frames: StudyFrames) -> None:
     turned = {"val/reconstruction_mse": "minimize", "val/sample_fid": "maximize"}
-    info = tradeoff_info(StudyFrames({**frames.study, "objectives": turned}, frames.trials, frames.history))
+    info = tradeoff.info(StudyFrames({**frames.study, "objectives": turned}, frames.trials, frames.history))
     assert (np.diff(info.y[info.front]) > 0).all()
 
 
@@ -112,27 +109,26 @@ def test_trials_without_values_are_counted_not_drawn(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=4, mixed=False)
     nan_row = {"epoch": 1, "val/reconstruction_mse": float("nan"), "val/sample_fid": 1.0}
     write_trial(directory, 4, TrialConfig(), [nan_row])
-    info = tradeoff_info(load_study(tmp_path, "toy"))
+    info = tradeoff.info(load_study(tmp_path, "toy"))
     assert (len(info.x), info.left_out) == (4, 1)
-    assert "1 more trial has no values" in describe(info)
+    assert "1 more trial without finite values is not shown" in describe(info)
 
 
-def test_nothing_finished_is_a_clear_line(tmp_path: Path) -> None:
+def test_an_unfinished_study_has_a_clear_message(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0, outcome="running")
     write_trial(directory, 0, TrialConfig(), [{"epoch": 1, "train/loss": 1.0}], outcome="running")
-    info = tradeoff_info(load_study(tmp_path, "toy"))
+    info = tradeoff.info(load_study(tmp_path, "toy"))
     assert info.missing == "study toy: nothing to draw, no trial has both objectives (1 running)"
     assert choose(load_study(tmp_path, "toy")).knee is None
-    plot(info)
 
 
 def test_several_studies_keep_their_names(tmp_path: Path) -> None:
     make_study(tmp_path, "a", trials=3)
     make_study(tmp_path, "b", trials=3, seed=1)
     alone = [load_study(tmp_path, name) for name in "ab"]
-    info = tradeoff_info(join_studies(alone))
+    info = tradeoff.info(join_studies(alone))
     for name, frames in zip("ab", alone, strict=True):
-        front = tradeoff_info(frames)
+        front = tradeoff.info(frames)
         assert info.trial[info.study_fronts[name]].tolist() == [f"{name}/{front.trial[row]}" for row in front.front]
         assert front.study_fronts == {}
     assert info.trial.tolist() == ["a/0", "a/1", "a/2", "b/0", "b/1", "b/2"]

@@ -77,9 +77,9 @@ def test_the_parent_shows_its_question_its_children_and_the_report(
     parent_page.get_by_text("tradeoff.png").first.wait_for()
     parent_page.get_by_text("report", exact=True).first.click()
     parent_page.get_by_text("report.html").first.click()
-    answer = parent_page.frame_locator("iframe").get_by_label("Answer")
-    answer.wait_for()
-    assert answer.inner_text().startswith("Take trial")
+    summary = parent_page.frame_locator("iframe").get_by_label("Summary")
+    summary.wait_for()
+    assert summary.inner_text().startswith("Take trial")
     screenshot(parent_page, "mlflow-report")
 
 

@@ -64,4 +64,4 @@ def test_it_fits_a_phone(runs: Path, page: Page, screenshot: Screenshot) -> None
     page.goto(report_of(runs))
     screenshot(page, "report-phone")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert float(page.locator(".answer p").first.evaluate("e => parseFloat(getComputedStyle(e).fontSize)")) >= 14
+    assert float(page.locator(".summary p").first.evaluate("e => parseFloat(getComputedStyle(e).fontSize)")) >= 14

@@ -1,4 +1,4 @@
-"""An MLflow server that is away, comes back, or answers nothing but errors."""
+"""An MLflow server that is down, comes back, or answers only with errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.faults.harness import PATIENCE, ROOT, ended, expect_clean, meanwhile,
 
 EPOCHS, TRIALS = 16, 5
 LONG = 600
-"""Epochs where the server changes under way."""
+"""Epochs of a study during which the server's state changes."""
 SECRETS = ("hunter2", "t0ps3cret")
 
 
@@ -42,7 +42,7 @@ def gate(server: Server) -> Iterator[Gate]:
 
 
 def turn(gate: Gate, state: str) -> Callable[[], None]:
-    """A step that puts the gate into a state and waits until the study has met it there."""
+    """A step that puts the gate into a state and waits until the study has connected to it."""
 
     def step() -> None:
         met = gate.met[state]
@@ -53,14 +53,14 @@ def turn(gate: Gate, state: str) -> Callable[[], None]:
 
 
 def run(runs: Path, name: str, gate: Gate, epochs: int = EPOCHS) -> int:
-    """A small study that writes through the gate, as a user with a password."""
+    """Runs a small study that writes through the gate, as a user with a password."""
     uri = f"http://user:{SECRETS[0]}@127.0.0.1:{gate.port}"
     arguments = ["--space", "wae_weight", "--name", name, "--num-trials", TRIALS, "--epochs", epochs]
     return study_run(*arguments, "--scheduler", "none", "--runs-dir", runs, "--tracking-uri", uri)
 
 
 def synchronise(runs: Path, name: str, port: int) -> None:
-    """`python -m study.sync` past the gate, as a process: MLflow remembers in which place it put a run's files."""
+    """Runs `python -m study.sync` past the gate, as a process: within one, MLflow caches where a run's files go."""
     where = ["--runs-dir", str(runs), "--tracking-uri", f"http://127.0.0.1:{port}"]
     command = [sys.executable, "-m", "study.sync", "--study", name, *where]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -70,7 +70,7 @@ def synchronise(runs: Path, name: str, port: int) -> None:
 @pytest.fixture(autouse=True)
 def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.session.session.MIRROR_SECONDS", 30)
-    monkeypatch.setattr("study.tracking.mirror._LONGEST_PAUSE_S", 2.0)  # or the study ends before the next try
+    monkeypatch.setattr("study.tracking.mirror._LONGEST_PAUSE_S", 2.0)  # Otherwise the study ends before the next try.
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", SECRETS[1])
 
 
@@ -171,11 +171,11 @@ def test_control_c_while_the_end_waits_for_mlflow(
     gate.turn("shut")
     monkeypatch.setattr("study.session.session.MIRROR_SECONDS", 300)
     monkeypatch.setattr(Mirror, "close", wait)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # or there is nothing to wait for
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # Otherwise there is nothing to wait for.
     assert run(tmp_path, "waited", gate) == 0
     assert "study.sync --study waited" in capfd.readouterr().out
     with FileLock(tmp_path / "waited" / "mlflow.lock", timeout=PATIENCE):
-        pass  # of a command, the thread would have died with the process
+        pass  # In a command, the thread would have died with the process.
     synchronise(tmp_path, "waited", server.port)
     found = audit(tmp_path / "waited", EPOCHS, trials=TRIALS, mlflow=server.database)
     expect_clean(found, "Ctrl-C while the end waits for MLflow", "connections reset, SIGINT; study.sync")

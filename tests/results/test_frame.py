@@ -44,7 +44,7 @@ def test_a_metric_the_last_epoch_did_not_measure_is_nan(tmp_path: Path) -> None:
     assert np.isnan(trial["val/sample_fid"])
 
 
-def test_newest_attempt_wins_and_nothing_past_the_end_counts(tmp_path: Path) -> None:
+def test_the_newest_attempt_wins_and_epochs_past_the_end_are_ignored(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     folder = write_trial(directory, 3, TrialConfig(), [{"epoch": e, "train/loss": 1.0} for e in (1, 2, 3)])
     for attempt, epochs in ((2, (2, 3)), (10, (3,))):
@@ -68,7 +68,7 @@ def test_a_torn_last_line_is_ignored(tmp_path: Path, tail: str) -> None:
     assert load_study(tmp_path, "toy").history["epoch"].tolist() == [1, 2]
 
 
-def test_nan_and_infinity_are_no_values(tmp_path: Path) -> None:
+def test_nan_and_infinity_become_nan(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     write_trial(directory, 0, TrialConfig(), [{"epoch": 1, "train/loss": float("nan"), "val/kl": float("inf")}])
     trial = load_study(tmp_path, "toy").trials.iloc[0]
@@ -76,10 +76,10 @@ def test_nan_and_infinity_are_no_values(tmp_path: Path) -> None:
     assert np.isnan(trial["val/kl"])
 
 
-def test_a_trial_without_an_outcome_runs_as_long_as_its_study(tmp_path: Path) -> None:
+def test_a_trial_without_an_outcome_is_running_if_its_study_is(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0, outcome="running")
     write_trial(directory, 0, TrialConfig(), [], outcome="running")
-    (directory / "trials" / "0001").mkdir()  # made, and its driver killed before anything was written
+    (directory / "trials" / "0001").mkdir()  # its driver was killed before it wrote anything
     frames = load_study(tmp_path, "toy")
     assert frames.trials["outcome"].tolist() == ["running"]
     assert frames.trials["epochs_done"].tolist() == [0]
@@ -95,7 +95,7 @@ def test_empty_and_full_studies_have_the_same_dtypes(tmp_path: Path) -> None:
     assert np.isnan(full.column("no such column")).all()
 
 
-def test_unknown_and_damaged_studies_say_so(tmp_path: Path) -> None:
+def test_unknown_and_damaged_studies_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is none in"):
         load_study(tmp_path, "toy")
     directory = make_study(tmp_path, trials=0)
@@ -106,7 +106,7 @@ def test_unknown_and_damaged_studies_say_so(tmp_path: Path) -> None:
         load_study(tmp_path, "toy")
 
 
-def test_studies_join_only_when_one_plot_of_them_is_fair(tmp_path: Path) -> None:
+def test_only_studies_with_equal_objectives_and_data_join(tmp_path: Path) -> None:
     make_study(tmp_path, "a", trials=3)
     make_study(tmp_path, "b", trials=4, seed=1)
     make_study(tmp_path, "other", trials=1, objectives={"val/kl": "minimize"})
@@ -137,6 +137,6 @@ def test_loading_costs_little_more_than_reading_the_files(tmp_path: Path) -> Non
         load_study(tmp_path, "toy")
         return time.process_time() - start
 
-    # Interleaved, so that a busy machine slows both; parsing a thousand runs takes half a second.
+    # Interleaved, so that a busy machine slows both.
     pairs = [(bare(), ours()) for _ in range(3)]
     assert min(ours_s / bare_s for bare_s, ours_s in pairs) < 6

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import sqlite3
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from analysis.plotting.command import load
 from analysis.reporting.page import trial_links, write_report
 from study.config import UserError
 from study.results.frame import StudyFrames, load_study
-from study.tracking import reader as frame_mlflow
-from study.tracking import sync_study
+from study.tracking import Mirror, reader, sync_study
+from study.tracking.history import HISTORY
 from study.tracking.reader import load_from_mlflow, run_links
 from study.tracking.store import connect, sqlite_uri
 from tests.helpers_study import make_study
@@ -36,12 +37,17 @@ def assert_same(first: StudyFrames, second: StudyFrames) -> None:
     assert first.study == second.study
 
 
-@pytest.mark.parametrize("at_once", [100, 7])  # runs that one statement asks for
-def test_mlflow_gives_the_frames_of_the_directory(
-    runs: Path, uri: str, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(frame_mlflow, "_RUNS", at_once)
+def artifact(uri: str) -> Path:
+    """The artifact with the epochs of the study `toy`."""
+    client = connect(uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    parent = client.search_runs(experiments, "tags.`study.space` != ''")[0]
+    return Path(str(parent.info.artifact_uri).removeprefix("file://")) / HISTORY
+
+
+def test_mlflow_gives_the_frames_of_the_folder(runs: Path, uri: str, asked: set[str]) -> None:
     on_disk, mirrored = load_study(runs, "toy"), load_from_mlflow(uri, "toy")
+    assert not asked
     assert_same(on_disk, mirrored)
     for row in (0, 6):  # completed with arrays, stopped without
         here, there = on_disk.arrays(row), mirrored.arrays(row)
@@ -49,22 +55,68 @@ def test_mlflow_gives_the_frames_of_the_directory(
         assert here is None or there is None or all((here[name] == there[name]).all() for name in here)
 
 
-def test_a_server_gives_the_same_frames(runs: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+@pytest.mark.parametrize("length", [None, 0, 2000, 4000])
+def test_a_study_without_its_artifact_or_with_a_torn_one_is_read_run_by_run(
+    runs: Path, uri: str, asked: set[str], length: int | None
+) -> None:
+    path = artifact(uri)
+    content = path.read_bytes()
+    assert len(content) > 4000
+    path.unlink()
+    try:
+        if length is not None:
+            path.write_bytes(content[:length])
+        assert_same(load_study(runs, "toy"), load_from_mlflow(uri, "toy"))
+    finally:
+        path.write_bytes(content)
+    count = len(load_study(runs, "toy").trials)
+    assert 0 < len(asked) < count if length else len(asked) == count
 
-    def by_call(tracking_uri: str, children: list) -> list:
-        asked.append(len(children))
-        return list(frame_mlflow._points_by_call(connect(tracking_uri), children))
 
-    monkeypatch.setattr(frame_mlflow, "_points_by_query", by_call)
-    assert_same(load_study(runs, "toy"), load_from_mlflow(uri, "toy"))
-    assert asked == [len(load_study(runs, "toy").trials)]
+@pytest.mark.parametrize("line", ["[]", "{}", '{"run": 1}', '{"run": "x", "epoch": "3"}', "no JSON", "[" * 100_000])
+def test_a_line_of_the_artifact_that_is_no_epoch_does_no_harm(runs: Path, uri: str, line: str) -> None:
+    path = artifact(uri)
+    content = path.read_bytes()
+    path.write_bytes(gzip.compress(f"{line}\n".encode()) + content)
+    try:
+        assert_same(load_study(runs, "toy"), load_from_mlflow(uri, "toy"))
+    finally:
+        path.write_bytes(content)
+
+
+def test_pandas_reads_the_artifact(runs: Path, uri: str) -> None:
+    table = pd.read_json(artifact(uri), lines=True)
+    history = load_study(runs, "toy").history
+    assert table[["number", "epoch"]].to_numpy().tolist() == history[["number", "epoch"]].to_numpy().tolist()
+
+
+def test_a_run_ahead_of_the_artifact_is_asked_for_its_epochs(tmp_path: Path, asked: set[str]) -> None:
+    study = make_study(tmp_path, "toy", trials=3, epochs=4, mixed=False)
+    uri = sqlite_uri(tmp_path / "mlflow.db")
+    metrics, outcome = study / "trials/0001/attempt-1/metrics.jsonl", study / "trials/0001/outcome.json"
+    whole, end = metrics.read_text(), outcome.read_text()
+    metrics.write_text("".join(whole.splitlines(keepends=True)[:2]))
+    outcome.unlink()
+    sync_study(study, uri)
+    metrics.write_text(whole)
+    outcome.write_text(end)
+    mirror = Mirror(study, uri)
+    mirror.sync()  # as while the study runs: the artifact is not due
+    mirror.release()
+    on_disk, mirrored = load_study(tmp_path, "toy"), load_from_mlflow(uri, "toy")
+    pd.testing.assert_frame_equal(on_disk.trials, mirrored.trials)
+    pd.testing.assert_frame_equal(on_disk.history, mirrored.history)
+    assert len(asked) == 1
+    sync_study(study, uri)
+    asked.clear()
+    assert_same(load_study(tmp_path, "toy"), load_from_mlflow(uri, "toy"))
+    assert not asked
 
 
 def test_the_directory_is_read_where_it_is_at_hand(
     runs: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert load(["toy"], runs).sources["toy"].func is not frame_mlflow._fetch_arrays  # pyright: ignore
+    assert load(["toy"], runs).sources["toy"].func is not reader._fetch_arrays  # pyright: ignore
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert_same(load(["toy"], runs), load(["toy"], tmp_path))
     assert_same(load(["toy"], runs), load(["toy"], runs, uri))
@@ -99,7 +151,10 @@ def test_what_cannot_be_read_is_said_in_one_line(uri: str, tmp_path: Path) -> No
         load_from_mlflow("runs/mlflow", "toy")
 
 
-def test_points_of_half_an_epoch_do_not_make_a_row(runs: Path, uri: str, tmp_path: Path) -> None:
+def test_points_of_half_an_epoch_do_not_make_a_row(
+    runs: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "read_history", lambda client, parent_id: {})
     copy = tmp_path / "mlflow.db"
     with sqlite3.connect(copy) as to, sqlite3.connect(runs / "mlflow.db") as source:
         source.backup(to)

@@ -681,7 +681,7 @@ def test_pictures_line_up_in_the_image_grid_once(runs: Path) -> None:
     with Image.open(stored) as picture:
         assert picture.getpixel((0, 0)) == 200
     assert files(children[0]) == ["arrays.npz", "images"]
-    assert files(parent) == ["report", "study.json", "tradeoff.png"]
+    assert files(parent) == ["history.jsonl.gz", "report", "study.json", "tradeoff.png"]
     assert files(parent, "report") == ["report/report.html", "report/samples.png"]
     assert str(stored).startswith(str(runs / "mlartifacts"))
 

@@ -1,4 +1,4 @@
-"""Figures drawn by two processes: the same as by one, whatever becomes of the other."""
+"""Two processes draw the same figures as one, even if the second one fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers_study import make_study
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study's directory."""
+    """A study's folder."""
     return make_study(tmp_path_factory.mktemp("runs"), trials=6)
 
 
@@ -49,7 +49,7 @@ def test_two_processes_draw_what_one_draws(frames: StudyFrames, folder: Path, tm
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit(3)", f"import os; os.kill(os.getpid(), {signal.SIGKILL:d})"])
-def test_where_the_other_process_fails_all_is_drawn_here(
+def test_if_the_second_process_fails_the_first_draws_all(
     frames: StudyFrames, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     python = tmp_path / "python"
@@ -61,7 +61,7 @@ def test_where_the_other_process_fails_all_is_drawn_here(
     assert set(pictures(tmp_path / "out")) == {f"{figure['name']}.png" for figure in drawn if "text" in figure}
 
 
-def test_where_the_other_process_does_not_start_all_is_drawn_here(
+def test_if_the_second_process_does_not_start_the_first_draws_all(
     frames: StudyFrames, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object, **__: object) -> None:
@@ -71,19 +71,19 @@ def test_where_the_other_process_does_not_start_all_is_drawn_here(
     assert [figure["name"] for figure in drawing.draw(frames, tmp_path / "out", [folder])] == list(FIGURES)
 
 
-def test_part_of_a_study_is_drawn_here_alone(frames: StudyFrames, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(drawing, "_start", lambda *_: pytest.fail("the other process would draw all trials"))
+def test_part_of_a_study_is_drawn_by_one_process(frames: StudyFrames, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(drawing, "_start", lambda *_: pytest.fail("the second process would draw all trials"))
     drawing.draw(frames.keep(frames.column("number") < 4), tmp_path / "out")
     assert pictures(tmp_path / "out")
 
 
-def test_what_is_wrong_with_its_figures_is_told(frames: StudyFrames, folder: Path, tmp_path: Path) -> None:
+def test_errors_in_figures_of_the_second_process_are_raised(frames: StudyFrames, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "time_spent.png").mkdir(parents=True)
     with pytest.raises(UserError, match=r"cannot write .*time_spent\.png"):
         drawing.draw(frames, tmp_path / "out", [folder])
 
 
-def test_an_interrupt_leaves_no_process_behind(
+def test_an_interrupt_ends_the_second_process(
     frames: StudyFrames, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []

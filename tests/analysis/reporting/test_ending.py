@@ -1,4 +1,4 @@
-"""The report that a study leaves at its end."""
+"""The report and the messages at the end of a study."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, Never
 import pytest
 from rich.console import Console
 
-from analysis.reporting import ending as answer
+from analysis.reporting import ending
 from analysis.reporting.figures import FIGURES
 from study.results.frame import load_study
 from tests.helpers_study import make_study
 
 
 def said_by_report(directory: Path) -> str:
-    """What `answer.report` prints."""
+    """What `ending.report` prints."""
     console = Console(width=80, file=io.StringIO(), record=True)
-    answer.report(console, load_study(directory.parent, directory.name), directory, None)
+    ending.report(console, load_study(directory.parent, directory.name), directory, None)
     return console.export_text()
 
 
@@ -30,12 +30,12 @@ def study(tmp_path: Path) -> Path:
     return make_study(tmp_path, trials=3)
 
 
-def test_page_and_figures_lie_in_the_study(study: Path) -> None:
+def test_page_and_figures_are_in_the_study(study: Path) -> None:
     assert said_by_report(study) == "writing the report\n"
     names = {path.stem for path in (study / "report").glob("*.png")}
     assert "tradeoff" in names and names <= set(FIGURES)
     console = Console(width=80, file=io.StringIO(), record=True)
-    answer.show(console, load_study(study.parent, study.name), study)
+    ending.show(console, load_study(study.parent, study.name), study)
     assert f"report   {study}/report/report.html" in console.export_text()
 
 
@@ -51,11 +51,13 @@ def test_a_report_is_written_again_only_after_another_trial_has_ended(study: Pat
     ("error", "why"),
     [(ValueError("no\nsuch [axis]"), "no such [axis]"), (KeyboardInterrupt(), "(interrupted)"), (OSError(), "OSError")],
 )
-def test_an_error_costs_one_line(study: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, why: str) -> None:
+def test_an_error_becomes_one_line(
+    study: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, why: str
+) -> None:
     def write_report(*_: Any) -> Never:
         raise error
 
-    monkeypatch.setattr(answer, "write_report", write_report)
+    monkeypatch.setattr(ending, "write_report", write_report)
     _, line = said_by_report(study).splitlines()
     assert line.startswith("report   not written (") and why in line
     assert line.endswith(f"python -m analysis.report --study toy --runs-dir {study.parent}")
@@ -70,14 +72,14 @@ def test_a_file_where_the_folder_should_be_is_left_alone(study: Path) -> None:
 @pytest.mark.parametrize(
     ("largest", "said"),
     [
-        (0.0311, "3.1 % of its GPU's memory: by that, --gpus-per-trial 0.04 is"),
+        (0.0311, "3.1 % of its GPU's memory: --gpus-per-trial 0.04 is"),
         (0.98, "--gpus-per-trial 1 is"),
         (math.nan, ""),
     ],
 )
-def test_how_many_trials_fit_on_a_gpu_is_told_by_those_that_ran_on_one(study: Path, largest: float, said: str) -> None:
+def test_gpu_memory_is_reported_if_trials_measured_it(study: Path, largest: float, said: str) -> None:
     frames = load_study(study.parent, study.name)
     measured = frames.trials.assign(gpu_memory_share=[largest / 2, math.nan, largest])
     console = Console(width=200, file=io.StringIO(), record=True)
-    answer.show_gpu_memory(console, dataclasses.replace(frames, trials=measured))
+    ending.show_gpu_memory(console, dataclasses.replace(frames, trials=measured))
     assert said in console.export_text() if said else console.export_text() == ""

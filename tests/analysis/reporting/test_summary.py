@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.reporting.summary import answer
+from analysis.reporting.summary import summarise
 from study.config import TrialConfig
 from study.results.choice import choose, replicates_of, seed_groups
 from study.results.frame import load_study
@@ -28,11 +28,11 @@ def study(tmp_path: Path) -> Path:
     return directory
 
 
-def test_recommends_the_knee_and_says_what_it_gives_up(tmp_path: Path) -> None:
+def test_recommends_the_knee_and_compares_it_with_the_ends(tmp_path: Path) -> None:
     study(tmp_path)
-    text = answer(load_study(tmp_path, "toy")).sentences
-    assert text[0].startswith("Take trial 1 (VAE, d=8, weight 0.05), the knee of the front: reconstruction error 0.015")
-    assert "Against the best reconstruction error, trial 0" in text[1]
+    text = summarise(load_study(tmp_path, "toy")).sentences
+    assert text[0].startswith("Take trial 1 (VAE, d=8, w=0.05), the knee of the front: reconstruction error 0.015")
+    assert "Compared with trial 0 (VAE, d=8, w=0.05), which has the best reconstruction error" in text[1]
     assert "0.015 instead of 0.01 (+50 %)" in text[1]
     assert "20 instead of 100 (5.0 times less)" in text[1]
     assert "0.015 instead of 0.06 (4.0 times less)" in text[2]
@@ -44,7 +44,7 @@ def test_recommends_the_knee_and_says_what_it_gives_up(tmp_path: Path) -> None:
 
 def test_methods_are_ranked_by_the_area_they_dominate(tmp_path: Path) -> None:
     study(tmp_path)
-    rows = answer(load_study(tmp_path, "toy")).methods
+    rows = summarise(load_study(tmp_path, "toy")).methods
     assert [(row.method, row.completed, row.on_front, row.best) for row in rows] == [
         ("VAE", 2, 2, (0.010, 20.0)),
         ("AE", 2, 1, (0.060, 10.0)),
@@ -60,12 +60,14 @@ def test_noise_is_pooled_over_replicated_trials(tmp_path: Path) -> None:
         write_trial(directory, number, config, [row], origin="replicate", replicate_of=1)
     frames = load_study(tmp_path, "toy")
     assert replicates_of(frames) == {1: [4, 5]}
-    found = answer(frames)
-    assert found.noise == pytest.approx((0.0, np.std([26, 22], ddof=1) / 24))  # trial 1's own 20 was selected
+    found = summarise(frames)
+    assert found.noise == pytest.approx(
+        (0.0, np.std([26, 22], ddof=1) / 24)
+    )  # without trial 1's own 20, which was selected
     assert "12 % in sample FID" in found.sentences[-1]
     assert "Trained again with 2 fresh seeds, the knee has reconstruction error 0.015" in found.sentences[-2]
-    assert "sample FID 24 (95 % interval -1.41 to 49.4; the search saw 20)" in found.sentences[-2]
-    assert choose(frames).front.tolist() == [0, 1, 2]  # trial 5, a lucky further seed, is not on it
+    assert "sample FID 24 (95 % interval -1.41 to 49.4; in the search 20)" in found.sentences[-2]
+    assert choose(frames).front.tolist() == [0, 1, 2]  # trial 5, a replicate, is not on it
 
 
 def test_a_trial_that_never_reached_its_weight_cannot_be_chosen(tmp_path: Path) -> None:
@@ -76,14 +78,14 @@ def test_a_trial_that_never_reached_its_weight_cannot_be_chosen(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("trials", [0, 1, 2])
-def test_small_studies_have_an_answer_or_say_why_not(tmp_path: Path, trials: int) -> None:
+def test_small_studies_have_a_summary_or_say_why_not(tmp_path: Path, trials: int) -> None:
     make_study(tmp_path, trials=trials, mixed=False)
-    text = " ".join(answer(load_study(tmp_path, "toy")).sentences)
-    assert ("no answer yet" in text) == (trials == 0)
+    text = " ".join(summarise(load_study(tmp_path, "toy")).sentences)
+    assert ("No trial has completed" in text) == (trials == 0)
     assert "nan" not in text
 
 
-def test_the_seeds_of_a_grid_say_how_large_chance_is(tmp_path: Path) -> None:
+def test_the_seeds_of_a_grid_give_the_noise(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0, grid=True)
     points = {
         "VAE": [(0.030, 6.0), (0.031, 7.0), (0.029, 7.5)],
@@ -98,29 +100,29 @@ def test_the_seeds_of_a_grid_say_how_large_chance_is(tmp_path: Path) -> None:
     everything = np.arange(len(frames.trials))
     assert seed_groups(frames, everything) == [[0, 1, 2], [3, 4, 5]]
     assert seed_groups(frames, everything[:4]) == [[0, 1, 2]]
-    found = answer(frames)
+    found = summarise(frames)
     groups = [np.array(group) for group in points.values()]
     variance = np.mean([(group.std(axis=0, ddof=1) / group.mean(axis=0)) ** 2 for group in groups], axis=0)
-    assert found.noise == pytest.approx(np.sqrt(variance))  # of equal size, so the pooled variance is the plain mean
+    assert found.noise == pytest.approx(np.sqrt(variance))  # groups of equal size: the pooled variance is the mean
     assert found.sentences[0].startswith("Take trial 0 ")
     assert "one seed" not in " ".join(found.sentences)
     assert (
         "3 seeds; their mean is reconstruction error 0.03 (0.029 to 0.031) and sample FID 6.83 (6 to 7.5)"
         in (found.sentences[-2])
     )
-    assert found.sentences[-1].endswith("cannot be told from the knee: trial 3.")  # 1 and 2 are the same
+    assert found.sentences[-1].endswith("cannot be distinguished from trial 3.")  # 1 and 2 are the same
 
 
-def test_equal_trials_of_one_seed_are_no_sign_of_small_chance(tmp_path: Path) -> None:
+def test_equal_trials_of_one_seed_give_no_noise(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
     for number in range(2):
         write_trial(directory, number, TrialConfig(), [row])
-    found = answer(load_study(tmp_path, "toy"))
+    found = summarise(load_study(tmp_path, "toy"))
     assert np.isnan(found.noise).all()
 
 
-def test_few_seeds_are_said_to_be_few_and_many_names_to_be_more(tmp_path: Path) -> None:
+def test_few_seeds_are_mentioned_and_many_names_are_shortened(tmp_path: Path) -> None:
     directory = study(tmp_path)
 
     def replicated(seeds: range) -> list[str]:
@@ -131,22 +133,22 @@ def test_few_seeds_are_said_to_be_few_and_many_names_to_be_more(tmp_path: Path) 
                 row = {"epoch": 1, "val/reconstruction_mse": mse * factor, "val/sample_fid": fid * factor}
                 row["train/weight"] = config.weight
                 write_trial(directory, 10 * seed + trial, config, [row], origin="replicate", replicate_of=trial)
-        return answer(load_study(tmp_path, "toy")).sentences
+        return summarise(load_study(tmp_path, "toy")).sentences
 
     few = replicated(range(1, 3))
-    assert "Of the 2 replicated trials, it cannot be told from trial 0 by Welch's t-test" in few[-2]
-    assert few[-2].endswith("So few seeds tell only large differences apart: those trials need not be as good.")
+    assert "Of the 2 replicated trials, it does not differ significantly from trial 0 (Welch's t-test" in few[-2]
+    assert few[-2].endswith("So few seeds detect only large differences: those trials need not be equally good.")
     for number in range(200, 210):
         row = {"epoch": 1, "val/reconstruction_mse": 0.0151, "val/sample_fid": 20.0 + number / 1000}
         write_trial(directory, number, CONFIGS["AE"].replace(latent_dim=number - 198), [row])
     many = replicated(range(3, 9))
     assert not any("So few seeds" in sentence for sentence in many)
-    assert many[-1].endswith("from the knee: trials 200, 201, 202, 203, 204, 205, 206, 207 and 2 more.")
+    assert many[-1].endswith("from trials 200, 201, 202, 203, 204, 205, 206, 207 and 2 more (unreplicated).")
 
 
-def test_a_trial_that_is_best_in_everything_is_called_no_knee(tmp_path: Path) -> None:
+def test_a_trial_that_is_best_in_everything_is_not_called_a_knee(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     for number, words in enumerate(("the only one that can be chosen", "the best in every objective")):
         row = {"epoch": 1, "val/reconstruction_mse": 0.02 + number, "val/sample_fid": 9.0 + number}
         write_trial(directory, number, TrialConfig(latent_dim=number + 2), [row])
-        assert answer(load_study(tmp_path, "toy")).sentences[0].startswith(f"Take trial 0 (AE, d=2), {words}: ")
+        assert summarise(load_study(tmp_path, "toy")).sentences[0].startswith(f"Take trial 0 (AE, d=2), {words}: ")

@@ -1,0 +1,58 @@
+"""How figures, tables and the report name metrics, trials and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from study.config import METHODS
+from study.measure.metrics import METRICS
+from study.results.frame import StudyFrames
+
+LABELS: dict[str, str] = {
+    "loss": "Loss (nats per image)",
+    "reconstruction": "Reconstruction term D (nats per image)",
+    "penalty": "Penalty R(z), unweighted (own unit)",
+    "weight": "Current weight w · m(t)",
+    "latent_dim": "Latent size d",
+} | {name: metric.label for name, metric in METRICS.items()}
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def methods_in_order(methods: Iterable[str]) -> list[str]:
+    """The distinct methods in the order of `METHODS`; unknown ones follow, sorted by name."""
+    order = list(METHODS)
+    return sorted({str(method) for method in methods}, key=lambda m: (order.index(m) if m in order else len(order), m))
+
+
+def label(column: str) -> str:
+    """The axis label of a metric or parameter column: name, unit and split."""
+    split, slash, name = column.rpartition("/")
+    text = LABELS.get(name, name.replace("_", " "))
+    return f"{text}, {SPLITS.get(split, split)}" if slash else text
+
+
+def short_label(column: str) -> str:
+    """A metric's name without unit and split, for sentences."""
+    text = label(column.rpartition("/")[2]).partition(" (")[0]
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def number(value: float) -> str:
+    """A value with three significant digits: `0.0137`, `28.1`, `349`; `n/a` for NaN and infinity."""
+    if not np.isfinite(value):
+        return "n/a"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def count(number: int, noun: str = "trial") -> str:
+    """A number of things: `1 trial`, `1,000 trials`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def configuration(frames: StudyFrames, row: int) -> str:
+    """A trial's method, latent size and weight: `VAE, d=8, w=0.0465`."""
+    trial = frames.trials.iloc[row]
+    weight = f", w={number(trial['weight'])}" if trial["regularizer"] != "none" else ""
+    return f"{trial['method']}, d={trial['latent_dim']}{weight}"
