@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 
 from analysis.plotting import command, style
 from analysis.replicates import ReplicatesInfo, replicates_info
-from study.results.choice import EXTRA_ORIGINS, choose, front_of
+from study.config import EXTRA_ORIGINS
+from study.results.choice import choose, front_of
 from study.results.frame import StudyFrames
 
 DEFAULT_AXES = ("val/reconstruction_mse", "val/sample_fid")
