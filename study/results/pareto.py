@@ -123,7 +123,8 @@ def _volume(points: np.ndarray, reference: np.ndarray) -> float:
     if len(reference) == 1:
         return float(reference[0] - points.min())
     points = points[np.argsort(points[:, 0], kind="stable")]
-    widths = np.diff(points[:, 0], append=reference[0])  # of slices, each cut by the points up to its own
     if len(reference) == 2:
-        return float(widths @ (reference[1] - np.minimum.accumulate(points[:, 1])))
+        lowest = np.minimum.accumulate(points[:, 1])
+        return float((reference[0] - points[:, 0]) @ -np.diff(lowest, prepend=reference[1]))
+    widths = np.diff(points[:, 0], append=reference[0])  # of slices; the points up to its own cut each of them
     return sum(w * _volume(points[: i + 1, 1:], reference[1:]) for i, w in enumerate(widths.tolist()) if w)
