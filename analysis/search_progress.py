@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.plotting import command, style
-from study.config import LOGARITHMIC
+from study.config import EXTRA_ORIGINS
+from study.measure.metrics import is_logarithmic
 from study.results import pareto
-from study.results.choice import EXTRA_ORIGINS, choose, front_of
+from study.results.choice import choose, front_of
 from study.results.frame import StudyFrames
 
 
@@ -43,8 +44,8 @@ def info(frames: StudyFrames) -> SearchProgress:
     usable = bool(choice.front.size) and choice.values.shape[1] == 2
     if not usable:
         return SearchProgress(frames.nothing("no trial has completed with two objectives"), False, {}, {})
-    scaled = np.array([name.endswith(LOGARITHMIC) for name in frames.objectives])
-    values = np.where(scaled, np.log(np.maximum(choice.values, 1e-12)), choice.values)
+    scaled = np.array([is_logarithmic(name) for name in frames.objectives])
+    values = pareto.log_scaled(choice.values, scaled)
     if (recorded := frames.study.get("hypervolume_reference")) is not None:
         reference = np.array(recorded)
     else:

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 
 from analysis import replicates
 from analysis.plotting import command, labels, naming, style
-from study.results.choice import EXTRA_ORIGINS, choose, front_of
+from study.config import EXTRA_ORIGINS
+from study.results.choice import choose, front_of
 from study.results.frame import StudyFrames
 
 DEFAULT_AXES = ("val/reconstruction_mse", "val/sample_fid")

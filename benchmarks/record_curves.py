@@ -2,10 +2,10 @@
 
     python -m benchmarks.record_curves --data-dir ../shared/data
 
-About 45 minutes on one CPU core. Every configuration follows from its number alone, so the table can be cut off, taken
-up again and extended: rows are appended and what is there is not trained again. What is small here, and why it does:
-8,000 training images (stratified), an MLP of width 128 and 16 epochs make a training of a few seconds; objectives are
-measured after every epoch on 2,000 validation images, with as many generated ones, by the data set's feature network.
+About 45 minutes on one CPU core. Every configuration follows from its number alone, so a recording can be interrupted,
+resumed and extended: rows are appended, and recorded configurations are not trained again. Trainings are small, a few
+seconds each: 8,000 training images (stratified), an MLP of width 128 and 16 epochs. Objectives are measured after every
+epoch on 2,000 validation images, with as many generated ones, by the data set's feature network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.replay import TABLE
+from benchmarks.replay import OBJECTIVES, TABLE
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import stratified_order
@@ -33,7 +33,6 @@ from study.training.loop import Trainer, TrainingError
 
 CONFIGURATIONS, EPOCHS = 288, 16
 TRAINING_IMAGES, MEASURED_IMAGES = 8_000, 2_000
-OBJECTIVES = ("reconstruction_mse", "sample_fid")
 PARAMETERS = ("method", "latent_dim", "weight", "learning_rate", "annealing", "annealing_fraction")
 COLUMNS = ("configuration", *PARAMETERS, "epoch", "multiplier", *OBJECTIVES, "reconstruction_fid", "seconds")
 _METHODS = {
@@ -72,7 +71,7 @@ def configuration(number: int, data: DataSummary) -> TrialConfig:
 
 
 def curve(config: TrialConfig, data: ImageData, evaluator: Evaluator) -> Iterator[list[float]]:
-    """Epoch, multiplier, objectives and the rest of a row, by epoch; NaN from where training or measuring fails."""
+    """One row per epoch: epoch, multiplier, objectives and the rest; NaN from the epoch that fails."""
     trainer = Trainer(config, data)
     failed = False
     for epoch in range(1, EPOCHS + 1):
@@ -89,7 +88,7 @@ def curve(config: TrialConfig, data: ImageData, evaluator: Evaluator) -> Iterato
 
 
 def _recorded(table: Path) -> set[int]:
-    """Numbers of the configurations in the table; one cut off in the middle is removed from it."""
+    """Numbers of the configurations in the table. Removes one that was cut off in the middle."""
     if not table.exists():
         table.write_text(",".join(COLUMNS) + "\n")
         return set()

@@ -1,7 +1,7 @@
-"""Searches replayed on recorded learning curves, in simulated time: what `benchmarks.search_replay` compares with.
+"""Searches replayed on recorded learning curves, in simulated time, for `benchmarks.search_replay`.
 
 A table holds every configuration's objectives after every epoch, so a search over it costs no training, and two rules
-can be shown the very same trials in the very same order. Workers take an equal time for every epoch.
+see the same trials in the same order. Every epoch takes every worker the same time.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
+from study.results.pareto import non_dominated
+from study.search.hypervolume import FrontVolume
+
+OBJECTIVES: tuple[str, ...] = ("reconstruction_mse", "sample_fid")
 TABLE = Path(__file__).with_name("curves_mnist.csv")
 REFERENCE = (0.07, 400.0)
-"""Worst MSE and FID that count, the error of an average image and the FID of bad samples; then logarithms are taken."""
+"""The worst MSE and FID that count: the error of an average image, and the FID of bad samples."""
 WORKERS = 4
 
 Decide = Callable[[int, int], bool]
-"""Configuration and epoch to whether it goes on past that epoch."""
+"""Configuration and epoch -> whether it goes on past that epoch."""
 Suggest = Callable[[], "int | None"]
-"""The next configuration to train, or None when all have been."""
+"""The next configuration to train; None when there is no other."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +55,11 @@ class Table:
 def load_table(path: Path) -> Table:
     """Reads what `benchmarks.record_curves` wrote."""
     params: dict[int, dict[str, str | float]] = {}
-    curves: dict[int, list[tuple[float, float]]] = {}
+    curves: dict[int, list[list[float]]] = {}
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
             number = int(row["configuration"])
-            curves.setdefault(number, []).append((float(row["reconstruction_mse"]), float(row["sample_fid"])))
+            curves.setdefault(number, []).append([float(row[name]) for name in OBJECTIVES])
             params[number] = {
                 "method": row["method"],
                 "annealing": row["annealing"],
@@ -65,32 +69,21 @@ def load_table(path: Path) -> Table:
     whole = sorted(number for number, curve in curves.items() if len(curve) == epochs)
     values = np.array([curves[number] for number in whole])
     ramped = np.array([params[number]["annealing"] != "constant" for number in whole])
-    return Table([params[number] for number in whole], values, ramped, front_of(values[:, -1]))
-
-
-def front_of(values: np.ndarray) -> frozenset[int]:
-    """Rows of [n, 2] that no other row dominates; NaN is never one."""
-    with np.errstate(invalid="ignore"):
-        beaten = np.all(values[:, None] >= values, axis=-1) & np.any(values[:, None] > values, axis=-1)
-    return frozenset(np.flatnonzero(~beaten.any(axis=-1) & np.isfinite(values).all(axis=-1)).tolist())
+    front = frozenset(np.flatnonzero(non_dominated(values[:, -1])).tolist())
+    return Table([params[number] for number in whole], values, ramped, front)
 
 
 class Hypervolume:
-    """Area that a growing set dominates on log objectives, up to `REFERENCE`."""
+    """Volume that a growing set dominates on log objectives, up to `REFERENCE`."""
 
     def __init__(self) -> None:
-        self._front: list[tuple[float, float]] = []
-        self.value = 0.0
+        self._volume = FrontVolume(dict.fromkeys(OBJECTIVES, "minimize"), [math.log(bound) for bound in REFERENCE])
 
     def add(self, values: np.ndarray) -> float:
-        """The area with one more point, [2]."""
-        x, y = (math.log(bound) - math.log(value) for bound, value in zip(REFERENCE, values.tolist(), strict=True))
-        # x and y are gains now, high is good; NaN compares false and adds nothing.
-        if x > 0 and y > 0 and not any(a >= x and b >= y for a, b in self._front):
-            self._front = sorted([*((a, b) for a, b in self._front if a > x or b > y), (x, y)])
-            left = [0.0, *(a for a, _ in self._front)]
-            self.value = sum((a - before) * b for before, (a, b) in zip(left, self._front, strict=False))
-        return self.value
+        """The volume with one more point, [2]; one that is not finite adds nothing."""
+        point = dict(zip(OBJECTIVES, values.tolist(), strict=True))
+        self._volume.add(point, may_join=bool(np.isfinite(values).all()))
+        return self._volume.value or 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +91,8 @@ class Trace:
     """What a search did.
 
     Attributes:
-        completed: Epochs spent by all workers together, and the configuration that completed then, in order.
-        spent: Epochs spent in all.
+        completed: Epochs that all workers had spent when a configuration completed, and that configuration, in order.
+        spent: Epochs spent in total.
     """
 
     completed: list[tuple[float, int]]
@@ -111,7 +104,7 @@ class Trace:
         return [area.add(table.values[index, -1]) for _, index in self.completed]
 
     def reached(self, table: Table, target: float) -> float:
-        """Epochs spent until that hypervolume; infinite when it never came."""
+        """Epochs spent until that hypervolume was reached; infinite if it never was."""
         areas = self.hypervolumes(table)
         return next((at for (at, _), area in zip(self.completed, areas, strict=True) if area >= target), math.inf)
 
@@ -129,10 +122,10 @@ def replay(
     Args:
         table: The curves.
         suggest: Hands out configurations.
-        decide: Asked at each rung, in the order in which trials get there.
-        rungs: Epochs at which trials are judged, the same for all, or by configuration.
-        ended: Told the configuration and its epochs when it completed or was stopped.
-        enough: Asked after each completion whether to end here.
+        decide: Called at each rung, in the order in which trials get there.
+        rungs: Epochs of the rungs, the same for all configurations or by configuration.
+        ended: Called with the configuration and its epochs when it completes or is stopped.
+        enough: Called after each completion with the configuration: whether to end here.
     """
     workers: list[tuple[float, int, int, int]] = []
     completed: list[tuple[float, int]] = []

@@ -9,11 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 Params = dict[str, str | int | float]
-LOGARITHMIC = ("_mse", "_fid")
-"""Endings of the metrics that count by their logarithm in a hypervolume: half the error is as much anywhere."""
 
 METHODS: dict[str, tuple[str, str]] = {
     "AE": ("deterministic", "none"),
@@ -33,6 +32,46 @@ METHODS: dict[str, tuple[str, str]] = {
 
 class UserError(Exception):
     """Something the user can put right. The commands print it as one line and exit with status 2."""
+
+
+class Origin(StrEnum):
+    """Why a trial exists. The values are stored in ledgers, in `trial.json` and in MLflow."""
+
+    BASELINE = "reference"
+    """A configuration of the space's `baselines`, to compare the search with."""
+    GRID = "grid"
+    """A point of a grid."""
+    FIRST = "first"
+    """A point to try before the sampler takes over."""
+    SEARCH = "search"
+    """Suggested by the sampler."""
+    REPLICATE = "replicate"
+    """Another trial's configuration with another seed."""
+    RETRAIN = "retrain"
+    """Another trial's configuration with another number of epochs."""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Known before the search begins. Such a trial is never stopped early; others are still compared with it.
+
+        First points are spared too: people chose them to span the trade-off, and they come to the rungs while these
+        are nearly empty. Without this the default study on digits lost the best-sampling end of its front.
+        """
+        return self in (Origin.BASELINE, Origin.GRID, Origin.FIRST)
+
+    @property
+    def is_searched(self) -> bool:
+        """A point of the search space, with its parameters in the ledger. Samplers learn from these trials alone."""
+        return self in (Origin.GRID, Origin.FIRST, Origin.SEARCH)
+
+    @property
+    def is_extra(self) -> bool:
+        """Beyond the search, made from one of its trials. It does not count towards `num_trials` nor join the front."""
+        return self in (Origin.REPLICATE, Origin.RETRAIN)
+
+
+EXTRA_ORIGINS = tuple(origin for origin in Origin if origin.is_extra)
+"""For columns of origins: `np.isin(column, EXTRA_ORIGINS)`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

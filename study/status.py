@@ -9,10 +9,11 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from study.cli import run_command
+from study.config import EXTRA_ORIGINS
 from study.disk.files import read_lines
 from study.disk.layout import progress_path
 from study.disk.lock import Driver, living_driver
-from study.results.choice import EXTRA_ORIGINS, choose
+from study.results.choice import choose
 from study.results.frame import StudyFrames, load_study
 
 _STATES = ("completed", "stopped", "failed", "running", "interrupted")

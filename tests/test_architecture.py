@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.model": {"study.config"},
     "study.measure": {"study.config", "study.disk", *_MATHEMATICS},
     "study.training": {"study.config", "study.disk", *_MATHEMATICS, "study.measure"},
-    "study.search": {*_BASE, "study.disk"},
+    "study.search": {*_BASE, "study.disk", "study.measure.metrics", "study.results.pareto"},
     "study.results": {"study.config", "study.disk"},
     "study.tracking": {"study.config", "study.disk", "study.results"},
     "study.exporting": {
@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *{"analysis.plotting", "analysis"},
     },
     "analysis": {
-        *{"study.config", "study.cli", "study.disk", "study.results", "study.tracking"},
+        *{"study.config", "study.cli", "study.disk", "study.measure.metrics", "study.results", "study.tracking"},
         *{"analysis.plotting", "analysis.reporting"},
     },
     **{f"study.{command}": {"study", "analysis.reporting"} for command in _COMMANDS},

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from analysis.plotting import naming
-from study.config import TrialConfig
-from study.results.choice import EXTRA_ORIGINS
+from study.config import EXTRA_ORIGINS, TrialConfig
 from study.results.frame import StudyFrames
 
 SPLIT_SIZES = {"training": "train_size", "validation": "validation_size", "test": "test_size"}

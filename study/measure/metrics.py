@@ -257,11 +257,13 @@ class Metric:
         direction: Which way is better; `none` for a quantity that only describes.
         label: For axes and tables.
         function: For metrics of samples from the prior against real images: `function(real, generated)`.
+        logarithmic: In a hypervolume its logarithm counts: half the error is worth the same anywhere. Minimised only.
     """
 
     direction: Literal["minimize", "maximize", "none"]
     label: str
     function: Callable[[FeatureSet, FeatureSet], float] | None = None
+    logarithmic: bool = False
 
 
 def require_finite(values: Mapping[str, float]) -> None:
@@ -276,18 +278,18 @@ def require_finite(values: Mapping[str, float]) -> None:
 
 
 METRICS: dict[str, Metric] = {
-    "reconstruction_mse": Metric("minimize", "Reconstruction error (MSE per pixel)"),
-    "reconstruction_fid": Metric("minimize", "Reconstruction FID"),
-    "sample_fid": Metric("minimize", "Sample FID"),
+    "reconstruction_mse": Metric("minimize", "Reconstruction error (MSE per pixel)", logarithmic=True),
+    "reconstruction_fid": Metric("minimize", "Reconstruction FID", logarithmic=True),
+    "sample_fid": Metric("minimize", "Sample FID", logarithmic=True),
     "sample_kid": Metric("minimize", "Sample KID", FeatureSet.kid),
     "precision": Metric("maximize", "Precision"),
     "recall": Metric("maximize", "Recall"),
     "density": Metric("maximize", "Density"),
     "coverage": Metric("maximize", "Coverage"),
-    "expost_fid": Metric("minimize", "Sample FID, mixture of 10 Gaussians fitted to the codes"),
-    "expost_gaussian_fid": Metric("minimize", "Sample FID, one Gaussian fitted to the codes"),
+    "expost_fid": Metric("minimize", "Sample FID, mixture of 10 Gaussians fitted to the codes", logarithmic=True),
+    "expost_gaussian_fid": Metric("minimize", "Sample FID, one Gaussian fitted to the codes", logarithmic=True),
     "prior_gap": Metric("none", "Prior gap (sample FID less mixture FID)"),
-    "interpolation_fid": Metric("minimize", "Interpolation FID"),
+    "interpolation_fid": Metric("minimize", "Interpolation FID", logarithmic=True),
     "latent_mmd": Metric("none", "MMD² of the codes to N(0, I)"),
     "latent_rms": Metric("none", "Root mean square of the codes"),
     "mu_low": Metric("none", "Lowest posterior mean"),
@@ -301,3 +303,14 @@ METRICS: dict[str, Metric] = {
     "nll": Metric("minimize", "Negative log-likelihood (IWAE bound, own likelihood, nats per image)"),
 }
 """Every metric by the name it is recorded under (`val/` or `test/` before it)."""
+
+
+def metric_name(column: str) -> str:
+    """The metric that a recorded column holds: `val/sample_fid` and `test/sample_fid` hold `sample_fid`."""
+    return column.rpartition("/")[2]
+
+
+def is_logarithmic(column: str) -> bool:
+    """Whether a recorded objective counts by its logarithm in a hypervolume."""
+    metric = METRICS.get(metric_name(column))
+    return metric is not None and metric.logarithmic

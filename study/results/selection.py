@@ -1,4 +1,4 @@
-"""Picks one trial of a study: by its number, by a bound on its error, or the knee of the front."""
+"""Picks one trial of a study: by its number, by a bound on its error, or at the knee of the front."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Selection:
         number: The trial.
         config: What was trained.
         outcome: `completed`, `stopped`, `failed`, `running` or `interrupted`.
-        metrics: Of its last epoch, by recorded name (`val/…`, `test/…`).
+        metrics: The metrics of its last epoch, by recorded name (`val/…`, `test/…`).
     """
 
     directory: Path
@@ -53,13 +53,20 @@ class Selection:
 def select(
     runs_dir: Path, name: str, *, trial: int | None = None, knee: bool = False, max_mse: float | None = None
 ) -> Selection:
-    """Picks one trial of a study: by number, by a bound on its error, or else the knee of the front.
+    """Picks one trial of a study.
+
+    Args:
+        runs_dir: The folder of all studies.
+        name: The study.
+        trial: The trial's number.
+        knee: Pick the knee of the front, which is the default.
+        max_mse: Of the front's trials with at most this reconstruction error, pick the best in the other objectives.
 
     Raises:
-        UserError: More than one way to pick is given; no such study or trial; or no trial fits.
+        UserError: More than one way to pick is given, there is no such study or trial, or no trial fits.
     """
     if (trial is not None) + knee + (max_mse is not None) > 1:
-        raise UserError("give one of --trial, --knee and --max-mse")
+        raise UserError("give only one of --trial, --knee and --max-mse")
     frames = load_study(runs_dir, name)
     if trial is not None:
         rows = np.flatnonzero(frames.column("number") == trial)

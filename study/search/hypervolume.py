@@ -1,4 +1,4 @@
-"""What a search has got: the volume its front dominates, on log objectives, up to a point fixed once per study."""
+"""The hypervolume of a growing front: the volume that it dominates, up to a point fixed once per study."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from optuna._hypervolume import compute_hypervolume
 
-from study.config import LOGARITHMIC
+from study.measure.metrics import is_logarithmic
+from study.results import pareto
 
 SETTLING = 5
 """Trials with values that settle the reference point; before that there is no volume."""
@@ -18,18 +18,19 @@ _MARGIN = 2.0
 class FrontVolume:
     """Hypervolume of a growing set of completed trials.
 
-    Errors and Fréchet distances count by their logarithm, everything else as it is; maximised objectives are negated.
-    The reference point is twice the worst value of the first `SETTLING` trials in a logarithmic objective, and beyond
-    the worst by their range in another. It is the caller's to keep, so that a study has one for ever. What lies beyond
-    it may be on the front and still adds no volume.
+    Metrics that say so (`Metric.logarithmic`) count by their logarithm, all others as they are; maximised objectives
+    are negated. The first `SETTLING` trials settle the reference point: twice their worst value in a logarithmic
+    objective, and their worst value plus their range in any other. The caller stores it, so that a study keeps it for
+    ever. A trial beyond it may be on the front and still adds no volume.
 
     Args:
         directions: `minimize` or `maximize` by objective.
-        reference: The study's reference point, minimised and on the logarithmic scale, where it has one.
+        reference: The study's reference point, minimised and on the logarithmic scale, if it has one.
     """
 
     def __init__(self, directions: Mapping[str, str], reference: Sequence[float] | None = None) -> None:
         self._directions = directions
+        self._logarithmic = np.array([is_logarithmic(name) for name in directions])
         self.reference = None if reference is None else np.asarray(reference, dtype=np.float64)
         self._settling: list[np.ndarray] = []
         self._front = np.empty((0, len(directions)))
@@ -37,24 +38,25 @@ class FrontVolume:
 
     @property
     def value(self) -> float | None:
-        """The volume; None while there is no reference point."""
+        """The volume; None until there is a reference point."""
         return None if self.reference is None else self._volume
 
-    def add(self, values: Mapping[str, float], comparable: bool) -> bool:
+    def add(self, values: Mapping[str, float], may_join: bool) -> bool:
         """Takes in a trial that ended with values.
 
         Args:
             values: Finite, by objective.
-            comparable: It was trained to the end and may join the front.
+            may_join: The trial may join the front; if not, it still helps to settle the reference point.
 
         Returns:
-            Whether it joined the front.
+            Whether it joined the front. A trial equal to one on the front does not.
         """
-        point = self._scaled(values)
-        joins = comparable and not (self._front <= point).all(axis=1).any()
+        signed = pareto.minimised(np.array([values[name] for name in self._directions]), self._directions.values())
+        point = pareto.log_scaled(signed, self._logarithmic)
+        front = self._front
+        joins = may_join and not (pareto.dominates(front, point) | (front == point).all(axis=1)).any()
         if joins:
-            kept = self._front[~(point <= self._front).all(axis=1)]
-            self._front = np.vstack([kept, point])
+            self._front = np.vstack([front[~pareto.dominates(point, front)], point])
         settles = False
         if self.reference is None:
             self._settling.append(point)
@@ -62,19 +64,10 @@ class FrontVolume:
             if settles:
                 self.reference = self._settle(np.array(self._settling))
         if self.reference is not None and (joins or settles):
-            inside = self._front[(self._front < self.reference).all(axis=1)]
-            self._volume = float(compute_hypervolume(inside, self.reference)) if len(inside) else 0.0
+            self._volume = pareto.hypervolume(self._front, self.reference)
         return joins
-
-    def _scaled(self, values: Mapping[str, float]) -> np.ndarray:
-        scaled = []
-        for name, direction in self._directions.items():
-            value = math.log(max(values[name], 1e-12)) if name.endswith(LOGARITHMIC) else values[name]
-            scaled.append(-value if direction == "maximize" else value)
-        return np.array(scaled)
 
     def _settle(self, points: np.ndarray) -> np.ndarray:
         worst, best = points.max(axis=0), points.min(axis=0)
-        logarithmic = np.array([name.endswith(LOGARITHMIC) for name in self._directions])
         beyond = np.where(worst > best, worst - best, 1.0)
-        return worst + np.where(logarithmic, math.log(_MARGIN), beyond)
+        return worst + np.where(self._logarithmic, math.log(_MARGIN), beyond)

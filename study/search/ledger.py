@@ -1,36 +1,32 @@
 """The ledger: Optuna's storage is the one truth about which trials exist, what they are and how they ended.
 
-Opening a ledger, adopting what an earlier driver left running and going on to the wanted number of trials are one
-operation, whether a study is new, killed, finished or extended. What is told to Optuna is written as attributes first,
-because a finished Optuna trial cannot be changed.
+Opening a ledger, adopting the trials that an earlier driver left running and going on to the wanted number of trials
+are one operation, for a study that is new, killed, finished or extended. A finished Optuna trial cannot be changed, so
+everything is written as user attributes before Optuna is told.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from study.config import DataSummary, TrialConfig
-from study.disk.files import write_atomic, write_json
-from study.disk.layout import OUTCOME, TRIAL, ledger_path, progress_path, trial_path
+from study.config import DataSummary, Origin, TrialConfig
+from study.disk.layout import OUTCOME, ledger_path, trial_path
 from study.disk.timestamp import now
+from study.search import extra_trials, trial_record
 from study.search.fixed_trials import fixed_configs, fixed_trials
-from study.search.hypervolume import FrontVolume
+from study.search.progress import SearchProgress
 from study.search.samplers import SearchedStudy, build_sampler
+from study.search.tally import Tally
+from study.search.trial_record import Ending, RungResult, origin_of
 from study.space import SearchSpace
-
-_RUNG = "rung:"
-_REFERENCE_POINT = "hypervolume_reference"
-EXTRA_ORIGINS = ("replicate", "retrain")
-"""Trials beyond the search: they count towards no `num_trials`, never join the front and teach the sampler nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,63 +35,13 @@ class Assignment:
 
     Attributes:
         number: Its number in the study, from 0.
-        origin: Why it exists: `reference`, `first`, `grid` or `search`, or one of `EXTRA_ORIGINS`.
+        origin: Why it exists.
         config: What to train.
     """
 
     number: int
-    origin: str
+    origin: Origin
     config: TrialConfig
-
-
-class RungResult(NamedTuple):
-    """A trial that came to a rung.
-
-    Attributes:
-        number: The trial.
-        epoch: The rung.
-        values: Its objectives then, in the study's order.
-        goes_on: What was decided.
-    """
-
-    number: int
-    epoch: int
-    values: list[float]
-    goes_on: bool
-
-
-@dataclasses.dataclass
-class Tally:
-    """Where a study stands.
-
-    Attributes:
-        objectives: Direction by objective.
-        completed: Trials trained to their end.
-        stopped: Trials stopped early.
-        failed: Trials that failed.
-        running: Trials handed out in this session and not yet recorded.
-        best: The best value of each objective among completed trials.
-    """
-
-    objectives: Mapping[str, str]
-    completed: int = 0
-    stopped: int = 0
-    failed: int = 0
-    running: int = 0
-    best: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    @property
-    def done(self) -> int:
-        """Trials that need no more training."""
-        return self.completed + self.stopped + self.failed
-
-    def add(self, outcome: str, values: Mapping[str, float] | None) -> None:
-        """Counts a trial that ended."""
-        setattr(self, outcome, getattr(self, outcome) + 1)
-        if outcome == "completed" and values is not None:
-            for name, direction in self.objectives.items():
-                better = min if direction == "minimize" else max
-                self.best[name] = better(self.best.get(name, values[name]), values[name])
 
 
 class Ledger:
@@ -106,13 +52,20 @@ class Ledger:
         space: What is searched.
         data: The data set's summary; spaces take their ranges from it.
         directions: `minimize` or `maximize` by objective, in order; names as recorded (`val/sample_fid`).
-        fixed: Trial parameters that the command line fixes for all trials.
+        fixed: Trial parameters that the command line sets for all trials.
         seed: The study's seed.
         sampler: One of `study.search.samplers.SAMPLERS`.
-        storage: A database that other studies share; the study's own SQLite file where it is not given.
+        storage: A database that studies share; by default the study's own SQLite file.
         name: The study's name in the storage; by default its folder's.
         first_points: Further points to try before the space's own.
-        num_trials: Trials the study is to have, where that is known; only the sampler's settings depend on it.
+        num_trials: Trials the study is to have, if that is known; only the sampler's settings depend on it.
+
+    Attributes:
+        directory: The study's folder.
+        directions: `minimize` or `maximize` by objective.
+        objectives: Their names.
+        tally: Counts the trials of the search.
+        extra_tally: Counts the trials beyond it.
     """
 
     def __init__(
@@ -132,31 +85,32 @@ class Ledger:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.directory = directory
+        self.directions = directions
         self.objectives = tuple(directions)
         self.tally = Tally(directions)
         self.extra_tally = Tally(directions)
         self._space = space
         self._data = data
-        self._running: dict[int, optuna.trial.Trial] = {}
         self._fixed = fixed
-        self._points = fixed_trials(space, data, first_points)
+        self._fixed_trials = fixed_trials(space, data, first_points)
+        self._running: dict[int, optuna.trial.Trial] = {}
         name = name or directory.name
-        storage = optuna.storages.get_storage(storage or f"sqlite:///{ledger_path(directory)}")
+        self._storage = optuna.storages.get_storage(storage or f"sqlite:///{ledger_path(directory)}")
         wanted = [optuna.study.StudyDirection[direction.upper()] for direction in directions.values()]
-        optuna.create_study(study_name=name, storage=storage, directions=wanted, load_if_exists=True)
-        self._study = SearchedStudy(study_name=name, storage=storage)
-        trials = self._study.get_trials(deepcopy=False)
+        optuna.create_study(study_name=name, storage=self._storage, directions=wanted, load_if_exists=True)
+        self._study = SearchedStudy(study_name=name, storage=self._storage)
+        trials = self.trials()
         drawn = sum(1 + len(trial.params) for trial in trials)
         self._study.sampler = build_sampler(sampler, seed, drawn, num_trials)
         self._adoptable = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        # Counted, not looked up for each trial: a look takes as long as there are trials.
+        # Kept as a number: to ask the storage before each trial takes longer the more trials there are.
         self._waiting = sum(trial.state == TrialState.WAITING for trial in trials)
         for trial in trials:
-            if trial.state.is_finished():
-                self._tally_of(trial.user_attrs).add(trial.user_attrs["outcome"], trial.user_attrs["values"])
-        searched = [trial for trial in trials if not _is_extra(trial.user_attrs)]
-        self._rung_results = sum(key.startswith(_RUNG) for trial in trials for key in trial.user_attrs)
-        self._replay_progress(searched)
+            if trial.state.is_finished() and (ending := Ending.of(trial.user_attrs)):
+                self._tally_of(trial.user_attrs).add(ending.outcome, ending.values)
+        searched = [trial for trial in trials if not origin_of(trial.user_attrs).is_extra]
+        self._rung_results = len(self.rung_results())
+        self._progress = SearchProgress(self._study, directions, directory, searched)
         self._created = len(searched)
         self._enqueued = sum("origin" in trial.user_attrs for trial in searched)
 
@@ -166,111 +120,77 @@ class Ledger:
         return sum(not trial.state.is_finished() for trial in self.trials())
 
     @property
-    def directions(self) -> Mapping[str, str]:
-        """`minimize` or `maximize` by objective."""
-        return self.tally.objectives
-
-    @property
     def hypervolume_reference(self) -> list[float] | None:
         """The point up to which the hypervolume is measured, see `FrontVolume`; None until it is settled."""
-        return None if self._volume.reference is None else self._volume.reference.tolist()
+        return self._progress.reference
 
     @property
     def stale_trials(self) -> int:
         """Trials that have ended since the front last grew; 0 until there is a hypervolume."""
-        return self._stale
+        return self._progress.stale
 
     def trials(self) -> Sequence[FrozenTrial]:
         """All trials, oldest first; not to be changed."""
         return self._study.get_trials(deepcopy=False)
 
     def fixed_configs(self) -> Iterator[TrialConfig]:
-        """What the trials given beforehand train, in their order; nothing is written."""
-        return fixed_configs(self._points, self._space, self._data, self._fixed)
+        """What the fixed trials train, in their order; nothing is written."""
+        return fixed_configs(self._fixed_trials, self._space, self._data, self._fixed)
 
     def next(self, num_trials: int, *, begin: bool = True) -> Assignment | None:
-        """The next trial to train: one left running by an earlier driver, a point given beforehand, or a suggestion.
+        """The next trial to train: one that an earlier driver left running, a fixed trial, or a suggestion.
 
-        A trial whose result an earlier driver recorded but had no time to tell is told, not trained again.
+        If an earlier driver recorded a trial's result but died before it told Optuna, the trial is told now instead of
+        trained again.
 
         Args:
             num_trials: Trials the study is to have.
-            begin: Whether it may be one that has not begun.
+            begin: Whether it may be a trial that has not begun.
 
         Returns:
-            The trial, its folder and `trial.json` written; or None when there is no other.
+            The trial, with its folder and `trial.json` written; None if there is no other.
         """
         while self._adoptable:
-            frozen = self._adoptable.pop(0)
-            trial = optuna.trial.Trial(self._study, frozen._trial_id)
-            if "outcome" not in frozen.user_attrs:
+            trial = self._live(self._adoptable.pop(0).number)
+            ending = Ending.of(trial.user_attrs)
+            if ending is None:
                 return self._assign(trial)
-            self._tell(trial, frozen.user_attrs)
+            self._tell(trial, ending)
         if not begin or not self.remain(num_trials):
             return None
         if not self._waiting:
-            if self._enqueued < len(self._points):
-                origin, point = self._points[self._enqueued]
+            if self._enqueued < len(self._fixed_trials):
+                origin, values = self._fixed_trials[self._enqueued]
                 self._enqueued += 1
-                attributes = {"origin": origin, **({"overrides": dict(point)} if origin == "reference" else {})}
-                self._enqueue({} if origin == "reference" else point, attributes)
+                if origin == Origin.BASELINE:
+                    self._enqueue({}, {"origin": origin, "overrides": dict(values)})
+                else:
+                    self._enqueue(values, {"origin": origin})
             self._created += 1
         self._waiting = max(0, self._waiting - 1)
         return self._assign(self._study.ask())
 
     def remain(self, num_trials: int) -> bool:
-        """Whether there are trials that have not begun, when the study is to have so many."""
-        searching = not self._space.grid or self._enqueued < len(self._points)
+        """Whether trials remain that have not begun, if the study is to have so many."""
+        searching = not self._space.grid or self._enqueued < len(self._fixed_trials)
         return self._waiting > 0 or (searching and self._created < num_trials)
-
-    def _enqueue(self, point: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-        self._study.enqueue_trial(dict(point), user_attrs=dict(attributes))
-        self._waiting += 1
 
     def requeue_running(self) -> None:
         """Takes back every trial handed out and not recorded: `next` hands it out again."""
         for trial in self._running.values():
             self._tally_of(trial.user_attrs).running -= 1
-        # Those still waiting to be adopted are running in the storage as well.
+        # Trials still waiting to be adopted are running in the storage too.
         self._adoptable = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._running.clear()
 
-    def replicate(self, number: int, seeds: Sequence[int]) -> int:
-        """Enqueues a trial's configuration again, once per seed it has not been replicated with.
-
-        Args:
-            number: The trial to repeat.
-            seeds: Seeds for training; each replicate differs from the trial in its seed alone.
-
-        Returns:
-            The replicates of this trial there are now, of these seeds.
-        """
-        trials = self.trials()
-        original = TrialConfig.from_params(trials[number].user_attrs["params"])
-        earlier = [trial.user_attrs for trial in trials if trial.user_attrs.get("replicate_of") == number]
-        known = {attributes["params"]["seed"] for attributes in earlier}
-        for seed in seeds:
-            if seed not in known:
-                params = original.replace(seed=seed).to_params()
-                attributes = {"origin": "replicate", "params": params, "replicate_of": number}
-                self._enqueue({}, attributes)
-        return len(seeds)
+    def replicate(self, number: int, seeds: Sequence[int]) -> None:
+        """Enqueues a trial's configuration again, once for each seed that it has not been replicated with."""
+        for attributes in extra_trials.replicates(self.trials(), number, seeds):
+            self._enqueue({}, attributes)
 
     def retrain(self, number: int, epochs: int) -> None:
-        """Enqueues a trial's configuration again with another number of epochs.
-
-        What was asked for before is not enqueued twice, unless it failed.
-
-        Args:
-            number: The trial.
-            epochs: Passes over the training split, from new initial weights.
-        """
-        trials = self.trials()
-        params = TrialConfig.from_params(trials[number].user_attrs["params"]).replace(epochs=epochs).to_params()
-        attributes = {"origin": "retrain", "params": params, "retrain_of": number}
-        if not any(
-            attributes.items() <= trial.user_attrs.items() and trial.state != TrialState.FAIL for trial in trials
-        ):
+        """Enqueues a trial's configuration again for so many epochs, unless that was done before and has not failed."""
+        for attributes in extra_trials.retrained(self.trials(), number, epochs):
             self._enqueue({}, attributes)
 
     def record(
@@ -283,138 +203,66 @@ class Ledger:
         infeasible: Mapping[str, float] | None = None,
         reason: str | None = None,
     ) -> None:
-        """Writes down how a trial ended, in the ledger and in its `outcome.json`.
+        """Stores how a trial ended, in the ledger and in its `outcome.json`.
 
         Args:
             number: The trial.
             outcome: `completed`, `stopped` or `failed`.
             epochs: Epochs it trained.
-            values: The objectives at its last epoch, by recorded name; None for a failed trial.
-            infeasible: By name, how far the trial misses being comparable (0 is comparable): `budget`, the missing
-                share of its epochs; `weight`, the missing share of its full weight.
+            values: The objectives at its last epoch, by recorded name; None for a failed trial. A trial with values
+                that are missing or not finite has failed.
+            infeasible: How far it is from comparable, see `Ending`.
             reason: Why it failed or was stopped, one line.
         """
         if values is not None and not all(math.isfinite(values.get(name, math.nan)) for name in self.objectives):
             outcome, reason, values = "failed", f"an objective is not finite: {dict(values)}", None
-        ended = {
-            "outcome": outcome,
-            "epochs": epochs,
-            "reason": reason,
-            "values": None if values is None else {name: values[name] for name in self.objectives},
-            "infeasible": dict(infeasible or {}),
-            "ended": now(),
-        }
         trial = self._running.pop(number)
         self._tally_of(trial.user_attrs).running -= 1
-        if _is_extra(trial.user_attrs):
-            ended["infeasible"] = {**ended["infeasible"], "extra": 1.0}
-        for name, value in ended.items():
-            if name != "outcome":
-                trial.set_user_attr(name, value)
-        trial.set_user_attr("outcome", outcome)  # last: with it the record is whole, see next()
-        self._tell(trial, ended)
-
-    def _tell(self, trial: optuna.trial.Trial, ended: Mapping[str, Any]) -> None:
-        values = ended["values"]
-        if values is None:
-            self._study.tell(trial, state=TrialState.FAIL)
-        else:
-            for name, missing in ended["infeasible"].items():
-                if missing > 0 and name not in trial.constraints:  # set where an earlier driver was killed just here
-                    trial.set_constraint(name, missing)
-            self._study.tell(trial, [values[name] for name in self.objectives])
-        self._tally_of(trial.user_attrs).add(ended["outcome"], values)
-        self._write_outcome(trial.number, ended)
-        if not _is_extra(trial.user_attrs):
-            line = self._advance(trial.number, ended)
-            self._keep_reference()
-            self._progress.append(line)
-            with open(progress_path(self.directory), "a") as file:
-                file.write(line)
-
-    def _write_trial(self, number: int, attributes: Mapping[str, Any], created: str) -> None:
-        directory = trial_path(self.directory, number)
-        directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / TRIAL).exists():
-            described = {name: attributes.get(name) for name in ("params", "replicate_of", "retrain_of")}
-            origin = attributes.get("origin", "search")
-            write_json(directory / TRIAL, {"number": number, "origin": origin, **described, "created": created})
-
-    def _write_outcome(self, number: int, ended: Mapping[str, Any]) -> None:
-        names = ("outcome", "reason", "values", "epochs", "ended")
-        write_json(trial_path(self.directory, number) / OUTCOME, {name: ended[name] for name in names})
+        extra = {"extra": 1.0} if origin_of(trial.user_attrs).is_extra else {}
+        ending = Ending(
+            outcome=outcome,
+            reason=reason,
+            values=None if values is None else {name: values[name] for name in self.objectives},
+            epochs=epochs,
+            ended=now(),
+            infeasible={**(infeasible or {}), **extra},
+        )
+        ending.store(trial)
+        self._tell(trial, ending)
 
     def record_rung(self, number: int, epoch: int, values: Sequence[float], goes_on: bool) -> None:
-        """Writes down that a running trial came to a rung, and what was decided, before anything acts upon it."""
-        result = {"order": self._rung_results, "values": list(values), "goes_on": goes_on}
-        self._running[number].set_user_attr(f"{_RUNG}{epoch}", result)
+        """Stores that a running trial came to a rung, and what was decided, before anything acts upon it."""
+        result = RungResult(number, epoch, list(values), goes_on)
+        trial_record.store_rung(self._running[number], self._rung_results, result)
         self._rung_results += 1
 
     def rung_results(self) -> list[RungResult]:
         """All results at rungs, in the order in which they came."""
-        found: list[tuple[int, RungResult]] = []
-        for trial in self.trials():
-            for key, record in trial.user_attrs.items():
-                if key.startswith(_RUNG):
-                    epoch = int(key.removeprefix(_RUNG))
-                    result = RungResult(trial.number, epoch, record["values"], record["goes_on"])
-                    found.append((record["order"], result))
-        return [result for _, result in sorted(found)]
-
-    def _replay_progress(self, searched: Sequence[FrozenTrial]) -> None:
-        """Rebuilds hypervolume and progress from the trials that have ended, in the order in which they did."""
-        reference = self._study.user_attrs.get(_REFERENCE_POINT)
-        self._volume, self._reference_kept = FrontVolume(self.directions, reference), reference is not None
-        self._stale = self._spent = 0
-        ended = [trial for trial in searched if trial.state.is_finished()]
-        ended.sort(key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
-        self._progress = [self._advance(trial.number, trial.user_attrs) for trial in ended]
-        self._keep_reference()
-
-    def _keep_reference(self) -> None:
-        """Writes the reference point down once it is settled: the study has it for ever."""
-        if self.hypervolume_reference is not None and not self._reference_kept:
-            self._study.set_user_attr(_REFERENCE_POINT, self.hypervolume_reference)
-            self._reference_kept = True
-
-    def _advance(self, number: int, ended: Mapping[str, Any]) -> str:
-        """Counts a trial that ended into the hypervolume; gives its line of `progress.jsonl`."""
-        values = ended["values"]
-        missing = ended["infeasible"].values()
-        comparable = ended["outcome"] == "completed" and not any(share > 0 for share in missing)
-        grew = values is not None and self._volume.add(values, comparable)
-        self._stale = 0 if grew or self._volume.value is None else self._stale + 1
-        self._spent += ended["epochs"]
-        line = {
-            "number": number,
-            "outcome": ended["outcome"],
-            "epochs": self._spent,
-            "hypervolume": self._volume.value,
-            "stale": self._stale,
-            "time": datetime.fromisoformat(ended["ended"]).timestamp(),
-        }
-        return json.dumps(line) + "\n"
+        return trial_record.rung_results(self.trials())
 
     def reconcile(self) -> None:
-        """Writes what an earlier driver recorded in the ledger but did not live to write: trials' files, progress."""
-        path = progress_path(self.directory)
-        content = "".join(self._progress).encode()
-        if content and (not path.exists() or path.read_bytes() != content):
-            write_atomic(path, content)
+        """Writes the files that an earlier driver did not live to write: the trials' and the study's progress."""
+        self._progress.reconcile()
         for trial in self.trials():
             if trial.datetime_start is not None and "params" in trial.user_attrs:
                 begun = trial.datetime_start.astimezone(UTC).isoformat(timespec="milliseconds")
-                self._write_trial(trial.number, trial.user_attrs, begun)
-            is_told = trial.state.is_finished() and "outcome" in trial.user_attrs
-            if is_told and not (trial_path(self.directory, trial.number) / OUTCOME).exists():
-                self._write_outcome(trial.number, trial.user_attrs)
+                trial_record.write_trial(self.directory, trial.number, trial.user_attrs, begun)
+            ending = Ending.of(trial.user_attrs) if trial.state.is_finished() else None
+            if ending and not (trial_path(self.directory, trial.number) / OUTCOME).exists():
+                ending.write(self.directory, trial.number)
 
-    def _tally_of(self, attributes: Mapping[str, Any]) -> Tally:
-        return self.extra_tally if _is_extra(attributes) else self.tally
+    def _enqueue(self, values: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+        self._study.enqueue_trial(dict(values), user_attrs=dict(attributes))
+        self._waiting += 1
+
+    def _live(self, number: int) -> optuna.trial.Trial:
+        """A running trial that can be changed; asked again for its parameters, it gives those it has."""
+        study_id = self._storage.get_study_id_from_name(self._study.study_name)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        return optuna.trial.Trial(self._study, trial_id)
 
     def _assign(self, trial: optuna.trial.Trial) -> Assignment:
         attributes = trial.user_attrs
-        origin = attributes.get("origin", "search")
         if "params" in attributes:
             config = TrialConfig.from_params(attributes["params"])
         else:
@@ -423,11 +271,26 @@ class Ledger:
                 overrides = self._space.suggest(trial, self._data)
             config = self._space.config(self._data, overrides, self._fixed)
             trial.set_user_attr("params", config.to_params())
-        self._write_trial(trial.number, {**attributes, "params": config.to_params()}, now())
+        trial_record.write_trial(self.directory, trial.number, {**attributes, "params": config.to_params()}, now())
         self._running[trial.number] = trial
         self._tally_of(attributes).running += 1
-        return Assignment(trial.number, origin, config)
+        return Assignment(trial.number, origin_of(attributes), config)
 
+    def _tell(self, trial: optuna.trial.Trial, ending: Ending) -> None:
+        attributes, values = trial.user_attrs, ending.values
+        origin = origin_of(attributes)
+        if values is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            # Constraints keep the trial off Optuna's own front. An earlier driver may have set some before it died.
+            missing = {} if ending.may_join_front(origin) else ending.infeasible
+            for name in [name for name, share in missing.items() if share > 0 and name not in trial.constraints]:
+                trial.set_constraint(name, missing[name])
+            self._study.tell(trial, [values[name] for name in self.objectives])
+        self._tally_of(attributes).add(ending.outcome, values)
+        ending.write(self.directory, trial.number)
+        if not origin.is_extra:
+            self._progress.add(trial.number, origin, ending)
 
-def _is_extra(attributes: Mapping[str, Any]) -> bool:
-    return attributes.get("origin") in EXTRA_ORIGINS
+    def _tally_of(self, attributes: Mapping[str, Any]) -> Tally:
+        return self.extra_tally if origin_of(attributes).is_extra else self.tally

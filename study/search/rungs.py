@@ -1,15 +1,15 @@
-"""Who goes on at a rung: multi-objective successive halving, the decision alone, without Ray and without a ledger.
+"""Which trials go on at a rung: multi-objective successive halving, without Ray and without a ledger.
 
 After an eighth, a quarter and half of its epochs a trial is compared with all that came to that rung before it. It goes
-on when no earlier one dominates it, or when it is within the top 1/eta (rounded up) by non-dominated rank; within the
-rank that does not fit in whole, an epsilon-net decides, so that those who go on stay spread along the front. (Schmucker
+on if no earlier one dominates it, or if it is within the top 1/eta (rounded up) by non-dominated rank. If a rank fits
+only in part, an epsilon-net decides within it, so that the trials that go on stay spread along the front. (Schmucker
 et al., "Multi-objective Asynchronous Successive Halving", arXiv 2106.12639; Salinas et al., arXiv 2106.05680.)
 
-Two things differ from the papers. Every trial of rank 0 goes on: both ends of a front are kept, and with the first rung
-at an eighth and eta = 2 so are most trials whose weight is still rising. And the net counts in additive epsilons,
-between positions in the rung's order: how far a candidate is from those chosen before it (what they lack to dominate
-it), less how far it is behind the front (what it lacks not to be dominated). So a better trial never fares worse, and
-neither an objective's unit nor the objectives' order matters.
+Two things differ from the papers. First, every trial of rank 0 goes on. This keeps both ends of a front and, with the
+first rung at an eighth and eta = 2, most trials whose weight is still rising. Second, the net counts in additive
+epsilons between positions in the rung's order: how far a candidate is from those chosen before it (what they lack to
+dominate it), less how far it is behind the front (what it lacks not to be dominated). So a better trial never fares
+worse, and neither an objective's unit nor the order of the objectives matters.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from study.config import UserError
+from study.results.pareto import dominates
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
-"""Where the rungs lie, as shares of a trial's epochs."""
+"""The rungs, as shares of a trial's epochs."""
 DEFAULT_ETA = 2.0
 _FEWEST, _LEAST_SHARE = 3, 0.02
 _TAKEN = 2**40
 
 
 def rung_epochs(epochs: int, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
-    """The epochs at which a trial of that length is judged; its last one never is."""
+    """The epochs at which a trial of that length is compared with others; its last epoch is never one."""
     return tuple(sorted({math.ceil(share * epochs) for share in shares} - {epochs}))
 
 
 def expected_completions(trials: int, rungs: int, objectives: int, eta: float) -> float:
-    """About how many of so many trials would be trained to the end.
+    """About how many of these trials would be trained to the end.
 
-    The n-th trial goes through when it is among the best 1/eta at every rung, or undominated: of n points with
-    independent objectives about ln(n)^(k-1) / (k-1)! are, for k = 2 exactly the harmonic number. Ranks are taken to
-    stay the same from rung to rung.
+    The n-th trial passes if it is among the best 1/eta at every rung, or if it is undominated. Of n points with
+    independent objectives about ln(n)^(k-1) / (k-1)! are undominated; for k = 2 exactly the harmonic number. This
+    assumes that ranks stay the same from rung to rung.
     """
     total = harmonic = 0.0
     for n in range(1, trials + 1):
@@ -50,10 +51,10 @@ def expected_completions(trials: int, rungs: int, objectives: int, eta: float) -
 
 
 def check_settings(trials: int, epochs: int, objectives: int, eta: float) -> None:
-    """Refuses settings that make no sense, or under which almost no trial would be trained to the end.
+    """Checks that the settings make sense and leave enough trials to be trained to the end.
 
     Raises:
-        UserError: With the expected number of completed trials.
+        UserError: They do not; the message gives the expected number of completed trials.
     """
     if not 1 < eta < math.inf:
         raise UserError(f"--eta {eta:g}: one trial in eta goes on at a rung, so it must be above 1; 2 is the default")
@@ -69,7 +70,7 @@ class Rung:
     """The results at one rung, in the order in which they came, and their non-dominated fronts.
 
     Args:
-        objectives: Their number, k; all are minimised.
+        objectives: The number of objectives, k; all are minimised.
     """
 
     def __init__(self, objectives: int) -> None:
@@ -87,7 +88,7 @@ class Rung:
         return self._values[: self._count]
 
     def goes_on(self, values: np.ndarray, eta: float) -> bool:
-        """Whether a trial with these values (finite, [k]) would go on; the rung stays as it is."""
+        """Whether a trial with these values (finite, [k]) would go on; does not change the rung."""
         rank = self._rank(values)
         if rank == 0:
             return True
@@ -98,7 +99,7 @@ class Rung:
         return self._in_net(values, sorted(rivals), free)
 
     def add(self, values: np.ndarray) -> None:
-        """Takes a result in (finite, [k])."""
+        """Takes in a result (finite, [k])."""
         rank = self._rank(values)
         if self._count == len(self._values):
             self._values = np.concatenate([self._values, np.empty_like(self._values)])
@@ -112,17 +113,17 @@ class Rung:
             if rank == len(self._fronts):
                 self._fronts.append([])
             front = self._fronts[rank]
-            beaten = np.atleast_1d(_dominates(self._values[moving][:, None], self._values[front][None]).any(axis=0))
+            beaten = np.atleast_1d(dominates(self._values[moving][:, None], self._values[front][None]).any(axis=0))
             self._fronts[rank] = [index for index, out in zip(front, beaten, strict=True) if not out] + moving
             moving = [index for index, out in zip(front, beaten, strict=True) if out]
             rank += 1
 
     def _rank(self, values: np.ndarray) -> int:
-        """The first front none of which dominates the values; bisection, since whoever is dominated by a front is
-        dominated by every better one."""
+        """The first front that does not dominate the values. Bisection works: every better front dominates them too if
+        one does."""
 
         def free(front: list[int]) -> bool:
-            return not _dominates(self._values[front], values).any()
+            return not dominates(self._values[front], values).any()
 
         return bisect.bisect_left(self._fronts, True, key=free)
 
@@ -164,7 +165,7 @@ class Rungs:
         self._rungs: dict[int, Rung] = {}
 
     def decide(self, epoch: int, values: Sequence[float]) -> bool:
-        """Takes in a trial's objectives at a rung and says whether it goes on; one not finite stops, unrecorded."""
+        """Takes in a trial's objectives at a rung, unless one is not finite. Returns whether the trial goes on."""
         signed = self._signs * np.asarray(values, dtype=np.float64)
         if not np.isfinite(signed).all():
             return False
@@ -174,7 +175,7 @@ class Rungs:
         return result
 
     def restore(self, epoch: int, values: Sequence[float]) -> None:
-        """Takes in a result that was judged before, or is not to be judged."""
+        """Takes in a result that needs no decision."""
         self._rung(epoch).add(self._signs * np.asarray(values, dtype=np.float64))
 
     def size(self, epoch: int) -> int:
@@ -187,8 +188,3 @@ class Rungs:
 
     def _rung(self, epoch: int) -> Rung:
         return self._rungs.setdefault(epoch, Rung(len(self._signs)))
-
-
-def _dominates(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Whether first is at least as good in every objective (the last axis) and better in one; the rest broadcasts."""
-    return np.asarray((first <= second).all(axis=-1) & (first < second).any(axis=-1))

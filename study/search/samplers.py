@@ -1,4 +1,4 @@
-"""Who suggests the next trial, and which of the trials so far it is shown."""
+"""Samplers: what suggests the next trial, and which of the trials so far it learns from."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import UserError
+from study.search.trial_record import origin_of
 
 SAMPLERS = ("tpe", "nsga2", "random")
-_SEARCHED = ("first", "grid", "search")
-"""Origins of the trials that a sampler is shown."""
 _GENERATIONS = 4
 _POPULATIONS = (4, 50)
 
 
 class SearchedStudy(optuna.Study):
-    """An Optuna study that shows its sampler the searched trials alone; everybody else sees all of them.
+    """An Optuna study that shows samplers only the searched trials (`Origin.is_searched`); `get_trials` gives all.
 
-    References and trials beyond the search have no parameters of the space. Were they shown, NSGA-II would find no
-    parameter that all trials have in common and suggest at random for ever, and a reference would take a place among
-    the good trials that TPE learns from.
+    Baselines and trials beyond the search have no parameters of the space. If samplers saw them, NSGA-II would find no
+    parameter that all trials share and suggest at random for ever, and a baseline would take a place among the good
+    trials that TPE learns from.
     """
 
     def _get_trials(
@@ -32,9 +31,9 @@ class SearchedStudy(optuna.Study):
         states: Container[TrialState] | None = None,
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
-        """What Optuna's samplers call."""
+        """What Optuna's samplers call. The name is private to Optuna, so pyproject.toml pins optuna below 6."""
         trials = super()._get_trials(deepcopy, states, use_cache)
-        return [trial for trial in trials if trial.user_attrs.get("origin", "search") in _SEARCHED]
+        return [trial for trial in trials if origin_of(trial.user_attrs).is_searched]
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """All trials, oldest first."""
@@ -42,16 +41,16 @@ class SearchedStudy(optuna.Study):
 
 
 def build_sampler(name: str, seed: int, drawn: int, num_trials: int = 100) -> optuna.samplers.BaseSampler:
-    """A sampler seeded by the study's seed and what the ledger holds, so that a resumed study does not repeat itself.
+    """A sampler seeded by the study's seed and the ledger's size, so that a resumed study does not repeat itself.
 
     Args:
         name: One of `SAMPLERS`.
         seed: The study's seed.
-        drawn: Trials in the ledger and all their parameters, counted: a driver may die between two of these.
-        num_trials: Trials the study is to have: NSGA-II makes its populations small enough for some generations.
+        drawn: The number of trials in the ledger plus the number of their parameters: a driver may die between two.
+        num_trials: Trials the study is to have. NSGA-II sizes its populations so that there are several generations.
 
     Raises:
-        UserError: No such sampler.
+        UserError: There is no such sampler.
     """
     mixed = zlib.crc32(f"{seed}:{drawn}".encode())
     if name == "tpe":

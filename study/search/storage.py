@@ -1,4 +1,4 @@
-"""A ledger kept on a database server instead of the study's own file; passwords never reach a record or a log."""
+"""Ledgers on a database server instead of in the study's own file. Passwords never reach a record or a log."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from study.config import UserError
 
 PASSWORD_FILE = "STUDY_STORAGE_PASSWORD_FILE"
 PATIENCE_SECONDS = 300.0
-"""How long a study waits for a database that was there when it began: time to restart it, or the machine it is on."""
+"""How long a study waits for a database that no longer answers: time to restart the server or its machine."""
 _EXAMPLE = "give postgresql+psycopg2://USER@HOST:5432/DATABASE"
 _CONNECT_SECONDS = 10
 _LONGEST_PAUSE = 5
 
 
 def public_url(url: str) -> str:
-    """A storage URL without its password, to be recorded.
+    """A storage URL without its password, for the study's record.
 
     Raises:
-        UserError: It is no URL of a database.
+        UserError: It is not the URL of a database.
     """
     return _parse(url)._replace(password=None).render_as_string(hide_password=False)
 
 
 def open_storage(url: str, given: str | None = None) -> optuna.storages.RDBStorage:
-    """Opens a database for ledgers, and makes its tables where there are none.
+    """Opens a database for ledgers and creates its tables if there are none.
 
-    The password is the URL's, else the content of the file that STUDY_STORAGE_PASSWORD_FILE names, else what the
-    database's client finds itself (PGPASSWORD, PGPASSFILE). The file's goes to the server alone that the user named: a
-    study's record, which may come from anybody, cannot send it elsewhere.
+    The password comes from the URL, else from the file that STUDY_STORAGE_PASSWORD_FILE names, else from what the
+    database's client finds itself (PGPASSWORD, PGPASSFILE). The file's password goes only to the server that the user
+    named: a study's record, which may come from anybody, cannot send it elsewhere.
 
     Args:
-        url: As SQLAlchemy takes it; of a study's record, say.
-        given: What the user named, by `--storage`; by default STUDY_STORAGE.
+        url: As SQLAlchemy takes it, for example from a study's record.
+        given: What the user gave as `--storage`; by default STUDY_STORAGE.
 
     Raises:
         UserError: The database cannot be used; the message holds no password.
@@ -54,7 +54,7 @@ def open_storage(url: str, given: str | None = None) -> optuna.storages.RDBStora
             parsed = parsed.set(password=Path(file).read_text().strip())
         except OSError as error:
             raise UserError(f"{PASSWORD_FILE}={file}: {error.strerror}; name a file that holds the password") from None
-    # A connection that its server has dropped is noticed before it is used; then a new one is waited for.
+    # Notice before use that the server has dropped a connection; then wait for a new one.
     engine: dict[str, object] = {"pool_pre_ping": True}
     if parsed.get_backend_name() == "postgresql":
         engine["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
@@ -77,9 +77,9 @@ def open_storage(url: str, given: str | None = None) -> optuna.storages.RDBStora
 def _connect_patiently(
     dialect: sqlalchemy.engine.Dialect, record: object, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
-    """Connects as SQLAlchemy would, and again and again where the server does not answer.
+    """Connects as SQLAlchemy would, and tries again while the server does not answer.
 
-    Connecting alone is repeated, never a statement: whether one that was cut off has been done cannot be known.
+    Only connecting is repeated, never a statement: nobody can know whether a statement that was cut off was executed.
     """
 
     def say(state: tenacity.RetryCallState) -> None:
@@ -97,7 +97,7 @@ def _connect_patiently(
 
 
 def lost_database(error: BaseException) -> str | None:
-    """Why the ledger's database refuses to work, one line; None where an error has nothing to do with it."""
+    """Why the ledger's database does not work, one line; None if the error has nothing to do with it."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
@@ -113,10 +113,10 @@ def _server(url: sqlalchemy.engine.URL) -> tuple[str, str | None, int | None, st
 def _parse(url: str) -> sqlalchemy.engine.URL:
     try:
         parsed = sqlalchemy.engine.make_url(url)
-        parsed.get_dialect()  # an unknown kind of database is found out here
+        parsed.get_dialect()  # raises for an unknown kind of database
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise UserError(f"--storage is no database that is known here: {_EXAMPLE}") from None
-    if parsed.drivername == "postgresql":  # SQLAlchemy would look for a client that few have
+    if parsed.drivername == "postgresql":  # SQLAlchemy's default driver is one that few have
         parsed = parsed.set(drivername="postgresql+psycopg2")
     if any("pass" in name.lower() for name in parsed.query):
         raise UserError(

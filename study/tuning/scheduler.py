@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from study.search.ledger import EXTRA_ORIGINS, Ledger
+from study.search.ledger import Ledger
 from study.search.rungs import Rungs, rung_epochs
 from study.tuning.searcher import LedgerSearcher
 
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
 SCHEDULERS = ("asha", "none")
-_NEVER_STOPPED = ("reference", "grid", "first")
-"""Origins of trials that are trained to their end whatever they give; others are still compared with them.
-
-First points among them: chosen by people to span the trade-off, they are judged when the rungs are still nearly empty.
-On digits the default study lost the best-sampling end of its front that way.
-"""
 
 
 class RungScheduler(FIFOScheduler):
@@ -72,10 +66,10 @@ class RungScheduler(FIFOScheduler):
     def _goes_on(self, trial_id: str, epoch: int, values: list[float]) -> bool:
         assignment = self._searcher.assignment(trial_id)
         number, origin = assignment.number, assignment.origin
-        if self._eta is None or origin in EXTRA_ORIGINS or epoch not in rung_epochs(assignment.config.epochs):
+        if self._eta is None or origin.is_extra or epoch not in rung_epochs(assignment.config.epochs):
             return True
         if (number, epoch) not in self._decided:
-            goes_on = self.rungs.decide(epoch, values) or origin in _NEVER_STOPPED
+            goes_on = self.rungs.decide(epoch, values) or origin.is_fixed
             self._ledger.record_rung(number, epoch, values, goes_on)
             self._decided[number, epoch] = goes_on
         return self._decided[number, epoch]

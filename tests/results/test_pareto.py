@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from optuna._hypervolume import compute_hypervolume
+from optuna._hypervolume import compute_hypervolume  # private to Optuna: an oracle for tests alone
 
 from study.results import pareto
 
@@ -88,17 +88,52 @@ def test_knee_does_not_depend_on_units(points: list[tuple[float, float]], unit: 
         assert sums[first] == pytest.approx(sums[second], abs=1e-6)
 
 
-@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), max_size=15))
-def test_hypervolume_equals_optunas(points: list[tuple[float, float]]) -> None:
-    values, reference = np.array(points).reshape(-1, 2), np.array([3.0, 4.0])
+@given(
+    arrays(np.float64, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=4), elements=st.floats(-5, 5)),
+)
+def test_hypervolume_equals_optunas(values: np.ndarray) -> None:
+    reference = np.array([3.0, 4.0, 2.0, 1.0])[: values.shape[1]]
     inside = values[(values < reference).all(axis=1)]
     expected = compute_hypervolume(inside, reference) if len(inside) else 0.0
     assert pareto.hypervolume(values, reference) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("objectives", [2, 3, 4])
+def test_hypervolume_of_a_front_equals_optunas(objectives: int) -> None:
+    values = np.abs(np.random.default_rng(objectives).normal(size=(40, objectives)))
+    values = 1 - values / np.linalg.norm(values, axis=1, keepdims=True)  # on a sphere: none dominates another
+    reference = np.full(objectives, 1.1)
+    assert pareto.non_dominated(values).all()
+    assert pareto.hypervolume(values, reference) == pytest.approx(compute_hypervolume(values, reference))
+
+
 def test_hypervolume_ignores_what_is_not_finite() -> None:
     values = np.array([[1.0, 1.0], [np.nan, 0.0], [0.0, np.inf]])
     assert pareto.hypervolume(values, np.array([2.0, 3.0])) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "missing_weight", "origin", "joins"),
+    [
+        ("completed", 0.0, "search", True),
+        ("completed", 0.0, "reference", True),
+        ("completed", np.nan, "grid", True),  # no weight at all
+        ("completed", 5e-4, "first", True),  # rounding in a schedule of one's own
+        ("completed", 2e-3, "search", False),
+        ("stopped", 0.0, "search", False),
+        ("failed", 0.0, "search", False),
+        ("running", 0.0, "search", False),
+        ("completed", 0.0, "replicate", False),
+        ("completed", 0.0, "retrain", False),
+    ],
+)
+def test_which_trials_may_join_the_front(outcome: str, missing_weight: float, origin: str, joins: bool) -> None:
+    assert pareto.may_join_front(outcome, missing_weight, origin) == joins
+
+
+def test_log_scaled_takes_the_logarithm_of_the_marked_objectives() -> None:
+    values = pareto.log_scaled(np.array([[np.e, np.e], [0.0, -1.0]]), np.array([True, False]))
+    assert values.tolist() == [[1.0, np.e], [np.log(1e-12), -1.0]]
 
 
 def test_minimised_negates_what_is_maximised() -> None:

@@ -10,11 +10,15 @@ import optuna
 import pytest
 
 from study.config import UserError
-from study.disk.layout import trial_path
+from study.disk.files import read_lines
+from study.disk.layout import new_attempt, progress_path, trial_path
+from study.results.choice import choose
+from study.results.frame import load_study
 from study.search.ledger import Assignment, Ledger
 from study.search.samplers import SAMPLERS
 from study.space import SearchSpace, load_space
 from tests.helpers import made_summary
+from tests.helpers_study import study_record
 
 DIRECTIONS = {"val/reconstruction_mse": "minimize", "val/sample_fid": "minimize"}
 VALUES = {"val/reconstruction_mse": 0.01, "val/sample_fid": 7.0}
@@ -49,7 +53,7 @@ def _states(ledger: Ledger) -> list[str]:
     return [trial.state.name for trial in ledger.trials()]
 
 
-def test_references_and_first_points_come_first_by_turns(tmp_path: Path) -> None:
+def test_baselines_and_first_points_come_first_by_turns(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     origins = [_next(ledger).origin for _ in range(14)]
     assert origins == ["reference", "first"] * 6 + ["search"] * 2
@@ -109,7 +113,7 @@ def test_nsga2_breeds_from_the_trials_that_ended(tmp_path: Path) -> None:
     assert bred >= 5
 
 
-def test_samplers_do_not_see_references_and_everybody_else_does(tmp_path: Path) -> None:
+def test_samplers_do_not_see_baselines_and_everybody_else_does(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     _run(ledger, 14)
     ledger.replicate(3, [1])
@@ -122,7 +126,7 @@ def test_samplers_do_not_see_references_and_everybody_else_does(tmp_path: Path) 
     assert [trial.number for trial in study.best_trials] == list(range(14))  # all alike; none beyond the search
 
 
-def test_given_configs_are_those_that_the_first_trials_train(tmp_path: Path) -> None:
+def test_fixed_configs_are_those_that_the_first_trials_train(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     told = [config.to_params() for config in ledger.fixed_configs()]
     assert ledger.trials() == []
@@ -144,6 +148,28 @@ def test_a_stopped_trial_is_infeasible_by_the_share_of_its_budget_it_misses(tmp_
     assert _states(ledger) == ["COMPLETE", "COMPLETE", "FAIL"]
     assert (ledger.tally.completed, ledger.tally.stopped, ledger.tally.failed) == (1, 1, 1)
     assert ledger.tally.best == VALUES
+
+
+def test_ledger_optuna_and_results_agree_who_joins_the_front(tmp_path: Path) -> None:
+    space = SearchSpace(question="?", suggest=lambda trial, data: {"weight": trial.suggest_float("weight", 1.0, 2.0)})
+    ledger = open_ledger(tmp_path, space)
+    ended = [("completed", 0.0, 9.0), ("completed", 5e-4, 8.0), ("completed", 2e-3, 7.0), ("stopped", 0.0, 6.0)]
+    for outcome, missing_weight, fid in ended:
+        number, config = (trial := _next(ledger)).number, trial.config
+        infeasible = {"budget": 0.5 if outcome == "stopped" else 0.0, "weight": missing_weight}
+        row = {"val/reconstruction_mse": 0.01, "val/sample_fid": fid}
+        ledger.record(number, outcome, epochs=60, values=row, infeasible=infeasible)
+        attempt = new_attempt(trial_path(tmp_path, number))
+        row |= {"epoch": 60, "train/weight": config.weight * (1 - missing_weight)}
+        (attempt / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "study.json").write_text(json.dumps(study_record(tmp_path.name)))
+    choice = choose(load_study(tmp_path.parent, tmp_path.name))
+    study = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path}/optuna.db")
+    stale = [line["stale"] for line in read_lines(progress_path(tmp_path))]
+    assert choice.eligible.tolist() == [True, True, False, False]
+    assert choice.front.tolist() == [trial.number for trial in study.best_trials] == [1]
+    assert [list(trial.constraints) for trial in study.trials] == [[], [], ["weight"], ["budget"]]
+    assert stale == [0] * 4  # there is no hypervolume yet
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

@@ -15,7 +15,6 @@ import sqlalchemy
 import sqlalchemy.event
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna._hypervolume import compute_hypervolume
 from ray.tune.schedulers import TrialScheduler
 
 from study.config import UserError
@@ -307,14 +306,13 @@ def check_best(ledger: Ledger) -> None:
 
 
 def check_volume(ledger: Ledger) -> None:
-    """The hypervolume on record is that of Optuna's front, by Optuna and by adding up rectangles."""
+    """The hypervolume on record is that of Optuna's front, by adding up rectangles."""
     study = optuna.load_study(study_name=ledger.directory.name, storage=f"sqlite:///{ledger.directory}/optuna.db")
     reference = np.array(study.user_attrs["hypervolume_reference"])
     front = np.log(sorted(trial.values for trial in study.best_trials))
     front = front[(front < reference).all(axis=1)]
     steps = np.append(front[1:, 0], reference[0]) - front[:, 0]
     recorded = list(read_lines(progress_path(ledger.directory)))[-1]["hypervolume"]
-    assert recorded == pytest.approx(compute_hypervolume(front, reference))
     assert recorded == pytest.approx(float((steps * (reference[1] - front[:, 1])).sum()))
 
 
@@ -338,7 +336,7 @@ def test_a_search_stops_some_and_ends_whole(tmp_path: Path) -> None:
     tally = driver.ledger.tally
     assert tally.completed >= 5 and tally.stopped >= 5 and tally.failed >= 1
     outcomes = {trial.number: trial.user_attrs["outcome"] for trial in driver.ledger.trials()}
-    assert outcomes[0] == "completed"  # the reference, however bad
+    assert outcomes[0] == "completed"  # the baseline, however bad
     for trial in driver.ledger.trials():
         if trial.user_attrs["outcome"] == "stopped":
             assert trial.constraints == {"budget": 1 - trial.user_attrs["epochs"] / EPOCHS}

@@ -1,0 +1,52 @@
+"""Trials beyond the search: a trial's configuration again, with other seeds or for another number of epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from study.config import Origin, TrialConfig
+
+
+def replicates(trials: Sequence[FrozenTrial], number: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """The user attributes of a trial's replicates, one for each seed that it has none with.
+
+    Args:
+        trials: All trials of the study.
+        number: The trial to repeat.
+        seeds: Seeds for training; a replicate differs from the trial in its seed alone.
+    """
+    earlier = [trial.user_attrs for trial in trials if trial.user_attrs.get("replicate_of") == number]
+    known = {attributes["params"]["seed"] for attributes in earlier}
+    return [
+        {
+            "origin": Origin.REPLICATE,
+            "params": _config(trials, number).replace(seed=seed).to_params(),
+            "replicate_of": number,
+        }
+        for seed in seeds
+        if seed not in known
+    ]
+
+
+def retrained(trials: Sequence[FrozenTrial], number: int, epochs: int) -> list[dict[str, Any]]:
+    """The user attributes of a trial that trains another's configuration for so many epochs.
+
+    Args:
+        trials: All trials of the study.
+        number: The trial to train again, from new initial weights.
+        epochs: Passes over the training split.
+
+    Returns:
+        One, or none if there is such a trial that has not failed.
+    """
+    params = _config(trials, number).replace(epochs=epochs).to_params()
+    attributes = {"origin": Origin.RETRAIN, "params": params, "retrain_of": number}
+    others = [trial for trial in trials if trial.state != TrialState.FAIL]
+    return [] if any(attributes.items() <= trial.user_attrs.items() for trial in others) else [attributes]
+
+
+def _config(trials: Sequence[FrozenTrial], number: int) -> TrialConfig:
+    return TrialConfig.from_params(trials[number].user_attrs["params"])

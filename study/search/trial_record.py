@@ -1,0 +1,118 @@
+"""What is stored of a trial: Optuna's user attributes, and `trial.json` and `outcome.json` in the trial's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from study.config import Origin
+from study.disk.files import write_json
+from study.disk.layout import OUTCOME, TRIAL, trial_path
+from study.results import pareto
+
+_RUNG = "rung:"
+
+
+def origin_of(attributes: Mapping[str, Any]) -> Origin:
+    """Why a trial exists; a sampler's suggestion has no such attribute."""
+    return Origin(attributes.get("origin", Origin.SEARCH))
+
+
+def write_trial(directory: Path, number: int, attributes: Mapping[str, Any], created: str) -> None:
+    """Makes a trial's folder with its `trial.json`, unless it is there.
+
+    Args:
+        directory: The study's folder.
+        number: The trial.
+        attributes: Its user attributes.
+        created: When it began.
+    """
+    path = trial_path(directory, number) / TRIAL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        described = {name: attributes.get(name) for name in ("params", "replicate_of", "retrain_of")}
+        write_json(path, {"number": number, "origin": origin_of(attributes), **described, "created": created})
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How a trial ended.
+
+    Attributes:
+        outcome: `completed`, `stopped` or `failed`.
+        reason: Why it failed or was stopped, one line.
+        values: The objectives at its last epoch, in the study's order; None for a failed trial.
+        epochs: Epochs it trained.
+        ended: When.
+        infeasible: By name, how far the trial is from comparable (0 is comparable): `budget`, the missing share of its
+            epochs; `weight`, the missing share of its full weight; `extra`, 1 for a trial beyond the search.
+    """
+
+    outcome: str
+    reason: str | None
+    values: dict[str, float] | None
+    epochs: int
+    ended: str
+    infeasible: dict[str, float]
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> Ending | None:
+        """Reads it from a trial's user attributes; None if they do not hold the whole record."""
+        if "outcome" not in attributes:
+            return None
+        return cls(**{field.name: attributes[field.name] for field in dataclasses.fields(cls)})
+
+    def store(self, trial: optuna.trial.Trial) -> None:
+        """Sets the user attributes, `outcome` last: with it the record is whole."""
+        stored = dataclasses.asdict(self)
+        outcome = stored.pop("outcome")
+        for name, value in (*stored.items(), ("outcome", outcome)):
+            trial.set_user_attr(name, value)
+
+    def write(self, directory: Path, number: int) -> None:
+        """Writes the trial's `outcome.json` below the study's folder."""
+        record = dataclasses.asdict(self)
+        del record["infeasible"]
+        write_json(trial_path(directory, number) / OUTCOME, record)
+
+    def may_join_front(self, origin: Origin) -> bool:
+        """Whether the trial may join the front."""
+        return pareto.may_join_front(self.outcome, self.infeasible.get("weight", 0.0), origin)
+
+
+class RungResult(NamedTuple):
+    """A trial that came to a rung.
+
+    Attributes:
+        number: The trial.
+        epoch: The rung.
+        values: Its objectives then, in the study's order.
+        goes_on: What was decided.
+    """
+
+    number: int
+    epoch: int
+    values: list[float]
+    goes_on: bool
+
+
+def store_rung(trial: optuna.trial.Trial, order: int, result: RungResult) -> None:
+    """Sets the user attribute of a result at a rung, the `order`-th of its study."""
+    record = {"order": order, "values": result.values, "goes_on": result.goes_on}
+    trial.set_user_attr(f"{_RUNG}{result.epoch}", record)
+
+
+def rung_results(trials: Iterable[FrozenTrial]) -> list[RungResult]:
+    """All results at rungs, in the order in which they came."""
+    found = [
+        (record["order"], RungResult(trial.number, int(key.removeprefix(_RUNG)), record["values"], record["goes_on"]))
+        for trial in trials
+        for key, record in trial.user_attrs.items()
+        if key.startswith(_RUNG)
+    ]
+    return [result for _, result in sorted(found)]
