@@ -5,6 +5,7 @@ python -m analysis.rate_distortion --study NAME --out rate_distortion.png
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -42,8 +43,7 @@ class RateDistortion(NamedTuple):
 
 def info(frames: StudyFrames) -> RateDistortion:
     """Computes the distortion as 1/2 * pixels * MSE for every likelihood, so that trials can be compared."""
-    data = frames.study.get("data") or {}
-    pixels = float(data.get("channels", np.nan)) * float(data.get("height", np.nan)) * float(data.get("width", np.nan))
+    pixels = math.prod(frames.study.data.shape)
     rate, distortion = frames.column("val/kl"), 0.5 * pixels * frames.column("val/reconstruction_mse")
     keep = choose(frames).eligible & np.isfinite(rate) & np.isfinite(distortion)
     drawn, rate, distortion = frames.keep(keep), rate[keep], distortion[keep]

@@ -41,9 +41,7 @@ def info(frames: StudyFrames, trial: str | None = None) -> Strips:
     labels = frames.labels()
     rows = highlights(frames) if trial is None else np.flatnonzero(labels == trial).tolist()
     if not rows and trial is not None:
-        raise UserError(
-            f"no trial {trial} in study {frames.study.get('name')}: choose from {labels[0]} to {labels[-1]}"
-        )
+        raise UserError(f"no trial {trial} in study {frames.name}: choose from {labels[0]} to {labels[-1]}")
     for row in rows:
         arrays = frames.arrays(row)
         if arrays is None or not arrays.keys() >= _NEEDED or not len(arrays["history"]):

@@ -87,7 +87,7 @@ def info(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Repl
     knee = np.flatnonzero(rows == choice.knee)
     return Replicates(
         missing="" if rows.size else frames.nothing("no trial has been replicated"),
-        name=str(frames.study.get("name", "")),
+        name=frames.name,
         objectives=names,
         rows=rows,
         trial=frames.labels()[rows],

@@ -46,7 +46,7 @@ def info(frames: StudyFrames) -> SearchProgress:
         return SearchProgress(frames.nothing("no trial has completed with two objectives"), False, {}, {})
     scaled = np.array([is_logarithmic(name) for name in frames.objectives])
     values = pareto.log_scaled(choice.values, scaled)
-    if (recorded := frames.study.get("hypervolume_reference")) is not None:
+    if (recorded := frames.study.hypervolume_reference) is not None:
         reference = np.array(recorded)
     else:
         worst, best = values[choice.eligible].max(axis=0), values[choice.eligible].min(axis=0)

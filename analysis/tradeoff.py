@@ -92,7 +92,7 @@ def info(frames: StudyFrames) -> Tradeoff:
 
     return Tradeoff(
         missing="" if shown.any() else frames.nothing("no trial has both objectives"),
-        name=str(frames.study.get("name", "")),
+        name=frames.name,
         x_name=names[0],
         y_name=names[1],
         trial=drawn.labels(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-import re
 import shutil
 import sqlite3
 import sys
@@ -18,12 +17,13 @@ from typing import Annotated, NamedTuple
 
 import filelock
 import typer
+from packaging.requirements import Requirement
 
 from study.cli import DONE, FAILED, run_command
 from study.config import UserError
 from study.disk.files import disk_error_reason, read_json
-from study.disk.layout import attempt_folders, driver_path, find_study, ledger_path, study_path, trial_folders
-from study.disk.study_json import read_study
+from study.disk.layout import attempt_folders, driver_path, find_study, ledger_path, trial_folders
+from study.disk.study_json import StudyRecord, read_study
 from study.tracking import check_uri, default_tracking_uri, redact
 from study.tracking.store import connect, one_line
 
@@ -69,7 +69,8 @@ def doctor(
     runs = runs_dir.expanduser().absolute()
     directory = None if study is None else find_study(runs, study)
     given = storage
-    storage = storage or (None if directory is None else (read_json(study_path(directory)) or {}).get("storage"))
+    record = None if directory is None else _sound_record(directory)
+    storage = storage or (None if record is None else record.storage)
     checks: list[Callable[[], Iterator[Finding]]] = [
         _versions,
         _devices,
@@ -103,21 +104,17 @@ def _versions() -> Iterator[Finding]:
     except importlib.metadata.PackageNotFoundError:
         yield Finding("packages", "this project is not installed", "run make study, or pip install --editable .")
         return
-    for requirement in requirements:
-        match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?(?:>=([0-9.]+))?$", requirement)
-        if match is None:  # of an optional extra
+    for requirement in map(Requirement, requirements):
+        if requirement.marker is not None and not requirement.marker.evaluate():  # of an optional extra
             continue
-        package, least = match[1], match[2]
         try:
-            version = importlib.metadata.version(package)
+            version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, "not installed", "run make study, or pip install --editable .")
+            yield Finding(requirement.name, "not installed", "run make study, or pip install --editable .")
             continue
-        if least is not None:
-            old = _numbers(version) < _numbers(least)
-            yield Finding(
-                package, version, f"upgrade to {least} or later: pip install --upgrade {package}" if old else ""
-            )
+        fits = requirement.specifier.contains(version, prereleases=True)
+        remedy = f"pip install --upgrade '{requirement.name}{requirement.specifier}'"
+        yield Finding(requirement.name, version, "" if fits else remedy)
 
 
 def _requirements() -> list[str]:
@@ -126,10 +123,6 @@ def _requirements() -> list[str]:
     if project.is_file():
         return tomllib.loads(project.read_text())["project"]["dependencies"]
     return importlib.metadata.requires(_DISTRIBUTION) or []
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
 
 
 def _devices() -> Iterator[Finding]:
@@ -235,11 +228,17 @@ def _database(url: str, given: str | None, study: str | None = None) -> Iterator
 # --- a study ---------------------------------------------------------------------------------------------------------
 
 
+def _sound_record(directory: Path) -> StudyRecord | None:
+    with contextlib.suppress(UserError):  # `_ledger` tells what is wrong with it
+        return read_study(directory)
+    return None
+
+
 def _driver(directory: Path) -> Iterator[Finding]:
     lock = filelock.FileLock(directory / ".driver.lock", timeout=0)
     try:
         with lock:
-            outcome = (read_json(study_path(directory)) or {}).get("outcome")
+            record = _sound_record(directory)
     except filelock.Timeout:
         owner = read_json(driver_path(directory)) or {}
         yield Finding("driver", f"process {owner.get('pid', '?')} on {owner.get('host', '?')} runs it")
@@ -249,6 +248,7 @@ def _driver(directory: Path) -> Iterator[Finding]:
             "driver", disk_error_reason(error) or str(error), "give yourself permission to write in the study's folder"
         )
         return
+    outcome = None if record is None else record.outcome
     unfinished = outcome in ("running", "interrupted")
     remedy = "go on with it: python -m study.run with its --space and --name, and --resume" if unfinished else ""
     seen = {"running": "its driver died", "interrupted": "interrupted"}.get(str(outcome), str(outcome))
@@ -257,13 +257,13 @@ def _driver(directory: Path) -> Iterator[Finding]:
 
 def _ledger(directory: Path, storage: str | None, given: str | None) -> Iterator[Finding]:
     try:
-        record = read_study(directory) or {}
+        record = read_study(directory)
     except UserError as error:
         remedy = "restore it from MLflow's artifacts of the study's parent run"
         yield Finding("study.json", str(error).partition(": ")[0], remedy)
         return
-    if storage is not None:
-        yield from _database(storage, given, f"{record['name']}-{record['id']}")
+    if storage is not None and record is not None:
+        yield from _database(storage, given, f"{record.name}-{record.id}")
         return
     database = ledger_path(directory)
     try:

@@ -39,8 +39,9 @@ def retrain(
     selection = select(runs, study, trial=trial, knee=knee, max_mse=max_mse)
     if epochs <= selection.config.epochs:
         raise UserError(f"--epochs {epochs}: trial {selection.number} has {selection.config.epochs}, give more")
-    from study.session.plan import Request, make_plan  # imports torch: quick checks come first
-    from study.session.session import run_study
+    from analysis.reporting.ending import Ending  # imports matplotlib, and the rest torch: quick checks come first
+    from study.session.plan import Request, make_plan
+    from study.session.session import Limits, run_study
     from study.tracking.store import redact_command
     from study.tuning.cluster import Cluster, Resources
 
@@ -66,15 +67,19 @@ def retrain(
     any_device = plan.request.loaded.space.any_device
     resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, any_device=any_device)
     with Cluster(address, resources) as cluster:
-        status = run_study(
+        ending = Ending(console, runs, study)
+        result = run_study(
             plan,
             console,
             cluster,
+            draw=ending.draw,
             tracking_uri=tracking_uri,
-            max_failures=max_failures,
+            limits=Limits(max_failures=max_failures),
             search=False,
             enqueue_extra=lambda ledger: ledger.retrain(selection.number, epochs),
         )
+    ending.show()
+    status = result.tell(console)
     found = _newest(runs, study, selection.config.replace(epochs=epochs))
     if found is not None:
         console.print(f"{found.describe()}: {found.outcome}", highlight=False, soft_wrap=True)
@@ -93,8 +98,8 @@ def _newest(runs: Path, study: str, config: TrialConfig) -> Selection | None:
 
 def _space_of(selection: Selection) -> LoadedSpace:
     """The study's space: from the file it came from, or by its name where this project lies elsewhere now."""
-    path = Path(selection.study.get("space_path", ""))
-    return load_space(str(path) if path.is_file() else selection.study["space"])
+    path = Path(selection.study.space_path)
+    return load_space(str(path) if path.is_file() else selection.study.space)
 
 
 if __name__ == "__main__":

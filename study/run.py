@@ -93,8 +93,9 @@ def run(
             if not dry_run and _has_trials_to_train(runs / study_name, resume):
                 cluster.join()  # on this thread: Ray's processes end with the thread that started them
             importing.join()
+            from analysis.reporting.ending import Ending
             from study.session.plan import Request, first_configs, make_plan
-            from study.session.session import replicate_front, run_study
+            from study.session.session import Limits, replicate_front, run_study
             from study.tracking.store import redact_command
 
         plan = make_plan(
@@ -118,16 +119,18 @@ def run(
         )
         if dry_run:
             return _show_first(console, first_configs(plan, limit=20))
-        return run_study(
+        ending = Ending(console, runs, study_name)
+        result = run_study(
             plan,
             console,
             cluster,
+            draw=ending.draw,
             tracking_uri=tracking_uri,
-            max_failures=max_failures,
-            time_budget=time_budget,
-            patience=patience,
+            limits=Limits(time_budget=time_budget, patience=patience, max_failures=max_failures),
             enqueue_extra=functools.partial(replicate_front, plan, replicates) if replicates else None,
         )
+        ending.show()
+        return result.tell(console)
 
 
 def _has_trials_to_train(directory: Path, resume: bool) -> bool:
@@ -135,14 +138,21 @@ def _has_trials_to_train(directory: Path, resume: bool) -> bool:
     record = read_study(directory)
     if record is None:
         return True
-    unfinished = resume and record.get("outcome") in ("running", "interrupted")
+    unfinished = resume and record.outcome in ("running", "interrupted")
     return unfinished and living_driver(directory, time.time()) is None
 
 
 def _import_the_rest() -> None:
     """Imports what a study needs, while Ray starts; what goes wrong is met again where it is used."""
     with contextlib.suppress(Exception):
-        for name in ("torch", "sklearn.datasets", "optuna", "pandas", "matplotlib.figure", "study.session.session"):
+        for name in (
+            "torch",
+            "sklearn.datasets",
+            "optuna",
+            "pandas",
+            "analysis.reporting.ending",
+            "study.session.session",
+        ):
             importlib.import_module(name)
 
 

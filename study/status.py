@@ -15,6 +15,7 @@ from study.disk.layout import progress_path
 from study.disk.lock import Driver, living_driver
 from study.results.choice import choose
 from study.results.frame import StudyFrames, load_study
+from study.session.time_left import seconds_left
 
 _STATES = ("completed", "stopped", "failed", "running", "interrupted")
 
@@ -62,7 +63,7 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
     directory = runs_dir / name
     now = time.time() if now is None else now
     driver = living_driver(directory, now)
-    state = str(frames.study.get("outcome"))
+    state = str(frames.study.outcome)
     if driver is not None:
         state = "running"
     elif state == "running":
@@ -71,11 +72,11 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
     last: dict[str, Any] = lines[-1] if lines else {}
     searched = ~frames.trials["origin"].isin(EXTRA_ORIGINS).to_numpy()
     counts = _counts(frames.keep(searched), state)
-    wanted = int(frames.study.get("num_trials", len(frames.trials)))
+    wanted = frames.study.num_trials
     missing = max(0, wanted - sum(counts.get(outcome, 0) for outcome in ("completed", "stopped", "failed")))
     choice = choose(frames)
     return Status(
-        space=str(frames.study.get("space")),
+        space=frames.study.space,
         state=state,
         driver="" if driver is None else f"process {driver.pid} on {driver.host}",
         wanted=wanted,
@@ -91,12 +92,9 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
 
 
 def _seconds_left(driver: Driver, ends: list[float], missing: int, now: float) -> float | None:
-    """Until so many further trials have ended, or none begins for the time budget, if trials end as they did so far."""
     ended = sum(end >= driver.begun for end in ends)
-    if not ended:
-        return None
-    left = (now - driver.begun) / ended * missing
-    return left if driver.deadline is None else max(0.0, min(left, driver.deadline - now))
+    deadline = None if driver.deadline is None else driver.deadline - now
+    return seconds_left(ended, now - driver.begun, missing, deadline)
 
 
 def _counts(frames: StudyFrames, state: str) -> dict[str, int]:

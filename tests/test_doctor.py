@@ -103,9 +103,23 @@ def test_no_such_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "toy" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("version", "numbers"), [("2.15.0+cu130", (2, 15, 0)), ("3.17.2", (3, 17, 2)), ("5", (5,))])
-def test_versions_compare_by_their_numbers(version: str, numbers: tuple[int, ...]) -> None:
-    assert doctor._numbers(version) == numbers
+@pytest.mark.parametrize(
+    ("requirement", "installed", "remedy"),
+    [
+        ("torch>=2.11", "2.15.0+cu130", ""),
+        ("optuna>=5,<6", "6.0.0", "pip install --upgrade 'optuna<6,>=5'"),
+        ("ray[tune]>=2.60", "2.59.1", "pip install --upgrade 'ray>=2.60'"),
+        ("mlflow>=3.17", "3.17.2", ""),
+    ],
+)
+def test_a_version_that_does_not_fit_comes_with_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch, requirement: str, installed: str, remedy: str
+) -> None:
+    monkeypatch.setattr(doctor, "_requirements", lambda: [requirement, "psycopg2-binary; extra == 'postgres'"])
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: installed)
+    python, *found = doctor._versions()
+    assert python.subject == "Python"
+    assert [(finding.seen, finding.remedy) for finding in found] == [(installed, remedy)]
 
 
 def test_packages_are_known_where_the_project_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

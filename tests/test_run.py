@@ -94,7 +94,7 @@ def test_a_study_ends_whole(finished: Path) -> None:
     assert (finished / "small" / "tradeoff.png").stat().st_size > 10_000
     record = json.loads((finished / "small" / "study.json").read_text())
     assert record["outcome"] == "completed"
-    assert record["references"]["classifier"]["accuracy"] > 0.9
+    assert record["evaluation"]["classifier"]["accuracy"] > 0.9
 
 
 def test_search_sees_no_test_metric_and_test_is_measured_once(finished: Path) -> None:
@@ -183,7 +183,7 @@ def test_mlflow_is_closed_after_ray_was_left_whatever_the_end_meets(
 
     monkeypatch.setattr(Cluster, "wait", lambda cluster: order.append("left"))
     monkeypatch.setattr("study.session.session._close", lambda mirror, outcome: order.append("closed"))
-    monkeypatch.setattr("study.session.session.answer.draw", interrupted)
+    monkeypatch.setattr("analysis.reporting.ending.draw", interrupted)
     assert study_run("--space", "wae_weight", "--name", "small", "--runs-dir", tmp_path, "--resume") == 130
     assert order[:2] == ["left", "closed"]
 

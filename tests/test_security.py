@@ -133,14 +133,14 @@ def record() -> dict[str, Any]:
     settings = {"seed": 0, "epochs": 2, "sampler": "random", "scheduler": "none", "eta": None, "num_trials": 2}
     points = [dict(point) for point in loaded.space.first_points(data)]
     settings |= {"command": "x", "storage": None, "warm_start": {"study": "a", "id": "b", "points": points}}
-    return new_study("fuzzed", loaded, data, directions, settings)
+    return new_study("fuzzed", loaded, data, directions, settings).model_dump(mode="json")
 
 
 @st.composite
 def mutations(draw: st.DrawFn) -> tuple[str, object]:
     """A field and what it holds now, `...` where it is gone; or a field of a field."""
     fields = ["format", "id", "name", "space", "objectives", "data", "seed", "epochs", "sampler", "scheduler", "eta"]
-    fields += ["num_trials", "storage", "warm_start", "references", "versions", "created", "outcome"]
+    fields += ["num_trials", "storage", "warm_start", "evaluation", "versions", "created", "outcome"]
     fields += ["data.name", "data.hash", "objectives.x", "warm_start.points", "warm_start.study"]
     return draw(st.sampled_from(fields)), draw(JSON | st.just(...) | st.integers(-2, 9) | st.sampled_from(NAMES))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -148,3 +150,33 @@ def test_fuzz_any_file_gives_a_space_or_one_line(tmp_path: Path, content: bytes)
     path.write_bytes(content)
     with pytest.raises(UserError):
         load_space(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        (lambda text: text, True),
+        (lambda text: text.replace('question="', 'question=  "') + "\n# a comment\n", True),
+        (lambda text: text.replace('"""', '"""Another docstring. ', 1), True),
+        (lambda text: text.replace("num_trials=24", "num_trials=25"), False),
+    ],
+)
+def test_only_a_change_of_its_code_makes_another_space(
+    tmp_path: Path, change: Callable[[str], str], is_same: bool
+) -> None:
+    text = '"""A space."""\nfrom search_spaces.wae_weight import SPACE as OTHER\nimport dataclasses\n'
+    text += 'SPACE = dataclasses.replace(OTHER, question="Why?", num_trials=24)\n'
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    recorded = load_space(str(path)).hash
+    path.write_text(change(text))
+    assert load_space(str(path)).is_same(recorded) == is_same
+
+
+def test_studies_of_version_0_1_know_the_builtin_spaces_and_no_other_file(tmp_path: Path) -> None:
+    recorded = "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c610073dd50fd9ff4bf310e6bc6"  # of wae_weight
+    assert load_space("wae_weight").is_same(recorded) and not load_space("method").is_same(recorded)
+    path = tmp_path / "wae_weight.py"
+    path.write_text("from search_spaces.wae_weight import SPACE\n")
+    assert not load_space(str(path)).is_same(recorded)
+    assert load_space(str(path)).is_same(hashlib.sha256(path.read_bytes()).hexdigest())

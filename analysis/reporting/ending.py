@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,56 @@ from rich.table import Table
 from analysis import replicates, tradeoff
 from analysis.plotting import naming, style
 from analysis.reporting.page import write_report
+from study.config import UserError
 from study.disk.layout import ERROR, OUTCOME, PICTURE, WARNINGS, attempt_folders, report_path, trial_folders, trial_path
 from study.results.choice import Choice, choose
-from study.results.frame import StudyFrames
+from study.results.frame import StudyFrames, load_study
 from study.tracking.store import one_line
 
 _COLUMNS = ("method", "latent_dim", "weight", "kernel", "annealing")
 _ROWS = 12
+
+
+class Ending:
+    """Draws and prints the end of a study.
+
+    Args:
+        console: Where it is printed.
+        runs: The folder of all studies.
+        name: The study's name.
+    """
+
+    def __init__(self, console: Console, runs: Path, name: str) -> None:
+        self._console = console
+        self._runs = runs
+        self._name = name
+
+    @cached_property
+    def _frames(self) -> StudyFrames:
+        return load_study(self._runs, self._name)
+
+    def draw(self, outcome: str, tracking_uri: str | None) -> None:
+        """Draws the trade-off, and unless the study was interrupted its report; an error becomes a printed line.
+
+        Args:
+            outcome: How the session ended.
+            tracking_uri: The MLflow store that the report links to; None if it does not answer.
+        """
+        directory = self._runs / self._name
+        try:
+            draw(self._frames, directory)
+        except (OSError, UserError) as error:
+            self._console.print(f"picture  not drawn: {error}", soft_wrap=True, highlight=False, markup=False)
+        if outcome != "interrupted":
+            report(self._console, self._frames, directory, tracking_uri)
+
+    def show(self) -> None:
+        """Prints results, failures and warnings."""
+        directory = self._runs / self._name
+        show(self._console, self._frames, directory)
+        show_failures(self._console, self._frames, directory)
+        show_warnings(self._console, directory)
+        show_gpu_memory(self._console, self._frames)
 
 
 def draw(frames: StudyFrames, directory: Path) -> list[Path]:

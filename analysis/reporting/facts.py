@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from analysis.plotting import naming
-from study.config import EXTRA_ORIGINS, TrialConfig
+from study.config import EXTRA_ORIGINS, DataSummary, TrialConfig
+from study.disk.study_json import StudyRecord
 from study.results.frame import StudyFrames
 
 SPLIT_SIZES = {"training": "train_size", "validation": "validation_size", "test": "test_size"}
@@ -21,7 +22,7 @@ def method_facts(frames: StudyFrames) -> list[tuple[str, str]]:
     facts.append(("Objectives", f"{ways}. Values are from a trial's last epoch, never from its best."))
     units = "loss = D + w · m(t) · R(z), reconstruction term D in nats per image; MSE per pixel on [0, 1]"
     facts.append(("Units", units))
-    facts += _data_facts(study.get("data") or {}) + _evaluation_facts(study.get("references") or {})
+    facts += _data_facts(study.data) + _evaluation_facts(study.evaluation)
     texts = {name: sorted(set(frames.text(name))) for name in TrialConfig().to_params()}
     fixed = ", ".join(f"{name} = {values[0]}" for name, values in texts.items() if len(values) == 1)
     if fixed:
@@ -29,32 +30,30 @@ def method_facts(frames: StudyFrames) -> list[tuple[str, str]]:
     return facts
 
 
-def _study_facts(frames: StudyFrames, study: dict[str, Any]) -> list[tuple[str, str]]:
-    facts = [("Study", f"{study.get('name')} ({study.get('outcome')}, started {study.get('created')})")]
-    facts.append(("Search space", f"{study.get('space')} (SHA-256 {str(study.get('space_hash'))[:12]})"))
-    origins = frames.text("origin")[frames.text("study") == str(study.get("name"))]
+def _study_facts(frames: StudyFrames, study: StudyRecord) -> list[tuple[str, str]]:
+    facts = [("Study", f"{study.name} ({study.outcome}, started {study.created})")]
+    facts.append(("Search space", f"{study.space} (SHA-256 {study.space_hash[:12]})"))
+    origins = frames.text("origin")[frames.text("study") == study.name]
     extra = {origin: int((origins == origin).sum()) for origin in EXTRA_ORIGINS}
-    counts = [f"{len(origins) - sum(extra.values())} of {study.get('num_trials')}"]
+    counts = [f"{len(origins) - sum(extra.values())} of {study.num_trials}"]
     counts += [f"plus {naming.count(number, origin)}" for origin, number in extra.items() if number]
-    facts.append(("Trials", f"{', '.join(counts)}; sampler {study.get('sampler')}, seed {study.get('seed')}"))
-    versions = ", ".join(f"{name} {version}" for name, version in study.get("versions", {}).items())
-    code = f"; code {study['git_commit'][:12]}" if study.get("git_commit") else ""
+    facts.append(("Trials", f"{', '.join(counts)}; sampler {study.sampler}, seed {study.seed}"))
+    versions = ", ".join(f"{name} {version}" for name, version in (study.versions or {}).items())
+    code = f"; code {study.git_commit[:12]}" if study.git_commit else ""
     facts.append(("Versions", f"{versions}{code}"))
-    if command := study.get("command"):
-        facts.append(("Command", str(command)))
+    if study.command:
+        facts.append(("Command", study.command))
     return facts
 
 
-def _data_facts(data: dict[str, Any]) -> list[tuple[str, str]]:
-    if not data:
-        return []
-    sizes = ", ".join(f"{data.get(key)} {name}" for name, key in SPLIT_SIZES.items())
-    shape = f"{data.get('height')} x {data.get('width')} pixels, {data.get('channels')} channel(s) in [0, 1]"
+def _data_facts(data: DataSummary) -> list[tuple[str, str]]:
+    sizes = ", ".join(f"{getattr(data, key)} {name}" for name, key in SPLIT_SIZES.items())
+    shape = f"{data.height} x {data.width} pixels, {data.channels} channel(s) in [0, 1]"
     rule = "Search and early stopping use validation images; test images are used once, after a trial's last epoch."
     return [
-        ("Data", f"{data.get('name')}: {shape}; SHA-256 {str(data.get('hash'))[:12]}"),
+        ("Data", f"{data.name}: {shape}; SHA-256 {data.hash[:12]}"),
         ("Splits", f"{sizes}. {rule}"),
-        ("Total pixel variance V", naming.number(float(data.get("total_variance", np.nan)))),
+        ("Total pixel variance V", naming.number(data.total_variance)),
     ]
 
 
@@ -67,7 +66,7 @@ def _evaluation_facts(context: dict[str, Any]) -> list[tuple[str, str]]:
     if samples := context.get("samples"):
         counts = ", ".join(f"{count:,} for the {split} split" for split, count in samples.items())
         facts.append(("Generated images", f"{counts}; the same z for every trial"))
-    if real_data := context.get("floor"):
+    if real_data := context.get("real_data"):
         values = "; ".join(
             f"{split}: " + ", ".join(f"{naming.short_label(name)} {naming.number(v)}" for name, v in metrics.items())
             for split, metrics in real_data.items()

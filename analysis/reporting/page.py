@@ -29,7 +29,7 @@ IMPLIED = ("encoder", "regularizer", "epochs")
 
 def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
     """Trial label -> its run's page in MLflow; trials that MLflow does not know are left out."""
-    found = {str(record.get("name")): run_links(tracking_uri, record, LOCAL_SERVER) for record in frames.records}
+    found = {record.name: run_links(tracking_uri, record, LOCAL_SERVER) for record in frames.records}
     studies, numbers = frames.text("study"), frames.column("number").astype(int)
     trials = zip(frames.labels(), studies, numbers, strict=True)
     return {str(label): link for label, study, number in trials if (link := found.get(study, {}).get(number))}
@@ -89,8 +89,8 @@ def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str
     )
     summary = summarise(frames)
     return environment.get_template("report.html.jinja").render(
-        name=frames.study.get("name", ""),
-        questions=list(dict.fromkeys(record["question"] for record in frames.records if record.get("question"))),
+        name=frames.name,
+        questions=list(dict.fromkeys(record.question for record in frames.records if record.question)),
         sentences=summary.sentences,
         methods=summary.methods,
         objectives=[naming.short_label(name) for name in frames.objectives],

@@ -92,7 +92,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
     versions: dict[str, Any] | None = None
     git_commit: StrictStr | None = None
     created: StrictStr
-    evaluation: Annotated[dict[str, Any], Field(validation_alias=AliasChoices("evaluation", "references"))] = {}  # noqa: RUF012
+    evaluation: Annotated[dict[str, Any], Field(validation_alias=AliasChoices("evaluation", "references"))] = {}
     outcome: StrictStr | None = None
     hypervolume_reference: list[float] | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -41,10 +42,10 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
 
     config = {
         "format": FORMAT,
-        "study": {name: selection.study.get(name) for name in ("name", "id", "space", "git_commit")},
+        "study": {name: getattr(selection.study, name) for name in ("name", "id", "space", "git_commit")},
         "trial": selection.number,
         "params": selection.config.to_params(),
-        "data": selection.study["data"],
+        "data": dataclasses.asdict(selection.study.data),
         "metrics": selection.metrics,
     }
     source = standalone_source({"NETWORKS": selection.config.network, "LIKELIHOODS": selection.config.likelihood})
@@ -93,7 +94,7 @@ def _log(
     from mlflow.models import Model, ModelSignature
     from mlflow.types.schema import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    condition = f"tags.`study.id` = '{selection.study['id']}' and tags.`trial.number` = '{selection.number}'"
+    condition = f"tags.`study.id` = '{selection.study.id}' and tags.`trial.number` = '{selection.number}'"
     run = client.search_runs([experiment_id], condition)[0]
     files = {name: str(directory.absolute() / name) for name in FILES}
     digest = hashlib.sha256(b"".join(Path(path).read_bytes() for path in files.values())).hexdigest()

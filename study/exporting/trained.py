@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study.config import DataSummary, TrialConfig, UserError
+from study.config import TrialConfig, UserError
 from study.model.autoencoder import Autoencoder, build_autoencoder
 from study.results.selection import Selection
 from study.training import checkpoint
@@ -23,6 +23,6 @@ def load_model(selection: Selection) -> Autoencoder:
         raise UserError(f"the last checkpoint of trial {selection.number} cannot be read ({why}): train it again")
     if TrialConfig.from_params(state["config"]) != config:
         raise UserError(f"the last checkpoint of trial {selection.number} belongs to another configuration")
-    model = build_autoencoder(config, DataSummary(**selection.study["data"]))
+    model = build_autoencoder(config, selection.study.data)
     model.load_state_dict(state["model"])
     return model.eval()

@@ -23,10 +23,10 @@ from study.disk.layout import (
     TRIAL,
     attempt_folders,
     find_study,
-    study_path,
     trial_folders,
     trial_path,
 )
+from study.disk.study_json import StudyRecord, read_study
 
 METRIC_PREFIXES = ("train/", "val/", "test/")
 TIMES = ("seconds", "evaluation_seconds", "final_seconds")
@@ -44,31 +44,34 @@ class StudyFrames:
     """One or several studies as tables.
 
     Attributes:
-        study: The content of `study.json`; of several studies, the first one's with the names joined.
+        records: What the `study.json` of each study holds.
         trials: One row per trial: `study`, `number`, `origin`, `outcome`, `reason`, `replicate_of` (NaN if none),
             `epochs_done`, the `TIMES` (summed over the epochs kept), `last_time` (of its last epoch), every
             `TrialConfig` parameter under its own name (`epochs` is the plan), and every metric with its value in the
             trial's LAST epoch (never the best; NaN if that epoch did not measure it).
         history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, metrics.
         sources: Study name -> function that loads a trial's arrays; only figures of pictures need it.
-        parts: The `study.json` of each of several studies; empty for a single one.
     """
 
-    study: dict[str, Any]
+    records: tuple[StudyRecord, ...]
     trials: pd.DataFrame
     history: pd.DataFrame
     sources: Mapping[str, ArraySource] = dataclasses.field(default_factory=dict)
-    parts: tuple[dict[str, Any], ...] = ()
 
     @property
-    def records(self) -> tuple[dict[str, Any], ...]:
-        """The `study.json` of each study."""
-        return self.parts or (self.study,)
+    def study(self) -> StudyRecord:
+        """The record of the first study; all have its objectives and data."""
+        return self.records[0]
+
+    @property
+    def name(self) -> str:
+        """The names of the studies."""
+        return " + ".join(record.name for record in self.records)
 
     @property
     def objectives(self) -> dict[str, str]:
         """Metric column -> `minimize` or `maximize`, in the study's order."""
-        return dict(self.study.get("objectives", {}))
+        return dict(self.study.objectives)
 
     def column(self, name: str) -> np.ndarray:
         """A numeric column of `trials` as float64 [trials]; all NaN if there is no such column."""
@@ -119,19 +122,19 @@ class StudyFrames:
     def real_data(self, metric: str) -> float | None:
         """The real-data baseline of a metric column: training images in place of generated ones, or None."""
         split, _, name = metric.rpartition("/")
-        value = (self.study.get("references") or {}).get("floor", {}).get(_SPLITS.get(split, split), {}).get(name)
+        value = self.study.evaluation.get("real_data", {}).get(_SPLITS.get(split, split), {}).get(name)
         return None if value is None else float(value)
 
     def pca(self, split: str) -> dict[int, float]:
         """Latent size -> per-pixel reconstruction error of PCA, on the split with that metric prefix."""
-        found = (self.study.get("references") or {}).get("pca", {}).get(_SPLITS.get(split, split), {})
+        found = self.study.evaluation.get("pca", {}).get(_SPLITS.get(split, split), {})
         return {int(size): float(error) for size, error in found.items()}
 
     def nothing(self, why: str) -> str:
         """One line for a figure that cannot be drawn: the study, why, and its trials by outcome."""
         counts = Counter(self.text("outcome").tolist())
         states = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no trial yet"
-        return f"study {self.study.get('name', '')}: nothing to draw, {why} ({states})"
+        return f"study {self.name}: nothing to draw, {why} ({states})"
 
     def keep(self, rows: np.ndarray) -> StudyFrames:
         """The frames with only the marked trials (boolean [trials]) and the whole history."""
@@ -148,9 +151,8 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
         UserError: The study does not exist, or its `study.json` is damaged.
     """
     directory = find_study(Path(runs_dir), name)
-    study = read_json(study_path(directory))
-    if study is None:
-        raise UserError(f"{study_path(directory)} is damaged: it is not a JSON object")
+    study = read_study(directory)
+    assert study is not None  # find_study has seen it
     records: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     for number, folder in trial_folders(directory):
@@ -160,19 +162,17 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
         outcome = read_json(folder / OUTCOME) or {}
         records.append(_record(study, number, trial, outcome))
         epochs.extend(_epochs(folder, number, outcome))
-    return build_frames(
-        study, records, epochs, {str(study.get("name", name)): functools.partial(_arrays_on_disk, directory)}
-    )
+    return build_frames(study, records, epochs, {study.name: functools.partial(_arrays_on_disk, directory)})
 
 
 def build_frames(
-    study: dict[str, Any],
+    study: StudyRecord,
     records: list[dict[str, Any]],
     epochs: list[dict[str, Any]] | pd.DataFrame,
     sources: Mapping[str, ArraySource],
 ) -> StudyFrames:
     """Builds frames from trial and epoch records; the leading columns and dtypes are fixed, whatever is missing."""
-    name = str(study.get("name", ""))
+    name = study.name
     history: Any = pd.DataFrame(epochs)  # Any: pandas' types do not distinguish a column from a table
     for column in ("number", "epoch", "time", *TIMES):
         if column not in history:
@@ -200,7 +200,7 @@ def build_frames(
         trials[column] = trials["number"].map(groups[column].sum(min_count=1)).astype("float64")
     trials["last_time"] = trials["number"].map(groups["time"].max()).astype("float64")
     last = history.drop_duplicates("number", keep="last")[["number", *metrics]]
-    return StudyFrames(study, trials.merge(last, on="number", how="left"), history, sources)
+    return StudyFrames((study,), trials.merge(last, on="number", how="left"), history, sources)
 
 
 def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
@@ -216,26 +216,21 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
     for part in parts[1:]:
         if part.objectives != parts[0].objectives:
             raise UserError(
-                f"studies {first['name']} and {part.study['name']} have different objectives: plot them separately"
+                f"studies {first.name} and {part.study.name} have different objectives: plot them separately"
             )
-        if part.study.get("data", {}).get("hash") != first.get("data", {}).get("hash"):
-            raise UserError(
-                f"studies {first['name']} and {part.study['name']} use different data: plot them separately"
-            )
+        if part.study.data.hash != first.data.hash:
+            raise UserError(f"studies {first.name} and {part.study.name} use different data: plot them separately")
     return StudyFrames(
-        {**first, "name": " + ".join(str(part.study["name"]) for part in parts)},
+        tuple(part.study for part in parts),
         pd.concat([part.trials for part in parts], ignore_index=True),
         pd.concat([part.history for part in parts], ignore_index=True),
         {name: source for part in parts for name, source in part.sources.items()},
-        tuple(part.study for part in parts),
     )
 
 
-def _record(
-    study: Mapping[str, Any], number: int, trial: Mapping[str, Any], outcome: Mapping[str, Any]
-) -> dict[str, Any]:
+def _record(study: StudyRecord, number: int, trial: Mapping[str, Any], outcome: Mapping[str, Any]) -> dict[str, Any]:
     """A trial without its metrics; without an outcome it is running if its study is, else interrupted."""
-    unfinished = "running" if study.get("outcome") == "running" else "interrupted"
+    unfinished = "running" if study.outcome == "running" else "interrupted"
     return {
         **trial.get("params", {}),
         "number": number,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from study.config import TrialConfig, UserError
 from study.disk.layout import trial_path
+from study.disk.study_json import StudyRecord
 from study.results.choice import choose
 from study.results.frame import StudyFrames, load_study
 
@@ -30,7 +30,7 @@ class Selection:
     """
 
     directory: Path
-    study: dict[str, Any]
+    study: StudyRecord
     number: int
     config: TrialConfig
     outcome: str
@@ -46,7 +46,7 @@ class Selection:
         config = self.config
         parts = [config.method, f"latent_dim {config.latent_dim}"]
         parts += [] if config.regularizer == "none" else [f"weight {config.weight:.4g}"]
-        parts += [f"{name} {self.metrics[name]:.4g}" for name in self.study["objectives"] if name in self.metrics]
+        parts += [f"{name} {self.metrics[name]:.4g}" for name in self.study.objectives if name in self.metrics]
         return f"trial {self.number} of {self.directory.name}: {', '.join(parts)}"
 
 

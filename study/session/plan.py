@@ -15,6 +15,7 @@ from study.config import UserError
 from study.data.datasets import ImageData, load_dataset
 from study.disk import study_json
 from study.disk.layout import STUDY_NAME, TRIAL, ledger_path, trial_folders
+from study.disk.study_json import StudyRecord
 from study.measure.metrics import METRICS
 from study.search import warm_start
 from study.search.ledger import Ledger

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from study.search.tally import Tally
+from study.session.time_left import seconds_left
 
 
 class StudyProgress:
@@ -92,15 +93,9 @@ class StudyProgress:
         tally = self._tally
         parts = [f"{tally.running} running", f"{tally.stopped} stopped", f"{tally.failed} failed"]
         parts += [f"best {name.rpartition('/')[2]} {value:.4g}" for name, value in tally.best.items()]
-        left = self.seconds_left()
+        deadline = None if self._deadline is None else self._deadline - time.time()
+        missing = self._num_trials - tally.done
+        left = seconds_left(tally.done - self._already_done, time.monotonic() - self._start, missing, deadline)
         if left is not None:
             parts.append(f"about {int(left) // 60}:{int(left) % 60:02d} left")
         return " · ".join(parts)
-
-    def seconds_left(self) -> float | None:
-        """Estimated from the trials ended in this session; None before the first of them."""
-        ended = self._tally.done - self._already_done
-        if ended < 1:
-            return None
-        left = (time.monotonic() - self._start) / ended * max(0, self._num_trials - self._tally.done)
-        return left if self._deadline is None else max(0.0, min(left, self._deadline - time.time()))

@@ -1,4 +1,4 @@
-"""One session of a study: it opens or resumes the study, trains its trials and concludes, with MLflow kept beside it."""
+"""One session of a study: opens or resumes it, trains its trials, concludes, and keeps MLflow up to date meanwhile."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def run_study(
     *,
     draw: Draw,
     tracking_uri: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008  # frozen
+    limits: Limits = Limits(),  # frozen
     search: bool = True,
     enqueue_extra: Callable[[Ledger], None] | None = None,
 ) -> SessionResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from study.config import TrialConfig, UserError
 from study.disk import study_json as record
 from study.disk.files import read_json
 from study.disk.layout import PROCESS, attempt_folders
+from study.disk.study_json import StudyRecord
 from study.tracking.store import redact
 
 
-def read_study(directory: Path) -> dict[str, Any]:
+def read_study(directory: Path) -> StudyRecord:
     """Reads `study.json`. Its `id` is checked and so safe in a search condition.
 
     Raises:
@@ -53,64 +53,59 @@ def trial_device(folder: Path) -> str:
     return ", ".join(dict.fromkeys(str(device) for device in found if device)) or "unknown"
 
 
-def shared_tags(study: Mapping[str, Any]) -> dict[str, str]:
+def shared_tags(study: StudyRecord) -> dict[str, str]:
     """Tags of every run of a study, to search by."""
-    tags = {"study.id": study["id"], "study.name": study["name"]}
-    if study.get("git_commit"):
-        tags["mlflow.source.git.commit"] = str(study["git_commit"])
-    if data_hash := study.get("data", {}).get("hash"):
-        tags["data.hash"] = str(data_hash)
+    tags = {"study.id": study.id, "study.name": study.name}
+    if study.git_commit:
+        tags["mlflow.source.git.commit"] = study.git_commit
+    tags["data.hash"] = study.data.hash
     return tags
 
 
-def study_params(study: Mapping[str, Any]) -> dict[str, str]:
+def study_params(study: StudyRecord) -> dict[str, str]:
     """Params of the parent run: what never changes. `num_trials` may grow, so it is a tag."""
     names = ("seed", "epochs", "sampler", "grid")
-    params = {name: str(study[name]) for name in names if study.get(name) is not None}
-    params["dataset"] = str(study.get("data", {}).get("name", ""))
-    params["objectives"] = ", ".join(f"{name} ({direction})" for name, direction in _objectives(study))
+    params = {name: str(value) for name in names if (value := getattr(study, name)) is not None}
+    params["dataset"] = study.data.name
+    params["objectives"] = ", ".join(f"{name} ({direction})" for name, direction in study.objectives.items())
     return params
 
 
-def study_tags(study: Mapping[str, Any], outcome: str, experiment_id: str) -> dict[str, str]:
+def study_tags(study: StudyRecord, outcome: str, experiment_id: str) -> dict[str, str]:
     """Tags of the parent run."""
-    versions = study.get("versions", {})
+    versions = study.versions or {}
     return {
         **shared_tags(study),
-        "study.space": study["space"],
-        "study.space_hash": str(study.get("space_hash", "")),
-        "study.num_trials": str(study.get("num_trials", "")),
+        "study.space": study.space,
+        "study.space_hash": study.space_hash,
+        "study.num_trials": str(study.num_trials),
         "study.outcome": outcome,
         **{f"version.{package}": str(version) for package, version in list(versions.items())[:50]},
         "mlflow.note.content": _note(study, experiment_id),
     }
 
 
-def _objectives(study: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    return study.get("objectives", {}).items()
-
-
-def trials_page(study: Mapping[str, Any], experiment_id: str) -> str:
+def trials_page(study: StudyRecord, experiment_id: str) -> str:
     """Address, within MLflow's UI, of the list of a study's trials, the best in the last objective first.
 
     Sorted by a metric the list is flat. Sorted by time, the UI's default, it hides the trials under their parent.
     """
-    query = {"searchFilter": f"tags.`study.id` = '{study['id']}' and params.latent_dim != ''"}
-    for name, direction in _objectives(study):
+    query = {"searchFilter": f"tags.`study.id` = '{study.id}' and params.latent_dim != ''"}
+    for name, direction in study.objectives.items():
         query |= {"orderByKey": f"metrics.`{name}`", "orderByAsc": str(direction == "minimize").lower()}
     words = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
     return f"#/experiments/{experiment_id}/runs?{words}"
 
 
-def _note(study: Mapping[str, Any], experiment_id: str) -> str:
+def _note(study: StudyRecord, experiment_id: str) -> str:
     """The parent run's description in the UI: the study's question, and how to see the answer there."""
-    axes = [f"`{name}` ({direction})" for name, direction in _objectives(study)]
-    metrics = " and ".join(f"`{name}`" for name, _ in _objectives(study))
-    command = redact(str(study.get("command", "")))
+    axes = [f"`{name}` ({direction})" for name, direction in study.objectives.items()]
+    metrics = " and ".join(f"`{name}`" for name, _ in study.objectives.items())
+    command = redact(study.command or "")
     return "\n\n".join(
         [
             # Links below the first line work only after "Show more" is pressed.
-            f"[Compare the trials]({trials_page(study, experiment_id)}) · **{study.get('question', study['name'])}**",
+            f"[Compare the trials]({trials_page(study, experiment_id)}) · **{study.question}**",
             f"One child run per trial. Trade-off: {' against '.join(axes)}.",
             "In the list that the link opens, choose all trials or some and press *Compare*. *Parallel Coordinates "
             f"Plot*: take the params `method`, `latent_dim` and `weight` and the metrics {metrics}. *Scatter Plot*: "

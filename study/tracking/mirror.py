@@ -185,7 +185,7 @@ def sync_study(study_dir: Path, tracking_uri: str) -> SyncReport:
     mirror = Mirror(study_dir, tracking_uri)
     try:
         mirror.acquire()
-        outcome = str(read_study(study_dir).get("outcome"))
+        outcome = str(read_study(study_dir).outcome)
         # We hold the lock, so nobody runs the study, whatever its file says.
         ended = "interrupted" if outcome == "running" else outcome
         # A second try, as in the thread: a server may have closed a connection that was kept alive.

@@ -8,7 +8,6 @@ to 40 ms each from a server. `python -m study.sync` gives such a study its artif
 from __future__ import annotations
 
 import functools
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config import UserError
+from study.disk.files import read_json
 from study.disk.layout import ARRAYS
+from study.disk.study_json import StudyRecord, parse_study
 from study.results.frame import METRIC_PREFIXES, TIMES, Arrays, StudyFrames, build_frames, read_arrays
 from study.tracking.history import read_history
 from study.tracking.store import check_uri, connect, one_line, redact, search_runs, server_page, sqlite_path
@@ -58,14 +59,14 @@ def load_from_mlflow(tracking_uri: str, name: str) -> StudyFrames:
         raise UserError(f"MLflow at {redact(tracking_uri)} cannot be read: {one_line(error)}") from error
     arrays = functools.partial(_fetch_arrays, client, {number: run.info.run_id for number, run in children.items()})
     return build_frames(
-        {**study, "outcome": parent.data.tags.get("study.outcome", study.get("outcome"))},
+        study.replace(outcome=parent.data.tags.get("study.outcome", study.outcome)),
         [_record(number, run) for number, run in children.items()],
         epochs,
-        {str(study.get("name", name)): arrays},
+        {study.name: arrays},
     )
 
 
-def run_links(tracking_uri: str, study: Mapping[str, Any], local_server: str) -> dict[int, str]:
+def run_links(tracking_uri: str, study: StudyRecord, local_server: str) -> dict[int, str]:
     """Trial number -> address of its run's page; empty if the store does not know the study or cannot be read.
 
     Args:
@@ -79,7 +80,7 @@ def run_links(tracking_uri: str, study: Mapping[str, Any], local_server: str) ->
     page = server_page(tracking_uri) or local_server
     try:
         client = connect(tracking_uri)
-        condition = f"tags.`study.id` = '{study.get('id')}' and tags.`trial.number` != ''"
+        condition = f"tags.`study.id` = '{study.id}' and tags.`trial.number` != ''"
         return {
             int(run.data.tags["trial.number"]): f"{page}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
             for run in search_runs(client, _experiments(client), condition)
@@ -100,10 +101,10 @@ def _newest(client: MlflowClient, name: str) -> Run | None:
     return max(found, key=lambda run: run.info.start_time, default=None)
 
 
-def _study(client: MlflowClient, parent: Run) -> dict[str, Any]:
+def _study(client: MlflowClient, parent: Run) -> StudyRecord:
     with tempfile.TemporaryDirectory() as folder:
         path = client.download_artifacts(parent.info.run_id, "study.json", folder)
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_study(read_json(Path(path)) or {}, f"study.json of run {parent.info.run_id}")
 
 
 def _record(number: int, run: Run) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.config import UserError
 from study.disk.epochs import Record
+from study.disk.study_json import StudyRecord
 from study.tracking.store import search_runs
 
 if TYPE_CHECKING:
@@ -60,10 +61,10 @@ class Runs:
         UserError: The experiment is in MLflow's trash.
     """
 
-    def __init__(self, client: MlflowClient, study: Mapping[str, Any], artifact_root: str | None) -> None:
+    def __init__(self, client: MlflowClient, study: StudyRecord, artifact_root: str | None) -> None:
         self.client = client
-        self.experiment_id = _open_experiment(client, str(study["space"]), artifact_root)
-        self._study_id = str(study["id"])
+        self.experiment_id = _open_experiment(client, study.space, artifact_root)
+        self._study_id = study.id
         self.created = self.epochs = self.points = 0
         self.problems: dict[str, None] = {}
 

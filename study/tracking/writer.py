@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.disk.epochs import Record
 from study.disk.files import read_lines
 from study.disk.layout import progress_path, report_path, study_path, trial_folders
+from study.disk.study_json import StudyRecord
 from study.tracking.description import milliseconds, read_study, shared_tags, study_params, study_tags
 from study.tracking.history import History
 from study.tracking.runs import Runs, StoredRun
@@ -66,9 +66,9 @@ class Writer:
         self._open: dict[int, Trial] = {}
         self._done: dict[int, StoredRun] = {}
         self._history = History(study_dir)
-        self._last_activity = milliseconds(study["created"])
+        self._last_activity = milliseconds(study.created)
         tags = study_tags(study, "running", self._runs.experiment_id)
-        self._parent = parent or self._runs.create(str(study["name"]), self._last_activity, tags)
+        self._parent = parent or self._runs.create(study.name, self._last_activity, tags)
         client.log_artifact(self._parent.run_id, str(study_path(study_dir)))
 
     def report(self) -> SyncReport:
@@ -94,7 +94,7 @@ class Writer:
             self._log_figures()
             self._runs.set_outcome(self._parent, ended, self._last_activity)
 
-    def _sync_trials(self, study: Mapping[str, Any], ended: bool) -> None:
+    def _sync_trials(self, study: StudyRecord, ended: bool) -> None:
         from mlflow.exceptions import MlflowException
 
         tags = {"mlflow.parentRunId": self._parent.run_id, **shared_tags(study)}

@@ -53,7 +53,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_study(directory, "toy", arrays=True, replicates=2)
     make_study(directory, "empty", trials=0)
     make_study(directory, "one", trials=1, mixed=False, arrays=True)
-    make_study(directory, "bare", trials=3, mixed=False, references={}, data={})
+    make_study(directory, "bare", trials=3, mixed=False, references={})
     make_study(directory, "many", trials=1000, epochs=4)
     holes = make_study(directory, "holes", trials=3, mixed=False)
     for start, values in enumerate(((NAN, 1.0), (0.02, NAN), (NAN, NAN), (0.0, -1.0)), start=3):

@@ -165,4 +165,4 @@ def test_no_replicates_no_table(tmp_path: Path) -> None:
     info = replicates.info(frames)
     assert "no trial has been replicated" in info.missing
     assert [file.name for file in ending.draw(frames, tmp_path / "toy")] == ["tradeoff.png"]
-    assert replicates.info(dataclasses.replace(frames, study={**frames.study, "objectives": {}})).rows.size == 0
+    assert replicates.info(dataclasses.replace(frames, records=(frames.study.replace(objectives={}),))).rows.size == 0

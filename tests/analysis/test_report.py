@@ -6,7 +6,6 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from analysis.reporting import page
 from analysis.reporting.facts import method_facts
 from analysis.reporting.page import trial_links, trial_table, write_report
 from study.config import UserError
+from study.disk.study_json import StudyRecord
 from study.results.choice import choose
 from study.results.frame import join_studies, load_study
 from tests.helpers_study import make_study
@@ -135,8 +135,8 @@ def test_every_link_within_the_page_has_a_target(tmp_path: Path) -> None:
 
 
 def test_links_are_those_of_each_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_links(_uri: str, study: dict[str, Any], _server: str) -> dict[int, str]:
-        return {number: f"http://{study['name']}/{number}" for number in (0, 2)}
+    def run_links(_uri: str, study: StudyRecord, _server: str) -> dict[int, str]:
+        return {number: f"http://{study.name}/{number}" for number in (0, 2)}
 
     monkeypatch.setattr(page, "run_links", run_links)
     make_study(tmp_path, "a", trials=2)

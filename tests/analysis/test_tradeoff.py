@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,8 @@ def test_baselines_are_those_of_the_objectives_split(frames: StudyFrames) -> Non
     info = tradeoff.info(frames)
     assert info.real_data == REAL_DATA["validation"]["sample_fid"]
     assert info.pca == {d: PCA_MSE[d] for d in sorted(set(info.latent_dim.astype(int)))}
-    other = StudyFrames({**frames.study, "objectives": {"val/kl": "minimize", "test/sample_fid": "minimize"}},
-                        frames.trials, frames.history)  # fmt: skip
-    info = tradeoff.info(other)
+    objectives = {"val/kl": "minimize", "test/sample_fid": "minimize"}
+    info = tradeoff.info(dataclasses.replace(frames, records=(frames.study.replace(objectives=objectives),)))
     assert (info.x_name, info.y_name) == ("val/kl", "test/sample_fid")
     assert (info.pca, info.real_data) == ({}, REAL_DATA["test"]["sample_fid"])
 
@@ -101,7 +101,7 @@ def test_the_label_of_an_end_avoids_other_trials(tmp_path: Path, beside: tuple[f
 
 def test_a_maximised_objective_reverses_the_front(frames: StudyFrames) -> None:
     turned = {"val/reconstruction_mse": "minimize", "val/sample_fid": "maximize"}
-    info = tradeoff.info(StudyFrames({**frames.study, "objectives": turned}, frames.trials, frames.history))
+    info = tradeoff.info(dataclasses.replace(frames, records=(frames.study.replace(objectives=turned),)))
     assert (np.diff(info.y[info.front]) > 0).all()
 
 

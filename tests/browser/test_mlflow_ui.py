@@ -71,7 +71,7 @@ def test_the_parent_shows_its_question_its_children_and_the_report(
     assert len(names) == len(frames.trials)
     for name in names:
         parent_page.get_by_role("link", name=name).first.wait_for()
-    parent_page.get_by_text(str(frames.study["question"])).first.wait_for()
+    parent_page.get_by_text(frames.study.question).first.wait_for()
     screenshot(parent_page, "mlflow-parent")
     parent_page.get_by_role("tab", name="Artifacts").click()
     parent_page.get_by_text("tradeoff.png").first.wait_for()

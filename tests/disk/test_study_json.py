@@ -1,4 +1,4 @@
-"""`study.json` is believed only where each field is of the kind that other code relies on."""
+"""`study.json` is accepted only if each field is of the kind that other code relies on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from study.config import UserError
-from study.disk.study_json import read_study
+from study.disk.study_json import read_study, write_study
 from tests.helpers_study import study_record
 
 LATER = {"scheduler": "asha", "eta": 2.0, "storage": None, "warm_start": {"study": "a", "points": [{"weight": 1.5}]}}
@@ -21,9 +21,17 @@ def write(directory: Path, record: object) -> None:
 
 
 @pytest.mark.parametrize("record", [study_record(), study_record(**LATER)], ids=["earlier", "now"])
-def test_a_sound_record_is_read_as_it_stands(tmp_path: Path, record: dict[str, Any]) -> None:
-    write(tmp_path, record)
-    assert read_study(tmp_path) == record
+def test_a_record_comes_back_with_every_field(tmp_path: Path, record: dict[str, Any]) -> None:
+    write(tmp_path, {**record, "of a later version": [1]})
+    found = read_study(tmp_path)
+    assert found is not None
+    kept = found.model_dump(mode="json")
+    evaluation = kept.pop("evaluation")
+    expected = record.pop("references")
+    assert evaluation == {"real_data": expected.pop("floor"), **expected}
+    assert record.items() <= kept.items() and kept["of a later version"] == [1]
+    write_study(tmp_path, found)
+    assert read_study(tmp_path) == found
 
 
 def test_where_no_study_is_there_is_no_record(tmp_path: Path) -> None:

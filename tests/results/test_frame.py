@@ -113,7 +113,7 @@ def test_only_studies_with_equal_objectives_and_data_join(tmp_path: Path) -> Non
     make_study(tmp_path, "mnist", trials=1, data={"hash": "another"})
     a, b = load_study(tmp_path, "a"), load_study(tmp_path, "b")
     both = join_studies([a, b])
-    assert both.study["name"] == "a + b"
+    assert both.name == "a + b"
     assert both.trials.groupby("study").size().to_dict() == {"a": 3, "b": 4}
     assert set(both.sources) == {"a", "b"}
     assert join_studies([a]) is a

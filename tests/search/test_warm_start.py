@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from study.config import UserError
+from study.disk.study_json import parse_study
 from study.search import warm_start
 from study.search.ledger import Ledger
 from study.space import SearchSpace, load_space
@@ -100,17 +101,17 @@ def test_a_study_without_a_completed_trial_is_refused() -> None:
 
 
 def test_another_warm_start_than_the_first_is_refused() -> None:
-    record = {"name": "b", "warm_start": {"study": "a", "points": []}}
+    record = parse_study(study_record("b", warm_start={"study": "a", "points": []}), "study.json")
     warm_start.check_same(record, None, space(), made_summary())
     warm_start.check_same(record, "a", space(), made_summary())
-    for begun in (record, {"name": "b"}):
+    for begun in (record, record.replace(warm_start=None)):
         with pytest.raises(UserError, match="warm-start"):
             warm_start.check_same(begun, "c", space(), made_summary())
 
 
 @pytest.mark.parametrize("point", [{}, {"latent_dim": "many"}, {"latent_dim": 10**9}, {"colour": 3}])
 def test_recorded_points_that_are_not_of_the_space_are_refused(point: dict[str, object]) -> None:
-    record = {"name": "b", "warm_start": {"study": "a", "points": [point]}}
+    record = parse_study(study_record("b", warm_start={"study": "a", "points": [point]}), "study.json")
     with pytest.raises(UserError, match="a point of its warm start"):
         warm_start.check_same(record, None, space(), made_summary())
 

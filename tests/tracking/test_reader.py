@@ -131,7 +131,7 @@ def test_links_lead_to_the_runs(runs: Path, uri: str, tmp_path: Path) -> None:
     assert links["3"] == f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     page, *_ = write_report(frames.keep(frames.column("number") < 4), tmp_path, uri)
     assert f'<a href="{links["3"]}">3</a>' in page.read_text()
-    assert run_links(uri, {"id": "other"}, "http://x") == {}
+    assert run_links(uri, frames.study.replace(id="other"), "http://x") == {}
     assert run_links(sqlite_uri(tmp_path / "none.db"), frames.study, "http://x") == {}
     assert not (tmp_path / "none.db").exists()
 
