@@ -42,13 +42,20 @@ class Identity(torch.nn.Module):
         return x
 
 
-def test_frechet_of_commuting_gaussians_is_the_closed_form() -> None:
+@pytest.mark.parametrize("least", [0.4, 0.0])
+def test_frechet_of_commuting_gaussians_is_the_closed_form(least: float) -> None:
     rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
-    first, second = np.array([0.1, 1, 2, 5, 9.0]), np.array([3, 1, 0.5, 2, 0.0])
+    first, second = np.array([0.1, 1, 2, 5, 9.0]), np.array([3, 1, 0.5, 2, least])
     a = Moments(np.arange(5.0), rotation * first @ rotation.T)
     b = Moments(np.ones(5), rotation * second @ rotation.T)
     expected = np.square(a.mean - b.mean).sum() + np.square(np.sqrt(first) - np.sqrt(second)).sum()
-    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    # An eigenvalue of the product is off by some eps times the largest, e. Its root is then off by e / (2 root), and
+    # by the root of e if the eigenvalue is 0: digits that no processor can give back.
+    products = first * second
+    off = 10 * np.finfo(np.float64).eps * products.max()
+    assert frechet_distance(a, b) == pytest.approx(
+        expected, abs=10 * (np.sqrt(products + off) - np.sqrt(products)).sum()
+    )
 
 
 def test_frechet_of_general_gaussians_against_scipy() -> None:
@@ -68,7 +75,8 @@ def test_fid_against_torchmetrics(n: int, dim: int) -> None:
     oracle = FrechetInceptionDistance(feature=Identity(dim)).set_dtype(torch.float64)
     oracle.update(torch.from_numpy(real), real=True)
     oracle.update(torch.from_numpy(generated), real=False)
-    assert fid(real, generated) == pytest.approx(float(oracle.compute()), rel=1e-6)
+    # With fewer vectors than dimensions the oracle takes roots of eigenvalues that are 0 but for rounding.
+    assert fid(real, generated) == pytest.approx(float(oracle.compute()), rel=1e-6 if n > dim else 1e-4)
 
 
 def test_fid_of_a_set_with_itself_is_zero_and_never_negative() -> None:
@@ -83,9 +91,11 @@ def test_fid_of_a_set_with_itself_is_zero_and_never_negative() -> None:
 def test_fid_is_symmetric_scales_squared_and_ignores_order(seed: int, scale: float, n: int) -> None:
     real, generated = features(n, seed), features(n + 3, seed + 1, shift=0.5)
     value = fid(real, generated)
-    assert fid(generated, real) == pytest.approx(value, rel=1e-6, abs=1e-6)
-    assert fid(scale * real, scale * generated) == pytest.approx(scale**2 * value, rel=1e-6, abs=1e-6)
-    assert fid(real[::-1], generated[::-1]) == pytest.approx(value, rel=1e-6, abs=1e-6)
+    # Few vectors have a singular covariance: the root of a rounding error of 1e-16 is 1e-8, once per dimension.
+    close = 1e-5 * float(np.trace(moments(real).covariance + moments(generated).covariance)) + 1e-9
+    assert fid(generated, real) == pytest.approx(value, abs=close)
+    assert fid(scale * real, scale * generated) == pytest.approx(scale**2 * value, abs=scale**2 * close)
+    assert fid(real[::-1], generated[::-1]) == pytest.approx(value, abs=close)
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save all extracted features")
