@@ -64,8 +64,7 @@ def retrain(
     )
     console = Console()
     console.print(f"{selection.describe()}: {epochs} epochs", highlight=False, soft_wrap=True)
-    any_device = plan.request.loaded.space.any_device
-    resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, any_device=any_device)
+    resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial)
     with Cluster(address, resources) as cluster:
         ending = Ending(console, runs, study)
         result = run_study(

@@ -83,12 +83,7 @@ def run(
             importing.start()
             from study.tuning.cluster import Cluster, Resources
 
-            resources = Resources(
-                cpus=cpus_per_trial,
-                gpus=gpus_per_trial,
-                max_concurrent=max_concurrent,
-                any_device=loaded.space.any_device,
-            )
+            resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, max_concurrent=max_concurrent)
             cluster = stack.enter_context(Cluster(address, resources))
             if not dry_run and _has_trials_to_train(runs / study_name, resume):
                 cluster.join()  # on this thread: Ray's processes end with the thread that started them

@@ -59,10 +59,6 @@ class SearchSpace:
         grid: The first points are the whole study: each is trained once, to the end, and nothing is sampled.
         num_trials: Trials of a default study, baselines included; a grid has as many as it has points.
         objectives: Metrics to trade off, measured on the validation split; each one's direction is the metric's own.
-        any_device: With `--gpus-per-trial`, nodes without GPUs train trials too, on their CPUs. A trial's seconds then
-            depend on where it ran, and so do its random numbers: CPU and GPU are like two seeds. For searches whose
-            trials are cheap on CPUs, since the study ends with its slowest trial; not for one that compares seconds, or
-            single models of one seed.
         cost: What the default study takes and on which machine, for `--list`.
         references: The old name of `baselines`.
     """
@@ -75,7 +71,6 @@ class SearchSpace:
     grid: bool = False
     num_trials: int = 24
     objectives: tuple[str, ...] = ("reconstruction_mse", "sample_fid")
-    any_device: bool = False
     cost: str = ""
     references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] | None = None
 

@@ -191,7 +191,6 @@ class _Session:
             deadline=self.deadline,
             patience=self.limits.patience,
             interrupts=self.interrupts,
-            resources=cluster.resources,
         )
         execute_trials = functools.partial(
             execute,

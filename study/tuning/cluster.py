@@ -39,26 +39,16 @@ class Resources:
         cpus: CPU cores of a trial; also its threads.
         gpus: GPUs of a trial; a fraction lets several share one.
         max_concurrent: Trials at once at most; None for as many as fit.
-        any_device: A trial that is to have GPUs may also run on the CPUs of a node without any, see
-            `SearchSpace.any_device`.
     """
 
     cpus: float = 1
     gpus: float = 0
     max_concurrent: int | None = None
-    any_device: bool = False
 
     @property
-    def devices(self) -> tuple[str, ...]:
-        """The kinds of device that a trial may use, `gpu` and `cpu`, the preferred one first."""
-        if not self.gpus:
-            return ("cpu",)
-        return ("gpu", "cpu") if self.any_device else ("gpu",)
-
-    def wanted(self, device: str) -> dict[str, float]:
-        """What a trial on that kind of device asks Ray for."""
-        gpus = self.gpus if device == "gpu" else 0
-        return {name: amount for name, amount in (("CPU", self.cpus), ("GPU", gpus)) if amount > 0}
+    def bundle(self) -> dict[str, float]:
+        """What a trial asks Ray for, all of it on one node."""
+        return {name: amount for name, amount in (("CPU", self.cpus), ("GPU", self.gpus)) if amount > 0}
 
 
 class Cluster:
@@ -163,37 +153,16 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def gpu_nodes() -> list[str]:
-    """Ray's ids of the nodes that have GPUs."""
-    return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU"))
-
-
-def slots(resources: Resources) -> dict[str, int]:
-    """Trials that fit on the nodes there are now, by the kind of device they use; each lies on one node.
-
-    Where trials may use either kind, those on CPUs count on nodes without GPUs alone: on the others they would take the
-    cores of those on GPUs.
-    """
-    found = {}
-    for device in resources.devices:
-        wanted = resources.wanted(device)
-        nodes = [node for node in _nodes() if device == "gpu" or not (resources.gpus and node.get("GPU"))]
-        found[device] = sum(
-            min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes
-        )
-    return found
-
-
 def room(resources: Resources) -> int:
     """Trials that may run at once on the nodes there are now."""
-    fit = sum(slots(resources).values())
+    bundle = resources.bundle
+    fit = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in bundle.items()) for node in _nodes())
     return fit if resources.max_concurrent is None else min(fit, resources.max_concurrent)
 
 
 def _check_room(resources: Resources) -> None:
     if not room(resources):
-        wanted = resources.wanted(resources.devices[0])
-        asked = " ".join(f"--{name.lower()}s-per-trial {amount:g}" for name, amount in wanted.items())
-        either = ", or the CPUs alone on a node without GPUs" if len(resources.devices) > 1 else ""
-        has = ", ".join(" ".join(f"{node.get(name, 0):g} {name}" for name in wanted) for node in _nodes())
-        raise UserError(f"{asked}{either}: no node of the Ray cluster has room ({has}); ask for less, or add a worker")
+        bundle = resources.bundle
+        asked = " ".join(f"--{name.lower()}s-per-trial {amount:g}" for name, amount in bundle.items())
+        has = ", ".join(" ".join(f"{node.get(name, 0):g} {name}" for name in bundle) for node in _nodes())
+        raise UserError(f"{asked}: no node of the Ray cluster has room ({has}); ask for less, or add a worker")

@@ -13,15 +13,13 @@ from typing import Any
 import ray
 import ray.exceptions
 from ray import tune
-from ray.tune.experiment import Trial
 from ray.tune.search import ConcurrencyLimiter
 
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.measure.evaluate import EvaluationContext, prepare_context
 from study.training.pretrain import pretrain
-from study.tuning.cluster import Cluster, Resources, room, slots
-from study.tuning.devices import placement
+from study.tuning.cluster import Cluster, Resources, room
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
 from study.tuning.trainable import assigned_device, pack, unpack
@@ -29,7 +27,6 @@ from study.tuning.worker import run_trial
 
 OUT_OF_MEMORY = "out of memory: let fewer trials run at once (--max-concurrent), or make the model smaller"
 NO_ROOM = "no node of the Ray cluster has room for a trial any more: waiting for a worker"
-NO_GPU = "no node of the Ray cluster has a GPU for a trial: trials run on CPUs, which this search space allows"
 _LOOK_SECONDS = 5.0
 """How often the cluster's nodes are counted: workers come and go."""
 
@@ -54,10 +51,9 @@ def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluste
     """
     resources = cluster.resources
     threads = max(1, int(resources.cpus))
-    gpus = resources.gpus if resources.gpus and slots(resources)["gpu"] else 0
-    if cluster.is_here and not gpus:
+    if cluster.is_here and not resources.gpus:
         return _compute(data, configs, cache, threads, "cpu")
-    task = ray.remote(num_cpus=resources.cpus, num_gpus=gpus)(_prepare)
+    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_prepare)
     try:
         return ray.get(task.remote(pack(data), configs, cache, threads))
     except ray.exceptions.RayTaskError as error:
@@ -88,22 +84,15 @@ def _compute(
 
 
 class _Watcher(tune.Callback):
-    """After each step of Ray's loop: fits the number of trials to the nodes there are, and shows progress.
-
-    Attributes:
-        starved: No trial runs, and one waits for a kind of device that no node has any more while another is there.
-    """
+    """After each step of Ray's loop: fits the number of trials to the nodes there are, and shows progress."""
 
     def __init__(
         self,
-        searcher: LedgerSearcher,
         limiter: ConcurrencyLimiter,
         resources: Resources,
         refresh: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
-        self.starved = False
-        self._searcher = searcher
         self._limiter = limiter
         self._resources = resources
         self._refresh = refresh
@@ -120,25 +109,20 @@ class _Watcher(tune.Callback):
             self._limiter.max_concurrent = room(self._resources)
             if not self._limiter.max_concurrent:
                 self._say(NO_ROOM)
-            elif not slots(self._resources).get("gpu", 1):
-                self._say(NO_GPU)
-            running = any(trial.status == Trial.RUNNING for trial in trials)
-            self.starved = not running and self._searcher.is_starved
         self._refresh()
 
 
 class _Stop(tune.Stopper):
-    """Ends Ray's loop without waiting for the running trials, or where none runs and none can."""
+    """Ends Ray's loop without waiting for the running trials."""
 
-    def __init__(self, searcher: LedgerSearcher, watcher: _Watcher) -> None:
+    def __init__(self, searcher: LedgerSearcher) -> None:
         self._searcher = searcher
-        self._watcher = watcher
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._searcher.stopping or self._watcher.starved
+        return self._searcher.stopping
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as LedgerSearcher's
@@ -180,10 +164,9 @@ def execute(
     while True:
         # Ray's own limit is fixed at the start. Without one, a trial more than there is room for is begun and waits.
         limiter = ConcurrencyLimiter(searcher, max_concurrent=max(1, room(resources)))
-        watcher = _Watcher(searcher, limiter, resources, refresh, say)
         with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(trainable, lambda config: placement(resources, config["device"])),
+                tune.with_resources(trainable, tune.PlacementGroupFactory([resources.bundle])),
                 tune_config=tune.TuneConfig(
                     search_alg=limiter,
                     scheduler=scheduler,
@@ -196,8 +179,8 @@ def execute(
                     name="trials",
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=max_failures),
-                    callbacks=[watcher],
-                    stop=_Stop(searcher, watcher),
+                    callbacks=[_Watcher(limiter, resources, refresh, say)],
+                    stop=_Stop(searcher),
                     verbose=0,
                 ),
             )
@@ -211,9 +194,7 @@ def execute(
                 continue
         if searcher.error:
             raise searcher.error
-        if not watcher.starved or searcher.finishing:
-            return
-        searcher.restart()
+        return
 
 
 def _killed_for_memory(error: BaseException) -> Callable[[int], bool] | None:

@@ -74,14 +74,5 @@ class RungScheduler(FIFOScheduler):
             self._decided[number, epoch] = goes_on
         return self._decided[number, epoch]
 
-    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Ray's word that a trial's process died; one that Ray tries again may go to another kind of device."""
-        if trial.status != Trial.ERROR:  # it has failed for good; else it waits from here on
-            return
-        try:
-            trial.update_resources(self._searcher.place_again(trial.trial_id))
-        except Exception as error:  # as in LedgerSearcher.suggest
-            self._searcher.error = self._searcher.error or error
-
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as LedgerSearcher's

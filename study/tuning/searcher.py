@@ -6,13 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ray import tune
 from ray.tune.search import Searcher
 
 from study.disk.layout import attempt_process, last_error, recorded_epochs, trial_path
 from study.search.ledger import Assignment, Ledger
-from study.tuning.cluster import Resources
-from study.tuning.devices import Devices, placement
 from study.tuning.interrupts import Interrupts
 
 HOPELESS = 4
@@ -28,7 +25,6 @@ class LedgerSearcher(Searcher):
         deadline: Seconds since the epoch after which no new trial begins; None for no limit.
         patience: No new trial of the search begins when the front has not grown for so many; None for no limit.
         interrupts: What has been asked for by signals.
-        resources: What a trial gets.
 
     Attributes:
         error: What went wrong in this process, first of all; nothing more is handed out then, nor waited for.
@@ -44,7 +40,6 @@ class LedgerSearcher(Searcher):
         deadline: float | None = None,
         patience: int | None = None,
         interrupts: Interrupts | None = None,
-        resources: Resources | None = None,
     ) -> None:
         super().__init__()
         self._interrupts = interrupts or Interrupts()
@@ -57,8 +52,6 @@ class LedgerSearcher(Searcher):
         self._num_trials = num_trials
         self._deadline = deadline
         self._patience = patience
-        self._resources = resources or Resources()
-        self._devices = Devices(self._resources)
         self._running: dict[str, Assignment] = {}
 
     @property
@@ -99,17 +92,7 @@ class LedgerSearcher(Searcher):
         return {
             "directory": str(trial_path(self._ledger.directory, assignment.number)),
             "params": assignment.config.to_params(),
-            "device": self._devices.assign(trial_id),
         }
-
-    def place_again(self, trial_id: str) -> tune.PlacementGroupFactory:
-        """What a trial whose process died is to ask Ray for, to be tried again: maybe on another kind of device."""
-        return placement(self._resources, self._devices.assign_again(trial_id))
-
-    @property
-    def is_starved(self) -> bool:
-        """A trial that has not begun never will, where it was to run: `restart` helps once no other runs."""
-        return self._devices.starved
 
     def assignment(self, trial_id: str) -> Assignment:
         """What a running trial is."""
@@ -117,7 +100,6 @@ class LedgerSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Records how a trial ended. A trial without a result and without an error was cut off: it stays running."""
-        (self._devices.lose if error else self._devices.release)(trial_id)
         try:
             self._record(self._running.pop(trial_id), result or {}, error)
         except Exception as caught:  # as in suggest
@@ -168,7 +150,6 @@ class LedgerSearcher(Searcher):
     def restart(self) -> None:
         """Ray has ended its loop: the trials that it had not ended are handed out again."""
         self._running.clear()
-        self._devices.clear()
         self._ledger.requeue_running()
 
     def __getstate__(self) -> dict[str, Any]:

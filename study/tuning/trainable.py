@@ -89,8 +89,7 @@ def run_trial(
     """Trains one trial in this process, from its newest sound checkpoint where there is one.
 
     Args:
-        config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`. Its `device` is what Ray
-            was first asked for; what counts here is what Ray has given.
+        config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`.
         data: The data set, packed.
         context: What evaluation needs, computed once for the study.
         cache: The folder of what studies share.

@@ -41,38 +41,12 @@ def test_a_trial_lies_on_one_node(monkeypatch: pytest.MonkeyPatch, wanted: dict[
 
 
 @pytest.mark.parametrize(
-    ("nodes", "wanted", "slots", "room"),
-    [
-        ([HEAD, CPU_NODE, CPU_NODE, GPU_NODE], {"cpus": 1, "gpus": 0.25}, {"gpu": 4, "cpu": 4}, 8),
-        ([HEAD, CPU_NODE, CPU_NODE, GPU_NODE], {"cpus": 4, "gpus": 0.25}, {"gpu": 2, "cpu": 0}, 2),
-        ([HEAD, CPU_NODE, CPU_NODE, GPU_NODE], {"gpus": 0.25, "max_concurrent": 5}, {"gpu": 4, "cpu": 4}, 5),
-        ([HEAD, CPU_NODE, CPU_NODE, GPU_NODE], {"cpus": 1}, {"cpu": 12}, 12),  # no GPU is asked for
-        ([GPU_NODE], {"gpus": 0.25}, {"gpu": 4, "cpu": 0}, 4),
-        ([CPU_NODE], {"gpus": 0.25}, {"gpu": 0, "cpu": 2}, 2),
-    ],
-)
-def test_where_either_will_do_trials_on_cpus_leave_gpu_nodes_alone(
-    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], wanted: dict[str, Any], slots: Any, room: int
-) -> None:
-    _set_nodes(monkeypatch, nodes)
-    resources = Resources(**wanted, any_device=True)
-    assert cluster.slots(resources) == slots
-    assert cluster.room(resources) == room
-    cluster._check_room(resources)
-
-
-@pytest.mark.parametrize(
     ("nodes", "wanted", "words"),
     [
         ([HEAD], {"cpus": 1}, ["add a worker", "0 CPU"]),
         ([HEAD, CPU_NODE, CPU_NODE], {"cpus": 4}, ["--cpus-per-trial 4", "2 CPU"]),
         ([HEAD, CPU_NODE], {"cpus": 1, "gpus": 0.5}, ["--gpus-per-trial 0.5", "0 GPU"]),
-        (
-            [CPU_NODE],
-            {"cpus": 3, "gpus": 0.5, "any_device": True},
-            ["--gpus-per-trial 0.5", "or the CPUs alone", "2 CPU"],
-        ),
-        ([GPU_NODE], {"cpus": 1, "gpus": 2, "any_device": True}, ["--gpus-per-trial 2", "1 GPU"]),
+        ([GPU_NODE], {"cpus": 1, "gpus": 2}, ["--gpus-per-trial 2", "1 GPU"]),
     ],
 )
 def test_a_trial_that_fits_nowhere_is_refused_at_once(

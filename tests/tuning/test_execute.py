@@ -75,12 +75,3 @@ def test_on_a_ray_of_its_own_the_driver_prepares_what_trials_share(
     context = execute.prepare(few_digits, [], tmp_path / "here", Cluster(None, Resources()))
     assert torch.get_num_threads() == 2
     assert context.summary() == prepare_context(few_digits, tmp_path / "by hand").summary()
-
-
-def test_where_no_node_has_a_gpu_what_trials_share_is_prepared_on_a_cpu(
-    tmp_path: Path, few_digits: ImageData, ray_session: None
-) -> None:
-    either = Cluster(None, Resources(gpus=0.5, any_device=True))
-    context = execute.prepare(few_digits, [], tmp_path / "task", either)
-    by_hand = prepare_context(few_digits, tmp_path / "by hand")
-    assert context.summary()["classifier"] == by_hand.summary()["classifier"]

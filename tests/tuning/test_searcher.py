@@ -5,22 +5,17 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.exceptions import OutOfMemoryError
-from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from study.disk.files import read_json, write_json
-from study.tuning.cluster import Resources
 from study.tuning.execute import _killed_for_memory
 from study.tuning.interrupts import Interrupts
-from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import HOPELESS, LedgerSearcher
 from tests.search.test_ledger import VALUES, open_ledger
-from tests.tuning.test_cluster import CPU_NODE, GPU_NODE, _set_nodes
 
 RESULT = {"epoch": 60, "multiplier": 1.0, **VALUES}
 KILLED = """1 worker(s) were killed due to the node running low on memory.
@@ -143,46 +138,3 @@ def test_an_interrupt_ends_the_search_and_a_second_one_its_trials(tmp_path: Path
         assert searcher.suggest("two") == Searcher.FINISHED and not searcher.stopping
         signal.raise_signal(signal.SIGINT)
         assert searcher.stopping
-
-
-def test_the_searcher_says_which_kind_of_device_a_trial_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _set_nodes(monkeypatch, [CPU_NODE, GPU_NODE])
-    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 9, resources=Resources(gpus=1, any_device=True))
-    handed_out: list[Any] = [searcher.suggest(name) for name in "abc"]
-    assert [config["device"] for config in handed_out] == ["gpu", "cpu", "cpu"]
-    searcher.on_trial_complete("a", RESULT)
-    again: Any = searcher.suggest("d")
-    assert again["device"] == "gpu"
-    plain: Any = LedgerSearcher(open_ledger(tmp_path / "b"), 1).suggest("a")
-    assert plain["device"] == "cpu"
-
-
-def test_trials_that_wait_for_nodes_that_are_gone_are_handed_out_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _set_nodes(monkeypatch, [GPU_NODE])
-    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 9, resources=Resources(gpus=1, any_device=True))
-    first: Any = searcher.suggest("one")
-    assert not searcher.is_starved
-    _set_nodes(monkeypatch, [CPU_NODE])
-    assert searcher.is_starved
-    searcher.restart()
-    assert not searcher.is_starved
-    again: Any = searcher.suggest("again")
-    assert again == {**first, "device": "cpu"}
-    searcher.on_trial_complete("again", RESULT)
-    assert states(searcher) == ["COMPLETE"]
-
-
-@pytest.mark.parametrize(("status", "moves"), [(Trial.ERROR, True), (Trial.RUNNING, False)])
-def test_a_trial_that_ray_tries_again_asks_for_a_place_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, moves: bool
-) -> None:
-    _set_nodes(monkeypatch, [CPU_NODE, GPU_NODE])
-    ledger = open_ledger(tmp_path / "a")
-    searcher = LedgerSearcher(ledger, 9, resources=Resources(gpus=1, any_device=True))
-    searcher.suggest("one")
-    asked: list[Any] = []
-    trial: Any = SimpleNamespace(trial_id="one", status=status, update_resources=asked.append)
-    RungScheduler(ledger, searcher, None).on_trial_error(None, trial)  # type: ignore[arg-type]
-    assert [request.bundles for request in asked] == [[{"CPU": 1}]] * moves
