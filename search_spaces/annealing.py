@@ -7,8 +7,9 @@ cure, also without a KL (a Gaussian encoder at weight 0: its deviations shrink) 
 
     python -m study.run --space annealing --dataset mnist
 
-Found on MNIST (README): at the strong weight every unit dies with and without a ramp, in both networks; a ramp only
-delays it. At the moderate weight, where nothing collapses, the ramped runs reconstruct better with every seed.
+Found on MNIST (docs/experiments.md): at the strong weight every unit dies with and without a ramp, in both networks; a
+ramp only delays it. At the moderate weight, where nothing collapses, the ramped runs reconstruct better with every
+seed.
 """
 
 from __future__ import annotations

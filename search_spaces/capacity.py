@@ -6,9 +6,9 @@ network, the convolutional encoder before the 500-unit decoder, tells the two ap
 
     python -m study.run --space capacity --dataset mnist
 
-Found on MNIST (README): it does not; all three networks keep their units at weight 1 and lose them at weight 4. With
-the learning rate 1e-3 the convolutional network seems to collapse at weight 1 already, but it has died: see
-`annealing`.
+Found on MNIST (docs/experiments.md): it does not; all three networks keep their units at weight 1 and lose them at
+weight 4. With the learning rate 1e-3 the convolutional network seems to collapse at weight 1 already, but it has died:
+see `annealing`.
 """
 
 from __future__ import annotations

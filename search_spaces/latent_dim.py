@@ -6,9 +6,9 @@ Each model is trained once, to the end.
 
     python -m study.run --space latent_dim --dataset mnist
 
-Found on MNIST (README, one seed): from 5 dimensions on the AE has the smallest error and by far the worst samples,
-though a Gaussian mixture fitted to its codes samples well: its fault is the prior. At 8 dimensions VAE and WAE sample
-four times better for 2 to 4 % more error.
+Found on MNIST (docs/experiments.md, one seed): from 5 dimensions on the AE has the smallest error and by far the worst
+samples, though a Gaussian mixture fitted to its codes samples well: its fault is the prior. At 8 dimensions VAE and WAE
+sample four times better for 2 to 4 % more error.
 
 The WAE's weight and the 12 epochs are not independent of that result. They were chosen on MNIST's validation split,
 after single models of 3 and 10 epochs with two weights and two learning rates, so that WAE's `sample_fid` falls below

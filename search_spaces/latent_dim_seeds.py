@@ -7,8 +7,8 @@ a seed of its own, so this says nothing about its luck.
 
     python -m study.run --space latent_dim_seeds --dataset mnist
 
-Found on MNIST (README): at 21 dimensions the WAE's `sample_fid` is .48, .47 and .51 of the AE's, so below half with two
-seeds of three, and .49 of it in the mean. At 8 dimensions it is .21 to .28 of it.
+Found on MNIST (docs/experiments.md): at 21 dimensions the WAE's `sample_fid` is .48, .47 and .51 of the AE's, so below
+half with two seeds of three, and .49 of it in the mean. At 8 dimensions it is .21 to .28 of it.
 
 The cost was measured while another study and other work ran on the same cores; `latent_dim` took a minute a model.
 """

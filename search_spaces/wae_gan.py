@@ -5,8 +5,8 @@ each.
 
     python -m study.run --space wae_gan --dataset mnist
 
-Found on MNIST (README): all nine runs finish; both bring the codes' MMD to the prior below a thirtieth of the plain
-AE's and sample two to three times better than it for about its error; the critic does so better than the MMD.
+Found on MNIST (docs/experiments.md): all nine runs finish; both bring the codes' MMD to the prior below a thirtieth of
+the plain AE's and sample two to three times better than it for about its error; the critic does so better than the MMD.
 """
 
 from __future__ import annotations

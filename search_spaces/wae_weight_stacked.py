@@ -8,9 +8,9 @@ VAE from there.
     python -m study.run --space wae_weight_stacked --dataset mnist
     python -m analysis.weight_curves --study wae_weight_stacked-mnist --out weight_curves.png
 
-Found on MNIST (README, one seed): up to the middle weight the WAE's error is within 3 % of the AE's, and below the
-VAE's; its samples are best there too. Beyond it both get worse, and at the strongest weight its error is above the
-VAE's at either size, as in the source. At 21 dimensions no weight makes it sample as well as the VAE.
+Found on MNIST (docs/experiments.md, one seed): up to the middle weight the WAE's error is within 3 % of the AE's, and
+below the VAE's; its samples are best there too. Beyond it both get worse, and at the strongest weight its error is
+above the VAE's at either size, as in the source. At 21 dimensions no weight makes it sample as well as the VAE.
 
 The cost was measured while another study and other work ran on the same cores; `latent_dim` took a minute a model.
 """

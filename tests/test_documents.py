@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 from study.data.datasets import DATASETS
 from study.space import load_space
 from tests.helpers_study import make_study
+from tests.test_architecture import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -184,7 +185,8 @@ def test_the_options_of_a_command_exist(command: Command, monkeypatch: pytest.Mo
     monkeypatch.setattr(TyperCommand, "invoke", lambda self, context: None)
     if command.module.startswith("benchmarks."):
         source = ROOT.joinpath(*command.module.split(".")).with_suffix(".py").read_text()
-        assert "parse_args" in source or "data_sets.run(" in source, "a benchmark without options, which would run"
+        readers = ("parse_args(", "data_sets.run(", "run_command(")
+        assert any(reader in source for reader in readers), "a benchmark without options, which would run"
     assert _status(command.module, command.options, monkeypatch) in (None, 0)
 
 
@@ -225,6 +227,11 @@ def _anchors(text: str) -> set[str]:
     """The anchors that GitHub gives to the headings."""
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_room_is_explained() -> None:
+    for room in (room for room in MAY_IMPORT if (ROOT / room.replace(".", "/") / "__init__.py").exists()):
+        assert f"| `{room.replace('.', '/')}/` |" in _text("CONTRIBUTING.md"), room
 
 
 def test_every_document_says_what_it_is_for() -> None:
