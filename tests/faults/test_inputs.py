@@ -42,7 +42,7 @@ def test_changed_data_and_changed_space(tmp_path: Path, ray_session: None, capsy
     space.write_text(before + "\nMORE = 1\n")
     assert study_run(*arguments, "--resume", "--num-trials", 3) == 2
     error = capsys.readouterr().err
-    assert "has changed" in error and "restore it, or choose another --name" in error
+    assert "has changed" in error and "restore it, or choose another --study" in error
     space.write_text(before)
     assert load_space(str(space)).hash
     assert study_run(*arguments, "--resume") == 0
