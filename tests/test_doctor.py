@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.servers import free_port
 from study import doctor
+from study.checks import installation
 from study.cli import command_status
 from tests.helpers_study import make_study
 
@@ -105,15 +106,15 @@ def test_no_such_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("version", "numbers"), [("2.15.0+cu130", (2, 15, 0)), ("3.17.2", (3, 17, 2)), ("5", (5,))])
 def test_versions_compare_by_their_numbers(version: str, numbers: tuple[int, ...]) -> None:
-    assert doctor._numbers(version) == numbers
+    assert installation._numbers(version) == numbers
 
 
 def test_packages_are_known_where_the_project_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     def not_installed(name: str) -> list[str]:
-        raise doctor.importlib.metadata.PackageNotFoundError(name)
+        raise installation.importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", not_installed)
-    subjects = [finding.subject for finding in doctor._versions()]
+    monkeypatch.setattr(installation.importlib.metadata, "requires", not_installed)
+    subjects = [finding.subject for finding in installation.check_versions()]
     assert {"torch", "ray", "optuna"} <= set(subjects) and "packages" not in subjects
 
 
@@ -121,8 +122,10 @@ def test_packages_are_known_where_the_project_is_not_installed(monkeypatch: pyte
 def test_a_network_file_system_is_no_place_for_sqlite_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str | None, good: bool
 ) -> None:
-    monkeypatch.setattr(doctor, "_filesystem", lambda path: "nfs4")
-    [finding] = [finding for finding in doctor._places(tmp_path, storage) if finding.subject == "shared storage"]
+    monkeypatch.setattr(installation, "_filesystem", lambda path: "nfs4")
+    [finding] = [
+        finding for finding in installation.check_folders(tmp_path, storage) if finding.subject == "shared storage"
+    ]
     assert "nfs4" in finding.seen and (finding.remedy == "") == good
 
 
