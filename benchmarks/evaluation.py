@@ -11,9 +11,7 @@ updates the same three metrics batch by batch; both must find the same values. M
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +22,9 @@ from torch import Tensor, nn
 from torchmetrics import MeanSquaredError
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from benchmarks.options import CacheOption, DataOption
 from benchmarks.rows import Row, interleaved, print_rows
+from study.cli import run_command
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
 from study.measure.evaluate import Evaluator, prepare_context
@@ -131,24 +131,23 @@ def measure(data: ImageData, cache: Path, repeats: int) -> list[Row]:
     ]
 
 
-def main() -> int:
+def main(
+    data_dir: DataOption = Path("data"),
+    cache: CacheOption = Path("runs/cache"),
+) -> int:
     """Prints the rows of every data set at hand."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
     status = 0
     for name, repeats in REPEATS.items():
         try:
-            data = load_dataset(name, arguments.data_dir, download=False)
+            data = load_dataset(name, data_dir, download=False)
         except UserError as error:
             print(f"{name} is left out: {error}")
             continue
         with threadpool_limits(1):  # as in a trial's process
-            status |= print_rows(measure(data, arguments.cache, repeats))
+            status |= print_rows(measure(data, cache, repeats))
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

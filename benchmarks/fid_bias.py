@@ -17,15 +17,15 @@ them are used.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from benchmarks.options import CacheOption, DataOption
 from benchmarks.rows import Row, print_rows
+from study.cli import run_command
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import stratified_order
@@ -117,24 +117,23 @@ def measure(data: ImageData, cache: Path) -> list[Row]:
     return [*rows, Row(f"{data.name}: order of the models kept", float(kept), 1)]
 
 
-def main() -> int:
+def main(
+    data_dir: DataOption = Path("data"),
+    cache: CacheOption = Path("runs/cache"),
+) -> int:
     """Prints the rows of every data set at hand."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
     status = 0
     for name in EPOCHS:
         try:
-            data = load_dataset(name, arguments.data_dir, download=False)
+            data = load_dataset(name, data_dir, download=False)
         except UserError as error:
             print(f"{name} is left out: {error}")
             continue
         with threadpool_limits(1):
-            status |= print_rows(measure(data, arguments.cache))
+            status |= print_rows(measure(data, cache))
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

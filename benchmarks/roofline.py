@@ -13,7 +13,6 @@ profiler's; the rest is Python, and the profiler itself.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -24,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.rows import Row, print_rows
 from benchmarks.trainer import CASES, made_codes, made_data
+from study.cli import run_command
 from study.config import TrialConfig
 from study.training.loop import Trainer
 from study.training.pretrained import Pretrained
@@ -115,4 +115,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

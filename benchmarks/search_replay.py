@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +25,7 @@ import optuna
 
 from benchmarks.replay import TABLE, Decide, Hypervolume, Suggest, Table, Trace, front_of, load_table, replay
 from benchmarks.rows import Row, print_rows
+from study.cli import run_command
 from study.search.rungs import Rungs, rung_epochs
 from study.search.samplers import build_sampler
 
@@ -338,4 +338,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)
