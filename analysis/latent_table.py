@@ -96,7 +96,7 @@ def render(table: LatentTable) -> str:
 
 
 def latent_table(study: StudyOption, runs_dir: RunsOption = Path("runs")) -> None:
-    """Prints the table."""
+    """The command, see the module."""
     typer.echo(render(latent_table_info(load(study, runs_dir))))
 
 

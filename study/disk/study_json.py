@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import subprocess
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from study.config import DataSummary, UserError
 from study.disk.files import read_json, write_json
 from study.disk.layout import STUDY_NAME, study_path
 from study.disk.timestamp import now
-from study.space import LoadedSpace
+from study.space import LoadedSpace, builtin_spaces, load_space
 
 FORMAT = 1
 _ID = re.compile(r"[A-Za-z0-9-]{1,100}")
@@ -102,6 +103,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "eta": _or_none(_is_eta),
     "num_trials": _is_count,
     "command": _or_none(_is_text),
+    "data_dir": _or_none(_is_text),
     "storage": _or_none(_is_text),
     "warm_start": _or_none(_is_warm_start),
     "versions": _or_none(_is_object),
@@ -182,6 +184,32 @@ def check_resumable(
 def write_study(directory: Path, record: Mapping[str, Any]) -> None:
     """Writes the record atomically."""
     write_json(study_path(directory), record)
+
+
+def recorded_space(record: Mapping[str, Any]) -> str:
+    """What `load_space` needs to load a study's space again: its name, or the path of its file."""
+    name, path = record["space"], Path(record.get("space_path", ""))
+    is_builtin = name in builtin_spaces() and load_space(name).hash == record["space_hash"]
+    return name if is_builtin or not path.is_file() else str(path)
+
+
+def resume_command(record: Mapping[str, Any], runs_dir: Path) -> str:
+    """The command that resumes a study, quoted for a shell; the record holds no password, so neither does the command.
+
+    Args:
+        record: The study's record.
+        runs_dir: The folder of all studies, as the user named it.
+    """
+    options = {
+        "--space": recorded_space(record),
+        "--dataset": record["data"]["name"],
+        "--data-dir": record.get("data_dir"),  # earlier versions did not record it
+        "--study": record["name"],
+        "--runs-dir": runs_dir,
+        "--storage": record.get("storage"),
+    }
+    given = [str(part) for option in options.items() if option[1] is not None for part in option]
+    return shlex.join(["python", "-m", "study.run", *given, "--resume"])
 
 
 def _version(package: str) -> str:

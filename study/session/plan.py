@@ -173,6 +173,7 @@ def make_plan(request: Request) -> Plan:
         "eta": None,
         "num_trials": request.num_trials or _default_num_trials(request, data),
         "command": request.command,
+        "data_dir": None if request.data_dir is None else str(request.data_dir.expanduser().absolute()),
         "storage": storage,
         "warm_start": _warm_start(request, data),
     }
