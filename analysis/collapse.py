@@ -1,4 +1,4 @@
-"""Posterior collapse: latent units in use over the training, and how much each carries at the end.
+"""Plots posterior collapse: the latent units in use during training, and how much each unit carries at the end.
 
 python -m analysis.collapse --study NAME --out collapse.png
 """

@@ -1,4 +1,4 @@
-"""What the first stage of `stacked` alone makes of validation images, before any trial adds its own error.
+"""Shows validation images after the first stage of `stacked` alone, before any trial adds its own error.
 
 python -m analysis.first_stage --study NAME --out first_stage.png
 """

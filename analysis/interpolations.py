@@ -1,4 +1,4 @@
-"""Ways between two validation images through the codes, by method and latent size.
+"""Shows interpolations between the codes of two validation images, by method and latent size.
 
 python -m analysis.interpolations --study NAME --pair 0 --out interpolations.png
 """

@@ -1,4 +1,4 @@
-"""Error and sample quality against latent size: per method its best compromise at each size, beside PCA.
+"""Plots error and sample quality against latent size: each method's best compromise at each size, beside PCA.
 
 python -m analysis.latent_size --study NAME --out latent_size.png
 """

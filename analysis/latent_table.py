@@ -1,4 +1,4 @@
-"""The numbers behind the latent-size figure as a Markdown table: error and sample quality by method and latent size.
+"""Prints the latent-size figure as a Markdown table: error and sample quality by method and latent size.
 
 python -m analysis.latent_table --study NAME
 """

@@ -1,4 +1,4 @@
-"""Where the codes lie during training: range of posterior means and deviations, and their root mean square (prior: 1).
+"""Plots the range of posterior means and deviations during training, and the codes' root mean square (prior: 1).
 
 python -m analysis.posterior_range --study NAME --out posterior_range.png
 """

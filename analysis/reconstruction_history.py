@@ -1,4 +1,4 @@
-"""How the reconstructions of a few validation images sharpen over the training of one trial, also as an animated GIF.
+"""Shows how the reconstructions of one trial sharpen during training, as a figure or an animated GIF.
 
 python -m analysis.reconstruction_history --study NAME --out reconstruction_history.gif
 """

@@ -1,4 +1,4 @@
-"""What fresh seeds say about the trials the search chose: means, intervals, and which of them can be told apart.
+"""Plots what fresh seeds say about the trials that the search chose: means, intervals and clear differences.
 
 python -m analysis.replicates --study NAME --out replicates.png
 

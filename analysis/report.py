@@ -1,4 +1,4 @@
-"""The whole answer on one page: a self-contained `report.html` that opens offline, with its figures beside it as PNGs.
+"""Writes the results as one page: a `report.html` that opens offline, with its figures beside it as PNGs.
 
 python -m analysis.report --study NAME --out DIR
 """

@@ -1,4 +1,4 @@
-"""What the search got for its epochs: hypervolume of the front over all epochs trained, stopped trials' among them.
+"""Plots what the search got for its epochs: the front's hypervolume over all epochs, stopped trials included.
 
 python -m analysis.search_progress --study NAME --out search_progress.png
 """

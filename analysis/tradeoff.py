@@ -1,4 +1,4 @@
-"""The figure the study is for: reconstruction against sampling, all trials, fronts, real data and the knee.
+"""Plots reconstruction against sampling: all trials, their fronts, real data and the knee.
 
 python -m analysis.tradeoff --study NAME --out tradeoff.png
 """

@@ -1,4 +1,4 @@
-"""How a cluster's driver grows: real Ray, eight workers, our searcher, scheduler and ledger, trials that end at once.
+"""Measures what a trial costs a cluster's driver as the study grows: real Ray, eight workers, trials that end at once.
 
     python -m benchmarks.cluster_growth
     python -m benchmarks.cluster_growth --most 300

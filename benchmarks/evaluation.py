@@ -1,4 +1,4 @@
-"""What measuring costs: its share of a trial, beside a plain loop with torchmetrics, and the full set at a trial's end.
+"""Measures what evaluation costs: its share of a trial, beside a loop with torchmetrics, and all of it at the end.
 
     python -m benchmarks.evaluation --data-dir ../shared/data
 

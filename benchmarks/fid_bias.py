@@ -1,4 +1,4 @@
-"""How the Fréchet distance depends on the number of images here, and whether the default counts are enough.
+"""Measures how the Fréchet distance depends on the number of images, and whether the default numbers are enough.
 
     python -m benchmarks.fid_bias --data-dir ../shared/data
 

@@ -1,4 +1,4 @@
-"""Time to read a study of 1,000 runs, 50 epochs and 20 metrics into one table.
+"""Measures the time to read a study of 1,000 runs, 50 epochs and 20 metrics into one table.
 
     python -m benchmarks.frame
 

@@ -1,4 +1,4 @@
-"""Time per epoch while the MLflow server answers, and while it does not.
+"""Measures the time per epoch while the MLflow server answers, and while it does not.
 
     python -m benchmarks.mlflow_down
 

@@ -1,4 +1,4 @@
-"""Where a training step's time goes, and how near it comes to what this machine can do on one thread.
+"""Measures where a training step's time goes, and how close it comes to what this machine can do on one thread.
 
     python -m benchmarks.roofline
 

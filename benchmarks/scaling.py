@@ -1,4 +1,4 @@
-"""What a trial costs the searcher, the scheduler and the ledger, as a study grows: trials end at once, none trains.
+"""Measures what a trial costs searcher, scheduler and ledger as a study grows: trials end at once, none trains.
 
     python -m benchmarks.scaling
     python -m benchmarks.scaling --most 1000

@@ -1,4 +1,4 @@
-"""Early stopping and samplers compared on recorded learning curves: how soon has a search what it came for?
+"""Compares early stopping and samplers on recorded learning curves: how many epochs until the front is found?
 
     python -m benchmarks.search_replay
 

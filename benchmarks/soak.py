@@ -1,4 +1,4 @@
-"""A study of short trials while trials, driver and MLflow server are killed.
+"""Runs a study of short trials while trials, driver and MLflow server are killed.
 
     python -m benchmarks.soak --minutes 10
 

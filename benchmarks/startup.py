@@ -1,4 +1,4 @@
-"""What a process pays before it computes: imports with and without the garbage collector, its first optimizer.
+"""Measures what a process pays before it computes: imports with and without garbage collection, the first optimizer.
 
     python -m benchmarks.startup
 

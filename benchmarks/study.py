@@ -1,4 +1,4 @@
-"""Sixteen short trials on digits by our study and by the stock recipe: wall time, packing and fixed cost.
+"""Compares our study with the stock recipe on sixteen short trials on digits: wall time, packing and fixed cost.
 
     python -m benchmarks.study
 

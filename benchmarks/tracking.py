@@ -1,4 +1,4 @@
-"""What it costs to mirror a finished study into a fresh SQLite store of MLflow.
+"""Measures what it costs to mirror a finished study into a fresh SQLite store of MLflow.
 
 python -m benchmarks.tracking
 """

@@ -1,4 +1,4 @@
-"""Our training loop against a bare one: what do annealing, records and generality cost a step?
+"""Compares our training loop with a bare one: what do annealing, records and generality cost a step?
 
     python -m benchmarks.trainer
 

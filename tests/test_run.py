@@ -228,7 +228,7 @@ BAD = {
     "trials not a number": (["--space", "wae_weight", "--num-trials", "many"], "--num-trials"),
     "no such option": (["--space", "wae_weight", "--colour", "red"], "--colour"),
     "unknown sampler": (["--space", "wae_weight", "--sampler", "nope"], "tpe"),
-    "a name that leaves the folder": (["--space", "wae_weight", "--name", "../x"], "--name"),
+    "a name that leaves the folder": (["--space", "wae_weight", "--study", "../x"], "--study"),
     "no cores for a trial": (["--space", "wae_weight", "--cpus-per-trial", "0"], "--cpus-per-trial"),
     "tracking of no known kind": (["--space", "wae_weight", "--tracking-uri", "gopher://x"], "tracking"),
 }

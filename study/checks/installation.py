@@ -21,9 +21,19 @@ from study.tracking.store import connect, one_line
 _LEAST_PYTHON = (3, 11)
 _LEAST_FREE = 2 * 2**30
 _LEAST_SHARED = 2**28
-_NETWORK_FILESYSTEMS = set(
-    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "beegfs", "ceph", "9p", "glusterfs"]
-)
+_NETWORK_FILESYSTEMS = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "fuse.sshfs",
+    "lustre",
+    "beegfs",
+    "ceph",
+    "9p",
+    "glusterfs",
+}
 _INSTALL = "run make study, or pip install --editable ."
 
 
