@@ -26,7 +26,8 @@ from benchmarks.replay import OBJECTIVES, TABLE
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import stratified_order
-from study.measure.evaluate import Evaluator, prepare_context
+from study.measure.context import prepare_context
+from study.measure.evaluate import Evaluator
 from study.measure.metrics import MetricError
 from study.space import weight_range
 from study.training.loop import Trainer, TrainingError

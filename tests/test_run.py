@@ -18,7 +18,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from study.cli import command_status
-from study.measure.evaluate import EvaluationContext
+from study.measure.context import EvaluationContext
 from study.model import stacked
 from study.results.frame import load_study
 from study.run import run
