@@ -139,7 +139,10 @@ def read_sections(text: str) -> dict[str, str]:
 
 def document(sections: dict[str, str]) -> str:
     """The text of the results file."""
-    head = f"{TITLE}\n\nWritten by `make bench`. The docstring of each benchmark says what it compares, and how.\n"
+    head = (
+        f"{TITLE}\n\nWritten by `make bench`. The docstring of each benchmark says what it compares, and how; "
+        "[docs/speed.md](../docs/speed.md) says what the main figures mean.\n"
+    )
     return "\n".join([head, *(sections[name] for name in BENCHMARKS if name in sections), GPU])
 
 

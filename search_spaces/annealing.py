@@ -7,9 +7,9 @@ work, `quality_gated`.
 
     python -m study.run --space annealing --dataset mnist
 
-Cost: 19 minutes on two CPU cores. Found on MNIST: at the strong weight every unit dies, with and without a ramp, in
-both networks; a ramp only delays it. At the moderate weight nothing collapses, and ramped runs reconstruct better with
-every seed.
+Cost: 19 minutes on two CPU cores. Found on MNIST (docs/experiments.md): at the strong weight every unit dies, with and
+without a ramp, in both networks; a ramp only delays it. At the moderate weight nothing collapses, and ramped runs
+reconstruct better with every seed.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ the convolutional encoder with the 500-unit decoder, separates the two effects.
 
     python -m study.run --space capacity --dataset mnist
 
-Cost: 7 minutes on two CPU cores. Found on MNIST: it does not. All three networks keep their units at weight 1 and lose
-them at weight 4. At the learning rate 1e-3 the convolutional network seems to collapse already at weight 1, but it has
-died; see `annealing`.
+Cost: 7 minutes on two CPU cores. Found on MNIST (docs/experiments.md): it does not. All three networks keep their units
+at weight 1 and lose them at weight 4. At the learning rate 1e-3 the convolutional network seems to collapse already at
+weight 1, but it has died; see `annealing`.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ eighteen models trains once, in full.
 
     python -m study.run --space latent_dim --dataset mnist
 
-Cost: 18 minutes on two CPU cores. Found on MNIST with one seed: from 5 dimensions on the AE has the smallest error and
-by far the worst samples. A Gaussian mixture fitted to its codes samples well, so the prior is what fails. At 8
-dimensions VAE and WAE sample four times better for 2 to 4 % more error.
+Cost: 18 minutes on two CPU cores. Found on MNIST (docs/experiments.md, one seed): from 5 dimensions on the AE has the
+smallest error and by far the worst samples. A Gaussian mixture fitted to its codes samples well, so the prior is what
+fails. At 8 dimensions VAE and WAE sample four times better for 2 to 4 % more error.
 
 The WAE's weight and the 12 epochs are not independent of that result. They were chosen on MNIST's validation split,
 after single models of 3 and 10 epochs with two weights and two learning rates, so that the WAE's `sample_fid` is below

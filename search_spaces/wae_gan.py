@@ -5,9 +5,9 @@ seeds each.
 
     python -m study.run --space wae_gan --dataset mnist
 
-Cost: 7 minutes on two CPU cores. Found on MNIST: all nine runs finish. Both methods bring the codes' MMD to the prior
-below a thirtieth of the plain AE's, and sample two to three times better at about the same error. The critic does so
-better than the MMD.
+Cost: 7 minutes on two CPU cores. Found on MNIST (docs/experiments.md): all nine runs finish. Both methods bring the
+codes' MMD to the prior below a thirtieth of the plain AE's, and sample two to three times better at about the same
+error. The critic does so better than the MMD.
 """
 
 from __future__ import annotations
