@@ -24,7 +24,8 @@ from benchmarks.rows import Row, interleaved, seconds
 from study.cli import run_command
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.measure.evaluate import Evaluator, prepare_context
+from study.measure.context import prepare_context
+from study.measure.evaluate import Evaluator
 from study.training.loop import Trainer, evaluation_epochs
 
 REPEATS = {"digits": 15, "mnist": 3}

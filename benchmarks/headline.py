@@ -34,7 +34,8 @@ from benchmarks.trainer import made_codes, made_data, rate
 from study.cli import run_command
 from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
-from study.measure.evaluate import Evaluator, prepare_context
+from study.measure.context import prepare_context
+from study.measure.evaluate import Evaluator
 from study.measure.features import Classifier, feature_network_spec
 from study.model import stacked
 from study.space import load_space

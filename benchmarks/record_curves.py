@@ -28,7 +28,8 @@ from study.cli import run_command
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import stratified_order
-from study.measure.evaluate import Evaluator, prepare_context
+from study.measure.context import prepare_context
+from study.measure.evaluate import Evaluator
 from study.measure.metrics import MetricError
 from study.space import weight_range
 from study.training.loop import Trainer, TrainingError

@@ -44,7 +44,7 @@ def stock_recipe(scratch: Path, epochs: int | None, slots: int) -> None:
     from ray.tune.search.optuna import OptunaSearch
 
     from study.data.datasets import load_dataset
-    from study.measure.evaluate import prepare_context
+    from study.measure.context import prepare_context
 
     ray.init(num_cpus=slots, include_dashboard=False)
     data = load_dataset("digits")

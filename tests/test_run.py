@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from study.cli import command_status
 from study.disk.study_json import parse_study, read_study, resume_command, write_study
-from study.measure.evaluate import EvaluationContext
+from study.measure.context import EvaluationContext
 from study.model import stacked
 from study.results.frame import load_study
 from study.run import run
