@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *{"analysis.plotting", "analysis.reporting"},
     },
     **{f"study.{command}": {"study", "analysis.reporting"} for command in _COMMANDS},
-    "study": set(),
+    "study": {"study.config", "study.space"},
     "benchmarks": {"study", "search_spaces", "analysis"},
     "tests": {"study", "search_spaces", "analysis", "benchmarks"},
 }
