@@ -51,7 +51,8 @@ class StudyFrames:
             `epochs_done`, the `TIMES` (summed over the epochs kept), `MEMORY`, `last_time` (of its last epoch), every
             `TrialConfig` parameter under its own name (`epochs` is the plan), and every metric with its value in the
             trial's LAST epoch (never the best; NaN if that epoch did not measure it).
-        history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, `MEMORY`, metrics.
+        history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, `MEMORY`
+            and the metrics.
         sources: Study name -> function that loads a trial's arrays; only figures of pictures need it.
     """
 
