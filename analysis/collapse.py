@@ -1,4 +1,4 @@
-"""Posterior collapse: active latent units during training, and the information in each unit at the end.
+"""Plots posterior collapse: the latent units in use during training, and how much each unit carries at the end.
 
 python -m analysis.collapse --study NAME --out collapse.png
 """

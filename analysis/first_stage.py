@@ -1,4 +1,4 @@
-"""Reconstructions by the first stage of `stacked` alone: the error that every trial starts from.
+"""Shows validation images after the first stage of `stacked` alone, before any trial adds its own error.
 
 python -m analysis.first_stage --study NAME --out first_stage.png
 """

@@ -1,4 +1,4 @@
-"""Which hyperparameters matter for each objective: fANOVA over the completed trials, by Optuna.
+"""Plots which hyperparameters matter for each objective: fANOVA over the completed trials, by Optuna.
 
 python -m analysis.importances --study NAME --out importances.png
 """

@@ -1,4 +1,4 @@
-"""Interpolations between two validation images in latent space, by method and latent size.
+"""Shows interpolations between the codes of two validation images, by method and latent size.
 
 python -m analysis.interpolations --study NAME --pair 0 --out interpolations.png
 """

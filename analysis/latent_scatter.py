@@ -1,4 +1,4 @@
-"""Codes of validation images by class beside draws from the prior: the plane for d=2, all pairs of axes for d=3.
+"""Plots codes of validation images by class beside draws from the prior: the plane for d=2, all pairs for d=3.
 
 python -m analysis.latent_scatter --study NAME --out latent_scatter.png
 """

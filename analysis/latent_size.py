@@ -1,4 +1,4 @@
-"""Reconstruction error and sample quality by latent size: each method's best compromise at each size, and PCA.
+"""Plots error and sample quality against latent size: each method's best compromise at each size, beside PCA.
 
 python -m analysis.latent_size --study NAME --out latent_size.png
 """

@@ -1,4 +1,4 @@
-"""The numbers of the latent-size figure as a Markdown table, on the test split.
+"""Prints the latent-size figure as a Markdown table: error and sample quality by method and latent size.
 
 python -m analysis.latent_table --study NAME
 """
@@ -96,7 +96,7 @@ def render(table: LatentTable) -> str:
 
 
 def latent_table(study: StudyOption, runs_dir: RunsOption = Path("runs")) -> None:
-    """Prints the table."""
+    """The command, see the module."""
     typer.echo(render(info(load(study, runs_dir))))
 
 

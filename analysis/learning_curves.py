@@ -1,4 +1,4 @@
-"""Learning curves: objectives, penalty, current weight and active units over the epochs.
+"""Plots how trials learn: error, sample quality, penalty, weight and active units over the epochs.
 
 python -m analysis.learning_curves --study NAME --out learning_curves.png
 """

@@ -1,4 +1,4 @@
-"""Attribute morphs: an image moved along a class direction of the latent space, by method and latent size.
+"""Shows attribute morphs: an image moved along a class direction of the latent space, by method and latent size.
 
 python -m analysis.morphs --study NAME --pair 0 --out morphs.png
 """

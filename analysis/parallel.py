@@ -1,4 +1,4 @@
-"""Parallel coordinates: every completed trial as a line through its parameters and objectives.
+"""Plots parallel coordinates: every completed trial is a line through its parameters to its objectives.
 
 python -m analysis.parallel --study NAME --out parallel.png
 """

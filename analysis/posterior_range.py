@@ -1,4 +1,4 @@
-"""Range of the codes during training: posterior means, standard deviations, and the codes' root mean square.
+"""Plots the range of posterior means and deviations during training, and the codes' root mean square (prior: 1).
 
 python -m analysis.posterior_range --study NAME --out posterior_range.png
 """

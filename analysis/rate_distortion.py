@@ -1,4 +1,4 @@
-"""Rate against distortion of Gaussian encoders (Alemi et al., Fixing a Broken ELBO, arXiv 1711.00464, figure 1).
+"""Plots rate against distortion of Gaussian encoders (Alemi et al., arXiv 1711.00464, figure 1).
 
 python -m analysis.rate_distortion --study NAME --out rate_distortion.png
 """

@@ -1,4 +1,4 @@
-"""Reconstructions of a few validation images during the training of one trial, also as an animated GIF.
+"""Shows how the reconstructions of one trial sharpen during training, as a figure or an animated GIF.
 
 python -m analysis.reconstruction_history --study NAME --out reconstruction_history.gif
 """
@@ -6,7 +6,7 @@ python -m analysis.reconstruction_history --study NAME --out reconstruction_hist
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -104,11 +104,14 @@ def history(
     study: command.StudyOption,
     runs_dir: command.RunsOption = Path("runs"),
     tracking_uri: command.TrackingOption = None,
-    trial: Annotated[str | None, typer.Option(help="Number of the trial. [default: the knee]")] = None,
+    trial: Annotated[str | None, typer.Option(help="Number of the trial.", show_default="the knee")] = None,
     out: Annotated[Path, typer.Option(help="File to write; a .gif is animated.")] = Path("reconstruction_history.png"),
-    format: Annotated[str | None, typer.Option(help="gif, png, svg or pdf. [default: as the file's name says]")] = None,
+    format: Annotated[
+        Literal["gif", "png", "svg", "pdf"] | None,
+        typer.Option(help="File format.", show_default="the ending of --out"),
+    ] = None,
 ) -> None:
-    """Draws one trial's reconstructions over its training."""
+    """The command, see the module."""
     strips = info(command.load(study, runs_dir, tracking_uri), trial)
     if (format or out.suffix.lstrip(".")).lower() == "gif":
         typer.echo(save_animation(strips, style.with_suffix(out, "gif")))

@@ -1,4 +1,4 @@
-"""Validation images and their reconstructions by method and latent size.
+"""Shows validation images and their reconstructions, by method and latent size.
 
 python -m analysis.reconstructions --study NAME --out reconstructions.png
 """

@@ -1,4 +1,4 @@
-"""Replicates: means and intervals over fresh seeds of the chosen trials, and which trials differ significantly.
+"""Plots what fresh seeds say about the trials that the search chose: means, intervals and clear differences.
 
 python -m analysis.replicates --study NAME --out replicates.png
 

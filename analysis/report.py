@@ -1,4 +1,4 @@
-"""Writes the report of a study: one self-contained `report.html` that opens offline, and its figures as PNGs.
+"""Writes the results as one page: a `report.html` that opens offline, with its figures beside it as PNGs.
 
 python -m analysis.report --study NAME --out DIR
 """
@@ -25,10 +25,12 @@ def report(
     tracking_uri: TrackingOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to write to. [default: report/ within the study's; of several studies, here]"),
+        typer.Option(
+            help="Folder to write.", show_default="report/ in the study's folder; report/ here for several studies"
+        ),
     ] = None,
 ) -> None:
-    """Writes the report of one or several studies."""
+    """The command, see the module."""
     frames = load(study, runs_dir, tracking_uri)
     own = runs_dir / study[0]
     folder = out or (report_path(own).parent if len(study) == 1 and own.is_dir() else Path("report"))

@@ -1,4 +1,4 @@
-"""Random samples, 49 from N(0, I) per trial, by method and latent size.
+"""Shows random samples, 49 from N(0, I), by method and latent size.
 
 python -m analysis.samples --study NAME --out samples.png
 """

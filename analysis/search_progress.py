@@ -1,4 +1,4 @@
-"""Progress of the search: hypervolume of the front against the epochs trained, including those of stopped trials.
+"""Plots what the search got for its epochs: the front's hypervolume over all epochs, stopped trials included.
 
 python -m analysis.search_progress --study NAME --out search_progress.png
 """

@@ -1,4 +1,4 @@
-"""Where the time went: training, evaluation and final work, by method and by outcome.
+"""Plots where the time went: training, evaluation and final work, by method and by how trials ended.
 
 python -m analysis.time_spent --study NAME --out time_spent.png
 """

@@ -1,4 +1,4 @@
-"""Reconstruction error against sample quality: all trials, their Pareto fronts, the knee and the baselines.
+"""Plots reconstruction against sampling: all trials, their fronts, real data and the knee.
 
 python -m analysis.tradeoff --study NAME --out tradeoff.png
 """

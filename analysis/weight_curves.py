@@ -1,4 +1,4 @@
-"""Effect of the weight: each objective against w, by method and latent size.
+"""Plots each objective against the weight, by method and latent size; one weight proves little about a method.
 
 python -m analysis.weight_curves --study NAME --out weight_curves.png
 """

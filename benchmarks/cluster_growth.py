@@ -1,4 +1,4 @@
-"""How a cluster's driver grows: real Ray, eight workers, our searcher, scheduler and ledger, trials that end at once.
+"""Measures what a trial costs a cluster's driver as the study grows: real Ray, eight workers, trials that end at once.
 
     python -m benchmarks.cluster_growth
     python -m benchmarks.cluster_growth --most 300
@@ -13,10 +13,8 @@ written by another thread at its own pace (benchmarks.tracking), and TPE's own c
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,9 +24,11 @@ from unittest import mock
 import ray
 from ray import tune
 
+from benchmarks.options import MostOption
 from benchmarks.rows import Row, print_rows
 from benchmarks.scaling import DIRECTIONS, space
 from benchmarks.trainer import made_data
+from study.cli import run_command
 from study.search.ledger import Ledger
 from study.search.rungs import DEFAULT_ETA
 from study.training.loop import evaluation_epochs
@@ -103,11 +103,9 @@ def window(marks: list[Mark], end: int) -> tuple[float, float]:
     return (last.processor - first.processor) / count, (last.wall - first.wall) / count
 
 
-def main() -> int:
+def main(most: MostOption = SIZES[-1]) -> int:
     """Runs both studies and prints what they cost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=SIZES[-1], help="Leave out larger studies.")
-    sizes = [size for size in SIZES if size <= parser.parse_args().most]
+    sizes = [size for size in SIZES if size <= most]
     few = sorted(evaluation_epochs(EPOCHS))
     many = list(range(1, MANY_REPORTS + 1))
     with contextlib.ExitStack() as stack:
@@ -134,4 +132,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,4 +1,4 @@
-"""The cost of evaluation: its share of a trial, against a plain torchmetrics loop, and of the final metrics.
+"""Measures what evaluation costs: its share of a trial, beside a loop with torchmetrics, and all of it at the end.
 
     python -m benchmarks.evaluation --data-dir ../shared/data
 
@@ -11,7 +11,6 @@ the same three metrics batch by batch; both must give the same values. MNIST is 
 from __future__ import annotations
 
 import statistics
-import sys
 from pathlib import Path
 
 import torch
@@ -20,10 +19,13 @@ from torchmetrics import MeanSquaredError
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from benchmarks import data_sets
+from benchmarks.options import CacheOption, DataOption
 from benchmarks.rows import Row, interleaved, seconds
+from study.cli import run_command
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.measure.evaluate import Evaluator, prepare_context
+from study.measure.context import prepare_context
+from study.measure.evaluate import Evaluator
 from study.training.loop import Trainer, evaluation_epochs
 
 REPEATS = {"digits": 15, "mnist": 3}
@@ -120,10 +122,10 @@ def measure(data: ImageData, cache: Path) -> list[Row]:
     ]
 
 
-def main() -> int:
+def main(data_dir: DataOption = Path("data"), cache: CacheOption = Path("runs/cache")) -> int:
     """Prints the rows of every available data set."""
-    return data_sets.run(__doc__, REPEATS, measure)
+    return data_sets.run(REPEATS, measure, data_dir, cache)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,4 +1,4 @@
-"""How the Fréchet distance depends on the number of images, and whether the default counts are enough.
+"""Measures how the Fréchet distance depends on the number of images, and whether the default numbers are enough.
 
     python -m benchmarks.fid_bias --data-dir ../shared/data
 
@@ -15,18 +15,20 @@ its effect. The last row says whether the models keep their order at all these c
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import data_sets
+from benchmarks.options import CacheOption, DataOption
 from benchmarks.rows import Row
+from study.cli import run_command
 from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import stratified_order
-from study.measure.evaluate import Evaluator, measuring, prepare_context
+from study.measure.context import prepare_context
+from study.measure.evaluate import Evaluator, measuring
 from study.measure.metrics import fid
 from study.model.autoencoder import Autoencoder
 from study.training.loop import Trainer
@@ -116,10 +118,10 @@ def measure(data: ImageData, cache: Path) -> list[Row]:
     return [*rows, Row(f"{data.name}: order of the models kept", float(kept), 1)]
 
 
-def main() -> int:
+def main(data_dir: DataOption = Path("data"), cache: CacheOption = Path("runs/cache")) -> int:
     """Prints the rows of every available data set."""
-    return data_sets.run(__doc__, EPOCHS, measure)
+    return data_sets.run(EPOCHS, measure, data_dir, cache)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.frame`: time to read a study of 1,000 runs, 50 epochs and 20 metrics into one table.
+"""Measures the time to read a study of 1,000 runs, 50 epochs and 20 metrics into one table.
+
+    python -m benchmarks.frame
 
 Reads it from the study's folder, and from MLflow on SQLite, on PostgreSQL (if its programs are installed) and behind an
 HTTP server. In MLflow all epochs are in one artifact. For comparison the artifact is taken away, as if an earlier
@@ -9,23 +11,23 @@ multiplied, as its row says. Every table is compared with what was written.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import shutil
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import sqlalchemy
+import typer
 
 from benchmarks.postgresql import postgresql, programs
 from benchmarks.rows import Row, print_rows
 from benchmarks.servers import mlflow_server
 from benchmarks.tracking import seconds, write_study
+from study.cli import run_command
 from study.results.frame import StudyFrames, load_study
 from study.tracking import sync_study
 from study.tracking.history import HISTORY
@@ -154,12 +156,12 @@ def measure(trials: int) -> list[Row]:
     return rows
 
 
-def main() -> int:
-    """Runs the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=1000)
-    return print_rows(measure(parser.parse_args().trials))
+def main(
+    trials: Annotated[int, typer.Option(min=1, help="Trials of the study.")] = 1000,
+) -> int:
+    """Prints the rows."""
+    return print_rows(measure(trials))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

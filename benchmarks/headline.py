@@ -1,4 +1,4 @@
-"""The eighteen models of `latent_dim` on MNIST, with first stage and full evaluation, against their lower bound.
+"""Compares the time of the eighteen models of `latent_dim` on MNIST, all included, with that of their arithmetic.
 
     python -m benchmarks.headline --data-dir ../shared/data
 
@@ -11,12 +11,10 @@ are measured before and after the study, the rest after it. Without MNIST in `--
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
 import multiprocessing
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,12 +27,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.bare import BareLoop
+from benchmarks.options import DataOption, EpochsOption, SlotsOption
 from benchmarks.rows import Row, print_rows
 from benchmarks.studies import phase_rows, run_module, trial_records, usable_cores
 from benchmarks.trainer import made_codes, made_data, rate
+from study.cli import run_command
 from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
-from study.measure.evaluate import Evaluator, prepare_context
+from study.measure.context import prepare_context
+from study.measure.evaluate import Evaluator
 from study.measure.features import Classifier, feature_network_spec
 from study.model import stacked
 from study.space import load_space
@@ -227,15 +228,14 @@ def _quality(configs: Sequence[TrialConfig], records: Sequence[Sequence[dict[str
     return Row("sample FID of WAE-MMD over AE, 8 dimensions", ratio, MOST_OF_AE if full else None, at_most=True)
 
 
-def main() -> int:
-    """Prints the rows if MNIST is available."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--epochs", type=int, help="Epochs of a trial, for a quick test; default: the space's.")
-    parser.add_argument("--slots", type=int, default=usable_cores(), help="Trials at once.")
-    arguments = parser.parse_args()
+def main(
+    data_dir: DataOption = Path("data"),
+    epochs: EpochsOption = None,
+    slots: SlotsOption = None,
+) -> int:
+    """Prints the rows if MNIST is in `data_dir`."""
     try:
-        rows = measure(arguments.data_dir.absolute(), arguments.epochs, arguments.slots)
+        rows = measure(data_dir.absolute(), epochs, slots or usable_cores())
     except UserError as error:
         print(f"left out: {error}")
         return 0
@@ -243,4 +243,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.mlflow_down`: time per epoch while the MLflow server answers, and while it does not.
+"""Measures the time per epoch while the MLflow server answers, and while it does not.
+
+    python -m benchmarks.mlflow_down
 
 One study of trials that differ in their seed alone runs on real digits, and the server's door opens and shuts by turns
 beneath it. An epoch belongs to the state in which it began and ended; neighbouring stretches are compared.
@@ -6,7 +8,6 @@ beneath it. An epoch belongs to the state in which it began and ended; neighbour
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import signal
 import statistics
@@ -16,9 +17,13 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from benchmarks.rows import Row, print_rows
 from benchmarks.servers import Gate, mlflow_server
+from study.cli import run_command
 from study.disk.files import read_lines
 
 _SPACE = """
@@ -113,14 +118,13 @@ def measure(seconds: float, pairs: int) -> list[Row]:
     ]
 
 
-def main() -> int:
-    """Runs the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=6, help="length of a stretch")
-    parser.add_argument("--pairs", type=int, default=6, help="stretches up and down")
-    arguments = parser.parse_args()
-    return print_rows(measure(arguments.seconds, arguments.pairs))
+def main(
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of a stretch.")] = 6,
+    pairs: Annotated[int, typer.Option(min=1, help="Stretches with the server up, and as many with it down.")] = 6,
+) -> int:
+    """Prints the rows."""
+    return print_rows(measure(seconds, pairs))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -10,23 +10,26 @@ epoch on 2,000 validation images, with as many generated ones, by the data set's
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import typer
 
+from benchmarks.options import CacheOption, DataOption
 from benchmarks.replay import OBJECTIVES, TABLE
+from study.cli import run_command
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import stratified_order
-from study.measure.evaluate import Evaluator, prepare_context
+from study.measure.context import prepare_context
+from study.measure.evaluate import Evaluator
 from study.measure.metrics import MetricError
 from study.space import weight_range
 from study.training.loop import Trainer, TrainingError
@@ -100,29 +103,28 @@ def _recorded(table: Path) -> set[int]:
     return whole
 
 
-def main() -> int:
+def main(
+    data_dir: DataOption = Path("data"),
+    cache: CacheOption = Path("runs/cache"),
+    table: Annotated[Path, typer.Option(help="Table to extend.")] = TABLE,
+    configurations: Annotated[int, typer.Option(min=1, help="Configurations to record.")] = CONFIGURATIONS,
+) -> int:
     """Records what is missing from the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
-    parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument("--configurations", type=int, default=CONFIGURATIONS)
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data = load_dataset("mnist", arguments.data_dir)
-    context = prepare_context(data, arguments.cache, max_images=MEASURED_IMAGES)
+    data = load_dataset("mnist", data_dir)
+    context = prepare_context(data, cache, max_images=MEASURED_IMAGES)
     context = dataclasses.replace(context, samples=dict.fromkeys(context.samples, MEASURED_IMAGES))
     evaluator = Evaluator(data, context)
     few = dataclasses.replace(data, train=data.train.take(stratified_order(data.train.labels)[:TRAINING_IMAGES]))
-    done = _recorded(arguments.table)
-    for number in range(arguments.configurations):
+    done = _recorded(table)
+    for number in range(configurations):
         if number in done:
             continue
         config = configuration(number, data.summary)
         params = config.to_params()
         shared = [number, *(params[name] for name in PARAMETERS)]
         rows = [[*shared, *values] for values in curve(config, few, evaluator)]
-        with open(arguments.table, "a", newline="") as file:
+        with open(table, "a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([[_short(cell) for cell in row] for row in rows])
         print(number, params["method"], f"{sum(row[-1] for row in rows):.1f} s", rows[-1][-4:-1], flush=True)
     return 0
@@ -133,4 +135,4 @@ def _short(cell: object) -> object:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -9,7 +9,6 @@ fails or misses a bar, its section says so and the exit status is 1. On a busy m
 
 from __future__ import annotations
 
-import argparse
 import ast
 import datetime
 import functools
@@ -22,8 +21,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import typer
+
+from benchmarks.options import DataOption
+from study.cli import run_command
+from study.config import UserError
 from study.disk.files import write_atomic
 
 BENCHMARKS = {
@@ -103,7 +107,7 @@ def section(name: str, options: Sequence[str]) -> tuple[str, bool]:
 def summary_of(name: str) -> str:
     """The first line of a benchmark's docstring."""
     text = ast.get_docstring(ast.parse(RESULTS.with_name(f"{name}.py").read_text())) or ""
-    return text.partition("\n")[0].split("`: ", 1)[-1]
+    return text.partition("\n")[0]
 
 
 def machine() -> str:
@@ -146,18 +150,19 @@ def document(sections: dict[str, str]) -> str:
     return "\n".join([head, *(sections[name] for name in BENCHMARKS if name in sections), GPU])
 
 
-def main() -> int:
-    """Runs the benchmarks and writes the file after each one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; default: all")
-    parser.add_argument("--data-dir", default="data", help="Folder with MNIST.")
-    arguments = parser.parse_args()
-    if unknown := [name for name in arguments.benchmarks if name not in BENCHMARKS]:
-        parser.error(f"no benchmark {', '.join(unknown)}: choose from {', '.join(BENCHMARKS)}")
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help=f"Any of {', '.join(BENCHMARKS)}. [default: all]")
+    ] = None,
+    data_dir: DataOption = Path("data"),
+) -> int:
+    """Runs the benchmarks and writes the file after each."""
+    if unknown := [name for name in names or () if name not in BENCHMARKS]:
+        raise UserError(f"no benchmark {', '.join(unknown)}: choose from {', '.join(BENCHMARKS)}")
     sections = read_sections(RESULTS.read_text()) if RESULTS.exists() else {}
     status = 0
-    for name in arguments.benchmarks or BENCHMARKS:
-        options = [BENCHMARKS[name], arguments.data_dir] if BENCHMARKS[name] else []
+    for name in names or BENCHMARKS:
+        options = [BENCHMARKS[name], str(data_dir)] if BENCHMARKS[name] else []
         sections[name], reached = section(name, options)
         status |= not reached
         write_atomic(RESULTS, document(sections).encode())
@@ -166,4 +171,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,4 +1,4 @@
-"""Where a training step's time goes, and how close it is to the limit of this machine on one thread.
+"""Measures where a training step's time goes, and how close it comes to what this machine can do on one thread.
 
     python -m benchmarks.roofline
 
@@ -13,7 +13,6 @@ Python and the profiler itself.
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable
 
 import torch
@@ -23,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.rows import Row, print_rows, seconds
 from benchmarks.trainer import CASES, made_codes, made_data
+from study.cli import run_command
 from study.config import TrialConfig
 from study.training.loop import Trainer
 from study.training.pretrained import Pretrained
@@ -107,4 +107,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,4 +1,4 @@
-"""What a trial costs the searcher, the scheduler and the ledger, as a study grows: trials end at once, none trains.
+"""Measures what a trial costs searcher, scheduler and ledger as a study grows: trials end at once, none trains.
 
     python -m benchmarks.scaling
     python -m benchmarks.scaling --most 1000
@@ -13,11 +13,9 @@ cost grows. Linux alone says what is asked for here.
 
 from __future__ import annotations
 
-import argparse
 import math
 import multiprocessing
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -28,8 +26,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.options import MostOption
 from benchmarks.rows import Row, print_rows
 from benchmarks.trainer import made_data
+from study.cli import run_command
 from study.config import DataSummary
 from study.search.ledger import Ledger
 from study.search.rungs import DEFAULT_ETA
@@ -121,11 +121,8 @@ def _alone(trials: int, sampler: str, grid: bool) -> Cost:
         return process.submit(measure, Path(folder), trials, sampler, grid).result()
 
 
-def main() -> int:
+def main(most: MostOption = SIZES[-1]) -> int:
     """Prints a row per case and size."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=SIZES[-1], help="Leave out larger studies.")
-    most = parser.parse_args().most
     status = 0
     for name, sampler, grid, limit in (
         ("random", "random", False, SIZES[-1]),
@@ -158,4 +155,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

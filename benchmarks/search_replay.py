@@ -1,4 +1,4 @@
-"""Early stopping and samplers compared on recorded learning curves: how soon does a search find what it looks for?
+"""Compares early stopping and samplers on recorded learning curves: how many epochs until the front is found?
 
     python -m benchmarks.search_replay
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import warnings
 
 import numpy as np
@@ -26,6 +25,7 @@ import optuna
 from benchmarks.replay import TABLE, Hypervolume, Suggest, Table, Trace, load_table, replay
 from benchmarks.replay_rules import OURS, OURS_TPE, RULES, TPE, Rule, full
 from benchmarks.rows import Row, print_rows
+from study.cli import run_command
 from study.results.pareto import non_dominated
 
 ORDERS, FULL_TRIALS = 50, 64
@@ -163,4 +163,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.soak --minutes 10`: a study of short trials while trials, driver and MLflow server are killed.
+"""Runs a study of short trials while trials, driver and MLflow server are killed.
+
+    python -m benchmarks.soak --minutes 10
 
 Chance decides who dies next; in the second half no driver does, so that the memory of one can be watched. At the end
 the study is taken up once more, and ledger, directory and MLflow are audited.
@@ -6,7 +8,6 @@ the study is taken up once more, and ledger, directory and MLflow are audited.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import os
@@ -19,10 +20,14 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from benchmarks.audit import audit, ledger_trials
 from benchmarks.rows import Row, print_rows
 from benchmarks.servers import Server
+from study.cli import run_command
 from study.disk.layout import OUTCOME, attempt_process, trial_folders
 
 _EPOCHS = 24
@@ -192,14 +197,13 @@ def soak(minutes: float, seed: int) -> list[Row]:
     ]
 
 
-def main() -> int:
-    """Runs the soak; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10, help="6 at least for the memory to be told")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    return print_rows(soak(arguments.minutes, arguments.seed))
+def main(
+    minutes: Annotated[float, typer.Option(min=0.1, help="Length; memory is judged from 6 minutes on.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what is killed when.")] = 0,
+) -> int:
+    """Prints the rows."""
+    return print_rows(soak(minutes, seed))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,4 +1,4 @@
-"""The startup time of a process: imports with and without the garbage collector, and its first optimizer.
+"""Measures what a process pays before it computes: imports with and without garbage collection, the first optimizer.
 
     python -m benchmarks.startup
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from benchmarks.rows import Row, print_rows
+from study.cli import run_command
 
 REPEATS = 5
 _TIMED = """
@@ -54,4 +55,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

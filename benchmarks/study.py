@@ -1,4 +1,4 @@
-"""Sixteen short trials on digits, by our study and by a stock recipe: wall time, packing and fixed cost.
+"""Compares our study with the stock recipe on sixteen short trials on digits: wall time, packing and fixed cost.
 
     python -m benchmarks.study
 
@@ -14,17 +14,19 @@ one ends.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from benchmarks.options import EpochsOption, SlotsOption
 from benchmarks.rows import Row, print_rows
 from benchmarks.short_trials import LATENT_DIMS, NUM_TRIALS, WEIGHTS, points, settings
 from benchmarks.studies import phase_rows, run_module, trial_intervals, trial_records, usable_cores
+from study.cli import run_command
 from study.disk.files import write_json
 
 LEAST_RATIO = 4
@@ -42,7 +44,7 @@ def stock_recipe(scratch: Path, epochs: int | None, slots: int) -> None:
     from ray.tune.search.optuna import OptunaSearch
 
     from study.data.datasets import load_dataset
-    from study.measure.evaluate import prepare_context
+    from study.measure.context import prepare_context
 
     ray.init(num_cpus=slots, include_dashboard=False)
     data = load_dataset("digits")
@@ -143,18 +145,17 @@ def measure(epochs: int | None, slots: int) -> list[Row]:
     ]
 
 
-def main() -> int:
-    """Prints the rows; with `--stock`, runs the recipe's process."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, help="Epochs of a trial; default: the data set's.")
-    parser.add_argument("--slots", type=int, default=usable_cores(), help="Trials at once.")
-    parser.add_argument("--stock", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.stock:
-        stock_recipe(arguments.stock, arguments.epochs, arguments.slots)
+def main(
+    epochs: EpochsOption = None,
+    slots: SlotsOption = None,
+    stock: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> int:
+    """Prints the rows; with `stock`, is the recipe's process."""
+    if stock:
+        stock_recipe(stock, epochs, slots or usable_cores())
         return 0
-    return print_rows(measure(arguments.epochs, arguments.slots))
+    return print_rows(measure(epochs, slots or usable_cores()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

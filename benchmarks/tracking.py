@@ -1,20 +1,22 @@
-"""`python -m benchmarks.tracking`: the time to mirror a finished study into a new SQLite store of MLflow.
+"""Measures what it costs to mirror a finished study into a fresh SQLite store of MLflow.
 
-The artifact with all epochs is part of it.
+python -m benchmarks.tracking
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from benchmarks.rows import Row, print_rows
+from study.cli import run_command
 from study.config import TrialConfig
 from study.disk.files import write_json
 from study.disk.timestamp import now
@@ -83,12 +85,12 @@ def measure(trials: int) -> list[Row]:
     ]
 
 
-def main() -> int:
-    """Runs the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=100)
-    return print_rows(measure(parser.parse_args().trials))
+def main(
+    trials: Annotated[int, typer.Option(min=1, help="Trials of the study.")] = 100,
+) -> int:
+    """Prints the rows."""
+    return print_rows(measure(trials))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

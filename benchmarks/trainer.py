@@ -1,4 +1,4 @@
-"""Our training loop against a minimal one: the cost of annealing, records and generality per step.
+"""Compares our training loop with a bare one: what do annealing, records and generality cost a step?
 
     python -m benchmarks.trainer
 
@@ -9,18 +9,19 @@ the result is the median ratio of images per second over the pairs. If pythae is
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import math
-import sys
 from collections.abc import Callable
+from typing import Annotated
 from unittest import mock
 
 import torch
+import typer
 from torch import Tensor
 
 from benchmarks.bare import BareLoop
 from benchmarks.rows import Row, interleaved, print_rows, seconds
+from study.cli import run_command
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
@@ -165,22 +166,21 @@ def _peer(config: TrialConfig, data: ImageData, codes: Tensor | None) -> Callabl
     return pythae_epoch(config, data, codes) if config.method in MODELS else None
 
 
-def main() -> int:
+def main(
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of epochs of each case.")] = PAIRS,
+    images: Annotated[int, typer.Option(min=1, help="Images of an epoch.")] = IMAGES,
+) -> int:
     """Prints the rows of every case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="Pairs of epochs per case.")
-    parser.add_argument("--images", type=int, default=IMAGES, help="Images per epoch.")
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
     if importlib.util.find_spec("pythae") is None:
         print("pythae is left out: pip install -e '.[peers]'")
-    data = made_data(arguments.images)
+    data = made_data(images)
     status = 0
     for name, params in CASES.items():
-        status |= print_rows(measure(name, TrialConfig.from_params(params), data, arguments.pairs))
-    status |= print_rows(measure_denormals(data, arguments.pairs))
-    return status | print_rows(measure_channels_last(data, arguments.pairs))
+        status |= print_rows(measure(name, TrialConfig.from_params(params), data, pairs))
+    status |= print_rows(measure_denormals(data, pairs))
+    return status | print_rows(measure_channels_last(data, pairs))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,15 +1,15 @@
-"""Posterior collapse and whether a ramp of the weight cures it: VAEs with 32 latent units, strong and moderate weight.
+"""Does ramping up the weight cure posterior collapse? VAEs with 32 latent units at a strong and a moderate weight.
 
-The experiments of "Variational Autoencoder" (KLD annealing, after Bowman et al., arXiv 1511.06349): its network of
-500 units with constant and ramped weights, three seeds each; and its convolutional network, for which it claims the
-cure, also without a KL (a Gaussian encoder at weight 0: its deviations shrink) and with its own schedule,
-`quality_gated`.
+The experiments of "Variational Autoencoder" (KLD annealing, after Bowman et al., arXiv 1511.06349). Its network of 500
+units trains with constant and ramped weights, three seeds each. Its convolutional network, for which it claims the
+cure, also trains without a KL (a Gaussian encoder at weight 0, whose deviations shrink) and with the schedule of that
+work, `quality_gated`.
 
     python -m study.run --space annealing --dataset mnist
 
-Found on MNIST (docs/experiments.md): at the strong weight every unit dies with and without a ramp, in both networks; a
-ramp only delays it. At the moderate weight, where nothing collapses, the ramped runs reconstruct better with every
-seed.
+Cost: 19 minutes on two CPU cores. Found on MNIST (docs/experiments.md): at the strong weight every unit dies, with and
+without a ramp, in both networks; a ramp only delays it. At the moderate weight nothing collapses, and ramped runs
+reconstruct better with every seed.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from __future__ import annotations
 from study.space import SearchSpace
 
 MODERATE, STRONG = 0.019, 0.15
-"""Multiples of the data's total pixel variance; on MNIST weights of 1 and 8."""
+"""Weights as multiples of the data's total pixel variance. On MNIST they are 1 and 8."""
 SEEDS = (0, 1, 2)
 EPOCHS = {"mlp_500": 8, "conv_64": 4}
-"""The convolutional network takes seven times as long. Both are meant for data of MNIST's size."""
+"""The convolutional network takes seven times as long. Both values suit data of MNIST's size."""
 LEARNING_RATES = {"mlp_500": 1e-3, "conv_64": 3e-4}
-"""At 1e-3 the convolutional network with a Gaussian encoder dies on MNIST at any weight, 0 among them: its ReLUs turn
-off and it gives the mean image, which is a collapse but not the KL's doing."""
+"""At 1e-3 the convolutional network with a Gaussian encoder dies on MNIST at any weight, even 0: its ReLUs turn off and
+it outputs the mean image. That is a collapse, but the KL does not cause it."""
 RAMP = 0.5
-"""Share of the training at which a ramped weight is full."""
+"""Share of the training after which a ramped weight is full."""
 
 
 def suggest(trial, data):

@@ -1,15 +1,15 @@
-"""What absolute errors, a perceptual term and total variation do to a VAE's images: the deep network on photographs.
+"""What do absolute errors, a perceptual term and total variation do to a VAE's images? A deep network on photographs.
 
 The experiment of "Variational autoencoder with perceptual loss" on flowers. Its loss, `5 mean|x - x̂| + mean|Δ
 features| + 0.5 mean total variation + KL` on [-1, 1], is here `laplace` with perceptual_weight 0.1,
-total_variation_weight 0.2 and a KL weight of P/(5d) for P numbers in an image and d latent units (its KL mended). The
-features come from a classifier trained on the data, not the one that judges.
+total_variation_weight 0.2 and a KL weight of P/(5d), for P numbers in an image and d latent units (with its KL
+corrected). The features come from a classifier trained on the data, which is not the feature network.
 
     python -m study.run --space loss_terms --dataset folder:flowers
 
-Seen on digits in short pilots at other KL weights: the terms move the balance rather than the front: sharper
-reconstructions (a lower `reconstruction_fid`) for more squared error; total variation costs both. On 64x64
-photographs look at the pictures first.
+Cost: about six minutes on two CPU cores for digits (estimated). Found on digits, in short trials at other KL weights:
+the terms shift the balance more than the front. Reconstructions are sharper (a lower `reconstruction_fid`) at a larger
+squared error; total variation makes both worse. On 64x64 photographs look at the pictures first.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from study.space import SearchSpace
 
 LATENT_DIM = 32
 PERCEPTUAL, TOTAL_VARIATION = 0.1, 0.2
-"""The weights of the experiment this repeats."""
+"""The weights of the published experiment."""
 
 
 def published_weight(data):
-    """The KL weight of the experiment this repeats."""
+    """The KL weight of the published experiment."""
     return data.channels * data.height * data.width / (5 * LATENT_DIM)
 
 

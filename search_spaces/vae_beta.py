@@ -1,12 +1,13 @@
-"""The beta-VAE over its weight and latent size, from almost an autoencoder to full collapse.
+"""Which weight of a beta-VAE is best? Weights and latent sizes from almost an autoencoder to full collapse.
 
 Higgins et al., beta-VAE (ICLR 2017). The weight multiplies the KL beside half the summed squared error, so the
-calibrated value lies near the attainable per-pixel error, not at 1 (Rybkin et al., sigma-VAE, arXiv 2006.13202).
+calibrated value is near the attainable error per pixel, not 1 (Rybkin et al., sigma-VAE, arXiv 2006.13202).
 
     python -m study.run --space vae_beta
 
-Expected: small weights reconstruct like the autoencoder and sample badly; around 0.01 of the data's total variance
-samples are best; far above it latent units die one after another and both objectives get worse.
+Cost: about a minute on two CPU cores for digits. Expected: small weights reconstruct like the autoencoder and sample
+badly. Samples are best around 0.01 of the data's total variance. Far above it latent units die one by one, and both
+objectives get worse.
 """
 
 from __future__ import annotations

@@ -1,18 +1,17 @@
-"""WAE-MMD at five weights beside AE and VAE, on the codes of `latent_dim`'s first stage: the plot its source misses.
+"""What does the WAE's weight cost and buy on the codes of `latent_dim`'s first stage? Five weights, an AE and a VAE.
 
-"Variational and Wasserstein Image Autoencoders" compares the three at one weight each, finds the WAE's error above
-the VAE's, suspects too strong a weight, and says that plotting several WAEs of different weights would be better. Here
-they are, at the latent size where the WAE fell behind in `latent_dim` and at one where it did not, beside the AE and
-VAE from there.
+"Variational and Wasserstein Image Autoencoders" compares the three at one weight each. It finds the WAE's error above
+the VAE's, suspects too strong a weight, and says that plotting several WAEs of different weights would be better. This
+space does so, at the latent size where the WAE fell behind in `latent_dim` and at one where it did not, with the AE and
+the VAE from there.
 
     python -m study.run --space wae_weight_stacked --dataset mnist
     python -m analysis.weight_curves --study wae_weight_stacked-mnist --out weight_curves.png
 
-Found on MNIST (docs/experiments.md, one seed): up to the middle weight the WAE's error is within 3 % of the AE's, and
-below the VAE's; its samples are best there too. Beyond it both get worse, and at the strongest weight its error is
+Cost: 37 minutes on two CPU cores, measured while another study ran on them; `latent_dim` takes a minute per model.
+Found on MNIST (docs/experiments.md, one seed): up to the middle weight the WAE's error is within 3 % of the AE's and
+below the VAE's, and its samples are best there too. Beyond it both get worse, and at the strongest weight its error is
 above the VAE's at either size, as in the source. At 21 dimensions no weight makes it sample as well as the VAE.
-
-The cost was measured while another study and other work ran on the same cores; `latent_dim` took a minute a model.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from study.space import SearchSpace, weight_range
 
 LATENT_DIMS = (21, 8)
 MULTIPLES = (0.01, 0.05, 0.3, 2.0, 10.0)
-"""The WAE's weights as multiples of the data's total pixel variance; `latent_dim` has the third."""
+"""The WAE's weights as multiples of the data's total pixel variance. `latent_dim` uses the third."""
 VAE_MULTIPLE = 0.002
-"""The VAE's, as in `latent_dim`."""
+"""The VAE's weight as a multiple of it, as in `latent_dim`."""
 
 
 def suggest(trial, data):

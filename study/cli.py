@@ -1,49 +1,68 @@
-"""What every command shares: options are typer's, errors are one line, exit codes are the contract's."""
+"""What every command shares: its options, its help, its one-line errors and its exit codes."""
 
 from __future__ import annotations
 
 import gc
+import importlib.metadata
+import inspect
+import re
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from study.config import UserError
 from study.disk.files import disk_error_reason
 
-StudyOption = Annotated[str, typer.Option("--study", help="The study's name.")]
-TrialOption = Annotated[int | None, typer.Option(min=0, help="The trial of this number.")]
-KneeOption = Annotated[bool, typer.Option("--knee", help="The knee of the Pareto front. [default]")]
-MaxMseOption = Annotated[
-    float | None, typer.Option(help="The best trial of the front whose val/reconstruction_mse is at most this.")
-]
-RunsOption = Annotated[Path, typer.Option(help="Where studies lie.")]
+if TYPE_CHECKING:
+    from rich.console import Console
 
+StudyOption = Annotated[str, typer.Option("--study", "--name", help="Name of the study.")]
+TrialOption = Annotated[int | None, typer.Option(min=0, help="Number of the trial.", show_default="the knee")]
+KneeOption = Annotated[bool, typer.Option("--knee", help="Take the knee of the Pareto front. [default]")]
+MaxMseOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Take the Pareto-optimal trial with the best samples whose val/reconstruction_mse is at most this."
+    ),
+]
+RunsOption = Annotated[Path, typer.Option(help="Folder that holds the studies.")]
+DataOption = Annotated[Path | None, typer.Option(help="Folder that holds the data sets, laid out as by torchvision.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(help="MLflow tracking URI.", show_default="MLFLOW_TRACKING_URI, else mlflow.db in --runs-dir"),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="A running Ray cluster, HOST:PORT or auto.", show_default="Ray on this machine"),
+]
+MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Retries of a trial whose process died.")]
+
+DISTRIBUTION = "autoencoder-tradeoff-study"
+PROJECT_FILE = Path(__file__).parents[1] / "pyproject.toml"
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def run_command(function: Callable[..., int | None], arguments: list[str] | None = None) -> None:
-    """Runs a typer function as a program and exits: 0 done, 1 failed, 2 bad usage in one line, 130 interrupted."""
+    """Runs a function as a program and exits: 0 done, 1 failed, 2 bad usage in one line, 130 interrupted."""
     status = command_status(function, arguments)
-    # Python would look for garbage among all there is, a second for torch, Ray and pandas. Where torch's compiler has
-    # been imported it must: its bindings complain about what is left.
+    # At exit Python collects garbage among everything that torch, Ray and pandas loaded, which takes a second. Once
+    # torch's compiler is imported this must not be skipped: its bindings complain about what is left.
     if "triton" not in sys.modules:
         gc.freeze()
     sys.exit(status)
 
 
 def command_status(function: Callable[..., int | None], arguments: list[str] | None = None) -> int:
-    """As `run_command`, but gives the exit status back."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(function)
-    command: Any = typer.main.get_command(app)
+    """Like `run_command`, but returns the exit status."""
     try:
-        status = command.main(args=arguments, standalone_mode=False)
+        status = build_command(function).main(args=arguments, standalone_mode=False)
     except typer.TyperException as error:
         describe = getattr(error, "format_message", error.__str__)  # usage errors name the option at fault
-        return _fail(describe())
+        return _fail(describe().replace("Value error, ", ""))
     except UserError as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
@@ -54,6 +73,58 @@ def command_status(function: Callable[..., int | None], arguments: list[str] | N
             raise
         return _fail(f"{why}: make room or give permission, or choose another place")
     return status if isinstance(status, int) else DONE
+
+
+def build_command(function: Callable[..., int | None]) -> Any:
+    """A function as a Click command with `--version`; its module's docstring is the help text."""
+    command = _typer_command(function, help=_help(inspect.getmodule(function)))
+    command.params += _typer_command(_version).params
+    return command
+
+
+def console() -> Console:
+    """A console that prints text as it is: Rich would take [brackets] in a name for markup."""
+    from rich.console import Console  # slow to import, and --help does without
+
+    return Console(markup=False, highlight=False)
+
+
+def project_version() -> str:
+    """The version of this project; an image has the project's files without installing it."""
+    try:
+        return importlib.metadata.version(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return tomllib.loads(PROJECT_FILE.read_text())["project"]["version"]
+
+
+def _typer_command(function: Callable[..., Any], help: str | None = None) -> Any:
+    # Without rich_markup_mode=None, text in [brackets] would vanish from the help.
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(help=help)(function)
+    return typer.main.get_command(app)
+
+
+def _help(module: Any) -> str:
+    # \b keeps Click from wrapping a paragraph: an example must stay on its line.
+    return re.sub(r"(?<=\n\n)(?= *python -m )", "\b\n", module.__doc__ or "")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(project_version())
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version", is_eager=True, expose_value=False, callback=_show_version, help="Show the version and exit."
+    ),
+]
+
+
+def _version(version: VersionOption = False) -> None:
+    """The option that every command has."""
 
 
 def _fail(message: str) -> int:

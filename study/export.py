@@ -1,4 +1,9 @@
-"""`python -m study.export --study NAME`: takes a trained model away from its study."""
+"""Exports a trained model of a study: weights, configuration and one Python file that loads them.
+
+    python -m study.export --study wae_weight --out model
+
+The file needs torch and safetensors, not this project.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli import KneeOption, MaxMseOption, RunsOption, StudyOption, TrialOption, run_command
+from study.cli import KneeOption, MaxMseOption, RunsOption, StudyOption, TrackingOption, TrialOption, run_command
 from study.config import UserError
 from study.results.selection import select
 from study.tracking import check_uri, default_tracking_uri
@@ -15,15 +20,15 @@ from study.tracking import check_uri, default_tracking_uri
 
 def export(
     study: StudyOption,
-    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("model"),
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("model"),
     trial: TrialOption = None,
     knee: KneeOption = False,
     max_mse: MaxMseOption = None,
-    log_to_mlflow: Annotated[bool, typer.Option(help="Log the model on the trial's MLflow run.")] = True,
-    tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: MLFLOW_TRACKING_URI, then runs/.")] = None,
+    log_to_mlflow: Annotated[bool, typer.Option(help="Also log the model to the trial's MLflow run.")] = True,
+    tracking_uri: TrackingOption = None,
     runs_dir: RunsOption = Path("runs"),
 ) -> None:
-    """Writes a trained model as weights, configuration and one Python file that needs torch and safetensors alone."""
+    """The command, see the module."""
     uri = tracking_uri or default_tracking_uri(runs_dir)
     check_uri(uri)
     selection = select(runs_dir, study, trial=trial, knee=knee, max_mse=max_mse)
@@ -40,7 +45,7 @@ def export(
         try:
             typer.echo(f"MLflow   {log_model(selection, model, out, uri)}")
         except UserError as error:
-            typer.echo(f"MLflow   not logged ({error}); when it answers, give the same command again", err=True)
+            typer.echo(f"MLflow   not logged ({error}); when MLflow answers, run this command again", err=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,10 @@
-"""`python -m study.retrain --study NAME --epochs E`: trains a chosen configuration longer, as a run of its study."""
+"""Trains the configuration of a trial again, from the start and for more epochs, as a new trial of its study.
+
+    python -m study.retrain --study wae_weight --knee --epochs 200
+
+The new trial never joins the Pareto front, because it had another budget, and does not count towards the study's number
+of trials. The same command continues a training that was cut off. Trials that the study left unfinished run first.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +13,44 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from study.cli import DONE, FAILED, KneeOption, MaxMseOption, RunsOption, StudyOption, TrialOption, run_command
+from study.cli import (
+    DONE,
+    FAILED,
+    AddressOption,
+    DataOption,
+    KneeOption,
+    MaxFailuresOption,
+    MaxMseOption,
+    RunsOption,
+    StudyOption,
+    TrackingOption,
+    TrialOption,
+    console,
+    run_command,
+)
 from study.config import TrialConfig, UserError
+from study.disk.study_json import recorded_space
 from study.results.frame import load_study
 from study.results.selection import Selection, select
-from study.space import LoadedSpace, load_space
+from study.space import load_space
 
 
 def retrain(
     study: StudyOption,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs, more than the trial was trained for.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs, more than the trial had.")],
     trial: TrialOption = None,
     knee: KneeOption = False,
     max_mse: MaxMseOption = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie (torchvision's layout).")] = None,
-    cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores of the trial.")] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs of the trial.")] = 0,
-    max_failures: Annotated[int, typer.Option(min=0, help="Retries if the trial's process dies.")] = 2,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster, or auto.")] = None,
-    tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: MLFLOW_TRACKING_URI, then runs/.")] = None,
+    data_dir: DataOption = None,
+    cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores for the trial.")] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs for the trial.")] = 0,
+    max_failures: MaxFailuresOption = 2,
+    address: AddressOption = None,
+    tracking_uri: TrackingOption = None,
     runs_dir: RunsOption = Path("runs"),
 ) -> int:
-    """Trains a trial's configuration from the start for more epochs; the new trial stands beside the search.
-
-    It never joins the front, since it had another budget, and is not counted among the study's trials. The same command
-    given again goes on where it was cut off. Trials that the study left unfinished are finished first.
-    """
+    """The command, see the module."""
     runs = runs_dir.expanduser().absolute()
     selection = select(runs, study, trial=trial, knee=knee, max_mse=max_mse)
     if epochs <= selection.config.epochs:
@@ -47,7 +63,7 @@ def retrain(
 
     plan = make_plan(
         Request(
-            loaded=_space_of(selection),
+            loaded=load_space(recorded_space(selection.study)),
             name=study,
             runs=runs,
             dataset=selection.config.dataset,
@@ -62,14 +78,14 @@ def retrain(
             command=redact_command(["python", "-m", "study.retrain", *sys.argv[1:]]),
         )
     )
-    console = Console()
-    console.print(f"{selection.describe()}: {epochs} epochs", highlight=False, soft_wrap=True)
+    screen = console()
+    screen.print(f"{selection.describe()}: {epochs} epochs", soft_wrap=True)
     resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial)
     with Cluster(address, resources) as cluster:
-        ending = Ending(console, runs, study)
+        ending = Ending(screen, runs, study)
         result = run_study(
             plan,
-            console,
+            screen,
             cluster,
             draw=ending.draw,
             tracking_uri=tracking_uri,
@@ -78,10 +94,10 @@ def retrain(
             enqueue_extra=lambda ledger: ledger.retrain(selection.number, epochs),
         )
     ending.show()
-    status = result.tell(console)
+    status = result.tell(screen)
     found = _newest(runs, study, selection.config.replace(epochs=epochs))
     if found is not None:
-        console.print(f"{found.describe()}: {found.outcome}", highlight=False, soft_wrap=True)
+        screen.print(f"{found.describe()}: {found.outcome}", soft_wrap=True)
     return status or (DONE if found is not None and found.outcome == "completed" else FAILED)
 
 
@@ -93,12 +109,6 @@ def _newest(runs: Path, study: str, config: TrialConfig) -> Selection | None:
         if found.config == config:
             return found
     return None
-
-
-def _space_of(selection: Selection) -> LoadedSpace:
-    """The study's space: from the file it came from, or by its name where this project lies elsewhere now."""
-    path = Path(selection.study.space_path)
-    return load_space(str(path) if path.is_file() else selection.study.space)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""`python -m study.run --space NAME`: runs a trade-off study, or takes one up where it was left."""
+"""Runs a study of the trade-off between reconstruction and sampling, or resumes one.
+
+python -m study.run --space wae_weight --dataset digits
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,28 @@ import functools
 import importlib
 import itertools
 import re
+import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from study.cli import DONE, run_command
-from study.config import UserError
+from study.cli import (
+    DONE,
+    AddressOption,
+    DataOption,
+    MaxFailuresOption,
+    RunsOption,
+    TrackingOption,
+    console,
+    run_command,
+)
+from study.config import DataSummary, TrialConfig, UserError
 from study.disk.layout import STUDY_NAME
 from study.disk.lock import living_driver
 from study.disk.study_json import read_study
@@ -27,54 +39,89 @@ from study.space import LoadedSpace, builtin_spaces, load_space
 from study.tuning.imports import quick_imports
 
 DEFAULT_REPLICATES = 5
+SHOWN_TRIALS = 20
+"""Trials that `--dry-run` shows."""
+_WIDEST_LIST = 100
+
+Sampler = Literal["tpe", "nsga2", "random"]
+Scheduler = Literal["asha", "none"]
 
 
 def run(
-    space: Annotated[str | None, typer.Option(help="A search space by name, or the path of a .py file.")] = None,
-    list_spaces: Annotated[bool, typer.Option("--list", help="List the search spaces and stop.")] = False,
-    dataset: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, cifar10 or folder:PATH.")] = "digits",
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie (torchvision's layout).")] = None,
-    num_trials: Annotated[int | None, typer.Option(min=1, help="Trials of the study; default: the space's.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a trial; default: the data set's.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of search and training.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="asha stops trials early, none does not.")] = None,
-    eta: Annotated[float | None, typer.Option(help="asha: one trial in so many goes on at a rung; default 2.")] = None,
-    warm_start: Annotated[str | None, typer.Option(help="Begin with this study's Pareto-optimal points.")] = None,
-    patience: Annotated[
-        int | None, typer.Option(min=1, help="Trials without a new Pareto-optimal one after which none begins.")
+    space: Annotated[
+        str | None, typer.Option(help="Search space: a name that --list shows, or the path of a .py file.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The study's name; default: the space and the data set.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study of this name.")] = False,
-    cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores of a trial.")] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs of a trial; 0.25: four on one.")] = 0,
-    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at once, at most.")] = None,
-    max_failures: Annotated[int, typer.Option(min=0, help="Retries of a trial whose process died.")] = 2,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster, HOST:PORT or auto.")] = None,
+    list_spaces: Annotated[bool, typer.Option("--list", help="List the search spaces and exit.")] = False,
+    dataset: Annotated[
+        str, typer.Option(help="Data set: digits, mnist, fashion_mnist, cifar10 or folder:PATH.")
+    ] = "digits",
+    data_dir: DataOption = None,
+    num_trials: Annotated[
+        int | None, typer.Option(min=1, help="Number of trials.", show_default="as the space says")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of each trial.", show_default="as the space or data set says")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of search and training.", show_default="0")] = None,
+    sampler: Annotated[
+        Sampler | None, typer.Option(help="Optuna sampler that suggests trials.", show_default="tpe")
+    ] = None,
+    scheduler: Annotated[
+        Scheduler | None,
+        typer.Option(help="asha stops bad trials early, none stops no trial.", show_default="asha; none for a grid"),
+    ] = None,
+    eta: Annotated[
+        float | None, typer.Option(help="With asha, one trial in ETA continues at each rung.", show_default="2")
+    ] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(metavar="STUDY", help="Train the Pareto-optimal points of this study first.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Start no trial once this many in a row were not Pareto-optimal.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--study", "--name", help="Name of the study.", show_default="the space and the data set"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the study of this name.")] = False,
+    cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores for each trial.")] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs for each trial; 0.25 puts four on one GPU.")] = 0,
+    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Most trials to run at once.")] = None,
+    max_failures: MaxFailuresOption = 2,
+    address: AddressOption = None,
     storage: Annotated[
         str | None,
-        typer.Option(envvar="STUDY_STORAGE", help="A PostgreSQL URL for the ledger; default: the study's own file."),
+        typer.Option(
+            envvar="STUDY_STORAGE",
+            help="PostgreSQL URL of the database that lists the trials.",
+            show_default="a file in the study's folder",
+        ),
     ] = None,
-    tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: MLFLOW_TRACKING_URI, then runs/.")] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Where studies lie.")] = Path("runs"),
-    time_budget: Annotated[float | None, typer.Option(min=1, help="Seconds after which no trial begins.")] = None,
+    tracking_uri: TrackingOption = None,
+    runs_dir: RunsOption = Path("runs"),
+    time_budget: Annotated[float | None, typer.Option(min=1, help="Start no trial after this many seconds.")] = None,
     replicates: Annotated[
         int,
-        typer.Option(min=0, help=f"Fresh seeds for each Pareto-optimal trial; {DEFAULT_REPLICATES} without a number."),
+        typer.Option(
+            min=0,
+            help="Train each Pareto-optimal trial again with this many fresh seeds; "
+            f"--replicates alone means {DEFAULT_REPLICATES}.",
+        ),
     ] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first trials and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help=f"Build and show the first {SHOWN_TRIALS} trials, train none, and exit.")
+    ] = False,
 ) -> int:
-    """Runs a hyperparameter study of the trade-off between reconstruction and sampling."""
-    console = Console()
+    """The command, see the module."""
     if list_spaces:
-        return _list(console)
+        return _list()
     if space is None:
         raise UserError(f"--space is missing: choose from {', '.join(builtin_spaces())}, or give a .py file")
     loaded = load_space(space)
     study_name = name or _default_name(loaded, dataset)
     if not STUDY_NAME.fullmatch(study_name):
         raise UserError(
-            f"--name {study_name}: use letters, digits, . _ and - (at most 100, not beginning with one of . _ -)"
+            f"--study {study_name}: use at most 100 letters, digits, dots, - and _, and begin with a letter or digit"
         )
     runs = runs_dir.expanduser().absolute()
     importing = threading.Thread(target=_import_the_rest, name="imports", daemon=True)
@@ -113,11 +160,14 @@ def run(
             )
         )
         if dry_run:
-            return _show_first(console, first_configs(plan, limit=20))
-        ending = Ending(console, runs, study_name)
+            configs = first_configs(plan, limit=SHOWN_TRIALS)
+            _build_models(configs, plan.data.summary)
+            return _show_first(configs)
+        screen = console()
+        ending = Ending(screen, runs, study_name)
         result = run_study(
             plan,
-            console,
+            screen,
             cluster,
             draw=ending.draw,
             tracking_uri=tracking_uri,
@@ -125,11 +175,11 @@ def run(
             enqueue_extra=functools.partial(replicate_front, plan, replicates) if replicates else None,
         )
         ending.show()
-        return result.tell(console)
+        return result.tell(screen)
 
 
 def _has_trials_to_train(directory: Path, resume: bool) -> bool:
-    """Whether Ray will be wanted, as far as one can see now; where not, it is started once the plan says so."""
+    """A quick guess whether Ray is needed; if it is wrong, Ray starts later, when the plan asks for it."""
     record = read_study(directory)
     if record is None:
         return True
@@ -138,7 +188,7 @@ def _has_trials_to_train(directory: Path, resume: bool) -> bool:
 
 
 def _import_the_rest() -> None:
-    """Imports what a study needs, while Ray starts; what goes wrong is met again where it is used."""
+    """Imports what a study needs while Ray starts; an import that fails here fails again where it is used."""
     with contextlib.suppress(Exception):
         for name in (
             "torch",
@@ -151,21 +201,49 @@ def _import_the_rest() -> None:
             importlib.import_module(name)
 
 
-def _show_first(console: Console, configs: list[Mapping[str, Any]]) -> int:
-    """Prints the parameters in which the first trials differ; what they share stands in one line below."""
+def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary) -> None:
+    """Builds model, regularizer and schedule of each trial, without memory for their weights.
+
+    Raises:
+        UserError: A trial names something unknown, or its parts do not fit together.
+    """
+    import torch
+
+    from study.model.autoencoder import build_autoencoder
+    from study.model.regularizers import build_regularizer
+    from study.model.schedules import build_schedule
+
+    for number, params in enumerate(configs):
+        config = TrialConfig.from_params({key: value for key, value in params.items() if key != "origin"})
+        try:
+            with torch.device("meta"):
+                build_autoencoder(config, summary)
+                build_regularizer(config)
+            build_schedule(config)
+        except UserError as error:
+            raise UserError(f"trial {number}: {error}") from None
+
+
+def _show_first(configs: list[Mapping[str, Any]]) -> int:
+    """Prints a table of the parameters that differ between the first trials, and the shared ones in a line below."""
+    from rich.table import Table
+
     shared = {key: value for key, value in configs[0].items() if all(config[key] == value for config in configs)}
     varying = [key for key in configs[0] if key not in shared]
-    table = Table("trial", *varying, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("trial", *varying):
+        table.add_column(heading, overflow="fold")
     for number, config in enumerate(configs):
         cells = (config[key] for key in varying)
         table.add_row(str(number), *(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
-    console.print(table)
-    console.print("all: " + " ".join(f"{key}={value}" for key, value in shared.items()), highlight=False)
+    screen = console()
+    screen.print(table)
+    screen.print("all: " + " ".join(f"{key}={value}" for key, value in shared.items()))
     return DONE
 
 
 def with_default_replicates(arguments: list[str]) -> list[str]:
-    """Lets `--replicates` stand without a number."""
+    """Adds the default number after a `--replicates` that has none."""
     filled: list[str] = []
     for argument, following in itertools.zip_longest(arguments, arguments[1:]):
         filled.append(argument)
@@ -182,12 +260,12 @@ def _default_name(loaded: LoadedSpace, dataset: str) -> str:
     return f"{loaded.name}-{suffix}"
 
 
-def _list(console: Console) -> int:
-    table = Table("space", "trials", "question", "cost", box=None, pad_edge=False, leading=1)
+def _list() -> int:
+    width = min(shutil.get_terminal_size().columns, _WIDEST_LIST)
     for name in builtin_spaces():
         space = load_space(name).space
-        table.add_row(name, str(space.num_trials), space.question, space.cost)
-    console.print(table)
+        for text, indent in ((f"{name}: {space.num_trials} trials, {space.cost}", ""), (space.question, "    ")):
+            typer.echo(textwrap.fill(text, width, initial_indent=indent, subsequent_indent="    "))
     return DONE
 
 

@@ -1,4 +1,9 @@
-"""`python -m study.sample --study NAME`: a picture of images that a trained model makes up."""
+"""Draws images from a trained model of a study and saves them as one picture.
+
+    python -m study.sample --study wae_weight --out samples.png
+
+The codes come from N(0, I).
+"""
 
 from __future__ import annotations
 
@@ -15,24 +20,24 @@ from study.results.selection import select
 
 def sample(
     study: StudyOption,
-    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="How many images.")] = 49,
-    out: Annotated[
-        Path, typer.Option(help="The picture: .png, .jpg, .webp or another kind that Pillow writes.")
-    ] = Path("samples.png"),
+    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="Number of images.")] = 49,
+    out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg, .webp or another format of Pillow.")] = Path(
+        "samples.png"
+    ),
     trial: TrialOption = None,
     knee: KneeOption = False,
     max_mse: MaxMseOption = None,
     draws: Annotated[
-        bool, typer.Option("--draws", help="Draws from p(x|z), pixel noise and all, not its means.")
+        bool, typer.Option("--draws", help="Draw pixels from p(x|z), with their noise, instead of showing its mean.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Other seeds, other images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the images.")] = 0,
     runs_dir: RunsOption = Path("runs"),
 ) -> None:
-    """Draws images of codes from N(0, I) with a study's trained model."""
+    """The command, see the module."""
     from PIL import Image
 
     if out.suffix.lower() not in Image.registered_extensions():
-        raise UserError(f"--out {out}: no kind of picture is called {out.suffix!r}, try .png")
+        raise UserError(f"--out {out}: {out.suffix!r} is no picture format, use .png")
     selection = select(runs_dir, study, trial=trial, knee=knee, max_mse=max_mse)
     import torch  # quick checks come first
 

@@ -173,7 +173,9 @@ def load_space(name: str) -> LoadedSpace:
         raise UserError(f"search space file {path.name}: name it in letters, digits, - and _ alone")
     try:
         source = path.read_bytes()
-        module_spec = importlib.util.spec_from_file_location(f"search_spaces.{path.stem}", path)
+        # A name of its own: a user's file may be called like a space here and import that one.
+        package = "search_spaces" if path == _builtin_path(path.stem) else "search_space_files"
+        module_spec = importlib.util.spec_from_file_location(f"{package}.{path.stem}", path)
         if module_spec is None or module_spec.loader is None:
             raise UserError(f"search space {path}: not a Python file")
         module = importlib.util.module_from_spec(module_spec)

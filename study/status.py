@@ -1,18 +1,22 @@
-"""`python -m study.status --name STUDY`: where a study stands, while it runs or after it died."""
+"""Shows where a study stands: trials by state, the best of each objective, hypervolume and time left.
+
+    python -m study.status --study wae_weight
+
+It works while the study runs and after it ended or died, and changes nothing.
+"""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import typer
-
-from study.cli import run_command
+from study.cli import RunsOption, StudyOption, run_command
 from study.config import EXTRA_ORIGINS
 from study.disk.files import read_lines
 from study.disk.layout import progress_path
 from study.disk.lock import Driver, living_driver
+from study.disk.study_json import resume_command
 from study.results.choice import choose
 from study.results.frame import StudyFrames, load_study
 from study.session.time_left import seconds_left
@@ -21,25 +25,24 @@ _STATES = ("completed", "stopped", "failed", "running", "interrupted")
 
 
 class Status(NamedTuple):
-    """A study at one moment, from its directory alone.
+    """A study at one moment, from its folder alone.
 
     Attributes:
-        space: The search space's name.
         state: `running`, or how it ended: `completed`, `stopped` by a limit before its last trial, `failed`, or
-            `interrupted`, also where its driver is gone.
-        driver: Who runs it, "" when nobody does.
-        wanted: Trials it is to have.
+            `interrupted`, which includes a driver that died.
+        driver: The process that runs it, "" if there is none.
+        wanted: Trials it should have.
         counts: Trials of the search by state, in the order of a trial's life.
         extra: The same for trials beyond the search.
-        best: By objective, the best value among completed trials and its trial.
-        front: Pareto-optimal trials.
+        best: For each objective, the best value among completed trials and the trial's number.
+        front: Numbers of the Pareto-optimal trials.
         epochs: Epochs spent by trials that ended.
-        hypervolume: Of the front on log objectives; None before the reference point is settled.
+        hypervolume: Of the front on log objectives; None until the reference point is known.
         stale: Trials that ended since the front last grew.
-        seconds_left: Estimated from this session's trials and its time budget; None where it cannot be.
+        seconds_left: Estimated from this session's trials and its time budget; None if it cannot be estimated.
+        resume: The command that resumes it.
     """
 
-    space: str
     state: str
     driver: str
     wanted: int
@@ -51,10 +54,11 @@ class Status(NamedTuple):
     hypervolume: float | None
     stale: int
     seconds_left: float | None
+    resume: str
 
 
 def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
-    """Reads a study's directory; nothing is written, no lock is taken and the ledger is left alone.
+    """Reads a study's folder without writing, locking or opening the ledger.
 
     Raises:
         UserError: There is no such study.
@@ -76,7 +80,6 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
     missing = max(0, wanted - sum(counts.get(outcome, 0) for outcome in ("completed", "stopped", "failed")))
     choice = choose(frames)
     return Status(
-        space=frames.study.space,
         state=state,
         driver="" if driver is None else f"process {driver.pid} on {driver.host}",
         wanted=wanted,
@@ -88,6 +91,7 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
         hypervolume=last.get("hypervolume"),
         stale=int(last.get("stale", 0)),
         seconds_left=None if driver is None else _seconds_left(driver, [line["time"] for line in lines], missing, now),
+        resume=resume_command(frames.study, runs_dir),
     )
 
 
@@ -136,15 +140,12 @@ def lines(status: Status, name: str) -> list[str]:
         minutes, seconds = divmod(int(status.seconds_left), 60)
         result.append(f"time left    about {minutes // 60}:{minutes % 60:02d}:{seconds:02d}")
     elif status.state in ("interrupted", "stopped"):
-        result.append(f"to go on     python -m study.run --space {status.space} --name {name} --resume")
+        result.append(f"to resume    {status.resume}")
     return result
 
 
-def main(
-    study: Annotated[str, typer.Option("--study", "--name", help="The study's name.")],
-    runs_dir: Annotated[Path, typer.Option(help="Where the studies lie.")] = Path("runs"),
-) -> None:
-    """Show where a study stands: trials by state, the best of each objective, hypervolume and time left."""
+def main(study: StudyOption, runs_dir: RunsOption = Path("runs")) -> None:
+    """The command, see the module."""
     for line in lines(read_status(runs_dir, study), study):
         print(line)
 

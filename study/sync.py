@@ -1,25 +1,21 @@
-"""`python -m study.sync --study NAME`: rebuild or complete a study in MLflow from its directory."""
+"""Writes into MLflow what a study's folder holds and MLflow lacks, each epoch exactly once.
+
+python -m study.sync --study wae_weight
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from study.cli import run_command
+from study.cli import RunsOption, StudyOption, TrackingOption, run_command
 from study.disk.layout import find_study
 from study.tracking import default_tracking_uri, redact, sync_study
 
 
-def main(
-    study: Annotated[str, typer.Option("--study", "--name", help="The study's name.")],
-    runs_dir: Annotated[Path, typer.Option(help="Where the studies lie.")] = Path("runs"),
-    tracking_uri: Annotated[str | None, typer.Option(help="The MLflow store; MLFLOW_TRACKING_URI by default.")] = None,
-) -> None:
-    """Write into MLflow what a study's directory holds and MLflow lacks, each epoch exactly once."""
+def main(study: StudyOption, runs_dir: RunsOption = Path("runs"), tracking_uri: TrackingOption = None) -> None:
+    """The command, see the module."""
     started = time.monotonic()
     uri = tracking_uri or default_tracking_uri(runs_dir)
     report = sync_study(find_study(runs_dir, study), uri)

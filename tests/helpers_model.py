@@ -15,11 +15,11 @@ from tests.helpers_study import study_record, write_trial
 
 EPOCHS = 2
 ERRORS, FIDS = (0.01, 0.012, 0.05), (40.0, 10.0, 9.0)
-"""Objectives of three trials, all on the front; the second is its knee by any definition."""
+"""Objectives of three trials. All are on the front, and the second is its knee by any definition."""
 
 
 def made_model(config: TrialConfig, summary: DataSummary) -> Autoencoder:
-    """A model with every parameter and statistic changed, as if trained."""
+    """A model whose parameters and statistics have all changed, as if it was trained."""
     torch.manual_seed(config.seed)
     model = build_autoencoder(config, summary)
     if model.first_stage:

@@ -30,6 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.search": {*_BASE, "study.disk", "study.measure.metrics", "study.results.pareto"},
     "study.results": {"study.config", "study.disk"},
     "study.tracking": {"study.config", "study.disk", "study.results"},
+    "study.checks": {
+        *{"study.config", "study.cli", "study.disk", "study.training", "study.tracking", "study.tuning"},
+    },
     "study.exporting": {
         *{"study.config", "study.disk", "study.model", "study.training", "study.results", "study.tracking"}
     },
@@ -57,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *{"analysis.plotting", "analysis.reporting"},
     },
     **{f"study.{command}": {"study", "analysis.reporting"} for command in _COMMANDS},
-    "study": set(),
+    "study": {"study.config", "study.space"},
     "benchmarks": {"study", "search_spaces", "analysis"},
     "tests": {"study", "search_spaces", "analysis", "benchmarks"},
 }
@@ -77,6 +80,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "study.search": {"optuna"},
     "study.results": {"pandas"},
     "study.tracking": {"mlflow", "pandas"},
+    "study.checks": {"torch", "torchvision"},
     "study.exporting": {"torch", "mlflow"},
     "study.tuning": {"ray", "torch", "optuna"},
     "study.session": {"optuna"},

@@ -34,9 +34,8 @@ def _run(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> tuple[int,
     monkeypatch.chdir(folder)  # before the real package in the path of the process that is started
     monkeypatch.setattr(results, "RESULTS", folder / "benchmarks" / "RESULTS.md")
     monkeypatch.setattr(results, "BENCHMARKS", {"made": "", "other": ""})
-    monkeypatch.setattr("sys.argv", ["results", "made"])
     results.RESULTS.write_text(results.document({"other": "## other\n\nof another day\n"}))
-    return results.main(), results.RESULTS.read_text()
+    return results.main(["made"]), results.RESULTS.read_text()
 
 
 def test_rows_bars_and_notes_are_written_and_other_sections_kept(monkeypatch, tmp_path: Path) -> None:

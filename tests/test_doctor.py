@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.servers import free_port
 from study import doctor
+from study.checks import installation
 from study.cli import command_status
 from tests.helpers_study import make_study
 
@@ -115,19 +116,19 @@ def test_no_such_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_version_that_does_not_fit_comes_with_the_command_that_mends_it(
     monkeypatch: pytest.MonkeyPatch, requirement: str, installed: str, remedy: str
 ) -> None:
-    monkeypatch.setattr(doctor, "_requirements", lambda: [requirement, "psycopg2-binary; extra == 'postgres'"])
-    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: installed)
-    python, *found = doctor._versions()
+    monkeypatch.setattr(installation, "_requirements", lambda: [requirement, "psycopg2-binary; extra == 'postgres'"])
+    monkeypatch.setattr(installation.importlib.metadata, "version", lambda name: installed)
+    python, *found = installation.check_versions()
     assert python.subject == "Python"
     assert [(finding.seen, finding.remedy) for finding in found] == [(installed, remedy)]
 
 
 def test_packages_are_known_where_the_project_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     def not_installed(name: str) -> list[str]:
-        raise doctor.importlib.metadata.PackageNotFoundError(name)
+        raise installation.importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", not_installed)
-    subjects = [finding.subject for finding in doctor._versions()]
+    monkeypatch.setattr(installation.importlib.metadata, "requires", not_installed)
+    subjects = [finding.subject for finding in installation.check_versions()]
     assert {"torch", "ray", "optuna"} <= set(subjects) and "packages" not in subjects
 
 
@@ -135,8 +136,10 @@ def test_packages_are_known_where_the_project_is_not_installed(monkeypatch: pyte
 def test_a_network_file_system_is_no_place_for_sqlite_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str | None, good: bool
 ) -> None:
-    monkeypatch.setattr(doctor, "_filesystem", lambda path: "nfs4")
-    [finding] = [finding for finding in doctor._places(tmp_path, storage) if finding.subject == "shared storage"]
+    monkeypatch.setattr(installation, "_filesystem", lambda path: "nfs4")
+    [finding] = [
+        finding for finding in installation.check_folders(tmp_path, storage) if finding.subject == "shared storage"
+    ]
     assert "nfs4" in finding.seen and (finding.remedy == "") == good
 
 

@@ -1,4 +1,4 @@
-"""The published experiments on what lies here: a small folder of photographs, a small colour set, and real MNIST."""
+"""The published experiments on small data: a made folder of photographs, a made colour set, and real MNIST."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from study.cli import command_status
 from study.config import TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import Split, total_variance
-from study.measure import evaluate
-from study.measure.evaluate import EvaluationContext, Evaluator, prepare_context
+from study.measure import context
+from study.measure.context import EvaluationContext, prepare_context
+from study.measure.evaluate import Evaluator
 from study.measure.features import Perceptual, feature_network_spec, perceptual_spec, trained_classifier
 from study.measure.pictures import write_history, write_pictures
 from study.model.stacked import train_first_stage
@@ -35,7 +36,7 @@ _PREPARE = execute._prepare
 
 
 def flowers(root: Path, count: int = 12) -> Path:
-    """Three classes of discs on a ground, each class with its own colours; grey, transparent and odd-sized ones too."""
+    """A folder of three classes of coloured discs; some images are grey, transparent or of odd size."""
     generator = np.random.default_rng(0)
     for label, colour in enumerate(((220, 60, 60), (60, 200, 80), (70, 80, 220))):
         folder = root / f"class{label}"
@@ -54,7 +55,7 @@ def flowers(root: Path, count: int = 12) -> Path:
 
 
 def first_point(name: str, data: ImageData, index: int, **fixed: int) -> TrialConfig:
-    """The config of a space's first point of that index."""
+    """The config of a space's first point with that index."""
     space = load_space(name).space
     point = dict(space.first_points(data.summary)[index])
     return space.config(data.summary, space.suggest(optuna.trial.FixedTrial(point), data.summary), fixed)
@@ -63,7 +64,7 @@ def first_point(name: str, data: ImageData, index: int, **fixed: int) -> TrialCo
 def test_photographs_train_with_the_deep_network_and_every_loss_term(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "MIN_GENERATED", 40)  # the deep network is slow on a CPU
+    monkeypatch.setattr(context, "MIN_GENERATED", 40)  # the deep network is slow on a CPU
     with caplog.at_level(logging.WARNING):
         data = load_dataset(f"folder:{flowers(tmp_path / 'flowers')}")
     assert len(caplog.messages) == 1 and "notes.txt" in caplog.messages[0]
@@ -96,13 +97,13 @@ def test_photographs_train_with_the_deep_network_and_every_loss_term(
 
 
 def _prepare_for_few_samples(*arguments: Any) -> EvaluationContext:
-    """The deep network is slow on a CPU."""
-    before = evaluate.MIN_GENERATED
-    evaluate.MIN_GENERATED = 40
+    """Prepares for few generated images, because the deep network is slow on a CPU."""
+    before = context.MIN_GENERATED
+    context.MIN_GENERATED = 40
     try:
         return _PREPARE(*arguments)
     finally:  # the process will do other tasks
-        evaluate.MIN_GENERATED = before
+        context.MIN_GENERATED = before
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -132,21 +133,21 @@ def test_photographs_go_through_the_command(
     assert (runs / "flowers" / "report" / "report.html").exists()
 
 
-def test_the_perceptual_classifier_is_not_the_judge(tmp_path: Path) -> None:
+def test_the_perceptual_classifier_is_not_the_feature_network(tmp_path: Path) -> None:
     data = colours()
     feature_network = trained_classifier(data, feature_network_spec(data.summary), tmp_path)
     second = trained_classifier(data, perceptual_spec(data.summary), tmp_path)
     assert feature_network.hash != second.hash and feature_network.spec.seed != second.spec.seed
     assert not {value.shape for value in feature_network.state.values() if value.dim() > 1} & {
         value.shape for value in second.state.values() if value.dim() > 1
-    }  # no layer of the one fits into the other
+    }  # no layer of one fits into the other
     used = pretrain(TrialConfig(perceptual_weight=1.0), data, tmp_path).features
     assert isinstance(used, Perceptual)
     torch.testing.assert_close(dict(used.classifier.state_dict()), dict(second.state))
 
 
 def colours(count: int = 160) -> ImageData:
-    """A colour set like CIFAR-10's in shape: a bright square of the class's colour on noise that differs by pixel."""
+    """A colour set in CIFAR-10's shape: a bright square in the class's colour on noise that differs by pixel."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 3
     images = torch.rand(count, 3, 32, 32, generator=generator) * torch.linspace(0, 0.4, 32)
@@ -173,7 +174,7 @@ def colour_evaluator(tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
     torch.set_num_threads(1)
     data = colours()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "MIN_GENERATED", 100)
+        patch.setattr(context, "MIN_GENERATED", 100)
         return Evaluator(data, prepare_context(data, tmp_path_factory.mktemp("cache")))
 
 
@@ -190,7 +191,7 @@ def test_learned_variances_on_colour_images(colour_evaluator: Evaluator) -> None
         assert means.shape == draws.shape == (4, 3, 32, 32)
         assert draws.min() >= 0 and draws.max() <= 1
         assert draws.diff(dim=3).abs().mean() > 1.2 * means.diff(dim=3).abs().mean()  # pixel noise and all
-    # Each model can do what the one before it can; the noise's variance does differ from pixel to pixel.
+    # Each model can do what the previous one can, and the noise's variance does differ between pixels.
     assert elbos["gaussian"] < elbos["gaussian_scalar"] < elbos["gaussian_pixel"]
 
 

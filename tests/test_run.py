@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,17 +19,27 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from study.cli import command_status
-from study.measure.evaluate import EvaluationContext
+from study.disk.study_json import parse_study, read_study, resume_command, write_study
+from study.measure.context import EvaluationContext
 from study.model import stacked
 from study.results.frame import load_study
 from study.run import run
 from study.status import lines, read_status
+from study.status import main as status_command
 from study.tuning import execute
 from study.tuning.cluster import Cluster
 from study.tuning.execute import prepare
+from tests.helpers_study import study_record
 
 ROOT = Path(__file__).parents[1]
 _PREPARE = execute._prepare
+ODD_SPACE = """
+from study.space import SearchSpace
+
+SPACE = SearchSpace(
+    question="?", suggest=lambda trial, data: {{"weight": trial.suggest_float("weight", 1, 2)}}, base={base}
+)
+"""
 
 
 def study_run(*arguments: object) -> int:
@@ -217,7 +228,7 @@ BAD = {
     "trials not a number": (["--space", "wae_weight", "--num-trials", "many"], "--num-trials"),
     "no such option": (["--space", "wae_weight", "--colour", "red"], "--colour"),
     "unknown sampler": (["--space", "wae_weight", "--sampler", "nope"], "tpe"),
-    "a name that leaves the folder": (["--space", "wae_weight", "--name", "../x"], "--name"),
+    "a name that leaves the folder": (["--space", "wae_weight", "--study", "../x"], "--study"),
     "no cores for a trial": (["--space", "wae_weight", "--cpus-per-trial", "0"], "--cpus-per-trial"),
     "tracking of no known kind": (["--space", "wae_weight", "--tracking-uri", "gopher://x"], "tracking"),
 }
@@ -248,16 +259,34 @@ def test_a_folder_of_broken_images_is_bad_usage(tmp_path: Path, capsys) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_list_shows_each_space_with_question_trials_and_cost(capsys) -> None:
-    assert study_run("--list") == 0
-    text = " ".join(capsys.readouterr().out.split())
-    assert "wae_weight" in text and "How much reconstruction" in text and "24" in text and "digits" in text
+@pytest.mark.usefixtures("ray_session")
+def test_the_resume_command_of_status_works_when_pasted(finished: Path, tmp_path: Path, capsys) -> None:
+    space, runs_dir = tmp_path / "my spaces" / "odd.py", tmp_path / "all 'my' runs"
+    space.parent.mkdir()
+    space.write_text(ODD_SPACE.format(base={}))
+    shutil.copytree(finished / "cache", runs_dir / "cache")
+    options = ["--data-dir", tmp_path / "my data", "--storage", f"sqlite:///{tmp_path}/ledger.db", "--epochs", 1]
+    assert study_run("--space", space, "--study", "odd", "--runs-dir", runs_dir, "--num-trials", 2, *options) == 0
+    record = read_study(runs_dir / "odd")
+    assert record is not None
+    write_study(runs_dir / "odd", record.replace(num_trials=3, outcome="interrupted"))
+
+    assert command_status(status_command, ["--study", "odd", "--runs-dir", str(runs_dir)]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("to resume")]
+    command = line.removeprefix("to resume").strip()
+    for word in (space, runs_dir, tmp_path / "my data", "sqlite:///", "--dataset digits"):
+        assert str(word).replace("'", "'\"'\"'") in command
+    pasted = f"{shlex.quote(sys.executable)} {command.removeprefix('python ')}"
+    subprocess.run(pasted + " --dry-run", shell=True, cwd=ROOT, check=True, capture_output=True)
+    assert study_run(*shlex.split(command)[3:]) == 0
+    assert read_status(runs_dir, "odd").counts == {"completed": 3}
 
 
-def test_dry_run_shows_the_first_trials_and_leaves_nothing(tmp_path: Path, capsys) -> None:
-    assert study_run("--space", "wae_weight", "--num-trials", 5, "--dry-run", "--runs-dir", tmp_path / "runs") == 0
-    assert "reference" in capsys.readouterr().out
-    assert not (tmp_path / "runs").exists()
+def test_the_resume_command_of_an_older_study_names_what_it_recorded(tmp_path: Path) -> None:
+    record = parse_study(study_record("old", space="gone", space_path="/nowhere/gone.py"), "study.json")
+    assert resume_command(record, tmp_path) == (
+        f"python -m study.run --space gone --dataset digits --study old --runs-dir {tmp_path} --resume"
+    )
 
 
 def _driver(runs_dir: Path, *arguments: object) -> subprocess.Popen[str]:

@@ -11,31 +11,32 @@ import typer
 from matplotlib.figure import Figure
 
 from analysis.plotting import style
-from study.cli import run_command
-from study.config import UserError
+from study.cli import RunsOption, run_command
 from study.disk.layout import study_path
 from study.results.frame import StudyFrames, join_studies, load_study
 
 StudyOption = Annotated[
-    list[str], typer.Option("--study", help="Name of a study; give several to see them in one plot.")
+    list[str], typer.Option("--study", "--name", help="Name of a study; repeat it to show several in one plot.")
 ]
-RunsOption = Annotated[Path, typer.Option(help="Where the studies lie.")]
-OutOption = Annotated[Path | None, typer.Option(help="File to write. [default: the figure's name]")]
-FormatOption = Annotated[str | None, typer.Option(help="png, svg or pdf. [default: as the file's name says]")]
-PairOption = Annotated[int, typer.Option(min=0, help="Which of the pairs that the trials left, counted from 0.")]
+OutOption = Annotated[Path | None, typer.Option(help="File to write.", show_default="named after the figure")]
+FormatOption = Annotated[style.Format | None, typer.Option(help="File format.", show_default="the ending of --out")]
+PairOption = Annotated[int, typer.Option(min=0, help="Number of the pair to show.")]
 TrackingOption = Annotated[
     str | None,
-    typer.Option(help="Read MLflow. [default: only where there is no such study in --runs-dir: MLFLOW_TRACKING_URI]"),
+    typer.Option(
+        help="Read the studies from this MLflow store.",
+        show_default="read --runs-dir; if a study is not there, MLFLOW_TRACKING_URI",
+    ),
 ]
 
 
 def load(studies: list[str], runs_dir: Path, tracking_uri: str | None = None) -> StudyFrames:
-    """The named studies as one set of frames, from their directories where these are at hand, else from MLflow."""
+    """The named studies as one set of frames, read from their folders, or from MLflow if a folder is missing."""
     return join_studies(_load_one(name, runs_dir, tracking_uri) for name in studies)
 
 
 def on_disk(studies: list[str], runs_dir: Path, tracking_uri: str | None) -> bool:
-    """Whether `load` reads all of them from their directories."""
+    """Whether `load` reads all of them from their folders."""
     return tracking_uri is None and all(study_path(runs_dir / name).is_file() for name in studies)
 
 
@@ -50,7 +51,13 @@ def _load_one(name: str, runs_dir: Path, tracking_uri: str | None) -> StudyFrame
 
 
 def run_figure(info: Callable[[StudyFrames], Any], plot: Callable[[Any], Figure], default: str) -> None:
-    """Runs one figure as a command; `info` has a field `missing` that says why there is nothing to draw."""
+    """Runs a figure as a command whose help is the docstring of the figure's module.
+
+    Args:
+        info: What the figure shows; its field `missing` says why there is nothing to draw.
+        plot: Draws it.
+        default: The file to write if the user names none.
+    """
 
     def figure(
         study: StudyOption,
@@ -61,11 +68,12 @@ def run_figure(info: Callable[[StudyFrames], Any], plot: Callable[[Any], Figure]
     ) -> None:
         _draw(lambda: info(load(study, runs_dir, tracking_uri)), plot, out or Path(default), format)
 
+    figure.__module__ = info.__module__
     run_command(figure)
 
 
 def run_figure_of_pairs(info: Callable[[StudyFrames, int], Any], plot: Callable[[Any], Figure], default: str) -> None:
-    """The same for a figure of one pair, of images or of classes, among several that the trials left."""
+    """The same for a figure of one pair of images or classes; the trials left several."""
 
     def figure(
         study: StudyOption,
@@ -77,12 +85,11 @@ def run_figure_of_pairs(info: Callable[[StudyFrames, int], Any], plot: Callable[
     ) -> None:
         _draw(lambda: info(load(study, runs_dir, tracking_uri), pair), plot, out or Path(default), format)
 
+    figure.__module__ = info.__module__
     run_command(figure)
 
 
 def _draw(info: Callable[[], Any], plot: Callable[[Any], Figure], out: Path, format: str | None) -> None:
-    if format is not None and format not in style.FORMATS:
-        raise UserError(f"--format {format}: choose from {', '.join(style.FORMATS)}")
     drawn = info()
     if drawn.missing:
         typer.echo(drawn.missing, err=True)

@@ -18,7 +18,7 @@ from analysis.reporting.page import write_report
 from study.config import UserError
 from study.disk.layout import ERROR, OUTCOME, PICTURE, WARNINGS, attempt_folders, report_path, trial_folders, trial_path
 from study.results.choice import Choice, choose
-from study.results.frame import StudyFrames, load_study
+from study.results.frame import MEMORY, StudyFrames, load_study
 from study.tracking.store import one_line
 
 _COLUMNS = ("method", "latent_dim", "weight", "kernel", "annealing")
@@ -148,7 +148,7 @@ def show_failures(console: Console, frames: StudyFrames, directory: Path) -> Non
 
 def show_gpu_memory(console: Console, frames: StudyFrames) -> None:
     """Prints the smallest `--gpus-per-trial` that would be enough, from the memory that trials used."""
-    shares = frames.column("gpu_memory_share")
+    shares = frames.column(MEMORY)
     shares = shares[np.isfinite(shares)]
     if shares.size:
         enough = min(1.0, math.ceil(110 * shares.max()) / 100)  # a tenth more, as allocations vary

@@ -1,6 +1,6 @@
-"""The data sets a study can run on, as uint8 tensors held in memory.
+"""The data sets that a study can run on, as uint8 tensors in memory.
 
-To add one, write a loader `(directory, download) -> Loaded` and name it in `DATASETS` at the end.
+To add one, write a loader `(directory, download) -> Loaded` and name it in `DATASETS` at the end of this file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from study.data.folder import load_folder
 from study.data.splits import Split, content_hash, three_way, total_variance
 
 _HELD_OUT = 10_000
-"""Images in the validation split of the large data sets."""
+"""Images in the validation split of a large data set."""
 _PROBE_SECONDS = 6.0
 
 
@@ -34,11 +34,11 @@ class ImageData:
     """A data set in its three splits.
 
     Attributes:
-        name: As in `DATASETS`, or `folder:` and an absolute path.
-        train: What models and the feature network are trained on.
-        validation: What the search and early stopping see.
-        test: Looked at once, at the end of a trial.
-        classes: Names of the labels, in their order.
+        name: A name in `DATASETS`, or `folder:` and an absolute path.
+        train: Models and the feature network are trained on it.
+        validation: Search and early stopping see it.
+        test: Used once, at the end of a trial.
+        classes: Names of the labels, in order.
         summary: Sizes, hash, variance and suitable trial parameters.
     """
 
@@ -63,7 +63,7 @@ class ImageData:
 
 
 class Loaded(NamedTuple):
-    """What a loader gives back: the three splits and the class names."""
+    """What a loader returns: the three splits and the class names."""
 
     train: Split
     validation: Split
@@ -75,16 +75,17 @@ Loader = Callable[[Path, bool], Loaded]
 
 
 def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = True) -> ImageData:
-    """Loads a data set, downloading it where that is allowed and needed.
+    """Loads a data set. Downloads it if it is missing and `download` allows it.
 
     Args:
         name: A name in `DATASETS`, or `folder:PATH`.
-        data_dir: Where downloaded data lie, in torchvision's layout (`DIR/MNIST/raw`); default `data/` under the
-            current directory.
-        download: Whether missing data may be fetched.
+        data_dir: The folder of downloaded data, in torchvision's layout (`DIR/MNIST/raw`). By default `data/` in the
+            current folder.
+        download: Whether missing data may be downloaded.
 
     Raises:
-        UserError: Unknown name; data missing and not to be had; files damaged; a folder without usable images.
+        UserError: The name is unknown, the data are missing and cannot be downloaded, files are damaged, or a folder
+            holds no usable images.
     """
     directory = Path("data" if data_dir is None else data_dir).expanduser().absolute()
     kind, _, path = name.partition(":")
@@ -117,7 +118,7 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
 
 
 def _defaults(channels: int, height: int, width: int, train_size: int) -> Params:
-    """Trial parameters by image size; small sets get more epochs, about as many steps."""
+    """Trial parameters by image size. Small sets get more epochs, so that all take about as many steps."""
     if channels * height * width <= 16 * 16:
         return {"network": "mlp", "width": 128, "batch_size": 64, "learning_rate": 2e-3, "epochs": 60}
     epochs = min(60, max(10, round(200_000 / train_size)))
@@ -141,18 +142,18 @@ def _read_idx(path: Path) -> torch.Tensor:
     """An uncompressed idx file of unsigned bytes (the format MNIST is published in).
 
     Raises:
-        UserError: It is cut short or is another file.
+        UserError: The file is truncated or of another kind.
     """
     content = path.read_bytes()
     rank = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0
     shape = tuple(np.frombuffer(content, ">i4", rank, 4).tolist()) if 4 + 4 * rank <= len(content) else ()
     if not shape or len(content) != 4 + 4 * rank + int(np.prod(shape)):
-        raise UserError(f"{path} is damaged: delete {path.parent} and run again")
+        raise UserError(f"{path} is damaged: delete {path.parent}, then run again")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy())
 
 
 def _load_mnist_like(folder: str, classes: Sequence[str]) -> Loader:
-    """A loader for a data set in MNIST's format; the official test set stays the test split."""
+    """A loader for a data set in MNIST's format. The official test set is the test split."""
     names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
     def load(directory: Path, download: bool) -> Loaded:
@@ -179,7 +180,7 @@ def _load_cifar10(directory: Path, download: bool) -> Loaded:
     batches = directory / "cifar-10-batches-py"
     try:
         train = read(True)
-    except RuntimeError:  # torchvision's word for missing or damaged
+    except RuntimeError:  # torchvision raises it for missing and for damaged files
         _provide("CIFAR10", directory, batches, download)
         train = read(True)
     train, validation, _ = three_way(train, _HELD_OUT, 0)
@@ -187,10 +188,10 @@ def _load_cifar10(directory: Path, download: bool) -> Loaded:
 
 
 def _provide(torchvision_name: str, directory: Path, expected: Path, download: bool) -> None:
-    """Downloads through torchvision, into place only when complete.
+    """Downloads through torchvision. Files move into place only when the download is complete.
 
     Raises:
-        UserError: Downloading is not allowed or does not work; says where the data were looked for.
+        UserError: Downloading is not allowed or fails. The message says where the data were expected.
     """
     state = "incomplete" if expected.exists() else "missing"
     advice = "give --data-dir, or use --dataset digits, which needs no download"
@@ -205,7 +206,7 @@ def _provide(torchvision_name: str, directory: Path, expected: Path, download: b
         raise UserError(f"{torchvision_name} is {state} in {expected} and cannot be downloaded ({reason}): {advice}")
     existing = next(parent for parent in (directory, *directory.parents) if parent.exists())
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30.0)  # torchvision sets none: a silent server would hold the study for ever
+    socket.setdefaulttimeout(30.0)  # torchvision sets none, and a silent server would block the study for ever
     try:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=existing) as scratch:
             source(scratch, download=True)
@@ -224,7 +225,7 @@ def _provide(torchvision_name: str, directory: Path, expected: Path, download: b
 
 
 def _move(source: Path, target: Path) -> None:
-    """Moves a file so that a reader never sees half of it, over file systems too."""
+    """Moves a file, even to another file system, so that a reader never sees half of it."""
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         shutil.move(source, partial)
@@ -234,9 +235,9 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _unreachable(urls: Sequence[str]) -> str | None:
-    """Why none of the servers answers within a few seconds; None when one does (any HTTP answer counts).
+    """Why no server answers within a few seconds, or None if one does. Any HTTP answer counts.
 
-    Name look-up ignores socket timeouts, so the probe runs in a thread that may be left behind.
+    Name look-up ignores socket timeouts, so each probe runs in a thread that may outlive this call.
     """
     reasons: list[str] = []
     answered = threading.Event()
@@ -250,7 +251,7 @@ def _unreachable(urls: Sequence[str]) -> str | None:
         except urllib.error.HTTPError as error:
             error.close()
             answered.set()
-        except Exception as error:  # whatever a proxy or resolver raises, it is a reason
+        except Exception as error:  # a proxy or resolver may raise anything
             reasons.append(str(getattr(error, "reason", error)) or type(error).__name__)
         if answered.is_set() or len(reasons) == len(urls):
             done.set()
@@ -272,4 +273,4 @@ DATASETS: dict[str, Loader] = {
     "fashion_mnist": _load_mnist_like("FashionMNIST", _FASHION),
     "cifar10": _load_cifar10,
 }
-"""Loaders by name; `folder:PATH` is read by `study.data.folder`."""
+"""Loaders by name. `study.data.folder` reads `folder:PATH`."""

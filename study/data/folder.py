@@ -1,9 +1,9 @@
-"""`folder:PATH`: a directory with one folder of images per class, of any sizes and modes.
+"""`folder:PATH`: a folder that holds one folder of images per class, of any sizes and modes.
 
-The rule: images that all have one size of 8 to 256 pixels a side stay as they are. Else each is cropped to its central
-square and resized to S x S, S the largest power of two within the median shorter side, between 8 and 64: who wants
-larger ones brings them to one size first. The set is grey when every image is; else colour, with transparency laid on
-white. Files that cannot be read as images are reported in one line and left out.
+If all images have the same size, with sides of 8 to 256 pixels, they stay as they are. Otherwise each is cropped to its
+central square and resized to S x S, where S is the largest power of two up to the median shorter side, between 8 and
+64. To use larger images, bring them to one size first. The set is grey if every image is; else it is colour, with
+transparency on white. Files that are not readable images are left out and reported in one line.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ class _Header(NamedTuple):
 
 
 def load_folder(root: Path) -> tuple[Split, tuple[str, ...]]:
-    """Reads every image under `root/<class>/`, nested folders included, hidden files left out.
+    """Reads every image under `root/<class>/`, also in nested folders. Hidden files are left out.
 
     Returns:
-        All images (uint8 [N, C, H, W]) in the order of their paths, and the class names in order.
+        All images, uint8 [N, C, H, W], in the order of their paths, and the class names in order.
 
     Raises:
-        UserError: No such directory, no class folders, too few readable images, or an image too large to open safely.
+        UserError: There is no such folder, it holds no class folders or too few readable images, or an image is too
+            large to open safely.
     """
     if not root.is_dir():
-        raise UserError(f"folder:{root} is not a directory: give a folder that holds one folder of images per class")
+        raise UserError(f"folder:{root} is not a folder: give a folder that holds one folder of images per class")
     try:
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         stray = [path for path in root.iterdir() if path.is_file() and not path.name.startswith(".")]
@@ -57,7 +58,7 @@ def load_folder(root: Path) -> tuple[Split, tuple[str, ...]]:
     if not folders:
         raise UserError(f"folder:{root} holds no folders: put the images into one folder per class")
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, and of sizes that `_open` refuses
+        warnings.simplefilter("ignore")  # Pillow warns about odd metadata, and about sizes that `_open` refuses
         headers = list(pool.map(lambda entry: _header(entry[0]), files))
         readable = [header for header in headers if header is not None]
         height, width = _common_size([header.size for header in readable]) if readable else (1, 1)
@@ -93,8 +94,8 @@ def _open(path: Path) -> Image.Image:
     """Opens an image without decoding it.
 
     Raises:
-        UserError: Its header promises more pixels than is safe to decode.
-        Exception: Whatever a broken file makes Pillow raise.
+        UserError: It has more pixels than is safe to decode.
+        Exception: A broken file can make Pillow raise anything.
     """
     try:
         image = Image.open(path)
@@ -116,7 +117,7 @@ def _header(path: Path) -> _Header | None:
     try:
         with _open(path) as image:
             width, height = image.size
-            if image.getexif().get(0x0112, 1) >= 5:  # orientations that exchange the sides
+            if image.getexif().get(0x0112, 1) >= 5:  # these orientations swap the sides
                 width, height = height, width
             return _Header((height, width), image.mode in _GREY_MODES)
     except UserError:
@@ -135,10 +136,10 @@ def _common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _pixels(path: Path, mode: str, height: int, width: int) -> np.ndarray | None:
-    """uint8 [C, H, W], or None where the file does not decode."""
+    """The image as uint8 [C, H, W], or None if the file does not decode."""
     try:
         with _open(path) as opened:
-            opened.draft(mode, (2 * width, 2 * height))  # JPEG decodes at a fraction of its size, much faster
+            opened.draft(mode, (2 * width, 2 * height))  # decodes a JPEG at a fraction of its size, much faster
             image = _flat(ImageOps.exif_transpose(opened), mode)
         if image.size != (width, height):
             image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
@@ -149,10 +150,10 @@ def _pixels(path: Path, mode: str, height: int, width: int) -> np.ndarray | None
 
 
 def _flat(image: Image.Image, mode: str) -> Image.Image:
-    """Eight bits a channel and no transparency."""
+    """The image with eight bits per channel and no transparency."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        top = 65535.0  # sixteen bits; the other modes do not say how far they go
+        top = 65535.0  # sixteen bits; the other modes do not state their range
         if not image.mode.startswith("I;16"):
             top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
         image = Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8))

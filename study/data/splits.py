@@ -1,4 +1,4 @@
-"""Splits of a data set: the same images in the same split for ever, whatever the study's seed."""
+"""Splits of a data set. An image is always in the same split, whatever the study's seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHUNK = 8_192
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels that belong together.
+    """Images and their labels.
 
     Attributes:
         images: uint8 [N, C, H, W].
@@ -36,17 +36,21 @@ class Split:
         """The images at `indices` (int64), in that order."""
         return Split(self.images[indices].contiguous(), self.labels[indices])
 
+    def first(self, count: int) -> Split:
+        """The first `count` images in the order of `stratified_order`."""
+        return self.take(stratified_order(self.labels.cpu())[:count].to(self.labels.device))
+
 
 def stratified_order(labels: Tensor) -> Tensor:
-    """An order in which every leading part holds the classes in equal proportion, random within a class.
+    """An order in which any first n images hold the classes in the whole set's proportions, random within a class.
 
     Args:
         labels: int64 [N].
 
     Returns:
-        int64 [N], a permutation that depends on the labels alone.
+        int64 [N], a permutation that depends only on the labels.
     """
-    generator = np.random.RandomState(_SPLIT_SEED)  # the legacy generator: its stream is frozen across numpy versions
+    generator = np.random.RandomState(_SPLIT_SEED)  # the legacy generator: its stream is the same in every numpy
     values = labels.numpy()
     rank = np.empty(len(values))
     for label in np.unique(values):
@@ -57,7 +61,7 @@ def stratified_order(labels: Tensor) -> Tensor:
 
 
 def three_way(whole: Split, validation_size: int, test_size: int) -> tuple[Split, Split, Split]:
-    """Cuts one set into train, validation and test, stratified by class."""
+    """Cuts one set into train, validation and test splits, stratified by class."""
     order = stratified_order(whole.labels)
     train_size = len(whole) - validation_size - test_size
     parts = torch.split(order, [train_size, validation_size, test_size])
@@ -65,7 +69,7 @@ def three_way(whole: Split, validation_size: int, test_size: int) -> tuple[Split
 
 
 def content_hash(splits: tuple[Split, ...]) -> str:
-    """Hex digest over shapes, pixels and labels of the splits, in order."""
+    """Hex digest of the shapes, pixels and labels of the splits, in order."""
     digest = hashlib.blake2b(digest_size=16)
     for split in splits:
         digest.update(repr(tuple(split.images.shape)).encode())
@@ -85,6 +89,6 @@ def total_variance(images: Tensor) -> float:
     for chunk in images.split(_CHUNK):
         values = chunk.float()
         total += values.sum(0)
-        squares += values.square().sum(0)  # at most 8192 * 255^2: float32 keeps about seven digits of it
+        squares += values.square().sum(0)  # at most 8192 * 255^2, of which float32 keeps about seven digits
     mean = total / len(images)
     return float((squares / len(images) - mean.square()).clamp(min=0).sum() / 255**2)

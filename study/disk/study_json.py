@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from study.config import DataSummary, UserError
 from study.disk.files import read_json, write_json
 from study.disk.layout import STUDY_NAME, study_path
 from study.disk.timestamp import now
-from study.space import LoadedSpace
+from study.space import LoadedSpace, builtin_spaces, load_space
 
 FORMAT = 1
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
@@ -60,6 +61,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         eta: One trial in eta goes on at each rung; None if no trial stops early.
         num_trials: Trials the study is to have.
         command: The command that began it, without secrets.
+        data_dir: Where data sets lay, if the user said so.
         storage: The database of the ledger, without its password; None for the study's own file.
         warm_start: The earlier study it began with.
         versions: Version by package.
@@ -87,6 +89,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
     eta: Annotated[float, Field(gt=1, lt=1e6)] | None = None
     num_trials: _Count
     command: StrictStr | None = None
+    data_dir: StrictStr | None = None
     storage: StrictStr | None = None
     warm_start: WarmStart | None = None
     versions: dict[str, Any] | None = None
@@ -223,6 +226,32 @@ def check_resumable(
                 f"study {name!r} was begun with --{flag} {getattr(record, flag)}: leave it out, or choose another "
                 "--study"
             )
+
+
+def recorded_space(record: StudyRecord) -> str:
+    """What `load_space` needs to load a study's space again: its name, or the path of its file."""
+    path = Path(record.space_path)
+    is_builtin = record.space in builtin_spaces() and load_space(record.space).is_same(record.space_hash)
+    return record.space if is_builtin or not path.is_file() else str(path)
+
+
+def resume_command(record: StudyRecord, runs_dir: Path) -> str:
+    """The command that resumes a study, quoted for a shell; the record holds no password, so neither does the command.
+
+    Args:
+        record: The study's record.
+        runs_dir: The folder of all studies, as the user named it.
+    """
+    options = {
+        "--space": recorded_space(record),
+        "--dataset": record.data.name,
+        "--data-dir": record.data_dir,
+        "--study": record.name,
+        "--runs-dir": runs_dir,
+        "--storage": record.storage,
+    }
+    given = [str(part) for option in options.items() if option[1] is not None for part in option]
+    return shlex.join(["python", "-m", "study.run", *given, "--resume"])
 
 
 def _version(package: str) -> str:

@@ -28,12 +28,12 @@ _REQUIREMENTS = ("mlflow", "numpy", "torch", "safetensors")
 
 
 def export_model(selection: Selection, model: Autoencoder, directory: Path) -> None:
-    """Writes `model.safetensors`, `config.json` and the `model.py` that loads them and needs nothing of this project.
+    """Writes `model.safetensors`, `config.json`, and a `model.py` that loads them without this project.
 
     Args:
         selection: The trial.
         model: Its trained model.
-        directory: Created where it is missing; files of the same names are replaced.
+        directory: Created if it is missing. Files with the same names are replaced.
 
     Raises:
         OSError: The folder cannot be written.
@@ -61,13 +61,13 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
 
 
 def log_model(selection: Selection, model: Autoencoder, directory: Path, tracking_uri: str) -> str:
-    """Logs an exported folder on its trial's MLflow run, as a pyfunc from code; once, however often it is called.
+    """Logs an exported folder on its trial's MLflow run, as a pyfunc from code. Further calls log nothing new.
 
-    The study is brought up to date in the store first, so the run is there.
+    The study is first brought up to date in the store, so that the run exists.
 
     Args:
         selection: The trial.
-        model: Its trained model, which makes up the input example.
+        model: Its trained model, which generates the input example.
         directory: What `export_model` wrote.
         tracking_uri: The store.
 
@@ -75,12 +75,12 @@ def log_model(selection: Selection, model: Autoencoder, directory: Path, trackin
         The model's URI, for `mlflow.pyfunc.load_model`.
 
     Raises:
-        UserError: The store cannot be written, or the study is being run.
+        UserError: The store cannot be written, or the study is running.
     """
     report = sync_study(selection.directory, tracking_uri)
     try:
         return _log(selection, model, directory, connect(tracking_uri), tracking_uri, report.experiment_id)
-    except Exception as error:  # whatever MLflow, its database or its server raise
+    except Exception as error:  # MLflow, its database and its server may raise anything
         raise UserError(f"MLflow at {redact(tracking_uri)} cannot be written: {one_line(error)}") from error
 
 
@@ -105,7 +105,7 @@ def _log(
     params = ParamSchema([ParamSpec("n", DataType.long, 0), ParamSpec("seed", DataType.long, 0)])
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=experiment_id)
-    # `mlflow.pyfunc.log_model` would start the run again, which changes its status and the time it ended.
+    # `mlflow.pyfunc.log_model` would restart the run, which changes its status and end time.
     info: Any = Model.log(
         artifact_path=None,
         name="model",

@@ -1,8 +1,8 @@
-"""An autoencoder that has left its study: this file needs torch and safetensors, and nothing else.
+"""A trained autoencoder, exported from its study. This file needs only torch and safetensors.
 
 from model import load
 
-model = load()                          # model.safetensors and config.json lie beside this file
+model = load()                          # reads model.safetensors and config.json beside this file
 model.sample(16)                        # images [16, C, H, W] in [0, 1] of codes drawn from N(0, I)
 model.reconstruct(x)                    # of images [B, C, H, W] in [0, 1]
 model.encode(x)                         # Posterior(mu [B, d], logvar [B, d] or None)
@@ -26,17 +26,17 @@ def load(directory: str | Path | None = None, device: str | torch.device = "cpu"
     """The trained autoencoder, in evaluation mode.
 
     Args:
-        directory: Where `config.json` and `model.safetensors` lie; beside this file by default.
-        device: Where its tensors go.
+        directory: The folder of `config.json` and `model.safetensors`; by default this file's own.
+        device: Where to put the model.
 
     Raises:
         OSError: A file is missing.
-        RuntimeError: Weights and config do not belong together.
+        RuntimeError: The weights do not fit the config.
     """
     folder = Path(__file__).parent if directory is None else Path(directory)
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config, summary = TrialConfig.from_params(content["params"]), DataSummary(**content["data"])
-    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten, and no concern of the caller's
+    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten at once
         model = build_autoencoder(config, summary)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.to(device).eval()

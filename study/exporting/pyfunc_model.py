@@ -1,6 +1,6 @@
-"""What MLflow runs to load and use an exported model: logged as code, so that nothing is pickled.
+"""The code that MLflow runs to load and use an exported model. It is logged as code, so that nothing is pickled.
 
-It stands alone, as the exported `model.py` beside it does: what loads it needs mlflow, numpy, torch and safetensors.
+Like the exported `model.py` beside it, it does not need this project, only mlflow, numpy, torch and safetensors.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from mlflow.pyfunc.model import PythonModel
 
 
 class ExportedAutoencoder(PythonModel):
-    """Reconstructs images; with the parameter `n` above 0, draws so many new ones instead.
+    """Reconstructs images. If the parameter `n` is above 0, draws n new images instead.
 
-    Input and output are float32 [B, C, H, W] in [0, 1]; a DataFrame holds one flattened image a row, in one column.
+    Input and output are float32 [B, C, H, W] in [0, 1]. A DataFrame holds one flattened image per row, in one column.
     """
 
     def load_context(self, context) -> None:
-        source = Path(context.artifacts["model.py"])  # what it loads lies beside it
-        name = f"exported_autoencoder_{abs(hash(source))}"  # several may be loaded in one process
+        source = Path(context.artifacts["model.py"])  # the files it loads are beside it
+        name = f"exported_autoencoder_{abs(hash(source))}"  # one process may load several
         spec = importlib.util.spec_from_file_location(name, source)
         assert spec is not None and spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)  # dataclasses look up their module there
         spec.loader.exec_module(module)
         self.model = module.load()
 

@@ -1,9 +1,9 @@
-"""The `model.py` that goes with an exported model: this project's own source, gathered into one file.
+"""Writes the `model.py` of an exported model: this project's own source, gathered into one file.
 
-Why gathered source, and not a program saved by `torch.export`: such a program is tied to the torch that wrote it, fixes
-one method and its shapes per file, and cannot be read. And why not a second, short implementation kept by hand: it
-would drift from the first. So `study.exporting.portable` is the file's last part, and before it stands what it reaches:
-the definitions as they are in their modules, and of `NETWORKS` and `LIKELIHOODS` the one entry that is needed.
+A program saved by `torch.export` is tied to the torch that wrote it, fixes one method and its shapes per file, and
+cannot be read. A second, short implementation kept by hand would drift from the first. So the file ends with
+`study.exporting.portable`, preceded by all definitions that it uses, as they are in their modules. Of `NETWORKS` and
+`LIKELIHOODS` it keeps only the entry that is needed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Module:
     """A module's docstring, its definitions in order, and what it imports.
 
     Attributes:
-        docstring: Without its quotes.
+        docstring: The text without quotes.
         definitions: In the order of the file.
         internal: Name -> the module of this project it comes from.
         external: Name -> (module or "", original name): `from module import name`, or `import name`.
@@ -46,14 +46,14 @@ class _Module:
 
 
 def standalone_source(chosen: Mapping[str, str], root: str = "study.exporting.portable") -> str:
-    """The source of one module that needs no other of its package.
+    """The source of a module with everything it uses of this project, in one text.
 
     Args:
-        chosen: Registry name -> the one key to keep of it (`{"NETWORKS": "conv"}`); registries not named stay whole.
-        root: The module that is wanted.
+        chosen: Registry name -> the one key to keep (`{"NETWORKS": "conv"}`). Other registries stay whole.
+        root: The module.
 
     Raises:
-        ValueError: A module is written in a way that cannot be gathered; the message says where and what.
+        ValueError: A module is written in a way that cannot be gathered. The message says where and what.
     """
     modules = dict(_modules(root, chosen, {}))
     wanted = _reachable(modules, root)
@@ -80,7 +80,7 @@ def standalone_source(chosen: Mapping[str, str], root: str = "study.exporting.po
 
 
 def _modules(name: str, chosen: Mapping[str, str], seen: dict[str, None]) -> Iterator[tuple[str, _Module]]:
-    """A module and all it imports of this project, each after those that it imports."""
+    """A module and all that it imports of this project. Each comes after the modules it imports."""
     seen[name] = None
     module = _read(name, chosen)
     for dependency in dict.fromkeys(module.internal.values()):
@@ -112,7 +112,7 @@ def _read(name: str, chosen: Mapping[str, str]) -> _Module:
                 text = text[: text.index("=")] + f'= {{"{key}": {ast.unparse(entry)}}}'
             module.definitions.append(_Definition(names, text, _mentions(node)))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if module.definitions:  # what documents the assignment above it
+            if module.definitions:  # the docstring of the assignment above it
                 module.definitions[-1].text += "\n" + (ast.get_source_segment(source, node) or "")
         elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
             raise ValueError(f"{name}, line {node.lineno}: only imports, definitions and assignments can be gathered")
@@ -151,7 +151,7 @@ def _mentions(node: ast.AST) -> set[str]:
 
 
 def _reachable(modules: Mapping[str, _Module], root: str) -> set[_Key]:
-    """What the root module defines, and whatever that mentions, and so on."""
+    """Every name that the root module defines or, directly or indirectly, mentions."""
     open_keys = [(root, name) for definition in modules[root].definitions for name in definition.names]
     reached: set[_Key] = set()
     while open_keys:
@@ -168,7 +168,7 @@ def _reachable(modules: Mapping[str, _Module], root: str) -> set[_Key]:
 
 
 def _import_lines(external: Mapping[str, tuple[str, ast.alias]]) -> list[str]:
-    """Import statements in two blocks, the standard library's and the others, sorted as ruff sorts them."""
+    """Import statements in two blocks, first the standard library, sorted as ruff sorts them."""
     plain: dict[bool, list[str]] = {True: [], False: []}
     named: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
     for module, alias in external.values():

@@ -1,4 +1,4 @@
-"""The trained model of a finished trial, from its last checkpoint."""
+"""Loads the trained model of a finished trial from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from study.training import checkpoint
 
 
 def load_model(selection: Selection) -> Autoencoder:
-    """The model as the trial's last epoch left it, on the CPU, in evaluation mode.
+    """The model after the trial's last epoch, on the CPU, in evaluation mode.
 
     Raises:
-        UserError: The trial was not trained to its end, or its last checkpoint is missing or damaged.
+        UserError: The trial was not fully trained, or its last checkpoint is missing or damaged.
     """
     config = selection.config
     if selection.outcome != "completed":

@@ -1,4 +1,4 @@
-"""PCA, the reconstruction that a healthy autoencoder beats at the same latent size."""
+"""PCA reconstructions, which a healthy autoencoder beats at the same latent size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def pca_errors(train: Tensor, splits: Mapping[str, Tensor]) -> dict[str, dict[in
     """Mean squared error per pixel of PCA reconstructions, for 1 to 64 components.
 
     Args:
-        train: uint8 [N, C, H, W], what the components are fitted to (all of it, up to 1,024 numbers an image; else
-            10,000 images, by randomised subspace iteration).
-        splits: uint8 [n, C, H, W] by name, what is reconstructed.
+        train: Images to fit the components to, uint8 [N, C, H, W]. Up to 1,024 numbers per image the fit is exact and
+            uses all of them; above, it uses 10,000 images and randomised subspace iteration.
+        splits: Images to reconstruct by name, uint8 [n, C, H, W].
 
     Returns:
-        `{split: {components: error}}`, pixels in [0, 1], reconstructions not clipped.
+        `{split: {components: error}}` for pixels in [0, 1] and reconstructions that are not clipped.
     """
     mean, components = _components(train.flatten(1))
     result = {}

@@ -1,4 +1,4 @@
-"""What is measured on codes: active units, the likelihood bound, and densities fitted after training."""
+"""Measurements on codes: active units, the likelihood bound, and densities fitted after training."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ ACTIVE_VARIANCE = 0.01
 
 
 def active_units(mu: Tensor) -> int:
-    """How many units of the posterior means [N, d] vary over images."""
+    """The number of active units, given the posterior means [N, d]."""
     return int((mu.double().var(dim=0) > ACTIVE_VARIANCE).sum())
 
 
 @torch.no_grad()
 def iwae_nll(model: Autoencoder, x: Tensor, samples: int, generator: torch.Generator, chunk: int = 8) -> Tensor:
-    """Upper bound on -log p(x) by importance weighting (Burda et al. 1509.00519, eq. 8); it falls as `samples` grows.
+    """Upper bound on -log p(x) by importance weighting (Burda et al. 1509.00519, eq. 8). It falls as `samples` grows.
 
-    p(x|z) is the likelihood the model was trained with, its constants included; p(z) is N(0, I).
+    p(x|z) is the likelihood that the model was trained with, constants included; p(z) is N(0, I).
 
     Args:
-        model: With a Gaussian encoder.
+        model: A model with a Gaussian encoder.
         x: Images [B, C, H, W] in [0, 1].
         samples: k, codes drawn per image.
-        generator: On x's device.
-        chunk: Codes per image decoded at once; bounds the memory.
+        generator: Source of the codes, on x's device.
+        chunk: Codes per image decoded at once; it bounds the memory.
 
     Returns:
         [B], nats.
@@ -53,7 +53,7 @@ def iwae_nll(model: Autoencoder, x: Tensor, samples: int, generator: torch.Gener
             (count, *posterior.mu.shape), generator=generator, device=x.device, dtype=posterior.mu.dtype
         )
         z = posterior.mu + deviation * noise  # [k, B, d]
-        # log p(z) - log q(z|x): the terms in log 2π cancel.
+        # log p(z) - log q(z|x), in which the log 2π terms cancel.
         log_ratio = 0.5 * (noise.square() + posterior.logvar - z.square()).sum(-1)  # [k, B]
         repeated = x.expand(count, *x.shape).flatten(0, 1)
         log_weights.append(log_ratio + model.log_likelihood(repeated, z.flatten(0, 1)).unflatten(0, (count, len(x))))
@@ -64,7 +64,7 @@ class Density(Protocol):
     """A density over codes that can be sampled."""
 
     def sample(self, n: int) -> np.ndarray:
-        """n codes, [n, d] float64, the same at every call."""
+        """n codes, float64 [n, d], the same at every call."""
         ...
 
 
@@ -88,13 +88,13 @@ class MixtureDensity:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        # The floor on a component's variance follows the codes' scale, or collapsed codes could not be fitted.
-        floor = max(1e-6 * float(codes.var(0).mean()), 1e-12)
+        # The least variance of a component follows the codes' scale. Otherwise collapsed codes could not be fitted.
+        least_variance = max(1e-6 * float(codes.var(0).mean()), 1e-12)
         self.mixture = GaussianMixture(
-            min(components, len(codes)), reg_covar=floor, max_iter=50, tol=1e-2, random_state=0
+            min(components, len(codes)), reg_covar=least_variance, max_iter=50, tol=1e-2, random_state=0
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture near its optimum samples as well
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture near its optimum samples just as well
             self.mixture.fit(codes)
 
     def sample(self, n: int) -> np.ndarray:
@@ -105,13 +105,13 @@ DENSITIES: dict[str, Callable[[np.ndarray], Density]] = {
     "expost_fid": MixtureDensity,
     "expost_gaussian_fid": GaussianDensity,
 }
-"""Densities fitted to training codes, by the metric that measures their samples."""
+"""The densities fitted to training codes, by the metric that measures their samples."""
 
 
 def spherical_midpoint(a: Tensor, b: Tensor) -> Tensor:
-    """The point half way on the arc between codes [B, d]; half way on the line where they are opposite or zero.
+    """The point half way along the arc between codes [B, d], or along the line if they are opposite or zero.
 
-    The arc keeps the codes' length, which N(0, I) in many dimensions concentrates on (RAE's protocol, 1903.12436, §5).
+    The arc keeps the codes' length, on which N(0, I) concentrates in many dimensions (RAE's protocol, 1903.12436, §5).
     """
     length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
     line = (a + b) / 2

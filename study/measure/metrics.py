@@ -1,9 +1,9 @@
 """Every metric's name, direction and label, and the pure functions that compute them from feature vectors.
 
-Arrays in, numbers out, in float64 and without torch, so that figures and spaces can read the table cheaply. Feature
-arrays are [n, d]; a `FeatureSet` remembers what was computed of one. To add a metric of samples against real images:
-write `function(real, generated) -> float`, with a `FeatureSet` each, and name it in `METRICS`. A metric that is not
-finite is never hidden: `require_finite` fails it by name.
+Arrays in, numbers out, in float64 and without torch, so figures and spaces can read the table cheaply. Feature arrays
+are [n, d]; a `FeatureSet` remembers what was computed from one. To add a metric that compares samples with real images,
+write `function(real, generated) -> float` on two `FeatureSet`s and name it in `METRICS`. A metric that is not finite is
+never hidden: `require_finite` raises an error that names it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 NEAREST = 5
-"""Neighbours of precision, recall, density and coverage (arXiv 2002.09797, §4)."""
+"""k of precision, recall, density and coverage (arXiv 2002.09797, §4)."""
 _BLOCK = 512
 _GROUPS = 64
 
 
 class MetricError(ArithmeticError):
-    """A metric came out as NaN or infinite; the message names it."""
+    """A metric is NaN or infinite. The message names it."""
 
 
 class Moments(NamedTuple):
@@ -34,7 +34,7 @@ class Moments(NamedTuple):
 
 
 def moments(features: np.ndarray) -> Moments:
-    """Mean and covariance of vectors [n, d], n at least 2; not finite where a vector is not."""
+    """Mean and covariance of vectors [n, d], n at least 2. Not finite if a vector is not."""
     values = np.asarray(features, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         mean = values.mean(0)
@@ -51,13 +51,13 @@ def root(covariance: np.ndarray) -> np.ndarray:
 def frechet_distance(a: Moments, b: Moments, root_a: np.ndarray | None = None) -> float:
     """Squared Fréchet distance of two Gaussians (Heusel et al. 1706.08500, eq. 6).
 
-    `tr (A B)^½` is taken as `tr (A^½ B A^½)^½`, whose argument is symmetric: its eigenvalues are real and the result
-    stands also where a covariance is singular, which a general matrix square root does not survive.
+    `tr (A B)^½` is computed as `tr (A^½ B A^½)^½`. Its argument is symmetric, so the eigenvalues are real, and the
+    result holds even if a covariance is singular. A general matrix square root can fail there.
 
     Args:
-        a: Usually the real images.
+        a: Usually of the real images.
         b: The other Gaussian.
-        root_a: `root(a.covariance)`, where it is at hand.
+        root_a: `root(a.covariance)`, if it is known already.
 
     Returns:
         The distance, at least 0; NaN when an input is not finite.
@@ -80,13 +80,13 @@ def kid(
 ) -> float:
     """Kernel inception distance: unbiased squared MMD with the kernel (a·b/d + 1)³ (Bińkowski et al. 1801.01401).
 
-    It is a little below zero about half of the time when both sets come from one distribution.
+    It is slightly negative about half of the time when both sets come from one distribution.
 
     Args:
         real: Features of real images.
         generated: Features of generated ones.
-        within_real: `kernel_within(real)`, where it is at hand.
-        within_generated: The same of the generated ones.
+        within_real: `kernel_within(real)`, if it is known already.
+        within_generated: `kernel_within(generated)`, if it is known already.
     """
     a, b = (np.asarray(values, dtype=np.float64) for values in (real, generated))
     within_a = kernel_within(a) if within_real is None else within_real
@@ -95,7 +95,7 @@ def kid(
 
 
 def kernel_within(values: np.ndarray) -> float:
-    """Mean of KID's kernel over the pairs of different vectors of one set, float64 [n, d]."""
+    """Mean of KID's kernel over all pairs of two different vectors of one set, float64 [n, d]."""
     diagonal = ((np.square(values).sum(1) / values.shape[1] + 1) ** 3).sum()
     return (_kernel_sum(values, values) - diagonal) / (len(values) * (len(values) - 1))
 
@@ -104,17 +104,17 @@ def _kernel_sum(left: np.ndarray, right: np.ndarray) -> float:
     result = 0.0
     for start in range(0, len(left), _BLOCK):
         base = left[start : start + _BLOCK] @ right.T / left.shape[1] + 1
-        result += float(np.vdot(np.square(base), base))  # NumPy's power took eight times as long
+        result += float(np.vdot(np.square(base), base))  # NumPy's power takes eight times as long
     return result
 
 
 class Neighbourhood(NamedTuple):
-    """How generated samples lie among real ones; each is better high.
+    """How generated samples lie among real ones. Higher is better for each.
 
     Attributes:
         precision: Share of samples inside some real image's neighbourhood (Kynkäänniemi et al. 1904.06991).
         recall: Share of real images inside some sample's neighbourhood.
-        density: Real neighbourhoods a sample lies in, over k; can pass 1 (Naeem et al. 2002.09797, eq. 3).
+        density: Real neighbourhoods around a sample on average, over k; can exceed 1 (Naeem et al. 2002.09797, eq. 3).
         coverage: Share of real images whose neighbourhood holds a sample (eq. 4).
     """
 
@@ -131,41 +131,41 @@ def neighbourhood(
     real_radius: Callable[[int], np.ndarray] | None = None,
     generated_radius: Callable[[int], np.ndarray] | None = None,
 ) -> Neighbourhood:
-    """Precision, recall, density and coverage; a neighbourhood reaches to the k-th nearest of its own set.
+    """Precision, recall, density and coverage. A vector's neighbourhood reaches to its k-th nearest in its own set.
 
-    k shrinks on sets that have no k neighbours. A vector on the boundary is outside, as in the paper's code.
+    k is smaller for sets with fewer than k neighbours. A vector on the boundary is outside, as in the paper's code.
 
     Args:
         real: Features of real images.
         generated: Features of generated ones.
         nearest: k.
-        real_radius: Gives for a k the squared distances of the real ones to their k-th nearest, where they are at hand.
-        generated_radius: The same of the generated ones.
+        real_radius: `FeatureSet.knn_radius` of the real features, if there is a set that remembers it.
+        generated_radius: The same for the generated features.
     """
     if not (np.isfinite(real).all() and np.isfinite(generated).all()):
         return Neighbourhood(math.nan, math.nan, math.nan, math.nan)
     real, generated = (np.asarray(values, dtype=np.float64) for values in (real, generated))
     k = min(nearest, len(real) - 1, len(generated) - 1)
-    reach_of_real = _knn_radius(real, k) if real_radius is None else real_radius(k)
-    reach_of_generated = _knn_radius(generated, k) if generated_radius is None else generated_radius(k)
+    radius_of_real = _knn_radius(real, k) if real_radius is None else real_radius(k)
+    radius_of_generated = _knn_radius(generated, k) if generated_radius is None else generated_radius(k)
     inside_real = np.zeros(len(generated))
     recalled, nearest_sample = np.zeros(len(real), bool), np.empty(len(real))
     for start in range(0, len(real), _BLOCK):
         rows = slice(start, start + _BLOCK)
         distance = _distances(real[rows], generated)
-        inside_real += (distance < reach_of_real[rows, None]).sum(0)
-        recalled[rows] = (distance < reach_of_generated).any(1)
+        inside_real += (distance < radius_of_real[rows, None]).sum(0)
+        recalled[rows] = (distance < radius_of_generated).any(1)
         nearest_sample[rows] = distance.min(1)
     return Neighbourhood(
         precision=float((inside_real > 0).mean()),
         recall=float(recalled.mean()),
         density=float(inside_real.mean() / k),
-        coverage=float((nearest_sample < reach_of_real).mean()),
+        coverage=float((nearest_sample < radius_of_real).mean()),
     )
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances [n, m]; what is within rounding of 0 is 0, so that copies count as copies."""
+    """Squared distances [n, m]. Those within rounding of 0 become 0, so that copies count as copies."""
     lengths_a, lengths_b = np.square(a).sum(1)[:, None], np.square(b).sum(1)
     distance = a @ b.T
     distance *= -2  # in place: a pass over memory costs as much as the arithmetic
@@ -176,7 +176,7 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _knn_radius(values: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance of every vector to its k-th nearest other one, [n]."""
+    """Squared distance of every vector to its k-th nearest other vector, [n]."""
     blocks = [
         _kth_smallest(_distances(values[start : start + _BLOCK], values), k) for start in range(0, len(values), _BLOCK)
     ]
@@ -184,7 +184,7 @@ def _knn_radius(values: np.ndarray, k: int) -> np.ndarray:
 
 
 def _kth_smallest(distance: np.ndarray, k: int) -> np.ndarray:
-    """Of each row [m], the k-th smallest from 0, [n].
+    """The k-th smallest of each row [m], counted from 0: [n].
 
     The k + 1 smallest lie in the k + 1 groups of columns with the smallest minima, so only those are partitioned.
     """
@@ -200,7 +200,7 @@ def _kth_smallest(distance: np.ndarray, k: int) -> np.ndarray:
 
 
 class FeatureSet:
-    """Features of real or generated images, and what comparisons need of them: computed when first asked for, once.
+    """Features of real or generated images, with the quantities that comparisons need, each computed at most once.
 
     Args:
         features: [n, d]; kept as float64.
@@ -208,42 +208,42 @@ class FeatureSet:
 
     def __init__(self, features: np.ndarray) -> None:
         self.features = np.asarray(features, dtype=np.float64)
-        self._reaches: dict[int, np.ndarray] = {}
+        self._radii: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self.features)
 
     @cached_property
     def moments(self) -> Moments:
-        """Their mean and covariance."""
+        """Mean and covariance."""
         return moments(self.features)
 
     @cached_property
     def root(self) -> np.ndarray:
-        """The root of their covariance."""
+        """The square root of the covariance."""
         return root(self.moments.covariance)
 
     @cached_property
     def kernel_within(self) -> float:
-        """Their own share of KID."""
+        """The part of KID that depends on this set alone."""
         return kernel_within(self.features)
 
     def knn_radius(self, k: int) -> np.ndarray:
-        """Squared distance of each to its k-th nearest other one, [n]."""
-        if k not in self._reaches:
-            self._reaches[k] = _knn_radius(self.features, k)
-        return self._reaches[k]
+        """Squared distance of each vector to its k-th nearest other vector, [n]."""
+        if k not in self._radii:
+            self._radii[k] = _knn_radius(self.features, k)
+        return self._radii[k]
 
     def fid(self, generated: FeatureSet) -> float:
-        """Fréchet distance from these, real ones."""
+        """Fréchet distance between these real features and generated ones."""
         return frechet_distance(self.moments, generated.moments, self.root)
 
     def kid(self, generated: FeatureSet) -> float:
-        """Kernel inception distance from these, real ones."""
+        """Kernel inception distance between these real features and generated ones."""
         return kid(self.features, generated.features, self.kernel_within, generated.kernel_within)
 
     def neighbourhood(self, generated: FeatureSet) -> Neighbourhood:
-        """How generated features lie among these, real ones."""
+        """How generated features lie among these real ones."""
         return neighbourhood(
             self.features, generated.features, real_radius=self.knn_radius, generated_radius=generated.knn_radius
         )
@@ -251,13 +251,14 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class Metric:
-    """What is to be known of a metric wherever it is shown.
+    """What a table, a figure or a search must know about a metric.
 
     Attributes:
-        direction: Which way is better; `none` for a quantity that only describes.
-        label: For axes and tables.
-        function: For metrics of samples from the prior against real images: `function(real, generated)`.
-        logarithmic: In a hypervolume its logarithm counts: half the error is worth the same anywhere. Minimised only.
+        direction: Which way is better, or `none` for a quantity that only describes.
+        label: Its text on axes and in tables.
+        function: For a metric that compares samples from the prior with real images: `function(real, generated)`.
+        logarithmic: Whether a hypervolume uses its logarithm, so that halving it is worth the same at any size. Only
+            for minimised metrics.
     """
 
     direction: Literal["minimize", "maximize", "none"]
@@ -270,7 +271,7 @@ def require_finite(values: Mapping[str, float]) -> None:
     """Checks metrics by name.
 
     Raises:
-        MetricError: One is NaN or infinite.
+        MetricError: A metric is NaN or infinite; the message names all that are.
     """
     broken = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
     if broken:
@@ -302,7 +303,7 @@ METRICS: dict[str, Metric] = {
     "elbo": Metric("maximize", "ELBO: log-likelihood less rate (own likelihood, nats per image)"),
     "nll": Metric("minimize", "Negative log-likelihood (IWAE bound, own likelihood, nats per image)"),
 }
-"""Every metric by the name it is recorded under (`val/` or `test/` before it)."""
+"""Every metric by name. Records put `val/` or `test/` before it."""
 
 
 def metric_name(column: str) -> str:
@@ -311,6 +312,6 @@ def metric_name(column: str) -> str:
 
 
 def is_logarithmic(column: str) -> bool:
-    """Whether a recorded objective counts by its logarithm in a hypervolume."""
+    """Whether a hypervolume uses the logarithm of a recorded objective."""
     metric = METRICS.get(metric_name(column))
     return metric is not None and metric.logarithmic

@@ -1,4 +1,4 @@
-"""What a trial leaves for the eye: grids of images, and the small arrays that figures are drawn from."""
+"""What a trial leaves to look at: grids of images, and the small arrays that figures are drawn from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from study.data.datasets import ImageData
-from study.data.splits import Split, stratified_order
+from study.data.splits import Split
 from study.disk.layout import ARRAYS, attempt_folders
 from study.measure.evaluate import measuring
 from study.measure.features import as_float
@@ -34,29 +34,31 @@ _SEED = 49
 
 
 def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None:
-    """Writes a trained model's pictures and arrays, each file whole or not at all.
+    """Writes a trained model's pictures and arrays. Each file appears whole or not at all.
 
-    `images/samples.png`: 49 samples from N(0, I), the same codes for every model of one latent size.
+    `images/samples.png`: 49 samples. Their codes, drawn from N(0, I), are the same for every model of one latent size.
     `images/reconstructions.png`: 20 validation images, each above its reconstruction.
-    `arrays.npz` (images uint8 [..., C, H, W]): `codes` float32 [n, d] and `labels` int64 [n], posterior means of up to
-    2,000 validation images; `kl_per_unit` float32 [d], their mean KL to the prior in nats (Gaussian encoders only);
-    `samples` [49]; `originals` and `reconstructions` [20]; `interpolations` [8, 11], between pairs of validation
-    images, first and last being the ends' reconstructions; `first_stage` [20], the originals through the first stage of
-    `stacked` alone; `morphs` [m, 11] and `morph_classes` int64 [m, 2],
-    validation images of the first class moved along the direction of the second; `history` [e, 10] and
-    `history_epochs` int64 [e], reconstructions of the first ten originals over the training, see `write_history`.
+    `arrays.npz`, with images as uint8 [..., C, H, W]:
+    - `codes` float32 [n, d] and `labels` int64 [n]: posterior means of up to 2,000 validation images;
+    - `kl_per_unit` float32 [d]: their mean KL to the prior in nats, for Gaussian encoders only;
+    - `samples` [49], `originals` [20] and `reconstructions` [20]: as in the pictures;
+    - `interpolations` [8, 11]: between pairs of validation images; the first and last reconstruct the pair;
+    - `first_stage` [20]: the originals through the first stage alone, for `stacked` only;
+    - `morphs` [m, 11] and `morph_classes` int64 [m, 2]: images of the first class moved in the direction of the second;
+    - `history` [e, 10] and `history_epochs` int64 [e]: the first ten originals reconstructed during the training, see
+      `write_history`.
 
     Args:
-        model: On the device of `data`.
-        data: The validation split is shown; class directions come from the training split.
-        directory: The attempt's folder; it exists.
+        model: A model on the device of `data`.
+        data: Shown are images of the validation split; class directions come from the training split.
+        directory: The attempt's folder, which exists.
 
     Raises:
         OSError: A file cannot be written.
     """
     device = next(model.parameters()).device
     with measuring(model):
-        validation = _first(data.validation, MAX_CODES, device)
+        validation = data.validation.first(MAX_CODES).to(device)
         images = as_float(validation.images)
         shown = images[: 2 * COLUMNS]
         generator = torch.Generator().manual_seed(_SEED)
@@ -86,21 +88,21 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
 
 
 def write_history(model: Autoencoder, data: ImageData, directory: Path, epoch: int) -> None:
-    """Writes what the model makes of ten validation images after an epoch: `history/000008.npy`, uint8 [10, C, H, W].
+    """Writes an epoch's reconstructions of ten validation images: `history/000008.npy`, uint8 [10, C, H, W].
 
-    The images are the first of `write_pictures`' `originals`, which gathers the epochs of all attempts at the end.
+    The images are the first ten `originals` of `write_pictures`, which gathers the epochs of all attempts at the end.
 
     Args:
-        model: On the device of `data`.
+        model: A model on the device of `data`.
         data: The validation split is shown.
-        directory: The attempt's folder; it exists.
+        directory: The attempt's folder, which exists.
         epoch: Epochs trained so far.
 
     Raises:
         OSError: The file cannot be written.
     """
     with measuring(model):
-        shown = as_float(_first(data.validation, HISTORY, next(model.parameters()).device).images)
+        shown = as_float(data.validation.first(HISTORY).to(next(model.parameters()).device).images)
         images = _as_bytes(model.reconstruct(shown))
     (directory / "history").mkdir(exist_ok=True)
     buffer = io.BytesIO()
@@ -109,7 +111,7 @@ def write_history(model: Autoencoder, data: ImageData, directory: Path, epoch: i
 
 
 def _read_history(trial_directory: Path) -> dict[str, np.ndarray]:
-    """The reconstructions of every evaluated epoch; of an epoch trained twice, the newest attempt's."""
+    """The reconstructions of every evaluated epoch. If an epoch was trained twice, the newest attempt counts."""
     attempts = (attempt for _, attempt in attempt_folders(trial_directory))
     by_epoch = {int(path.stem): path for attempt in attempts for path in attempt.glob("history/*.npy")}
     epochs = sorted(by_epoch)
@@ -122,7 +124,7 @@ def _read_history(trial_directory: Path) -> dict[str, np.ndarray]:
 
 
 def grid(images: np.ndarray, columns: int) -> Image.Image:
-    """Images uint8 [N, C, H, W] in rows, tiny ones enlarged to about 64 pixels without smoothing."""
+    """Images uint8 [N, C, H, W] in rows. Small images are enlarged to about 64 pixels, without smoothing."""
     count, channels, height, width = images.shape
     factor = max(1, round(_CELL / max(height, width)))
     pixels = images.repeat(factor, axis=2).repeat(factor, axis=3).transpose(0, 2, 3, 1)
@@ -148,11 +150,11 @@ def _kl_per_unit(posteriors: list[Posterior]) -> dict[str, np.ndarray]:
 
 
 def _morphs(model: Autoencoder, data: ImageData, validation: Split, device: torch.device) -> dict[str, np.ndarray]:
-    """Rows that start at an image of one class and move along the direction of the next.
+    """Rows of images that start at an image of one class and move in the direction of the next class.
 
-    They go as far as the next class's mean code, and at least the distance between it and the other classes' mean.
+    They go as far as the next class's mean code, and at least as far as that lies from the mean of all other classes.
     """
-    train = _first(data.train, MAX_CODES, device)
+    train = data.train.first(MAX_CODES).to(device)
     labels = train.labels
     codes = torch.cat([model.encode(as_float(batch)).mu for batch in train.images.split(_BATCH)])
     rows, classes = [], []
@@ -173,17 +175,12 @@ def _morphs(model: Autoencoder, data: ImageData, validation: Split, device: torc
     return {"morphs": images, "morph_classes": np.array(classes, np.int64).reshape(-1, 2)}
 
 
-def _first(split: Split, count: int, device: torch.device) -> Split:
-    order = stratified_order(split.labels.cpu())[:count]
-    return split.take(order.to(split.labels.device)).to(device)
-
-
 def _as_bytes(images: Tensor) -> np.ndarray:
     return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def _interleaved(above: np.ndarray, below: np.ndarray, columns: int) -> np.ndarray:
-    """A row of `above`, the row of `below` that belongs to it, and so on."""
+    """A row of `above`, the matching row of `below`, and so on."""
     parts = [rows[start : start + columns] for start in range(0, len(above), columns) for rows in (above, below)]
     return np.concatenate(parts)
 

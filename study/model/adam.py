@@ -1,7 +1,7 @@
-"""Adam by torch's fused kernel, without what torch.optim puts around it.
+"""Adam by torch's fused kernel, without the rest of torch.optim.
 
-The first optimizer of torch.optim in a process imports torch's compiler, a second of a core's time in every trial's
-process (`benchmarks.startup`). What is kept here is the moments; the update is torch's own, by its functional API.
+The first torch.optim optimizer in a process imports torch's compiler, which costs every trial's process a second of CPU
+time (`benchmarks.startup`). This class keeps the moments; torch's functional API computes the update.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Adam:
-    """Adam (Kingma & Ba, arXiv 1412.6980), or AdamW (Loshchilov & Hutter, arXiv 1711.05101) where weights decay.
+    """Adam (Kingma & Ba, arXiv 1412.6980), or AdamW (Loshchilov & Hutter, arXiv 1711.05101) with weight decay.
 
-    Its steps equal those of `torch.optim.Adam(..., fused=True)`, and so do the keys of its state, where every parameter
-    has had a gradient. On a GPU the steps are counted there, so that a CUDA graph may hold them; learning rate and
+    Its steps equal those of `torch.optim.Adam(..., fused=True)`. The keys of its state do too, once every parameter has
+    had a gradient. On a GPU it counts steps on the device, so that a CUDA graph can contain them. Learning rate and
     betas are constants of such a graph.
 
     Args:
-        parameters: What is trained; all on one device.
-        learning_rate: May be changed between steps.
-        betas: Decay rates of the two moments; may be changed between steps.
+        parameters: The parameters to train, all on one device.
+        learning_rate: It may change between steps.
+        betas: Decay rates of the two moments. They may change between steps.
         weight_decay: Decoupled from the gradients, as in AdamW; 0 for Adam.
     """
 
@@ -60,7 +60,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Changes every parameter that has a gradient."""
+        """Updates every parameter that has a gradient."""
         trained = [
             (parameter, parameter.grad, *(state[name] for name in _MOMENTS))
             for parameter, state in zip(self._parameters, self._state, strict=True)
@@ -89,14 +89,14 @@ class Adam:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The moments, as torch.optim writes them; `load_state_dict` takes them back."""
+        """The moments, in torch.optim's format, for `load_state_dict`."""
         return {"state": dict(enumerate(self._state))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the moments where `state_dict` found them, on the parameters' device; the tensors stay the same ones.
+        """Restores the moments from `state_dict`, on the parameters' device and in the tensors that are there.
 
         Raises:
-            ValueError: They are another model's.
+            ValueError: They belong to another model.
         """
         loaded = state["state"]
         shapes = [state["exp_avg"].shape for state in self._state]
@@ -109,16 +109,16 @@ class Adam:
 
 
 def set_one_cycle(optimizer: Adam, step: int, steps: int, peak: float) -> None:
-    """Sets learning rate and first beta to what the one-cycle policy (Smith & Topin, arXiv 1708.07120) has for a step.
+    """Sets the learning rate and the first beta for one step of the one-cycle policy (Smith & Topin, arXiv 1708.07120).
 
-    The values are those of torch's OneCycleLR with its defaults, which wants an optimizer of torch.optim: the rate
-    rises by a cosine from peak / 25 over the first three tenths of the steps and falls to peak / 250,000, the beta the
-    other way round between .95 and .85.
+    The values are those of torch's OneCycleLR with its defaults, which needs a torch.optim optimizer. Over the first
+    three tenths of the steps the rate rises along a cosine from peak / 25 to the peak; then it falls to peak / 250,000.
+    The beta moves the other way, between 0.95 and 0.85.
 
     Args:
-        optimizer: Before this step.
-        step: From 0.
-        steps: All steps, at least 2.
+        optimizer: The optimizer, before this step.
+        step: The step, from 0.
+        steps: Number of all steps, at least 2.
         peak: The highest learning rate.
     """
     summit, low = 0.3 * steps - 1, peak / 25

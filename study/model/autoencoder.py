@@ -1,4 +1,4 @@
-"""The autoencoder, one class for every method."""
+"""The autoencoder: one class for every method."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from study.model.networks import NETWORKS, NetworkSize
 from study.model.stacked import FirstStage
 
 LOGVAR_MIDDLE, LOGVAR_REACH = -5.0, 15.0
-"""The encoder's log variance is held inside (-20, 10), softly. Below, a deviation (4.5e-5) is lost in float32 beside a
-code of size 1; above, exp overflows in a few steps of a bad start. A hard clamp would pass no gradient back from
+"""A tanh keeps the encoder's log variance inside (-20, 10). Below, a deviation (4.5e-5) is lost in float32 beside a
+code of size 1; above, exp overflows within a few steps of a bad start. A hard clamp would pass no gradient back from
 outside, and a posterior that shrank while the weight was still zero could not widen again."""
 
-
 CODE_LIKELIHOODS = ("gaussian", "gaussian_scalar", "gaussian_pixel", "laplace")
-"""Likelihoods with an unbounded mean, which the codes of a first stage need."""
+"""Likelihoods with an unbounded mean, as the codes of a first stage need."""
 
 
 class Posterior(NamedTuple):
@@ -35,7 +34,7 @@ class Posterior(NamedTuple):
     logvar: Tensor | None
 
     def sample(self, generator: torch.Generator | None) -> Tensor:
-        """z [B, d], by reparametrisation (Kingma & Welling 1312.6114, §2.4); `mu` itself where deterministic."""
+        """z [B, d] by reparametrisation (Kingma & Welling 1312.6114, §2.4), or `mu` if the encoder is deterministic."""
         if self.logvar is None:
             return self.mu
         noise = torch.randn(self.mu.shape, generator=generator, device=self.mu.device, dtype=self.mu.dtype)
@@ -45,13 +44,13 @@ class Posterior(NamedTuple):
 class Autoencoder(nn.Module):
     """Encoder, decoder and likelihood. Images are float [B, C, H, W] in [0, 1], codes float [B, d].
 
-    Call `eval()` before measuring: networks with batch normalisation depend on it.
+    Call `eval()` before measuring: networks with batch normalisation need it.
 
     Attributes:
-        config: What it was built from.
-        summary: The data it was built for.
+        config: The trial it was built from.
+        summary: The data set it was built for.
         latent_dim: Size of the code, d.
-        first_stage: For `stacked`, the frozen autoencoder between images and what the encoder reads; None otherwise.
+        first_stage: For `stacked`, the frozen autoencoder whose codes the encoder reads; None otherwise.
     """
 
     def __init__(
@@ -89,18 +88,18 @@ class Autoencoder(nn.Module):
         """Mean images of codes [B, d]: [B, C, H, W] in [0, 1]."""
         raw = self.decoder(z)
         if self.first_stage:
-            # The likelihoods allowed here give the mean in their first maps; it is a code, so nothing is clipped.
+            # The likelihoods allowed here give the mean in their first maps. It is a code, so it is not clipped.
             return self.first_stage.decode(raw[:, : self.first_stage.summary.channels])
         return self.likelihood.mean(raw)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """What becomes of images, deterministically: the decoded posterior mean, [B, C, H, W] in [0, 1]."""
+        """The decoded posterior means of images, [B, C, H, W] in [0, 1], without randomness."""
         return self.decode(self.encode(x).mu)
 
     @torch.no_grad()
     def unexplained(self, x: Tensor) -> Tensor:
-        """Share of the data's total variance that the reconstruction of a batch leaves: squared error per image, [].
+        """Squared error per image of a batch, as a share of the data's total variance: 0-dim.
 
         Args:
             x: What the encoder reads: images [B, C, H, W], or the first stage's codes for `stacked`.
@@ -114,12 +113,12 @@ class Autoencoder(nn.Module):
         """Images of n codes from the prior N(0, I), [n, C, H, W] in [0, 1].
 
         Args:
-            n: How many.
-            generator: Source of the randomness, on the model's device; torch's own where None.
-            draw: Give a draw from p(x|z) instead of its mean, pixel noise and all.
+            n: Number of images.
+            generator: Source of randomness on the model's device; torch's global one if None.
+            draw: Return draws from p(x|z), with their pixel noise, instead of its means.
 
         Raises:
-            UserError: A draw is asked of a `stacked` model, whose likelihood is not one of pixels.
+            UserError: `draw` on a `stacked` model, which has no likelihood of pixels.
         """
         if draw and self.first_stage:
             raise UserError("network=stacked has no likelihood of pixels: ask for means instead of draws")
@@ -144,9 +143,9 @@ class Autoencoder(nn.Module):
         """Unit vector [d] from the mean code of all other classes to the mean code of class `target`.
 
         Args:
-            x: Images [N, C, H, W], of the training split.
-            labels: [N], integers.
-            target: A class that some but not all of the images have.
+            x: Images [N, C, H, W] of the training split.
+            labels: Integers, [N].
+            target: A class that some of the images have, but not all.
 
         Raises:
             ValueError: No image, or every image, is of that class.
@@ -155,15 +154,15 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def morph(self, z: Tensor, direction: Tensor, distance: float, steps: int) -> Tensor:
-        """Images of codes [B, d] moved 0 to `distance` along `direction` [d]: [steps, B, C, H, W]."""
+        """Images of codes [B, d] as they move from 0 to `distance` along `direction` [d]: [steps, B, C, H, W]."""
         return self.latent_path(z, z + distance * direction, steps)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """What the encoder reads of images [B, C, H, W]: themselves, or the first stage's codes for `stacked`."""
+        """What the encoder reads: the images [B, C, H, W] themselves, or the first stage's codes for `stacked`."""
         return self.first_stage.encode(x) if self.first_stage else x
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z) of what the encoder reads, `inputs(images)`, at codes z [B, d], constants included: [B], nats.
+        """log p(x|z) of x = `inputs(images)` at codes z [B, d], constants included: [B], nats.
 
         For `stacked` it is the density of the first stage's codes, not of the pixels.
         """
@@ -171,7 +170,7 @@ class Autoencoder(nn.Module):
 
 
 def class_direction(codes: Tensor, labels: Tensor, target: int) -> Tensor:
-    """`Autoencoder.class_direction` of images that are encoded already, codes [N, d]."""
+    """`Autoencoder.class_direction` of images that are already encoded, as codes [N, d]."""
     inside = labels == target
     if not inside.any() or inside.all():
         raise ValueError(f"class {target}: give images of this class and of others")
@@ -181,10 +180,10 @@ def class_direction(codes: Tensor, labels: Tensor, target: int) -> Tensor:
 def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:
     """An untrained autoencoder, initialised from torch's global generator, which the caller seeds.
 
-    A `stacked` model comes with an untrained first stage: load a trained one's state into `first_stage`.
+    A `stacked` model comes with an untrained first stage: load the state of a trained one into `first_stage`.
 
     Raises:
-        UserError: `network` or `likelihood` names nothing there is, or they do not go together.
+        UserError: `network` or `likelihood` is unknown, or they do not go together.
     """
     if config.network not in NETWORKS:
         raise UserError(f"network={config.network!r}: choose from {', '.join(NETWORKS)}")

@@ -1,4 +1,4 @@
-"""Distances between the codes and the prior N(0, I): pure functions, differentiable in the codes."""
+"""Distances between codes and the prior N(0, I): pure functions, differentiable in the codes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Kernel widths, as multiples of the natural one, whose kernels are summed (the original WAE code's seven)."""
+"""Widths of the kernels that are summed, as multiples of the natural width: the seven of the original WAE code."""
 
 _ROWS = 256
-"""Codes compared at once where no gradient is wanted: their distances stay in the processor's cache."""
+"""Codes compared at once if no gradient is needed, so that their distances stay in the processor's cache."""
 
 
 class Kernel(Protocol):
-    """A sum of kernels over `SCALES`, as `imq` and `rbf`."""
+    """A sum of kernels over `SCALES`, such as `imq` and `rbf`."""
 
     def __call__(self, squared_distance: Tensor, dim: int, slope: Tensor | None = None) -> Tensor:
-        """The kernel; its derivative is added to `slope`."""
+        """The kernel's value. Its derivative is added to `slope`."""
         ...
 
 
 def unit_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """The summands of `gaussian_kl`, one for each unit of the code: [B, d], nats, never negative."""
-    # expm1 keeps the digits that exp(logvar) - 1 loses near the prior, where a collapsed posterior sits.
+    """The terms of `gaussian_kl`, one for each unit of the code: [B, d], nats, never negative."""
+    # expm1 keeps the digits that exp(logvar) - 1 loses near the prior, where collapsed posteriors are.
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar)
 
 
@@ -34,7 +34,7 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
 
     Args:
         mu: Means, [B, d].
-        logvar: Logarithms of the variances (not of the deviations), [B, d].
+        logvar: Logarithms of the variances (not the deviations), [B, d].
 
     Returns:
         [B], nats, never negative.
@@ -48,7 +48,7 @@ def imq(squared_distance: Tensor, dim: int, slope: Tensor | None = None) -> Tens
     Args:
         squared_distance: |a-b|^2, any shape, not negative.
         dim: Size of the code; 2 * dim is the expected squared distance of two draws from the prior.
-        slope: Where given, the derivative by the squared distance is added to it; shaped like the input.
+        slope: If given, the derivative with respect to the squared distance is added to it; shaped like the input.
 
     Returns:
         The kernel, in (0, 7], shaped like the input.
@@ -81,22 +81,22 @@ KERNELS: dict[str, Kernel] = {"imq": imq, "rbf": rbf}
 def squared_mmd(z: Tensor, prior: Tensor, kernel: str) -> Tensor:
     """Unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012, lemma 6).
 
-    `sum_{i≠j} k(z_i,z_j) / n(n-1) + sum_{i≠j} k(p_i,p_j) / m(m-1) - 2 sum_{ij} k(z_i,p_j) / nm`. It is a little
-    negative about half of the time when both samples come from one distribution; clamping it would bias the gradient.
+    `sum_{i≠j} k(z_i,z_j) / n(n-1) + sum_{i≠j} k(p_i,p_j) / m(m-1) - 2 sum_{ij} k(z_i,p_j) / nm`. It is slightly
+    negative about half of the time when both samples come from one distribution; clamping would bias the gradient.
 
     Args:
-        z: Codes, [n, d] with n at least 2; the only argument that receives a gradient.
+        z: Codes, [n, d] with n at least 2. Only they receive a gradient.
         prior: Draws from the prior, [m, d] with m at least 2.
         kernel: A name in `KERNELS`.
 
     Returns:
-        0-dim, in the kernel's unit (at most 14). Memory: about 4 (n+m)^2 numbers where z receives a gradient.
+        0-dim, in the kernel's unit (at most 14). If z receives a gradient, it takes about 4 (n+m)^2 numbers of memory.
     """
     if z.requires_grad:
         return _SquaredMMD.apply(z, prior, KERNELS[kernel])
     n, m, function = len(z), len(prior), KERNELS[kernel]
     prior = prior.detach()
-    own = function(z.new_zeros(()), z.shape[1])  # of a code with itself, which the estimate leaves out
+    own = function(z.new_zeros(()), z.shape[1])  # the kernel of a code with itself, which the estimate leaves out
     within_z = (_kernel_sum(z, z, function) - n * own) / (n * (n - 1))
     within_prior = (_kernel_sum(prior, prior, function) - m * own) / (m * (m - 1))
     return (within_z + within_prior - 2 * _kernel_sum(z, prior, function) / (n * m)).to(z.dtype)
@@ -110,7 +110,7 @@ def _kernel_sum(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:
         rows = a[start : start + _ROWS]
         distance = torch.addmm(rows.square().sum(dim=1)[:, None] + norms, rows, b.T, alpha=-2).clamp_(min=0)
         if a is b:
-            distance[:, start:].fill_diagonal_(0)  # rounding can leave it above zero
+            distance[:, start:].fill_diagonal_(0)  # which rounding can leave above zero
         total += kernel(distance, a.shape[1]).sum(dtype=torch.float64)
     return total
 
@@ -131,7 +131,7 @@ def sliced_wasserstein(z: Tensor, prior: Tensor, directions: Tensor) -> Tensor:
 
 
 class _SquaredMMD(torch.autograd.Function):
-    """The gradient is written out: autograd through seven kernels of three blocks took 5 times as long at n = 64."""
+    """The squared MMD with its gradient written out: autograd through seven kernels took 5 times as long at n = 64."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, prior: Tensor, kernel: Kernel) -> Tensor:
@@ -139,7 +139,7 @@ class _SquaredMMD(torch.autograd.Function):
         points = torch.cat([z, prior])  # [n+m, d]
         norms = points.square().sum(dim=1)
         distance = torch.addmm(norms[:, None] + norms, points, points.T, alpha=-2)  # |a|^2 + |b|^2 - 2ab, [n+m, n+m]
-        distance.clamp_(min=0).fill_diagonal_(0)  # rounding can leave it below zero
+        distance.clamp_(min=0).fill_diagonal_(0)  # which rounding can leave below zero
         slope = torch.zeros_like(distance)
         value = kernel(distance, dim, slope)
         diagonal = value.diagonal()
@@ -154,6 +154,6 @@ class _SquaredMMD(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         slope, points = ctx.saved_tensors  # [n, n+m], [n+m, d]
-        # Each pair stands twice in the estimate, and d|a-b|^2/da = 2(a-b): 4 * sum_j slope_ij (z_i - y_j).
+        # Each pair counts twice in the estimate, and d|a-b|^2/da = 2(a-b): 4 * sum_j slope_ij (z_i - y_j).
         pull = slope.sum(dim=1, keepdim=True) * points[: len(slope)] - slope @ points
         return gradients[0] * 4 * pull, None, None

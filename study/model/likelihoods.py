@@ -1,9 +1,9 @@
-"""Reconstruction terms: how the decoder's raw output becomes an image, and what a difference costs in nats.
+"""Reconstruction terms: how the decoder's raw output becomes an image, and what an error costs in nats.
 
-Each is the negative log-likelihood of an image, so that a weight means the same for every method at one likelihood. The
-decoder's output is taken as the mean itself and only clipped where an image is shown. Against a sigmoid, on digits and
-MNIST, that trained plain autoencoders to 8-20 % less error, gave codes of the prior's size, and cannot die in the flat
-end of a sigmoid on mostly black images. The `_tanh` variants have the bounded output.
+Each is the negative log-likelihood of an image, so that at one likelihood a weight means the same for every method. The
+decoder's output is the mean itself, clipped only when an image is shown. Compared with a sigmoid on digits and MNIST,
+plain autoencoders reached 8-20 % less error, codes had the prior's size, and training cannot die at the flat end of the
+sigmoid on mostly black images. The `_tanh` variants bound the output.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from study.config import DataSummary, TrialConfig, UserError
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 LOWEST_LOGVAR = 2 * math.log(0.05)
-"""A learned deviation stays above 0.05. Pixels that never change would else make the likelihood infinite, and long
-before that their gradients drown the rest: with one grey level as the floor, digits trained to twice the error.
+"""A learned deviation stays above 0.05. Otherwise pixels that never change would make the likelihood infinite, and long
+before that their gradients drown the others: with one grey level as the bound, digits trained to twice the error.
 """
 
 
@@ -32,8 +32,8 @@ class Likelihood(nn.Module, ABC):
     """p(x|z) of an image, given the decoder's raw output.
 
     Attributes:
-        maps: Raw maps per colour channel that the decoder must give.
-        constant: Nats per pixel and channel that no parameter moves, left out of `cost`.
+        maps: Raw maps per colour channel that the decoder must output.
+        constant: Nats per pixel and channel that do not depend on parameters. `cost` leaves them out.
     """
 
     maps: int = 1
@@ -41,7 +41,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def cost(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Negative log-likelihood less its constant: raw [B, maps*C, H, W], x [B, C, H, W] -> [B], nats."""
+        """Negative log-likelihood without its constant: raw [B, maps*C, H, W], x [B, C, H, W] -> [B], nats."""
 
     @abstractmethod
     def mean(self, raw: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _bounded_below(logvar: Tensor) -> Tensor:
-    """The log variance held above `LOWEST_LOGVAR`, smoothly, so that the gradient finds back from there."""
+    """The log variance, kept above `LOWEST_LOGVAR` smoothly, so that a gradient remains there."""
     return LOWEST_LOGVAR + F.softplus(logvar - LOWEST_LOGVAR)
 
 
@@ -141,7 +141,7 @@ class GaussianPixel(Likelihood):
 
 @final
 class Laplace(Likelihood):
-    """Unit scale: the sum of absolute errors, which does not favour blur as squares do."""
+    """Unit scale: the sum of absolute errors, which favours blur less than squared errors do."""
 
     constant = math.log(2)
 
@@ -157,12 +157,12 @@ class Laplace(Likelihood):
 
     def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
         waits = torch.empty((2, *raw.shape), device=raw.device, dtype=raw.dtype).exponential_(generator=generator)
-        return (self.center(raw) + waits[0] - waits[1]).clamp(0, 1)  # a difference of exponentials is Laplace
+        return (self.center(raw) + waits[0] - waits[1]).clamp(0, 1)  # the difference of two exponentials is Laplace
 
 
 @final
 class Bernoulli(Likelihood):
-    """Binary cross-entropy; grey values count as probabilities, and the decoder gives logits."""
+    """Binary cross-entropy. Grey values count as probabilities, and the decoder outputs logits."""
 
     def __init__(self, summary: DataSummary) -> None:
         super().__init__()
@@ -178,21 +178,21 @@ class Bernoulli(Likelihood):
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Sum of squared differences between neighbouring pixels, [B, C, H, W] -> [B].
+    """Sum of squared differences between neighbouring pixels, [B, C, H, W] in [0, 1] -> [B].
 
-    On [0, 1] and summed; `0.5 * mean` on [-1, 1], as it is also written, is a weight of 2 over the number of pixels.
+    The other common form, `0.5 * mean` on [-1, 1], equals this one with a weight of 2 over the number of pixels.
     """
     across, down = image.diff(dim=3).square(), image.diff(dim=2).square()
     return across.flatten(1).sum(dim=1) + down.flatten(1).sum(dim=1)
 
 
 def perceptual_distance(features: Callable[[Tensor], Tensor], image: Tensor, x: Tensor) -> Tensor:
-    """Mean absolute difference of two images' features times the number of pixels, [B, C, H, W] twice -> [B].
+    """Mean absolute difference of two images' features, times the number of pixels, [B, C, H, W] twice -> [B].
 
-    At a weight of 1 a mean difference in features costs what the same mean difference of pixels does under `laplace`.
+    At weight 1 a mean difference in features costs as much as the same mean difference in pixels under `laplace`.
 
     Args:
-        features: Frozen extractor, [B, C, H, W] in [0, 1] -> [B, F]. Not the classifier that judges the models.
+        features: Frozen extractor, [B, C, H, W] in [0, 1] -> [B, F]. Not the feature network.
         image: The reconstruction, which receives the gradient.
         x: The original.
     """
@@ -202,7 +202,7 @@ def perceptual_distance(features: Callable[[Tensor], Tensor], image: Tensor, x: 
 
 
 def build_likelihood(config: TrialConfig, summary: DataSummary) -> Likelihood:
-    """The likelihood a trial asks for.
+    """The likelihood that a trial names.
 
     Raises:
         UserError: `likelihood` is not a name in `LIKELIHOODS`.

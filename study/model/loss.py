@@ -1,4 +1,4 @@
-"""The loss, one function for every method: D(x, x̂) + w m(t) R(z)."""
+"""The loss: one function for every method, D(x, x̂) + w m(t) R(z)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from study.model.regularizers import Regularizer
 
 
 class LossTerms(NamedTuple):
-    """What one batch gave: 0-dim tensors, of which `loss` alone carries a gradient, and the codes.
+    """The loss of one batch and its parts, as 0-dim tensors, and the codes. Only `loss` carries a gradient.
 
     Attributes:
         loss: reconstruction + weight * penalty.
         reconstruction: D, nats per image.
         penalty: R, unweighted, in its own unit.
-        codes: The codes the decoder saw, [B, d], without gradient: what a critic learns from.
+        codes: The codes that the decoder saw, [B, d]. A critic learns from them.
     """
 
     loss: Tensor
@@ -37,18 +37,18 @@ def compute_loss(
     generator: torch.Generator | None,
     features: Callable[[Tensor], Tensor] | None = None,
 ) -> LossTerms:
-    """The loss of a batch, the same for every method: D(x, x̂) + w m(t) R(z), per image, averaged over the batch.
+    """The loss per image, D(x, x̂) + w m(t) R(z), averaged over a batch.
 
     Args:
         model: The autoencoder.
         regularizer: R.
-        x: What the encoder reads: images, [B, C, H, W] in [0, 1]; for `stacked` the first stage's codes, [B, 10, h, w].
+        x: What the encoder reads: images [B, C, H, W] in [0, 1]; for `stacked` the first stage's codes [B, 10, h, w].
         weight: w * m(t), a number or a 0-dim tensor.
         generator: Source of posterior noise and prior draws, on x's device.
-        features: Frozen feature extractor, images -> [B, F]; needed where `perceptual_weight` is above 0.
+        features: Frozen feature extractor, images -> [B, F]. Needed if `perceptual_weight` is above 0.
 
     Raises:
-        ValueError: `features` is missing.
+        ValueError: `features` is needed and missing.
     """
     config = model.config
     if config.perceptual_weight and features is None:

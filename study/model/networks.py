@@ -1,7 +1,7 @@
 """Encoders and decoders for images of any size.
 
 A network is a pair of modules: an encoder [B, C, H, W] -> [B, encoder_outputs], and a decoder [B, latent_dim] ->
-[B, decoder_channels, H, W] whose output is unbounded: the likelihood turns it into an image.
+[B, decoder_channels, H, W], whose unbounded output the likelihood turns into an image.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class NetworkSize:
         height: Pixels.
         width: Pixels.
         latent_dim: Size of the code, d.
-        encoder_outputs: d, or 2d where the encoder also gives a log variance.
-        decoder_channels: Maps the likelihood asks of the decoder: C, or 2C.
+        encoder_outputs: d, or 2d if the encoder also outputs a log variance.
+        decoder_channels: Maps that the likelihood needs from the decoder: C, or 2C.
         hidden: `TrialConfig.width`: units of a hidden layer, or channels of the first convolution.
     """
 
@@ -43,7 +43,7 @@ Network = Callable[[NetworkSize], tuple[nn.Module, nn.Module]]
 
 
 def perceptron(sizes: list[int], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
-    """Linear layers of the given sizes with an activation between them, none at the end."""
+    """Linear layers of the given sizes, with an activation between them but not at the end."""
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), activation()]
@@ -63,12 +63,12 @@ def _mlp(size: NetworkSize, encoder_hidden: list[int], decoder_hidden: list[int]
 
 
 def mlp(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
-    """Two hidden layers of `hidden` units on either side: small, and quick on a CPU."""
+    """Two hidden layers of `hidden` units on either side: small, and fast on a CPU."""
     return _mlp(size, [size.hidden] * 2, [size.hidden] * 2)
 
 
 def pad_and_crop(height: int, width: int, multiple: int) -> tuple[nn.Module, nn.Module, int, int]:
-    """Modules that pad an image with black to a multiple of a size and crop it again, and the padded sides."""
+    """Modules that pad images with black to a multiple of a size and crop them again; the padded height and width."""
     extra_height, extra_width = -height % multiple, -width % multiple
     left, top = extra_width // 2, extra_height // 2
     right, bottom = extra_width - left, extra_height - top
@@ -79,9 +79,9 @@ def pad_and_crop(height: int, width: int, multiple: int) -> tuple[nn.Module, nn.
 
 
 def conv(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
-    """Strided convolutions, doubling the channels, down to at most 8 pixels a side, and the same way back.
+    """Strided convolutions that double the channels, down to at most 8 pixels a side, and the same way back.
 
-    An image whose sides are no multiple of the total stride is padded with black and its output cropped.
+    If an image's sides are not multiples of the total stride, it is padded with black and the output is cropped.
     """
     downs = 1
     while max(size.height, size.width) > 8 * 2**downs:
@@ -111,7 +111,7 @@ def mlp_500(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
 def conv_64(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
     """Two convolutions (64 channels, 4x4, stride 2) and 256 units before the code, mirrored after it. Ignores `hidden`.
 
-    Sides that are no multiple of 4 are padded with black and cropped again.
+    Sides that are not multiples of 4 are padded with black and cropped again.
     """
     pad, crop, height, width = pad_and_crop(size.height, size.width, 4)
     features = (64, height // 4, width // 4)
@@ -137,13 +137,13 @@ def conv_64(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
 
 
 def conv_64_mlp(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
-    """The encoder of `conv_64` before the decoder of `mlp_500`, which is of low capacity. Ignores `hidden`."""
+    """The encoder of `conv_64` and the decoder of `mlp_500`, which is of low capacity. Ignores `hidden`."""
     return conv_64(size)[0], mlp_500(size)[1]
 
 
 def _down(inputs: int, outputs: int) -> list[nn.Module]:
     return [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),  # batch normalisation would take a bias off again
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),  # batch normalisation would remove a bias
         nn.BatchNorm2d(outputs),
         nn.GELU(),
         nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),

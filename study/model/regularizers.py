@@ -1,4 +1,4 @@
-"""What a code pays for straying from the prior N(0, I): R in `loss = D + w * m(t) * R`."""
+"""The penalty on codes that stray from the prior N(0, I): R in `loss = D + w * m(t) * R`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DECODER_DECAY = 1e-3
 
 
 class Regularizer(nn.Module, ABC):
-    """A penalty on a batch of codes, in its own unit, without the weight. Built from a trial's config."""
+    """A penalty on a batch of codes, in its own unit and without the weight. It is built from a trial's config."""
 
     @abstractmethod
     def forward(self, model: Autoencoder, posterior: Posterior, z: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -32,8 +32,8 @@ class Regularizer(nn.Module, ABC):
 
         Args:
             model: The autoencoder, for penalties on its parameters.
-            posterior: Of the batch, [B, d].
-            z: The codes the decoder saw, [B, d]: the posterior's draws, or its means.
+            posterior: The batch's posterior, [B, d].
+            z: The codes that the decoder saw, [B, d]: the posterior's draws or means.
             generator: Source of prior draws, on z's device.
 
         Returns:
@@ -59,7 +59,7 @@ class NoPenalty(Regularizer):
 
 @final
 class KL(Regularizer):
-    """KL divergence of each posterior to the prior, nats per image (VAE, 1312.6114; its weight is β, β-VAE)."""
+    """KL divergence of each posterior to the prior, nats per image (VAE, 1312.6114; its weight is the β of β-VAE)."""
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class KL(Regularizer):
 
 @final
 class MMD(Regularizer):
-    """Unbiased squared MMD of the batch's codes to as many draws from the prior (WAE-MMD, 1711.01558, algorithm 2)."""
+    """Unbiased squared MMD between a batch's codes and as many prior draws (WAE-MMD, 1711.01558, algorithm 2)."""
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
@@ -84,10 +84,10 @@ class MMD(Regularizer):
 
 @final
 class Adversarial(Regularizer):
-    """How sure a critic is that the codes are no draws from the prior, nats (WAE-GAN, 1711.01558, algorithm 1).
+    """How sure a critic is that codes are not draws from the prior, nats (WAE-GAN, 1711.01558, algorithm 1).
 
-    Non-saturating: -log p(prior | z). The critic has parameters and its own optimiser: each step, after the
-    autoencoder's, take a step on `critic_loss`. The penalty passes no gradient to the critic.
+    It is the non-saturating -log p(prior | z). The critic has its own parameters and optimiser: after each step of the
+    autoencoder, take one on `critic_loss`. The penalty passes no gradient to the critic.
     """
 
     def __init__(self, config: TrialConfig) -> None:
@@ -99,17 +99,17 @@ class Adversarial(Regularizer):
         return F.softplus(-torch.func.functional_call(self.critic, frozen, (z,))).mean()
 
     def critic_loss(self, z: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The critic's own loss: telling codes from as many draws from the prior, and a gradient penalty.
+        """The critic's loss: it must tell codes from as many draws from the prior, under a gradient penalty.
 
         The penalty (zero-centred, on both samples: Mescheder et al. 1801.04406, §4.1) keeps the critic smooth. Without
-        it the critic wins at weights well inside the range that pays, and the codes run away from the prior.
+        it the critic wins even at useful weights, and the codes run away from the prior.
 
         Args:
-            z: Codes, [B, d]; no gradient flows to them.
+            z: Codes, [B, d]. They receive no gradient.
             generator: Source of prior draws, on z's device.
 
         Returns:
-            0-dim, nats; log 2 for a critic that cannot tell.
+            0-dim, nats; log 2 if the critic cannot tell them apart.
         """
         points = torch.cat([draw_prior(z, generator), z.detach()]).requires_grad_()  # [2B, d]
         logits = self.critic(points)  # [2B, 1]
@@ -121,7 +121,7 @@ class Adversarial(Regularizer):
 
 @final
 class SlicedWasserstein(Regularizer):
-    """Squared sliced Wasserstein distance of the batch's codes to as many draws from the prior (SWAE, 1804.01947)."""
+    """Squared sliced Wasserstein distance between a batch's codes and as many prior draws (SWAE, 1804.01947)."""
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
@@ -135,8 +135,8 @@ class SlicedWasserstein(Regularizer):
 class InfoVAE(Regularizer):
     """KL + 10 squared MMD, nats per image: eq. 6 of 1706.02262 with α = 0 and λ = 11.
 
-    One weight scales both. Alone the MMD is best at about thirty times the KL's weight (`GOOD_WEIGHTS` in
-    `search_spaces/method.py`): the factor brings the two to one order of magnitude.
+    One weight scales both. On its own the MMD is best at about thirty times the KL's weight (`GOOD_WEIGHTS` in
+    `search_spaces/method.py`), so the factor brings both to one order of magnitude.
     """
 
     def __init__(self, config: TrialConfig) -> None:
@@ -154,7 +154,7 @@ class InfoVAE(Regularizer):
 class RAEL2(Regularizer):
     """Half the squared length of the code, plus weight decay on the decoder (RAE-L2, 1903.12436, eq. 11).
 
-    Without the decay a decoder makes up for any shrinking of the codes by growing its weights.
+    Without the decay a decoder compensates for smaller codes with larger weights.
     """
 
     def __init__(self, config: TrialConfig) -> None:
@@ -167,7 +167,7 @@ class RAEL2(Regularizer):
 
 def _require_gaussian(config: TrialConfig) -> None:
     if config.encoder != "gaussian":
-        raise UserError(f"regularizer={config.regularizer}: it needs encoder=gaussian")
+        raise UserError(f"regularizer={config.regularizer} needs encoder=gaussian")
 
 
 def _require_kernel(config: TrialConfig) -> str:
@@ -177,10 +177,10 @@ def _require_kernel(config: TrialConfig) -> str:
 
 
 def build_regularizer(config: TrialConfig) -> Regularizer:
-    """The regularizer a trial asks for.
+    """The regularizer that a trial names.
 
     Raises:
-        UserError: `regularizer` is not a name in `REGULARIZERS`, or encoder or kernel do not suit it.
+        UserError: `regularizer` is not a name in `REGULARIZERS`, or its encoder or kernel does not suit it.
     """
     if config.regularizer not in REGULARIZERS:
         raise UserError(f"regularizer={config.regularizer!r}: choose from {', '.join(REGULARIZERS)}")

@@ -1,7 +1,7 @@
 """Annealing of the regulariser's weight: m(t) in `loss = D + w * m(t) * R`.
 
 A schedule maps progress, the share of all training steps done, to a multiplier in [0, 1]. It reaches exactly 1 at
-`fraction` of the training and stays there, so a finished trial has trained at the weight it is filed under.
+`fraction` of the training and stays there, so a finished trial has trained at the weight that is recorded for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def linear(share: float) -> float:
 
 
 def sigmoid(share: float) -> float:
-    """Bowman et al. 1511.06349, §3.1, stretched so that it runs from exactly 0 to exactly 1."""
+    """The curve of Bowman et al. 1511.06349, §3.1, stretched to run from exactly 0 to exactly 1."""
     # A logistic curve is (1 + tanh)/2; dividing by tanh's end value normalises both ends at once.
     half = SIGMOID_STEEPNESS / 4
     return 0.5 + 0.5 * math.tanh(half * (2 * share - 1)) / math.tanh(half)
@@ -42,17 +42,17 @@ def cosine(share: float) -> float:
 
 
 def cyclical(share: float) -> float:
-    """Fu et al. 1903.10145, eq. 6: four cycles, each a ramp and then as long at full weight."""
+    """Four cycles of a ramp and an equally long time at full weight (Fu et al. 1903.10145, eq. 6)."""
     return min(1.0, (share * CYCLES) % 1.0 / RAMP_SHARE_OF_CYCLE)
 
 
 def delayed(share: float) -> float:
-    """Zero for the first half of the way, then a straight ramp."""
+    """Zero for the first half, then a straight ramp."""
     return max(0.0, 2 * share - 1)
 
 
 class Schedule(ABC):
-    """A multiplier as a function of progress and, for schedules with a state, of what was observed so far."""
+    """A multiplier as a function of progress and, if the schedule has a state, of what it has observed."""
 
     @abstractmethod
     def multiplier(self, progress: float) -> float:
@@ -60,29 +60,29 @@ class Schedule(ABC):
 
     @abstractmethod
     def waiting(self, progress: float) -> bool:
-        """Whether it wants to be shown how well the model reconstructs by now."""
+        """Whether it needs to observe how well the model reconstructs now."""
 
     @abstractmethod
     def observe(self, progress: float, unexplained: float) -> None:
-        """Takes in the share of the data's variance that reconstructions leave unexplained: at least 0, the mean image
-        leaves 1."""
+        """Observes the share of the data's variance that reconstructions leave unexplained: at least 0, and 1 for the
+        mean image."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, float]:
-        """What a checkpoint must hold to go on exactly as before."""
+        """What a checkpoint must hold so that training continues exactly as before."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Restores what `state_dict` returned."""
 
 
 @final
 class Shape(Schedule):
-    """A curve over the first `fraction` of the training, then 1; without a state.
+    """A curve over the first `fraction` of the training, then 1. It has no state.
 
     Args:
-        curve: Multiplier by the share of the way gone, in [0, 1).
-        fraction: Share of the training to reach full weight, in [0, 1]; 0 is full weight at once.
+        curve: The multiplier as a function of the share of the ramp done, in [0, 1).
+        fraction: Share of the training until full weight, in [0, 1]; 0 means full weight at once.
     """
 
     def __init__(self, curve: Callable[[float], float], fraction: float) -> None:
@@ -107,18 +107,18 @@ class Shape(Schedule):
 
 @final
 class QualityGated(Schedule):
-    """Zero until the reconstruction is good enough, then a straight ramp (Bowman et al. 1511.06349, done by hand).
+    """Zero until the reconstruction is good enough, then a straight ramp (done by hand in Bowman et al. 1511.06349).
 
-    The gate opens when the reconstructions leave at most `quality` of the data's variance unexplained, whatever the
-    likelihood, or at a deadline, half of `fraction`; the ramp takes as long again. Without the deadline a trial that
-    never gets there would train as a plain autoencoder and be filed under its weight.
+    The gate opens when reconstructions leave at most `quality` of the data's variance unexplained, for any likelihood,
+    or at a deadline of half of `fraction`. The ramp then takes as long as the deadline. Without a deadline a trial that
+    never gets there would train as a plain autoencoder but be recorded under its weight.
 
     Args:
-        fraction: Share of the training by which the weight is full at the latest, in [0, 1].
-        quality: Share of the variance that is little enough to begin.
+        fraction: Share of the training after which the weight is full at the latest, in [0, 1].
+        quality: The unexplained share of the variance that opens the gate.
 
     Attributes:
-        opened_at: Progress at which the quality opened the gate; infinite where it has not, or the deadline came first.
+        opened_at: Progress at which the quality opened the gate. Infinite if it has not, or if the deadline came first.
     """
 
     def __init__(self, fraction: float, quality: float = 0.5) -> None:
@@ -147,7 +147,7 @@ class QualityGated(Schedule):
 
 
 def build_schedule(config: TrialConfig) -> Schedule:
-    """The schedule a trial asks for.
+    """The schedule that a trial names.
 
     Raises:
         UserError: `annealing` is not a name in `SCHEDULES`.

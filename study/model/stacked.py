@@ -1,7 +1,7 @@
 """The first stage of the `stacked` network: a fully convolutional autoencoder, trained once and shared by all trials.
 
-It turns an image into a code image a quarter as high and wide with 10 channels (28x28 -> 7x7x10), nearly without loss.
-The trials then train small autoencoders on those codes, which is quick, and are measured in image space.
+It turns an image, nearly without loss, into a code image of 10 channels, a quarter as high and wide (28x28 -> 7x7x10).
+Trials train small autoencoders on those codes, which is fast, and are measured in image space.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ LEAST_STEPS = 1000
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
 SETTINGS = (CODE_CHANNELS, HIDDEN, EPOCHS, LEAST_STEPS, BATCH_SIZE, LEARNING_RATE)
-"""All that decides what becomes of a training, but for the data: a cached stage is good for these alone."""
+"""All that decides a training's result except the data. A cached stage is valid only for these settings."""
 CHUNK = 256
 
 
 class FirstStage(nn.Module):
     """Images [B, C, H, W] in [0, 1] to scaled codes [B, 10, h, w] and back; h, w are a quarter of H, W, rounded up.
 
-    Codes are scaled by ONE number, so that their total variance over the training images equals the pixels': a squared
-    error in codes then costs about what it costs in pixels, and a regulariser's weight keeps its meaning. Until trained
-    or loaded the scale is NaN, so an untrained stage cannot pass for a trained one. Its parameters are frozen.
+    One number scales all codes, so that their total variance over the training images equals that of the pixels. A
+    squared error in codes then costs about as much as in pixels, and a regulariser's weight keeps its meaning. The
+    scale is NaN until the stage is trained or loaded, so an untrained stage cannot pass for a trained one. Its
+    parameters are frozen.
 
     Attributes:
-        summary: The codes' shape in place of the images'; all else, the total variance among it, as in the data's.
+        summary: The data's summary, total variance included, but with the shape of the codes.
     """
 
     scale: Tensor
@@ -46,7 +47,7 @@ class FirstStage(nn.Module):
         super().__init__()
         pad, crop, height, width = pad_and_crop(summary.height, summary.width, 4)
         self.summary = dataclasses.replace(summary, channels=CODE_CHANNELS, height=height // 4, width=width // 4)
-        # No activation at either end: with ReLU codes and a sigmoid output this network collapsed to a black image.
+        # No activation at either end: with ReLU codes and a sigmoid output this network collapsed to black images.
         self.encoder = nn.Sequential(
             pad,
             nn.Conv2d(summary.channels, HIDDEN, 4, stride=2, padding=1),
@@ -76,7 +77,7 @@ class FirstStage(nn.Module):
 
     @torch.no_grad()
     def encode_all(self, images: Tensor) -> Tensor:
-        """Scaled codes, float [N, 10, h, w], of uint8 images [N, C, H, W]."""
+        """Scaled codes of uint8 images [N, C, H, W]: float [N, 10, h, w]."""
         return torch.cat([self.encode(chunk.float() / 255) for chunk in images.split(CHUNK)])
 
     @torch.no_grad()
@@ -89,15 +90,15 @@ class FirstStage(nn.Module):
 
 
 def train_first_stage(summary: DataSummary, images: Tensor, *, seed: int = 0) -> FirstStage:
-    """Trains the first stage: two passes, at least 1000 steps; about 80 s for MNIST on one core.
+    """Trains the first stage with two passes or at least 1000 steps. MNIST takes about 80 s on one core.
 
     Args:
-        summary: Of the data set.
-        images: The training split, uint8 [N, C, H, W]; training happens on its device.
-        seed: Decides initialisation and order; equal seeds give equal stages on one machine's CPU.
+        summary: The data set's summary.
+        images: The training split, uint8 [N, C, H, W]. Training runs on its device.
+        seed: Seed of initialisation and order. On one machine's CPU, equal seeds give equal stages.
 
     Raises:
-        UserError: It collapsed: it reconstructs no better than the mean image would.
+        UserError: It collapsed: it reconstructs no better than the mean image does.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -31,6 +31,8 @@ from study.disk.study_json import StudyRecord, read_study
 METRIC_PREFIXES = ("train/", "val/", "test/")
 TIMES = ("seconds", "evaluation_seconds", "final_seconds")
 """Wall time of an epoch's training steps, of its evaluation, and of the test metrics and pictures after training."""
+MEMORY = "gpu_memory_share"
+"""The largest share of its GPU's memory that a trial held; a trial on a CPU has none."""
 
 _SPLITS = {"val": "validation"}
 _PARAMS: dict[str, str] = {"method": "str"} | {field.name: str(field.type) for field in dataclasses.fields(TrialConfig)}
@@ -46,10 +48,11 @@ class StudyFrames:
     Attributes:
         records: What the `study.json` of each study holds.
         trials: One row per trial: `study`, `number`, `origin`, `outcome`, `reason`, `replicate_of` (NaN if none),
-            `epochs_done`, the `TIMES` (summed over the epochs kept), `last_time` (of its last epoch), every
+            `epochs_done`, the `TIMES` (summed over the epochs kept), `MEMORY`, `last_time` (of its last epoch), every
             `TrialConfig` parameter under its own name (`epochs` is the plan), and every metric with its value in the
             trial's LAST epoch (never the best; NaN if that epoch did not measure it).
-        history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, metrics.
+        history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, `MEMORY`
+            and the metrics.
         sources: Study name -> function that loads a trial's arrays; only figures of pictures need it.
     """
 
@@ -174,11 +177,11 @@ def build_frames(
     """Builds frames from trial and epoch records; the leading columns and dtypes are fixed, whatever is missing."""
     name = study.name
     history: Any = pd.DataFrame(epochs)  # Any: pandas' types do not distinguish a column from a table
-    for column in ("number", "epoch", "time", *TIMES):
+    for column in ("number", "epoch", "time", *TIMES, MEMORY):
         if column not in history:
             history[column] = np.nan
     metrics = sorted(column for column in history if str(column).startswith(METRIC_PREFIXES))
-    history = history[["number", "epoch", "time", *TIMES, *metrics]]
+    history = history[["number", "epoch", "time", *TIMES, MEMORY, *metrics]]
     history = history.apply(pd.to_numeric, errors="coerce").astype("float64")
     history = history.where(np.isfinite(history))  # MLflow cannot store an infinity
     history["time"] = np.floor(1000 * history["time"]) / 1000  # milliseconds, as MLflow stores it
@@ -198,7 +201,8 @@ def build_frames(
     trials["epochs_done"] = trials["number"].map(groups["epoch"].max()).fillna(0).astype("int64")
     for column in TIMES:
         trials[column] = trials["number"].map(groups[column].sum(min_count=1)).astype("float64")
-    trials["last_time"] = trials["number"].map(groups["time"].max()).astype("float64")
+    for column, source in {MEMORY: MEMORY, "last_time": "time"}.items():
+        trials[column] = trials["number"].map(groups[source].max()).astype("float64")
     last = history.drop_duplicates("number", keep="last")[["number", *metrics]]
     return StudyFrames((study,), trials.merge(last, on="number", how="left"), history, sources)
 

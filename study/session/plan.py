@@ -148,7 +148,7 @@ def make_plan(request: Request) -> Plan:
     existing = study_json.read_study(request.directory)
     if existing is not None and not request.resume:
         raise UserError(
-            f"study {request.name!r} exists in {request.runs}: add --resume to go on with it, or choose another --name"
+            f"study {request.name!r} exists in {request.runs}: add --resume to go on with it, or choose another --study"
         )
     storage = None if request.storage is None else public_url(request.storage)
     data = load_dataset(request.dataset, request.data_dir)
@@ -173,6 +173,7 @@ def make_plan(request: Request) -> Plan:
         "eta": None,
         "num_trials": request.num_trials or _default_num_trials(request, data),
         "command": request.command,
+        "data_dir": None if request.data_dir is None else str(request.data_dir.expanduser().absolute()),
         "storage": storage,
         "warm_start": _warm_start(request, data),
     }

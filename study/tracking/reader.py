@@ -19,7 +19,7 @@ from study.config import UserError
 from study.disk.files import read_json
 from study.disk.layout import ARRAYS
 from study.disk.study_json import StudyRecord, parse_study
-from study.results.frame import METRIC_PREFIXES, TIMES, Arrays, StudyFrames, build_frames, read_arrays
+from study.results.frame import MEMORY, METRIC_PREFIXES, TIMES, Arrays, StudyFrames, build_frames, read_arrays
 from study.tracking.history import read_history
 from study.tracking.store import check_uri, connect, one_line, redact, search_runs, server_page, sqlite_path
 
@@ -143,7 +143,7 @@ def _ask_each(client: MlflowClient, runs: Mapping[int, Run]) -> list[dict[str, A
         for key, value in run.data.metrics.items():
             if key.startswith(_ONCE):  # The newest value is the only one.
                 rows.setdefault((number, last), {})[key] = value
-            elif key == "epoch" or key in TIMES or key.startswith(METRIC_PREFIXES):
+            elif key == "epoch" or key in (*TIMES, MEMORY) or key.startswith(METRIC_PREFIXES):
                 wanted.append((number, key))
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         histories = pool.map(lambda pair: client.get_metric_history(runs[pair[0]].info.run_id, pair[1]), wanted)

@@ -1,7 +1,7 @@
-"""Checkpoints: written atomically, verified before they are believed, never unpickled.
+"""Checkpoints: written atomically, verified before use, never unpickled.
 
-A file is a magic word, the SHA-256 of what follows, and what `torch.save` wrote. The digest tells a truncated or
-bit-flipped file from a good one, which torch's own format does not.
+A file is a magic word, the SHA-256 of the rest, and the output of `torch.save`. The digest detects a truncated or
+bit-flipped file, which torch's own format does not.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from study.disk.layout import attempt_folders
 _MAGIC = b"AECKPT1\n"
 _NAME = re.compile(r"checkpoint-(\d{6})\.pt")
 KEEP = 2
-"""Checkpoints kept per attempt: the newest, and the one to fall back to when the newest is damaged."""
+"""Checkpoints kept per attempt: the newest, and one to fall back to if that is damaged."""
 
 
 class CheckpointError(Exception):
-    """The file is not a whole checkpoint."""
+    """The file is not a complete checkpoint."""
 
 
 def save(directory: Path, epoch: int, state: dict[str, Any]) -> Path:
-    """Writes `checkpoint-<epoch>.pt` so that it is there whole or not at all, and drops all but the newest `KEEP`.
+    """Writes `checkpoint-<epoch>.pt`, whole or not at all, and deletes all but the newest `KEEP`.
 
     Args:
         directory: The attempt's folder.
         epoch: Epochs trained so far.
-        state: Tensors, numbers, strings and containers of them.
+        state: Tensors, numbers, strings, and containers of them.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.
@@ -57,7 +57,7 @@ def save(directory: Path, epoch: int, state: dict[str, Any]) -> Path:
 
 
 def load(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Reads a checkpoint back, with `weights_only=True`.
+    """Reads a checkpoint with `weights_only=True`.
 
     Raises:
         CheckpointError: The file is missing, truncated or altered.
@@ -66,7 +66,7 @@ def load(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
 
 
 def verify(path: Path) -> bytes:
-    """What `torch.save` wrote into a checkpoint, which is not looked into.
+    """Checks a checkpoint's digest and returns what `torch.save` wrote, without reading it further.
 
     Raises:
         CheckpointError: The file is missing, truncated or altered.
@@ -84,16 +84,16 @@ def verify(path: Path) -> bytes:
 def newest(
     trial_directory: Path, device: str | torch.device = "cpu", *, before: int | None = None
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """The state of the newest sound checkpoint over all attempts of a trial.
+    """The state of a trial's newest sound checkpoint, over all its attempts.
 
     Args:
         trial_directory: The trial's folder.
         device: Where its tensors go.
-        before: Only checkpoints of fewer epochs than this. A trial is resumed from before its last epoch, because what
-            follows that epoch (the final evaluation) may be missing.
+        before: Use only checkpoints of fewer epochs. A trial resumes from before its last epoch, because the final
+            evaluation after that epoch may be missing.
 
     Returns:
-        The state, or None where there is no sound checkpoint; and one line for each damaged file passed over.
+        The state, or None if there is no sound checkpoint; and one line for each damaged file that was skipped.
     """
     complaints = []
     for epoch, path in _checkpoints(trial_directory):
@@ -107,7 +107,7 @@ def newest(
 
 
 def newest_epoch(trial_directory: Path, *, before: int) -> int:
-    """The epoch of the newest checkpoint, sound or not, of fewer epochs than `before`; 0 where there is none."""
+    """The epoch of the newest checkpoint, sound or not, of fewer epochs than `before`; 0 if there is none."""
     return next((epoch for epoch, _ in _checkpoints(trial_directory) if epoch < before), 0)
 
 

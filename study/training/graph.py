@@ -1,8 +1,8 @@
-"""A training step as one CUDA graph: its hundreds of small kernels are launched at once, with no Python between them.
+"""A training step as one CUDA graph, which launches its hundreds of small kernels at once, without Python in between.
 
-A graph replays the addresses it was captured with, so whatever changes from step to step lies in a buffer that is
-written before each replay: which images, and the weight. The random numbers go on because the generator is registered
-with the graph; parameters, gradients, Adam's moments and its count of steps are changed in place.
+A graph replays the addresses it was captured with. What changes between steps, the batch's indices and the weight,
+therefore lies in buffers that are written before each replay. Random numbers continue because the generator is
+registered with the graph. Parameters, gradients, Adam's moments and its step count change in place.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ import torch
 from torch import Tensor
 
 EAGER_STEPS = 3
-"""Steps before the capture: libraries choose their kernels in them."""
+"""Steps before the capture, in which libraries choose their kernels."""
 SWITCH = "STUDY_CUDA_GRAPH"
-"""Environment variable; 0 leaves the steps as they are, to find out what a graph hides."""
+"""Environment variable. 0 turns graphs off, to find errors that a graph hides."""
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""Indices of a batch [B] and the weight, 0-dim, to three 0-dim tensors."""
+"""From a batch's indices [B] and the weight, 0-dim, to three 0-dim tensors."""
 
 
 def graphs_wanted(device: torch.device) -> bool:
-    """Whether steps on this device are to be captured."""
+    """Whether to capture steps on this device."""
     return device.type == "cuda" and os.environ.get(SWITCH) != "0"
 
 
 class GraphedSteps:
-    """Runs a step on the GPU: the first few as they are, then one captured graph again and again.
+    """Runs a step on the GPU: the first few times directly, then as one captured graph.
 
-    The first steps count as any other; they run on a side stream, as capturing asks for. What the step reads or changes
-    must keep its place in memory afterwards: after loading a checkpoint, begin with a new `GraphedSteps`.
+    The first steps are full training steps. They run on a side stream, as capturing requires. After the capture,
+    whatever the step reads or changes must keep its place in memory: after loading a checkpoint, make a new
+    `GraphedSteps`.
 
     Args:
         batch_size: Images in a step.
@@ -49,11 +50,11 @@ class GraphedSteps:
         self._done = 0
 
     def run(self, step: Step, batch: Tensor, weight: float) -> Tensor:
-        """One step; nothing in it waits for the GPU.
+        """Runs one step without waiting for the GPU.
 
         Args:
-            step: The same at every call. It is not kept: the memory of a graph goes with the last reference to it.
-            batch: Indices of its images, int64 [B], on the GPU.
+            step: The same at every call. It is not kept, because a reference to it would keep the graph's memory alive.
+            batch: Indices of the step's images, int64 [B], on the GPU.
             weight: w * m(t).
 
         Returns:

@@ -1,7 +1,7 @@
-"""The training loop: a generator of epochs over data that is resident on the device.
+"""The training loop: a generator of epochs, over data that stay on the device.
 
-Nothing in a step waits for the device: the losses of an epoch are read once, at its end. A schedule that waits for the
-reconstruction is the exception; it is shown it some times in an epoch.
+No step waits for the device: an epoch's losses are read once, at its end. The exception is a schedule that waits for
+the reconstruction, which it observes a few times per epoch.
 """
 
 from __future__ import annotations
@@ -27,31 +27,30 @@ from study.training.graph import GraphedSteps, graphs_wanted
 from study.training.pretrained import Pretrained
 
 CRITIC_BETAS = (0.5, 0.999)
-"""Adam's for a WAE-GAN's critic: with the defaults the codes' MMD to the prior came out twice as large on MNIST."""
+"""Adam's betas for a WAE-GAN's critic. With the defaults, the codes' MMD to the prior was twice as large on MNIST."""
 NOTHING_PRETRAINED = Pretrained()
 CHECKS = 16
-"""How often in an epoch a schedule that waits for the reconstruction is shown it, on the batch at hand."""
+"""How often per epoch a schedule that waits for the reconstruction observes it, on the current batch."""
 EVALUATIONS = 8
-"""Evaluations spread over a training, so that metrics exist at 1/8, 1/4, 1/2 and the end, whatever its length."""
+"""Evaluations spread over a training, so that metrics exist at 1/8, 1/4, 1/2 and the end of any training."""
 
 
 class TrainingError(Exception):
-    """Training cannot go on, and would not on a second try: the loss is no longer a finite number."""
+    """The loss is no longer finite. Training cannot continue, and a second try would end the same way."""
 
 
 def evaluation_epochs(epochs: int, evaluations: int = EVALUATIONS) -> frozenset[int]:
-    """The epochs (from 1) after which a training of that length is evaluated; the last is always one of them."""
+    """The epochs, from 1, after which a training of this length is evaluated. The last is always one of them."""
     return frozenset(math.ceil(part * epochs / evaluations) for part in range(1, evaluations + 1))
 
 
 @contextlib.contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """Takes numbers below 1.2e-38 for zero within the block, on the CPU, on the thread that enters it.
+    """Treats numbers below 1.2e-38 as zero inside the block, on the CPU, on the thread that enters it.
 
-    The moments of a weight whose gradient has become zero (of a dead unit, of a pixel that is black but for a few
-    images) shrink to the smallest numbers there are and stay there, and processors are slow with these: on random
-    images, which leave many units dead, an epoch took twice as long from the ninth on (`benchmarks.trainer`). Where a
-    trial has several threads, those that torch has started before keep computing with them.
+    If a weight's gradient becomes zero (for a dead unit, or a pixel that is black in almost all images), its moments
+    shrink to denormal numbers, which processors handle slowly. On random images, which leave many units dead, an epoch
+    took twice as long from the ninth on (`benchmarks.trainer`). Threads that torch has already started are unaffected.
     """
     torch.set_flush_denormal(True)
     try:
@@ -61,24 +60,24 @@ def denormals_flushed() -> Iterator[None]:
 
 
 def continues_randomness(state: dict[str, Any], device: str | torch.device) -> bool:
-    """Whether the random numbers of `Trainer.state()` can go on on a device: GPU and CPU have different generators."""
+    """Whether a device can continue the random numbers of `Trainer.state()`; GPU and CPU generators differ."""
     return state["generator"].numel() == torch.Generator(device).get_state().numel()
 
 
 @dataclasses.dataclass(frozen=True)
 class EpochResult:
-    """What one epoch gave.
+    """The result of one epoch.
 
     Attributes:
         epoch: Epochs trained so far, from 1.
-        train: Means over the epoch's steps: `loss`, `reconstruction` (nats per image), `penalty` (the regularizer's own
-            unit, unweighted); and `weight`, w * m(t) at the epoch's last step.
+        train: Means over the epoch's steps of `loss`, `reconstruction` (nats per image) and `penalty` (unweighted, in
+            the regularizer's own unit); and `weight`, w * m(t) at the epoch's last step.
         multiplier: m(t) at the epoch's last step.
-        metrics: What `evaluate` measured; empty between evaluations.
+        metrics: What `evaluate` returned; empty between evaluations.
         seconds: Wall time of the training steps.
         evaluation_seconds: Wall time of the evaluation.
-        model: The model as it is now; the next epoch changes it.
-        trainer: Holds everything a resumed training needs; `trainer.state()` is good until the next epoch.
+        model: The model as it is now. The next epoch changes it.
+        trainer: It holds all that a resumed training needs. `trainer.state()` is valid until the next epoch.
     """
 
     epoch: int
@@ -98,10 +97,10 @@ class Trainer:
         config: The trial.
         data: The data set, already on `device`.
         device: Where to train.
-        pretrained: What the config needs ready-made, on `device`.
+        pretrained: The pretrained parts that the config needs, on `device`.
 
     Raises:
-        UserError: The config names something there is not, or its parts do not fit together.
+        UserError: The config names something unknown, or its parts do not fit together.
         ValueError: `network=stacked` without a first stage.
     """
 
@@ -143,7 +142,7 @@ class Trainer:
         return GraphedSteps(self.batch_size, self.generator) if graphs_wanted(self.device) else None
 
     def state(self) -> dict[str, Any]:
-        """Everything that decides how the training goes on; `load` takes it back."""
+        """Everything that decides how the training continues, for `load`."""
         return {
             "config": self.config.to_params(),
             "epoch": self.epoch,
@@ -157,10 +156,10 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Puts the training where `state` left it.
+        """Continues the training from `state`.
 
-        On another kind of device than it was saved on, random numbers begin anew, seeded by the config's seed and the
-        epoch; see `continues_randomness`.
+        If it was saved on another kind of device, random numbers restart from the config's seed and the epoch; see
+        `continues_randomness`.
 
         Raises:
             ValueError: The state belongs to another config.
@@ -180,14 +179,14 @@ class Trainer:
         else:
             [seed] = np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)
             self.generator.manual_seed(int(seed))
-        self._graphed = self._graphed_steps()  # the first steps after a load are eager again, whatever has moved
+        self._graphed = self._graphed_steps()  # a new one, because tensors may have moved
 
     @denormals_flushed()
     def train_epoch(self) -> dict[str, float]:
-        """One pass over the training images in a fresh order; a last, smaller batch is left out.
+        """Trains on all training images once, in a new order. A last, smaller batch is left out.
 
         Returns:
-            The epoch's means, as `EpochResult.train`.
+            The epoch's means, as in `EpochResult.train`.
 
         Raises:
             TrainingError: The loss is not finite.
@@ -213,7 +212,7 @@ class Trainer:
         return {"loss": loss, "reconstruction": reconstruction, "penalty": penalty, "weight": weight}
 
     def _unexplained(self, batch: torch.Tensor) -> float:
-        """Of a batch of uint8 images or float codes; it leaves batch normalisation and the generator alone."""
+        """The unexplained variance of a batch; does not touch batch normalisation or the generator."""
         self.model.eval()
         unexplained = float(self.model.unexplained(_as_inputs(batch)))
         self.model.train()
@@ -222,7 +221,7 @@ class Trainer:
     def _step(
         self, batch: torch.Tensor, weight: float | torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One optimisation step on the inputs at indices [B]; nothing in it waits for the device.
+        """Takes one optimisation step on the inputs at indices [B], without waiting for the device.
 
         Returns:
             Loss, reconstruction and penalty, 0-dim, on the device.
@@ -240,7 +239,7 @@ class Trainer:
 
 
 def _as_inputs(batch: torch.Tensor) -> torch.Tensor:
-    """What the encoder reads of uint8 images or float codes."""
+    """What the encoder reads, given uint8 images or float codes."""
     return batch.float().div_(255) if batch.dtype == torch.uint8 else batch
 
 
@@ -253,24 +252,24 @@ def train(
     pretrained: Pretrained = NOTHING_PRETRAINED,
     state: dict[str, Any] | None = None,
 ) -> Generator[EpochResult]:
-    """Trains one autoencoder, an epoch at a time.
+    """Trains one autoencoder, epoch by epoch.
 
     Args:
         config: The trial.
         data: The data set, on `device`.
-        evaluate: Measures the model; called after the epochs of `evaluation_epochs`. It must leave the global random
-            generators and the model alone.
+        evaluate: Measures the model after the epochs of `evaluation_epochs`. It must not change the model or the global
+            random generators.
         device: Where to train.
-        pretrained: What the config needs ready-made, on `device`.
-        state: `Trainer.state()` of an interrupted training of the same config. On the CPU the epochs that follow equal
-            those of an uninterrupted one bit for bit, if it was saved there.
+        pretrained: The pretrained parts that the config needs, on `device`.
+        state: `Trainer.state()` of an interrupted training of the same config. If it was saved on the CPU and training
+            runs there, the epochs equal those of an uninterrupted training bit for bit.
 
     Yields:
-        One result per epoch, from the first not yet trained.
+        One result per epoch, from the first that is not trained yet.
 
     Raises:
         TrainingError: The loss is not finite.
-        UserError: The config names something there is not, or its parts do not fit together.
+        UserError: The config names something unknown, or its parts do not fit together.
     """
     trainer = Trainer(config, data, device, pretrained)
     if state is not None:

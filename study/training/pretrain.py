@@ -1,4 +1,4 @@
-"""Trains, once per data set, what trials need ready-made: the first stage of `stacked`, the perceptual classifier."""
+"""Trains once per data set what trials share: the first stage of `stacked` and the perceptual classifier."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _VERSION = 1
 def pretrain(
     config: TrialConfig, data: ImageData, cache_dir: Path, *, device: str | torch.device = "cpu"
 ) -> Pretrained:
-    """What a trial of this config needs, from the cache or trained now.
+    """The pretrained parts that a trial needs, from the cache or trained now.
 
     Args:
         config: The trial.
         data: The data set.
-        cache_dir: Shared by all studies; files are named by content.
-        device: Where the trial will train. The parts are always trained on the CPU, so that they are the same.
+        cache_dir: A folder that all studies share; its files are named by content.
+        device: Where the trial will train. The parts are always trained on the CPU, so that all devices get the same.
 
     Raises:
         UserError: The first stage collapsed.
@@ -39,7 +39,7 @@ def pretrain(
 
 
 def _first_stage(data: ImageData) -> dict[str, Any]:
-    with one_thread():  # quicker than two beside other trials, and the same result on every machine
+    with one_thread():  # faster than two threads beside other trials, and the same result on every machine
         images = data.train.images.cpu()
         stage = stacked.train_first_stage(data.summary, images)
         return {"state": stage.state_dict(), "codes": stage.encode_all(images)}

@@ -1,4 +1,4 @@
-"""What is trained before a trial and stays as it is while the trial trains."""
+"""The parts of a trial that are trained before it and do not change while it trains."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """Parts that trials of one data set share; None where a trial does not need them.
+    """Parts that the trials of a data set share. A part is None if the trial does not need it.
 
     Attributes:
         first_stage: State of the trained first stage, for `network=stacked`.
-        codes: What that stage makes of the training images, float [N, 10, h, w].
+        codes: That stage's codes of the training images, float [N, 10, h, w].
         features: Frozen feature extractor of the perceptual term, images [B, C, H, W] -> [B, F].
     """
 

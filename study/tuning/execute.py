@@ -17,7 +17,7 @@ from ray.tune.search import ConcurrencyLimiter
 
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
-from study.measure.evaluate import EvaluationContext, prepare_context
+from study.measure.context import EvaluationContext, prepare_context
 from study.training.pretrain import pretrain
 from study.tuning.cluster import Cluster, Resources, room
 from study.tuning.scheduler import RungScheduler

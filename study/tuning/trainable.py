@@ -22,7 +22,8 @@ from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.disk.files import disk_error_reason, write_json
 from study.disk.layout import ERROR, METRICS, PROCESS, WARNINGS, last_error, new_attempt, recorded_epochs
-from study.measure.evaluate import EvaluationContext, Evaluator
+from study.measure.context import EvaluationContext
+from study.measure.evaluate import Evaluator
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
 from study.search.rungs import rung_epochs

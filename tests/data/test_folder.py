@@ -91,7 +91,7 @@ def test_broken_images_only(tmp_path: Path) -> None:
 
 
 def test_no_folder_and_no_classes(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a directory"):
+    with pytest.raises(UserError, match="is not a folder"):
         load_dataset(f"folder:{tmp_path / 'none'}")
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match="one folder per class"):
@@ -120,7 +120,7 @@ def test_jpeg_orientation_and_nesting(tmp_path: Path) -> None:
         image = Image.new("RGB", (40, 20), "black")
         image.paste("white", (0, 0, 40, 10))
         exif = Image.Exif()
-        exif[0x0112] = 6  # stored lying on its side
+        exif[0x0112] = 6  # stored rotated by 90 degrees
         image.save(path, exif=exif)
     data = load_dataset(f"folder:{tmp_path}")
     assert data.summary.shape == (3, 40, 20)
@@ -142,4 +142,4 @@ def test_sixteen_bits_have_one_scale(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((8, 8), 10 * index, np.uint16)).save(path)
     everything, _ = folder.load_folder(tmp_path)
-    assert everything.images.max() == 0  # 110 of 65,535: black, though no image is brighter
+    assert everything.images.max() == 0  # 110 of 65,535 is black, even if no image is brighter

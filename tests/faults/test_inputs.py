@@ -39,14 +39,14 @@ def test_changed_data_and_changed_space(tmp_path: Path, ray_session: None, capsy
     images(tmp_path / "again")
     shutil.copy(tmp_path / "again" / "cats" / "0.png", data / "cats" / "0.png")
     before = space.read_text()
-    space.write_text(before + "\n# another idea\n")
+    space.write_text(before + "\nMORE = 1\n")
     assert study_run(*arguments, "--resume", "--num-trials", 3) == 2
     error = capsys.readouterr().err
-    assert "has changed" in error and "restore it, or choose another --name" in error
+    assert "has changed" in error and "restore it, or choose another --study" in error
     space.write_text(before)
     assert load_space(str(space)).hash
     assert study_run(*arguments, "--resume") == 0
-    expect_clean(audit(tmp_path / "a", 2, trials=2), "space file edited before resume", "a comment added; refused")
+    expect_clean(audit(tmp_path / "a", 2, trials=2), "space file edited before resume", "a line added; refused")
 
 
 REFUSALS = ["read-only file system", "folder of another user"]

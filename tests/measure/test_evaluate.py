@@ -1,4 +1,4 @@
-"""The evaluator as a whole: what it measures, what it leaves alone, and what it refuses."""
+"""The evaluator as a whole: what it measures, what it must not change, and what it refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure import evaluate
-from study.measure.evaluate import EvaluationContext, Evaluator, prepare_context
+from study.measure.context import EvaluationContext, prepare_context
+from study.measure.evaluate import Evaluator
 from study.measure.metrics import METRICS, MetricError, fid
 from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
 from study.model.likelihoods import GaussianPixel, GaussianScalar
@@ -52,7 +53,7 @@ def model(encoder: str = "gaussian", **changes: Any) -> Autoencoder:
 
 
 class Copier(nn.Module):
-    """Code = pixels: reconstructs perfectly."""
+    """An autoencoder whose codes are the pixels, so it reconstructs perfectly."""
 
     latent_dim = 64
 
@@ -73,23 +74,23 @@ def of_split(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
     return {name.removeprefix(f"{prefix}/"): value for name, value in metrics.items() if name.startswith(f"{prefix}/")}
 
 
-def test_metrics_references_of_the_digits(context: EvaluationContext, digits: ImageData) -> None:
+def test_context_of_the_digits(context: EvaluationContext, digits: ImageData) -> None:
     summary = context.summary()
     assert json.loads(json.dumps(summary)) == summary
     assert summary["classifier"]["accuracy"] >= 0.95
     assert summary["samples"] == {"validation": 3_000, "test": 3_000}
     assert summary["images"] == {"validation": 360, "test": 360}
-    assert set(summary["floor"]["validation"]) <= set(METRICS)
-    assert summary["floor"]["validation"]["sample_fid"] < 1
-    assert summary["floor"]["validation"]["precision"] > 0.9
+    assert set(summary["real_data"]["validation"]) <= set(METRICS)
+    assert summary["real_data"]["validation"]["sample_fid"] < 1
+    assert summary["real_data"]["validation"]["precision"] > 0.9
     assert summary["pca"]["test"]["8"] == pytest.approx(0.0249, abs=1e-3)
     assert pickle.loads(pickle.dumps(context)).summary() == summary
 
 
-def test_metrics_references_are_cached_by_content(
+def test_the_context_is_cached_by_content(
     digits: ImageData, context: EvaluationContext, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "pca_errors", None)  # would fail if anything were computed
+    monkeypatch.setattr("study.measure.context.pca_errors", None)  # would fail if anything were computed
     again = prepare_context(digits, cache)
     assert again.summary() == context.summary()
     assert all(np.array_equal(again.features[name], context.features[name]) for name in context.features)
@@ -165,7 +166,7 @@ def test_elbo_and_its_terms_against_distributions(evaluator: Evaluator, digits: 
 
 def test_elbo_is_below_the_importance_weighted_bound(evaluator: Evaluator) -> None:
     metrics = evaluator.final_metrics(model())
-    assert metrics["val/elbo"] <= -metrics["val/nll"] + 0.05  # the latter on 360 of the images, with 64 draws
+    assert metrics["val/elbo"] <= -metrics["val/nll"] + 0.05  # nll uses 360 of the images and 64 draws
 
 
 @pytest.mark.parametrize("encoder", ["deterministic", "gaussian"])
@@ -257,7 +258,7 @@ def test_metrics_nan_fails_by_name(evaluator: Evaluator, part: str, final: bool)
 def test_metrics_do_not_depend_on_the_batch_size(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     autoencoder = model()
     whole = evaluator.search_metrics(autoencoder)
-    monkeypatch.setattr(evaluate, "_batch_size", lambda images: 77)
+    monkeypatch.setattr(evaluate, "images_per_batch", lambda images: 77)
     assert evaluator.search_metrics(autoencoder) == pytest.approx(whole, rel=1e-3)
 
 

@@ -29,7 +29,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def test_judge_knows_the_digits_and_is_cached(digits: ImageData, cache: Path) -> None:
+def test_feature_network_knows_the_digits_and_is_cached(digits: ImageData, cache: Path) -> None:
     feature_network = trained_classifier(digits, feature_network_spec(digits.summary), cache)
     assert feature_network.accuracy >= 0.95
     files = list(cache.iterdir())
@@ -45,7 +45,7 @@ def test_judge_knows_the_digits_and_is_cached(digits: ImageData, cache: Path) ->
     assert not classifier.training and not any(parameter.requires_grad for parameter in classifier.parameters())
 
 
-def test_judge_is_the_same_whatever_threads_and_global_seed(digits: ImageData, tmp_path: Path) -> None:
+def test_feature_network_is_the_same_whatever_threads_and_global_seed(digits: ImageData, tmp_path: Path) -> None:
     spec = dataclasses.replace(feature_network_spec(digits.summary), epochs=2)
     hashes = set()
     threads = torch.get_num_threads()
@@ -62,7 +62,7 @@ def test_judge_is_the_same_whatever_threads_and_global_seed(digits: ImageData, t
     assert len(hashes) == 1
 
 
-def test_judge_never_learns_from_validation_or_test(digits: ImageData, tmp_path: Path) -> None:
+def test_feature_network_never_learns_from_validation_or_test(digits: ImageData, tmp_path: Path) -> None:
     spec = dataclasses.replace(feature_network_spec(digits.summary), epochs=1)
     noise = Split(255 - digits.validation.images, digits.validation.labels.flip(0))
     poisoned = dataclasses.replace(digits, validation=noise, test=noise)
@@ -105,7 +105,7 @@ def test_damaged_cache_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptu
     path = tmp_path / "thing.pt"
     cached(path, lambda: {"value": torch.arange(100)})
     whole = path.read_bytes()
-    middle = whole.index(torch.arange(100).numpy().tobytes()) + 400  # a bit of a number, which torch would not miss
+    middle = whole.index(torch.arange(100).numpy().tobytes()) + 400  # inside a number: torch would not notice
     flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     for content in (whole[:-40], flipped, b"", b"not a file of tensors"):
         caplog.clear()

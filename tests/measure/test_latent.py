@@ -85,7 +85,7 @@ def test_metrics_iwae_bound_tightens_with_samples() -> None:
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "laplace", "bernoulli", "gaussian_scalar", "gaussian_pixel"])
 def test_metrics_iwae_against_quadrature(likelihood: str) -> None:
-    """A real model with one latent: the integral over z is done on a grid."""
+    """A real model with one latent unit, so that the integral over z can be computed on a grid."""
     torch.manual_seed(0)
     config = TrialConfig(encoder="gaussian", regularizer="kl", latent_dim=1, width=16, likelihood=likelihood)
     model = build_autoencoder(config, made_summary()).double().eval()

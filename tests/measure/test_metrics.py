@@ -32,7 +32,7 @@ def features(n: int, seed: int, dim: int = 6, shift: float = 0.0) -> np.ndarray:
 
 
 class Identity(torch.nn.Module):
-    """Passes feature vectors off as images, so that torchmetrics computes on features of ours."""
+    """Lets feature vectors pass as images, so that torchmetrics computes on our features."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ def test_kid_is_unbiased_on_equal_distributions() -> None:
     assert abs(values.mean()) < 3 * standard_error
     assert 0.3 < (values < 0).mean() < 0.8  # it is not clamped
     biased_by = np.mean([fid(features(40, seed), features(60, seed + 10_000)) for seed in range(20)])
-    assert biased_by > 0.3  # which FID is not
+    assert biased_by > 0.3  # FID is biased
 
 
 def brute_force(real: np.ndarray, generated: np.ndarray, k: int) -> tuple[float, float, float, float]:

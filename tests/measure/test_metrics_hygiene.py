@@ -1,4 +1,4 @@
-"""What measuring must never do: show the search a test image, measure a stopped trial on them, or hide a NaN."""
+"""Measuring must never show the search a test image, measure a stopped trial on the test split, or hide a NaN."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.measure.evaluate import EvaluationContext, Evaluator, prepare_context
+from study.measure.context import EvaluationContext, prepare_context
+from study.measure.evaluate import Evaluator
 from study.measure.metrics import METRICS
 from study.search.ledger import Ledger
 from study.space import builtin_spaces, load_space
@@ -33,14 +34,14 @@ def context(few_digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def trial(few_digits: ImageData, context: EvaluationContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Runs one trial as a worker does; gives its reports and the lines it wrote."""
+    """Runs one trial as a worker does. Returns its reports and the lines it wrote."""
 
     def run(
         stop_after: int | None = None, config: TrialConfig = CONFIG, rungs: bool = True
     ) -> tuple[list[dict], list[dict]]:
         session = Session(stop_after)
         monkeypatch.setattr(trainable.tune, "report", session.report)
-        monkeypatch.setattr(trainable, "process_info", lambda: {"device": "cpu"})  # Ray, when asked, would start itself
+        monkeypatch.setattr(trainable, "process_info", lambda: {"device": "cpu"})  # Ray would start itself when asked
         directory = tmp_path / "trial"
         directory.mkdir(exist_ok=True)
         work = {"directory": str(directory), "params": config.to_params()}
@@ -64,7 +65,7 @@ def test_search_is_told_validation_metrics_alone(trial: Any) -> None:
     for report in reports:
         assert set(OBJECTIVES) <= set(report)
         assert all(name in ("epoch", "multiplier") or name.startswith("val/") for name in report)
-        assert set(report) < {"val/latent_mmd", "multiplier", *lines[-1]}  # the full set is no part of it
+        assert set(report) < {"val/latent_mmd", "multiplier", *lines[-1]}  # without the final metrics
         assert "val/sample_kid" not in report
 
 
@@ -99,7 +100,7 @@ def test_a_metric_that_is_nan_fails_the_trial_by_name(
         monkeypatch.setattr(Evaluator, "_interpolation_fid", lambda *arguments: final(*arguments) * math.nan)
     reports, lines = trial()
     assert reports[-1] == {"failure": f"not a finite metric: {name} is nan"}
-    assert len(lines) == (0 if when == "search" else CONFIG.epochs - 1)  # nothing of the epoch it failed at
+    assert len(lines) == (0 if when == "search" else CONFIG.epochs - 1)  # nothing for the epoch that failed
     assert f"{name} is nan" in trainable.last_error(tmp_path / "trial")
 
     ledger = _ledger(tmp_path)
@@ -142,7 +143,7 @@ def _is_metric(key: Any) -> bool:
     return isinstance(key, str) and key.rpartition("/")[2] in METRICS
 
 
-def test_a_trial_that_nobody_judges_reports_its_end_alone(trial: Any) -> None:
+def test_a_trial_without_rungs_reports_only_its_end(trial: Any) -> None:
     reports, lines = trial(rungs=False)
     assert [report["epoch"] for report in reports] == [4]
     assert len(lines) == 4

@@ -1,4 +1,4 @@
-"""On real MNIST every damage to the images worsens `sample_fid` step by step; prints the table."""
+"""On real MNIST, `sample_fid` gets worse with every step of damage to the images. Prints the table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from study.data.datasets import load_dataset
-from study.measure.evaluate import Evaluator, prepare_context
+from study.measure.context import prepare_context
+from study.measure.evaluate import Evaluator
 from study.measure.metrics import fid
 
 COUNT = 5_000

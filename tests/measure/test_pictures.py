@@ -89,7 +89,7 @@ def test_history_of_reconstructions_over_attempts(few_digits: ImageData, tmp_pat
     arrays = np.load(attempts[-1] / "arrays.npz")
     assert arrays["history_epochs"].tolist() == [2, 4, 6, 8]
     x = torch.from_numpy(arrays["originals"][:10]).float() / 255
-    for row, trained in enumerate((0, 1, 1, 2)):  # epoch 4 was trained twice: the newer attempt counts
+    for row, trained in enumerate((0, 1, 1, 2)):  # epoch 4 was trained twice, and the newer attempt counts
         with torch.no_grad():
             expected = models[trained].reconstruct(x).numpy() * 255
         assert np.abs(expected - arrays["history"][row]).max() <= 0.51

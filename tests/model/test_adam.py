@@ -1,4 +1,4 @@
-"""Our Adam against torch.optim's, bit by bit, and what it is there for: no import of torch's compiler."""
+"""Our Adam equals torch.optim's bit for bit, and does not import torch's compiler."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_one_cycle_is_torchs(steps: int) -> None:
 
 @pytest.mark.parametrize("kind", ["ours", "torch"])
 def test_a_training_goes_on_from_saved_moments(kind: str) -> None:
-    """Those of torch.optim have the same keys."""
+    """A state of torch.optim has the same keys."""
     whole, parted = _model(), _model()
     _train(whole, Adam(whole.parameters(), 0.01), range(20))
     parameters = list(parted.parameters())
@@ -87,7 +87,7 @@ def test_a_parameter_without_a_gradient_is_left_alone() -> None:
     optimizer.step()
     assert torch.equal(unused, torch.ones(3)) and not torch.equal(used, torch.ones(3))
     optimizer.zero_grad()
-    optimizer.step()  # none has one: nothing happens
+    optimizer.step()  # no parameter has a gradient, so nothing happens
 
 
 def test_another_models_moments_are_refused() -> None:
@@ -99,13 +99,13 @@ def test_another_models_moments_are_refused() -> None:
 
 
 def test_a_trial_does_not_import_torchs_compiler(tmp_path: Path) -> None:
-    """It takes longer than many a trial's first epochs; the whole of a trial, as Ray calls it, does without."""
+    """The import takes longer than many trials' first epochs. A whole trial, as Ray calls it, does not need it."""
     program = """
 import sys
 from pathlib import Path
 from study.config import TrialConfig
 from study.data.datasets import load_dataset
-from study.measure.evaluate import prepare_context
+from study.measure.context import prepare_context
 from study.tuning import trainable, worker
 from tests.helpers import Session, small
 session, folder = Session(), Path(sys.argv[1])

@@ -1,4 +1,4 @@
-"""The autoencoder and its loss: contract, extreme inputs, pictures on the way, and a real if short training."""
+"""The autoencoder and its loss: contract, extreme inputs, latent paths, and a short real training."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_kl_divergence_gradient_is_finite_for_any_log_variance(raw: float) -> No
     terms.loss.backward()
     assert terms.loss.isfinite()
     assert outputs.grad is not None and outputs.grad.isfinite().all()
-    if abs(raw) <= 100:  # it also finds back: the gradient step moves the log variance to the prior's
+    if abs(raw) <= 100:  # it recovers: the gradient step moves the log variance towards the prior's
         assert (outputs.grad[:, 3:].sign() == (1 if raw > 0 else -1)).all()
 
 

@@ -22,7 +22,7 @@ def _generator(seed: int = 0) -> torch.Generator:
 
 
 def _kernel_value(name: str, a: np.ndarray, b: np.ndarray) -> float:
-    """The kernels once more, from the definitions, one pair at a time."""
+    """The kernels from their definitions, one pair at a time."""
     dim, squared = len(a), float(((a - b) ** 2).sum())
     if name == "imq":
         return sum(2 * s * dim / (2 * s * dim + squared) for s in SCALES)
@@ -84,7 +84,7 @@ def test_mmd_divergence_is_unbiased(name: str) -> None:
     error = np.std(draws) / math.sqrt(len(draws))
     assert abs(np.mean(draws)) < 4 * error
     assert min(draws) < 0  # a clamped estimate would be biased upwards
-    assert error < 0.02  # the test has the power to see a bias: the V-statistic's is about 7/4
+    assert error < 0.02  # small enough to notice a bias: the V-statistic's is about 7/4
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -112,7 +112,7 @@ def test_divergence_kernel_slope_equals_differences(kernel) -> None:
 def test_mmd_divergence_is_the_same_with_and_without_a_gradient(
     name: str, size: float, dtype: torch.dtype, error: float
 ) -> None:
-    """Without one it is summed in blocks: here two whole ones and a rest."""
+    """Without a gradient the sum is taken in blocks: here two whole ones and a remainder."""
     z = torch.randn(600, 3, generator=_generator(), dtype=dtype) * size
     prior = torch.randn(530, 3, generator=_generator(1), dtype=dtype)
     with_gradient = squared_mmd(z.clone().requires_grad_(), prior, name).detach()
@@ -164,4 +164,4 @@ def test_sliced_wasserstein_divergence_of_a_shift() -> None:
     shifted = sliced_wasserstein(prior + torch.tensor([3.0, 5.0]), prior, direction)
     assert shifted.item() == pytest.approx(9)
     first_power = scipy.stats.wasserstein_distance((prior[:, 0] + 3).numpy(), prior[:, 0].numpy())
-    assert shifted.item() == pytest.approx(first_power**2)  # a shift moves every point alike
+    assert shifted.item() == pytest.approx(first_power**2)  # a shift moves every point equally

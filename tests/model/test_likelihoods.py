@@ -1,4 +1,4 @@
-"""Every likelihood against torch.distributions, and what holds for all of them."""
+"""Every likelihood against torch.distributions, and the properties of all of them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_likelihood_equals_torch_distributions(name: str) -> None:
 def test_bernoulli_likelihood_equals_cross_entropy() -> None:
     likelihood = LIKELIHOODS["bernoulli"](SUMMARY)
     raw, x = _raw(likelihood), torch.rand(2, 3, 5, 4, dtype=torch.float64)
-    # torch's Bernoulli refuses grey values; its continuous cousin is the same up to a normaliser that x does not enter.
+    # torch's Bernoulli refuses grey values. Its continuous version differs by a normaliser that does not depend on x.
     oracle = ContinuousBernoulli(logits=raw)
     expected = -(oracle.log_prob(x) - oracle.log_prob(torch.zeros_like(x)) + torch.log1p(-raw.sigmoid()))
     torch.testing.assert_close(likelihood.cost(raw, x), expected.sum(dim=(1, 2, 3)))
@@ -83,7 +83,7 @@ def test_likelihood_draws_scatter_as_stated(name: str) -> None:
         assert draws.mean().item() == pytest.approx(1 / (1 + math.exp(-0.4)), abs=0.01)
         return
     oracle = _oracle(name, likelihood, raw)
-    expected = oracle.cdf(torch.tensor(0.7)).flatten()[0].item()  # clipping at 0 and 1 leaves the share below .7 alone
+    expected = oracle.cdf(torch.tensor(0.7)).flatten()[0].item()  # clipping keeps the share below 0.7
     assert (draws < 0.7).float().mean().item() == pytest.approx(expected, abs=0.01)
 
 
@@ -112,7 +112,7 @@ def test_learned_variance_likelihood_starts_at_the_data_and_finds_the_error() ->
     assert likelihood.logvar.exp().item() == pytest.approx(x.square().mean().item(), rel=0.01)
 
 
-def test_learned_variance_likelihood_has_a_floor() -> None:
+def test_a_learned_variance_is_bounded_below() -> None:
     _, logvar = GaussianPixel(SUMMARY).parameters_of(torch.full((1, 6, 5, 4), -1e4))
     assert (logvar == LOWEST_LOGVAR).all()
 

@@ -1,4 +1,4 @@
-"""Every regularizer: a finite penalty in its own unit, and the ones with moving parts by hand."""
+"""Every regularizer: a finite penalty in its own unit; the more complex ones against values by hand."""
 
 from __future__ import annotations
 

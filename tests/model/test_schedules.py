@@ -1,4 +1,4 @@
-"""Every schedule: range, exact ends, monotony; and the gate's state."""
+"""Every schedule: range, exact ends, monotonicity; and the gate's state."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_cyclical_schedule_ramps_half_of_each_cycle() -> None:
 
 
 def _run(schedule: QualityGated, unexplained: list[float]) -> list[float]:
-    """Multipliers at each of these steps; the schedule is shown the model before each, for as long as it waits."""
+    """The multiplier at each of these steps. The schedule observes the model before each, as long as it waits."""
     values = []
     for step, share in enumerate(unexplained, 1):
         progress = step / len(unexplained)

@@ -1,4 +1,4 @@
-"""The two-stage network: what the first stage promises, and that trials are measured in image space."""
+"""The two-stage network: the first stage's contract, and that trials are measured in image space."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = TrialConfig(network="stacked", latent_dim=8, width=64)
 
 @pytest.fixture(scope="module")
 def stage(digits: ImageData) -> Iterator[FirstStage]:
-    torch.set_num_threads(1)  # a module's fixtures come before the one that sets this for each test
+    torch.set_num_threads(1)  # module fixtures run before the fixture that sets this for each test
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacked, "LEAST_STEPS", 500)
         yield train_first_stage(digits.summary, digits.train.images)

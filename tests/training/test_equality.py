@@ -1,4 +1,4 @@
-"""The fast paths change no result: 50 steps of the trainer end where a plain loop, written out, ends."""
+"""The fast paths change no result: 50 steps of the trainer give the same result as a plain loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphed steps: on the CPU all but CUDA's own part, with a graph that repeats the step; on a GPU the whole."""
+"""Graphed steps. On the CPU a fake graph repeats the step, so everything but CUDA's part is tested; on a GPU, all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _config(regularizer: str) -> TrialConfig:
 
 @pytest.fixture
 def repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In CUDA's place, a graph that runs the captured step again."""
+    """A fake of CUDA's graph that runs the captured step again."""
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     monkeypatch.setattr(GraphedSteps, "_run_aside", GraphedSteps._execute)
     monkeypatch.setattr(
@@ -90,7 +90,7 @@ def test_loading_drops_the_graph(repeated: None, monkeypatch: pytest.MonkeyPatch
     trainer.train_epoch()
     assert trainer._graphed is not None
     trainer.load(trainer.state())
-    assert trainer._graphed is None  # on the CPU nothing takes its place
+    assert trainer._graphed is None  # the CPU has no graph
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

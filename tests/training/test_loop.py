@@ -115,7 +115,7 @@ def test_a_quality_gate_opens_when_half_of_the_variance_is_explained(few_digits:
     if opens:
         epoch = opened_at * config.epochs
         assert 1 < epoch < 10  # before the deadline
-        assert 0.4 < left[math.floor(epoch)] < 0.6  # it saw single batches, this is the whole split
+        assert 0.4 < left[math.floor(epoch)] < 0.6  # the schedule saw single batches, and this is the whole split
     else:
         assert opened_at == math.inf and min(left) > 0.5
     assert trainer.multiplier == 1
@@ -158,7 +158,7 @@ def test_a_batch_larger_than_the_data_is_cut_to_it(few_digits: ImageData) -> Non
 
 
 def test_denormal_numbers_are_zero_while_training_and_nowhere_else(few_digits: ImageData) -> None:
-    """A pixel that is always black has moments that only shrink; the slow numbers at their end are not reached."""
+    """The moments of a pixel that is always black only shrink. They must not become slow denormal numbers."""
     trainer = Trainer(TrialConfig(latent_dim=2, width=16, epochs=2), few_digits)
     trainer.inputs = trainer.inputs.clone()
     trainer.inputs[:, :, 0, 0] = 0

@@ -11,7 +11,7 @@ import ray
 import torch
 
 from study.data.datasets import ImageData
-from study.measure.evaluate import prepare_context
+from study.measure.context import prepare_context
 from study.tuning import execute, trainable
 from study.tuning.cluster import Cluster, Resources
 from study.tuning.trainable import assigned_device, keep_to_share, memory_share, pack, unpack

@@ -82,7 +82,7 @@ def test_a_failed_trial_has_trained_what_is_on_record(tmp_path: Path, result: di
     assert outcome is not None and (outcome["outcome"], outcome["epochs"]) == ("failed", 3)
 
 
-def test_a_trial_in_trouble_is_left_for_a_later_sitting(tmp_path: Path) -> None:
+def test_after_a_disk_error_a_trial_is_left_for_a_later_session(tmp_path: Path) -> None:
     searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
     suggest(searcher, "one", 1)
     searcher.on_trial_complete("one", {"disk_error": "/a: No space left on device"})

@@ -17,7 +17,7 @@ import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.measure.evaluate import EvaluationContext, prepare_context
+from study.measure.context import EvaluationContext, prepare_context
 from study.training import checkpoint
 from study.tuning import trainable
 from tests.helpers import Session

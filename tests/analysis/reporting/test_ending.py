@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
+import json
 import math
 import os
 from pathlib import Path
@@ -77,9 +77,14 @@ def test_a_file_where_the_folder_should_be_is_left_alone(study: Path) -> None:
         (math.nan, ""),
     ],
 )
-def test_gpu_memory_is_reported_if_trials_measured_it(study: Path, largest: float, said: str) -> None:
-    frames = load_study(study.parent, study.name)
-    measured = frames.trials.assign(gpu_memory_share=[largest / 2, math.nan, largest])
+def test_gpu_memory_is_reported_if_trials_measured_it(tmp_path: Path, largest: float, said: str) -> None:
+    study = make_study(tmp_path, trials=3, mixed=False)
+    for number, share in ((0, largest / 2), (2, largest)):
+        path = study / "trials" / f"{number:04d}" / "attempt-1" / "metrics.jsonl"
+        *lines, last = path.read_text().splitlines()
+        if math.isfinite(share):  # on a CPU nothing is measured
+            last = json.dumps({**json.loads(last), "gpu_memory_share": share})
+        path.write_text("\n".join([*lines, last]) + "\n")
     console = Console(width=200, file=io.StringIO(), record=True)
-    ending.show_gpu_memory(console, dataclasses.replace(frames, trials=measured))
+    ending.show_gpu_memory(console, load_study(tmp_path, "toy"))
     assert said in console.export_text() if said else console.export_text() == ""

@@ -1,0 +1,60 @@
+"""What `study.run` shows without training: `--list` and `--dry-run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.run import _show_first
+from study.space import builtin_spaces, load_space
+from tests.test_run import ODD_SPACE, study_run
+
+
+def test_list_fits_a_terminal_and_cuts_nothing_off(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert study_run("--list") == 0
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    text = " ".join(output.split())
+    for name in builtin_spaces():
+        space = load_space(name).space
+        assert f"{name}: {space.num_trials} trials, {space.cost} {space.question}" in text
+
+
+def test_dry_run_shows_the_first_trials_and_leaves_nothing(tmp_path: Path, capsys) -> None:
+    assert study_run("--space", "wae_weight", "--num-trials", 5, "--dry-run", "--runs-dir", tmp_path / "runs") == 0
+    assert "reference" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_shows_names_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    _show_first([{"dataset": "folder:/[red]/a", "network": "[b]"}, {"dataset": "folder:/[red]/a", "network": "[/b]"}])
+    output = capsys.readouterr().out
+    assert "folder:/[red]/a" in output and "[b]" in output and "[/b]" in output
+
+
+@pytest.mark.parametrize(
+    ("base", "choice"),
+    [
+        ({"network": "nope"}, "mlp"),
+        ({"regularizer": "nope"}, "sliced_wasserstein"),
+        ({"likelihood": "nope"}, "bernoulli"),
+        ({"regularizer": "mmd", "kernel": "nope"}, "imq"),
+        ({"regularizer": "kl"}, "encoder=gaussian"),
+        ({"annealing": "nope", "annealing_fraction": 0.5}, "cyclical"),
+    ],
+)
+def test_dry_run_finds_what_cannot_be_built(tmp_path: Path, capsys, base: dict[str, Any], choice: str) -> None:
+    (tmp_path / "odd.py").write_text(ODD_SPACE.format(base=base))
+    arguments = ["--space", tmp_path / "odd.py", "--dry-run", "--runs-dir", tmp_path / "runs"]
+    assert study_run(*arguments) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "nope" in line or "kl" in line
+    assert "trial 0" in line and choice in line
+
+
+@pytest.mark.parametrize("name", builtin_spaces())
+def test_dry_run_builds_every_space(name: str, tmp_path: Path) -> None:
+    assert study_run("--space", name, "--dry-run", "--runs-dir", tmp_path / "runs") == 0
