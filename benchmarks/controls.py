@@ -137,7 +137,7 @@ def ladders(data: ImageData) -> list[Ladder]:
         made("contrast", (0.9, 0.75, 0.5, 0.25), lambda factor: _rounded(factor * real)),
         made("brightness", (0.05, 0.1, 0.2, 0.4), lambda step: _rounded(real + step)),
         made("shift", pixels, lambda step: shift(real, int(step))),
-        made("blur", (0.6, 1.2, 2.0), lambda sigma: _rounded(blur(real, sigma * scale))),
+        made("blur", (0.6, 1.2, 2.0), lambda sigma: _rounded(blur(real, sigma * max(0.6, scale)))),
         made("noise", (0.05, 0.1, 0.2, 0.4), lambda sigma: _rounded(real + sigma * noise)),
         made("halves", (0.25, 0.5, 1.0), lambda share: _joined(real, share, generator())),
         made("classes", (1, 3, 5), lambda count: real[labels >= count]),

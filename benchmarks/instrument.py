@@ -1,4 +1,4 @@
-"""Whether a score of samples sees what it should: candidates for the feature network, tested like instruments.
+"""Tests candidates for the feature network like instruments: does their score see what it should, and nothing else?
 
     python -m benchmarks.instrument --data-dir ../shared/data
 
@@ -19,7 +19,6 @@ The models are AE, VAE, WAE-MMD, RAE-L2, WAE-GAN and others at the data set's de
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +32,9 @@ from torch import Tensor
 from benchmarks import data_sets
 from benchmarks.controls import Ladder, ladders
 from benchmarks.feature_networks import CANDIDATES, Features, build
+from benchmarks.options import CacheOption, DataOption
 from benchmarks.rows import Row
+from study.cli import run_command
 from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.measure.evaluate import measuring
@@ -168,5 +169,10 @@ def _misplaced(scores: dict[Model, float]) -> int:
     )
 
 
+def main(data_dir: DataOption = Path("data"), cache: CacheOption = Path("runs/cache")) -> int:
+    """Prints the rows of every available data set."""
+    return data_sets.run(("digits", "mnist", "fashion_mnist"), measure, data_dir, cache)
+
+
 if __name__ == "__main__":
-    sys.exit(data_sets.run(__doc__, ("digits", "mnist", "fashion_mnist"), measure))
+    run_command(main)
