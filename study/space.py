@@ -58,7 +58,8 @@ class SearchSpace:
         first_points: Points of the space to try before the sampler takes over, as values of what `suggest` asks for.
         grid: The first points are the whole study: each is trained once, to the end, and nothing is sampled.
         num_trials: Trials of a default study, baselines included; a grid has as many as it has points.
-        objectives: Metrics to trade off, measured on the validation split; each one's direction is the metric's own.
+        objectives: Metrics to trade off, on the validation split: any that has a direction, see
+            `study.measure.metrics.METRICS`.
         cost: What the default study takes and on which machine, for `--list`.
         references: The old name of `baselines`.
     """

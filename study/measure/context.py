@@ -25,7 +25,7 @@ from study.measure.features import (
     images_per_batch,
     trained_classifier,
 )
-from study.measure.metrics import METRICS, FeatureSet, require_finite
+from study.measure.metrics import METRICS, FeatureSet, Neighbourhood, require_finite
 
 MAX_IMAGES = 5_000
 MIN_GENERATED = 3_000
@@ -119,6 +119,10 @@ def _measure_real(
         "real_data": real_data,
         "pca": pca_errors(data.train.images, measured),
     }
+
+
+COMPARED = frozenset(name for name, metric in METRICS.items() if metric.function) | frozenset(Neighbourhood._fields)
+"""What `compare_features` adds to `sample_fid`."""
 
 
 def compare_features(real: FeatureSet, generated: FeatureSet) -> dict[str, float]:

@@ -12,7 +12,7 @@ same images of the validation split, and all images of the test split.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from study.data.datasets import ImageData
-from study.measure.context import EvaluationContext, compare_features
+from study.measure.context import COMPARED, EvaluationContext, compare_features
 from study.measure.features import Classifier, as_float, images_per_batch
 from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, spherical_midpoint
-from study.measure.metrics import FeatureSet, MetricError, require_finite
+from study.measure.metrics import METRICS, FeatureSet, MetricError, require_finite
 from study.model.autoencoder import Autoencoder, Posterior
 from study.model.divergences import gaussian_kl, squared_mmd
 
@@ -93,14 +93,27 @@ class Evaluator:
     def _train_images(self) -> Tensor:
         return self.data.train.first(MAX_TRAINING_CODES).images.to(self.device)
 
-    def search_metrics(self, model: Autoencoder) -> dict[str, float]:
-        """The objectives and the cheap metrics on the validation split. Search and early stopping see these.
+    def search_metrics(self, model: Autoencoder, objectives: Collection[str] = ()) -> dict[str, float]:
+        """The cheap metrics and the objectives on the validation split. Search and early stopping see these.
+
+        Args:
+            model: On the evaluator's device.
+            objectives: Metrics that must be among them, whatever they cost.
 
         Raises:
-            MetricError: A metric is not finite.
+            MetricError: A metric is not finite, or this model has no such objective.
         """
         with measuring(model):
-            metrics = self._measure(model, "validation", _Generated(self, model)).metrics
+            generated = _Generated(self, model)
+            measured = self._measure(model, "validation", generated)
+            require_finite(measured.metrics)
+            missing = set(objectives) - measured.metrics.keys()
+            metrics = measured.metrics | self._costly(model, "validation", generated, measured, missing)
+        if absent := missing - metrics.keys():
+            raise MetricError(
+                f"objective {', '.join(sorted(absent))}: a deterministic encoder has none; search Gaussian encoders "
+                "alone, or trade off another metric"
+            )
         require_finite(metrics)
         return metrics
 
@@ -125,22 +138,34 @@ class Evaluator:
         return metrics
 
     def _final(self, model: Autoencoder, split: str, generated: _Generated) -> dict[str, float]:
-        metrics, posterior = self._measure(model, split, generated)
-        require_finite(metrics)  # the metrics below need finite codes and features
-        real, count = self._real(split), self.context.samples[split]
-        metrics.update(compare_features(real.features, generated.from_prior(count)))
-        for name in DENSITIES:
-            metrics[name] = real.features.fid(generated.from_density(name, count))
+        measured = self._measure(model, split, generated)
+        require_finite(measured.metrics)  # the others need finite codes and features
+        metrics = measured.metrics | self._costly(model, split, generated, measured, METRICS)
         metrics["prior_gap"] = metrics["sample_fid"] - metrics["expost_fid"]
-        metrics["interpolation_fid"] = self._interpolation_fid(model, real, posterior.mu)
-        metrics["latent_mmd"] = self._latent_mmd(posterior)
-        if posterior.logvar is not None:
+        require_finite(metrics)
+        return metrics
+
+    def _costly(
+        self, model: Autoencoder, split: str, generated: _Generated, measured: _Measured, wanted: Collection[str]
+    ) -> dict[str, float]:
+        """The wanted ones among the metrics that `_measure` leaves out, and those that come with them."""
+        real, count, posterior = self._real(split), self.context.samples[split], measured.posterior
+        metrics: dict[str, float] = {}
+        if not COMPARED.isdisjoint(wanted):
+            metrics |= compare_features(real.features, generated.from_prior(count))
+        for name in DENSITIES:
+            if name in wanted:
+                metrics[name] = real.features.fid(generated.from_density(name, count))
+        if "interpolation_fid" in wanted:
+            metrics["interpolation_fid"] = self._interpolation_fid(model, real, posterior.mu)
+        if "latent_mmd" in wanted:
+            metrics["latent_mmd"] = self._latent_mmd(posterior)
+        if "nll" in wanted and posterior.logvar is not None:
             images = as_float(real.images[:IWAE_IMAGES])
             size = max(1, images_per_batch(images) // 4)
             generator = self._generator()
             bounds = [iwae_nll(model, batch, IWAE_SAMPLES, generator) for batch in images.split(size)]
             metrics["nll"] = float(torch.cat(bounds).mean())
-        require_finite(metrics)
         return metrics
 
     def _real(self, split: str) -> _Real:

@@ -297,7 +297,7 @@ METRICS: dict[str, Metric] = {
     "mu_high": Metric("none", "Highest posterior mean"),
     "sigma_low": Metric("none", "Lowest posterior deviation"),
     "sigma_high": Metric("none", "Highest posterior deviation"),
-    "kl": Metric("none", "Rate: KL of the posteriors to N(0, I) (nats per image)"),
+    "kl": Metric("minimize", "Rate: KL of the posteriors to N(0, I) (nats per image)"),
     "active_units": Metric("none", "Active latent units"),
     "log_likelihood": Metric("none", "Log-likelihood under the posterior (own likelihood, nats per image)"),
     "elbo": Metric("maximize", "ELBO: log-likelihood less rate (own likelihood, nats per image)"),

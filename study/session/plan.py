@@ -159,7 +159,7 @@ def make_plan(request: Request) -> Plan:
         "scheduler": request.scheduler,
         "eta": request.eta,
     }
-    directions = {f"val/{name}": METRICS[name].direction for name in request.loaded.space.objectives}
+    directions = _directions(request.loaded)
     if existing is not None:
         study_json.check_resumable(existing, request.loaded, data.summary, directions, given)
         warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
@@ -183,6 +183,19 @@ def make_plan(request: Request) -> Plan:
         check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
     record = study_json.new_study(request.name, request.loaded, data.summary, directions, settings)
     return Plan(request, data, record, is_new=True)
+
+
+def _directions(loaded: LoadedSpace) -> dict[str, str]:
+    """`minimize` or `maximize` by objective, as recorded.
+
+    Raises:
+        UserError: An objective is no metric, or neither more nor less of it is better.
+    """
+    better = [name for name, metric in METRICS.items() if metric.direction != "none"]
+    for name in loaded.space.objectives:
+        if name not in better:
+            raise UserError(f"{loaded.path}: objective {name!r}: choose from {', '.join(better)}")
+    return {f"val/{name}": METRICS[name].direction for name in loaded.space.objectives}
 
 
 def _fixed(seed: int, epochs: int | None) -> dict[str, Any]:

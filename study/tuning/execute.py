@@ -18,6 +18,7 @@ from ray.tune.search import ConcurrencyLimiter
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.measure.context import EvaluationContext, prepare_context
+from study.measure.metrics import metric_name
 from study.training.pretrain import pretrain
 from study.tuning.cluster import Cluster, Resources, room
 from study.tuning.scheduler import RungScheduler
@@ -160,6 +161,7 @@ def execute(
         cache=cache,
         threads=max(1, int(resources.cpus)),
         rungs=scheduler.stops_early,
+        objectives=tuple(metric_name(name) for name in searcher.objectives),
     )
     while True:
         # Ray's own limit is fixed at the start. Without one, a trial more than there is room for is begun and waits.

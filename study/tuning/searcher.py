@@ -94,6 +94,11 @@ class LedgerSearcher(Searcher):
             "params": assignment.config.to_params(),
         }
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the study trades off, by recorded name."""
+        return self._ledger.objectives
+
     def assignment(self, trial_id: str) -> Assignment:
         """What a running trial is."""
         return self._running[trial_id]

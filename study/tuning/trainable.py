@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,14 @@ def memory_share() -> float:
 
 
 def run_trial(
-    config: dict[str, Any], *, data: Any, context: EvaluationContext, cache: Path, threads: int, rungs: bool
+    config: dict[str, Any],
+    *,
+    data: Any,
+    context: EvaluationContext,
+    cache: Path,
+    threads: int,
+    rungs: bool,
+    objectives: Sequence[str] = (),
 ) -> None:
     """Trains one trial in this process, from its newest sound checkpoint where there is one.
 
@@ -97,6 +106,7 @@ def run_trial(
         threads: CPU threads to use.
         rungs: Trials are judged before their end: report at the rungs too. A trial waits after each report for Ray to
             hear it, so none is made in vain.
+        objectives: Metrics that the study trades off, without the split.
     """
     # Ray reuses this process for the next trial: whatever a trial sets globally is set again here.
     torch.set_num_threads(threads)
@@ -114,7 +124,7 @@ def run_trial(
         return
     try:
         trial = TrialConfig.from_params(config["params"])
-        _train(trial, directory, attempt, _evaluator(data, context, device), cache, rungs)
+        _train(trial, directory, attempt, _evaluator(data, context, device), cache, rungs, objectives)
     except (TrainingError, MetricError, UserError) as error:
         (attempt / ERROR).write_text(traceback.format_exc())
         tune.report({"failure": str(error)})
@@ -158,6 +168,7 @@ def _train(
     evaluator: Evaluator,
     cache: Path,
     rungs: bool,
+    objectives: Sequence[str],
 ) -> None:
     data, device = evaluator.data, evaluator.device
     state, complaints = _resume_from(directory, config.epochs, device)
@@ -166,7 +177,7 @@ def _train(
     training = train(
         config,
         data,
-        evaluate=evaluator.search_metrics,
+        evaluate=functools.partial(evaluator.search_metrics, objectives=objectives),
         device=device,
         pretrained=pretrain(config, data, cache, device=device),
         state=state,

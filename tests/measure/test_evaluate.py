@@ -288,3 +288,18 @@ def test_metrics_of_a_tiny_data_set(
     config = TrialConfig(encoder="gaussian", regularizer="kl", latent_dim=3, width=8)
     metrics = of_split("test", evaluator.final_metrics(build_autoencoder(config, summary)))
     assert set(metrics) == set(METRICS)
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.direction != "none"])
+def test_every_metric_with_a_direction_can_be_an_objective(evaluator: Evaluator, name: str) -> None:
+    autoencoder = model()
+    plain = evaluator.search_metrics(autoencoder)
+    found = evaluator.search_metrics(autoencoder, [name])
+    assert math.isfinite(found[name]) and plain.items() <= found.items()
+    assert found[name] == evaluator.final_metrics(autoencoder)[f"val/{name}"]
+
+
+@pytest.mark.parametrize("name", ["kl", "elbo", "nll"])
+def test_an_objective_that_a_model_does_not_have_fails_it_by_name(evaluator: Evaluator, name: str) -> None:
+    with pytest.raises(MetricError, match=f"objective {name}: a deterministic encoder has none"):
+        evaluator.search_metrics(model("deterministic"), [name])
