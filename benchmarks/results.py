@@ -45,6 +45,7 @@ BENCHMARKS = {
     "mlflow_down": "",
     "soak": "",
     "fid_bias": "--data-dir",
+    "instrument": "--data-dir",
 }
 """Name -> the option of this command that it takes; in the order of the sections."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
