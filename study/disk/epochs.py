@@ -76,7 +76,7 @@ class TrialRecords:
                 if size == offset:
                     continue
                 with path.open("rb") as file:
-                    file.seek(offset if size > offset else 0)  # a file that shrank is read anew
+                    file.seek(offset if size > offset else 0)  # a file that shrank is read from its start
                     start = file.tell()
                     content = file.read()
             except FileNotFoundError:

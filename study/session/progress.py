@@ -16,7 +16,7 @@ class StudyProgress:
     """Shows a tally as it changes.
 
     Args:
-        tally: Counts and best values; read anew at each `refresh`.
+        tally: Counts and best values; read at each `refresh`.
         num_trials: Trials the study is to have.
         console: Where to print.
         noun: What is counted.

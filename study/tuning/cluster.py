@@ -1,6 +1,6 @@
-"""Ray itself: started on this machine or joined where it runs, with room for at least one trial.
+"""Starts Ray on this machine, or joins a running cluster, and checks that it has room for a trial.
 
-Nothing here imports torch, so that Ray comes up while the rest of a command is still being imported.
+Nothing here imports torch, so Ray can start while a command still imports the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # its experiment sna
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see study.tuning.interrupts
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # a trial's error.txt has it
-os.environ.setdefault("RAY_task_oom_retries", "3")  # of the preparation in a task; without it, for ever
+os.environ.setdefault("RAY_task_oom_retries", "3")  # of a task out of memory; Ray's default is for ever
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
@@ -38,7 +38,7 @@ class Resources:
     Attributes:
         cpus: CPU cores of a trial; also its threads.
         gpus: GPUs of a trial; a fraction lets several share one.
-        max_concurrent: Trials at once at most; None for as many as fit.
+        max_concurrent: Most trials at once; None for as many as fit.
     """
 
     cpus: float = 1
@@ -52,10 +52,10 @@ class Resources:
 
 
 class Cluster:
-    """Ray on this machine, or the cluster at an address; left at the end of the `with` block.
+    """Ray on this machine, or the cluster at an address. The end of the `with` block leaves it.
 
-    A Ray that this process has already joined is used as it is and left running. RAY_ADDRESS stands in for an address
-    that is not given, as everywhere in Ray.
+    If this process has already joined a Ray, that one is used and left running. Without an address, RAY_ADDRESS counts,
+    as everywhere in Ray.
 
     Args:
         address: `HOST:PORT` or `auto`; None starts Ray on this machine.
@@ -78,10 +78,10 @@ class Cluster:
         self.wait()
 
     def join(self) -> None:
-        """Starts or joins Ray; does nothing where that has been done.
+        """Starts or joins Ray, once.
 
         Raises:
-            UserError: No such cluster, it does not let us in, or it has too few resources for a single trial.
+            UserError: There is no such cluster, it refuses this process, or no node has room for a trial.
         """
         if self._joined:
             return
@@ -90,25 +90,25 @@ class Cluster:
             check_token(os.environ)
             check_address(self._address)
         if not ray.is_initialized():
-            self._joined = True  # from here on there is something to leave, even where it does not start
+            self._joined = True  # from here on `leave` has work, even if Ray fails to start
             self._connect()
         _check_room(self.resources)
 
     @property
     def is_here(self) -> bool:
-        """Ray was started for this process alone, on this machine: what it computes itself, no trial is kept from."""
+        """Whether this process started Ray, on this machine. Then its own work takes no trial's place."""
         return self._joined and not self._address
 
     def leave(self) -> None:
-        """Begins to leave Ray, on a thread: it waits for its processes, and the command has better to do."""
+        """Starts to leave Ray on a thread, because Ray waits for its processes."""
         if self._joined:
             self._joined = False
-            gc.collect()  # an object of Ray's that is freed while Ray goes down ends the process without a word
+            gc.collect()  # freeing a Ray object during the shutdown would end this process without a message
             self._leaving = threading.Thread(target=ray.shutdown, name="ray-shutdown")
             self._leaving.start()
 
     def wait(self) -> None:
-        """Waits until Ray has been left; trials that were cut off have been told to end."""
+        """Waits until Ray has ended its processes here; interrupted trials have been told to end."""
         if self._leaving is not None:
             self._leaving.join()
 
@@ -117,7 +117,7 @@ class Cluster:
         if not address:
             _ensure_token()
         before = signal.getsignal(signal.SIGTERM)
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is told at the end, by us
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study's end tells what failed
         try:
             ray.init(
                 address=address or "local",  # without one Ray would join any cluster that runs on this machine
@@ -125,7 +125,7 @@ class Cluster:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except Exception as error:  # Ray raises anything: a bare Exception where the machine is too busy
+        except Exception as error:  # Ray raises anything, on a busy machine a bare Exception
             why = disk_error_reason(error)
             if why is not None and not address:
                 raise UserError(f"Ray cannot start: {why}: set RAY_TMPDIR to a folder that you may write") from error
@@ -137,11 +137,11 @@ class Cluster:
                 "cluster, with its token and versions"
             ) from error
         finally:
-            signal.signal(signal.SIGTERM, before)  # Ray's own exits with status 15
+            signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with status 15
 
 
 def _ensure_token() -> None:
-    """Gives Ray a token where it can neither find one nor write its own into the home folder."""
+    """Gives Ray a token if it can neither find one nor write one into the home folder."""
     home = Path.home()
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or (home / ".ray").exists():
         return
@@ -154,7 +154,7 @@ def _nodes() -> list[dict[str, float]]:
 
 
 def room(resources: Resources) -> int:
-    """Trials that may run at once on the nodes there are now."""
+    """How many trials may run at once on the present nodes."""
     bundle = resources.bundle
     fit = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in bundle.items()) for node in _nodes())
     return fit if resources.max_concurrent is None else min(fit, resources.max_concurrent)

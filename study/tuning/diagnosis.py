@@ -1,4 +1,4 @@
-"""What `study.doctor` says of a cluster and of a ledger on a server: what was seen, and what to do about it."""
+"""Examines a cluster, and a ledger on a server, for `study.doctor`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from study.tuning.preflight import check_nodes
 
 
 def look_at_cluster(address: str, folder: Path) -> tuple[str, str]:
-    """Joins a Ray cluster and makes the checks that a study makes before its first trial.
+    """Joins a Ray cluster and runs the checks that precede a study's first trial.
 
     Args:
         address: As `--address`.
-        folder: One that every node should share; it exists.
+        folder: An existing folder that every node should share.
 
     Returns:
-        What was seen, and what to do, "" where all is well.
+        What was seen, and what to do about it, "" if nothing.
     """
     try:
         with Cluster(address, Resources()) as cluster:
@@ -39,11 +39,11 @@ def look_at_cluster(address: str, folder: Path) -> tuple[str, str]:
 
 
 def look_at_storage(url: str, given: str | None = None, study: str | None = None) -> tuple[str, str]:
-    """Asks a database for its ledgers, or for one.
+    """Connects to a database of ledgers, and looks for one of them.
 
     Args:
         url: As `--storage`.
-        given: The same as the user gave it; None where it comes from a study's record.
+        given: The database that the user named; None if a study's record named it.
         study: The study's name in the database.
 
     Returns:

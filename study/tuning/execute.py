@@ -1,4 +1,4 @@
-"""Runs a study's trials on Ray: prepares what trials share, and lets Ray Tune schedule."""
+"""Runs a study's trials: prepares what they share, and lets Ray Tune schedule them."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from study.tuning.trainable import assigned_device, pack, unpack
 from study.tuning.worker import run_trial
 
 OUT_OF_MEMORY = "out of memory: let fewer trials run at once (--max-concurrent), or make the model smaller"
-NO_ROOM = "no node of the Ray cluster has room for a trial any more: waiting for a worker"
+NO_ROOM = "no node of the Ray cluster has room for a trial now: waiting for a worker"
 _LOOK_SECONDS = 5.0
-"""How often the cluster's nodes are counted: workers come and go."""
+"""How often the cluster's nodes are counted, because workers join and leave."""
 
 
 def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluster: Cluster) -> EvaluationContext:
-    """Computes what trials share before the first of them begins.
+    """Computes what trials share, before the first of them.
 
-    It is done in a task with a trial's resources: the driver's node may have none to give. On a machine of our own
-    this process does it, which has imported already what a task's would have to.
+    On a cluster a task with a trial's resources does it, because the driver's node may have none. If this process
+    started Ray and no GPU is asked for, it does the work itself and saves the imports of another process.
 
     Args:
         data: The data set.
-        configs: Trials that are known beforehand; what they need ready-made is trained now, into the cache.
+        configs: Fixed trials whose pretrained parts are trained now and cached.
         cache: The folder of what studies share.
         cluster: Where trials run.
 
     Returns:
-        The feature classifier and the data's own scores.
+        What evaluation needs.
 
     Raises:
-        UserError: Something the trials need cannot be made from these data.
+        UserError: These data do not allow what the trials need.
     """
     resources = cluster.resources
     threads = max(1, int(resources.cpus))
@@ -85,7 +85,7 @@ def _compute(
 
 
 class _Watcher(tune.Callback):
-    """After each step of Ray's loop: fits the number of trials to the nodes there are, and shows progress."""
+    """After each step of Ray's loop, fits the number of trials to the present nodes and shows progress."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _Watcher(tune.Callback):
 
 
 class _Stop(tune.Stopper):
-    """Ends Ray's loop without waiting for the running trials."""
+    """Ends Ray's loop at once, without waiting for running trials."""
 
     def __init__(self, searcher: LedgerSearcher) -> None:
         self._searcher = searcher
@@ -141,18 +141,18 @@ def execute(
     refresh: Callable[[], None],
     say: Callable[[str], None],
 ) -> None:
-    """Trains every trial the searcher hands out; returns when it has no more, or after an interrupt.
+    """Trains every trial that the searcher hands out. Returns when there are no more, or after an interrupt.
 
     Args:
         searcher: Hands out the trials and records how they end.
-        scheduler: Says which trials stop early.
-        data: The data set; it is put into Ray's object store once.
+        scheduler: Decides which trials stop early.
+        data: The data set. It goes into Ray's object store once.
         context: What evaluation needs.
         cache: The folder of what studies share.
         resources: What a trial gets.
-        max_failures: How often a trial that died is tried again from its newest checkpoint.
-        refresh: Called after each step of the scheduler's loop, to show progress.
-        say: Told what a person should know, again and again for as long as it is so.
+        max_failures: How often a trial whose process died is retried from its newest checkpoint.
+        refresh: Called after each step of Ray's loop, to show progress.
+        say: Called with a message for the user for as long as it holds; repeats are its own business.
     """
     trainable = tune.with_parameters(
         run_trial,
@@ -164,7 +164,7 @@ def execute(
         objectives=tuple(metric_name(name) for name in searcher.objectives),
     )
     while True:
-        # Ray's own limit is fixed at the start. Without one, a trial more than there is room for is begun and waits.
+        # Ray's own limit cannot change later. Without any, Ray would begin one trial too many, which then waits.
         limiter = ConcurrencyLimiter(searcher, max_concurrent=max(1, room(resources)))
         with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
             tuner = tune.Tuner(
@@ -200,10 +200,9 @@ def execute(
 
 
 def _killed_for_memory(error: BaseException) -> Callable[[int], bool] | None:
-    """Which processes Ray killed when memory ran out, by their ids; None for any other error.
+    """Tells by process id what Ray killed when memory ran out; None for any other error.
 
-    Such a kill ends Ray Tune's loop, whatever `max_failures` says: its actor manager knows no other way to die than
-    ActorDiedError.
+    Such a kill ends Ray Tune's loop despite `max_failures`: its actor manager expects only ActorDiedError.
     """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ray.exceptions.OutOfMemoryError):

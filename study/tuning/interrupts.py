@@ -1,4 +1,4 @@
-"""What a person or a batch system asks of a running study by signals."""
+"""What signals ask of a running study."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Turns signals into wishes while trials run, and into KeyboardInterrupt at any other time.
+    """Turns signals into requests while trials run, and into KeyboardInterrupt at any other time.
 
-    The first SIGINT asks that the running trials be finished and no other begun; a second one, SIGTERM or SIGHUP, that
-    they be cut off now. Whatever comes after that raises KeyboardInterrupt. Signals that were ignored stay ignored, so
-    `nohup` keeps its meaning. To be entered in the main thread.
+    The first SIGINT asks to finish the running trials and begin no other. A second one, SIGTERM or SIGHUP asks to
+    interrupt them now. The next signal raises KeyboardInterrupt. Signals that were ignored stay ignored, so `nohup`
+    works. Enter it in the main thread.
     """
 
     def __init__(self) -> None:
@@ -26,17 +26,17 @@ class Interrupts:
 
     @property
     def finishing(self) -> bool:
-        """No other trial is to begin."""
+        """Whether no other trial is to begin."""
         return self._wishes > 0
 
     @property
     def now(self) -> bool:
-        """Running trials are to be cut off."""
+        """Whether running trials are to be interrupted."""
         return self._wishes > 1
 
     @property
     def announcement(self) -> str | None:
-        """What the person who sent a signal should know; None where none came."""
+        """What to tell the person who sent a signal; None without a signal."""
         if self.now:
             return "stopping now: the running trials are cut off, --resume continues them"
         if self.finishing:
@@ -55,14 +55,14 @@ class Interrupts:
             signal.signal(number, handler)
 
     def install(self) -> None:
-        """Takes the signals over again; `ray.init` puts a handler of its own in place."""
+        """Installs the handlers again, since `ray.init` installs its own."""
         for number, handler in self._before.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, self._heard)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block signals only change `finishing` and `now`."""
+        """Within the block, signals only change `finishing` and `now`."""
         self.install()
         self._deferring = True
         try:
@@ -73,6 +73,6 @@ class Interrupts:
     def _heard(self, number: int, frame: FrameType | None) -> None:
         again = self.now
         self._wishes += 1 if number == signal.SIGINT and self._deferring else 2
-        # Python drops what is raised while it frees an object, so the wish stands even where nobody hears of this.
+        # Python drops an exception raised while it frees an object. The request stands all the same.
         if not self._deferring or again:
             raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""What must hold before trials run on a cluster; each breach is one line that says what to do about it.
+"""Checks before trials run on a cluster; a failure is one line that says what to do.
 
-Without these checks Ray waits for ever for a node that is large enough, takes two minutes to find that nobody answers,
-accepts a token of three characters, and lets trials write where the driver never looks.
+Without them, Ray waits for ever for a large enough node, needs two minutes to notice that nobody answers, accepts a
+token of three characters, and lets trials write where the driver never looks.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ SHORTEST_TOKEN = 32
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 90.0
 _SHARED_SECONDS = 10.0
-"""How long a file may take to appear on another node: NFS remembers for a while what was not there."""
+"""How long a file may take to appear on another node: NFS caches for a while that it was missing."""
 _PACKAGES = ("torch", "torchvision", "ray", "numpy")
 
 
 def check_token(environment: Mapping[str, str]) -> None:
-    """Checks the token where Ray is told to want one; Ray looks for it in the same places in the same order.
+    """Checks the token if Ray requires one, in the places where Ray looks, in its order.
 
     Args:
         environment: As `os.environ`.
 
     Raises:
-        UserError: There is none, or it is too short.
+        UserError: There is no token, or it is too short.
     """
     if environment.get("RAY_AUTH_MODE", "").lower() != "token":
         return
@@ -62,13 +62,13 @@ def check_token(environment: Mapping[str, str]) -> None:
 
 
 def check_address(address: str) -> None:
-    """Checks that somebody listens at a cluster's address.
+    """Checks that something listens at a cluster's address.
 
     Args:
-        address: `HOST:PORT`, or `auto`, about which only Ray can say something.
+        address: `HOST:PORT`, or `auto`, which only Ray can check.
 
     Raises:
-        UserError: Nobody does, or the address is of no use here.
+        UserError: Nothing does, or the address is not valid.
     """
     if "://" in address:
         raise UserError(
@@ -86,13 +86,13 @@ def check_address(address: str) -> None:
 
 
 def check_nodes(directory: Path) -> None:
-    """Checks that every node sees the study's folder, may write in it, and runs the same code on the same versions.
+    """Checks that every node sees the study's folder, can write to it, and has the same code and versions.
 
     Args:
         directory: The study's folder; it exists.
 
     Raises:
-        UserError: A node does not, or does not answer.
+        UserError: A node fails a check or does not answer.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2:
@@ -144,7 +144,7 @@ def _judge(name: str, answer: ray.ObjectRef, ours: Mapping[str, str], directory:
 
 
 def _look(probe: Path) -> dict[str, Any]:
-    """What a node sees; runs there."""
+    """What a node sees; this runs on the node."""
     deadline = time.monotonic() + _SHARED_SECONDS
     while not probe.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -159,7 +159,7 @@ def _look(probe: Path) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Versions that must agree; builds of one release for other hardware (`2.15.0+cpu`) do."""
+    """Versions that must agree. Builds of one release for other hardware (`2.15.0+cpu`) count as equal."""
     versions = {"Python": ".".join(map(str, sys.version_info[:2]))}
     for package in _PACKAGES:
         versions[package] = importlib.metadata.version(package).partition("+")[0]

@@ -1,8 +1,8 @@
-"""Early stopping on Ray: at each rung a trial is told to go on or to stop, by `study.search.rungs`.
+"""Early stopping on Ray: at each rung, `study.search.rungs` decides whether a trial continues.
 
-The ledger holds every result at a rung with the decision, written before Ray acts upon it. A resumed study rebuilds the
-rungs from there, so they equal those of a study that was never interrupted; a trial that reports a rung again, because
-it was taken up from the checkpoint it wrote there, gets the decision it had.
+The ledger records every result at a rung with its decision before Ray acts on it. A resumed study rebuilds the rungs
+from there, so they equal those of an uninterrupted study. A trial that was resumed from its checkpoint at a rung
+reports that rung again and gets the same decision.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ SCHEDULERS = ("asha", "none")
 
 
 class RungScheduler(FIFOScheduler):
-    """Multi-objective asynchronous successive halving; stops a trial whose objectives are not finite at once.
+    """Multi-objective asynchronous successive halving. It stops a trial at once if an objective is not finite.
 
     Args:
         ledger: The study's ledger.
-        searcher: Knows which of the ledger's trials a Ray trial is.
-        eta: One trial in eta goes on at each rung; None stops only what is not finite.
+        searcher: Knows the trial of the ledger behind each Ray trial.
+        eta: One trial in eta continues at each rung; None stops only trials with objectives that are not finite.
     """
 
     def __init__(self, ledger: Ledger, searcher: LedgerSearcher, eta: float | None) -> None:
@@ -45,20 +45,20 @@ class RungScheduler(FIFOScheduler):
 
     @property
     def stops_early(self) -> bool:
-        """Trials are judged at the rungs."""
+        """Whether trials may stop at rungs."""
         return self._eta is not None
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
-        """Ray's question after every report: CONTINUE or STOP."""
+        """Answers Ray after every report: CONTINUE or STOP."""
         epoch = result.get("epoch")
-        if epoch is None:  # the trial tells of a failure and ends by itself
+        if epoch is None:  # the trial reports a failure and ends by itself
             return TrialScheduler.CONTINUE
         values = [float(result.get(name, math.nan)) for name in self._ledger.objectives]
         if not all(map(math.isfinite, values)):
             return TrialScheduler.STOP
         try:
             goes_on = self._goes_on(trial.trial_id, epoch, values)
-        except Exception as error:  # as in LedgerSearcher.suggest; a trial that is not judged is cut off, not stopped
+        except Exception as error:  # as in LedgerSearcher.suggest; the trial is interrupted, not stopped
             self._searcher.error = self._searcher.error or error
             goes_on = True
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP

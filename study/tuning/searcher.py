@@ -1,4 +1,4 @@
-"""The bridge from Ray Tune to the ledger: Ray asks for the next trial here and says here how each one ended."""
+"""Connects Ray Tune to the ledger: Ray asks here for the next trial, and reports here how each trial ended."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from study.disk.layout import attempt_process, last_error, recorded_epochs, tria
 from study.search.ledger import Assignment, Ledger
 from study.tuning.interrupts import Interrupts
 
-HOPELESS = 4
-"""So many trials failing, with none that succeeded, end a study: the others would fail as well."""
+ALL_FAILED_AFTER = 4
+"""If so many trials fail and none succeeds, the study ends, since the others would fail as well."""
 
 
 class LedgerSearcher(Searcher):
@@ -22,14 +22,14 @@ class LedgerSearcher(Searcher):
     Args:
         ledger: The study's ledger.
         num_trials: Trials the study is to have.
-        deadline: Seconds since the epoch after which no new trial begins; None for no limit.
-        patience: No new trial of the search begins when the front has not grown for so many; None for no limit.
-        interrupts: What has been asked for by signals.
+        deadline: Unix seconds after which no trial begins; None for no limit.
+        patience: If the front has not grown for so many trials, no new trial of the search begins; None for no limit.
+        interrupts: What signals have asked for.
 
     Attributes:
-        error: What went wrong in this process, first of all; nothing more is handed out then, nor waited for.
-        disk_error: What a trial could not write, in one line; the trial is left as it is, for a later session.
-        limit: The option that kept the last trial asked for from beginning; None where there was none left.
+        error: The first error in this process. After it no trial is handed out or waited for.
+        disk_error: What a trial could not write, in one line. The trial is left for a later session.
+        limit: The option that kept the next trial from beginning; None if there was no next trial.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class LedgerSearcher(Searcher):
 
     @property
     def all_failed(self) -> bool:
-        """Every trial fails."""
+        """Whether every trial fails."""
         tally = self._ledger.tally
-        return self._failures >= HOPELESS and tally.completed + tally.stopped == 0
+        return self._failures >= ALL_FAILED_AFTER and tally.completed + tally.stopped == 0
 
     @property
     def finishing(self) -> bool:
-        """No other trial is to begin."""
+        """Whether no other trial is to begin."""
         return self._interrupts.finishing or self.all_failed or self.stopping or self.disk_error is not None
 
     @property
     def stopping(self) -> bool:
-        """Running trials are not to be waited for."""
+        """Whether to end without waiting for running trials."""
         return self._interrupts.now or self.error is not None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
@@ -76,7 +76,7 @@ class LedgerSearcher(Searcher):
             return Searcher.FINISHED
         try:
             return self._next(trial_id)
-        except Exception as error:  # Ray would make a text of it; `execute` raises it as it is
+        except Exception as error:  # Ray would turn it into text; `execute` raises it unchanged
             self.error = self.error or error
             return Searcher.FINISHED
 
@@ -100,11 +100,11 @@ class LedgerSearcher(Searcher):
         return self._ledger.objectives
 
     def assignment(self, trial_id: str) -> Assignment:
-        """What a running trial is."""
+        """The ledger's trial behind a running Ray trial."""
         return self._running[trial_id]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Records how a trial ended. A trial without a result and without an error was cut off: it stays running."""
+        """Records how a trial ended. Without a result or error it was interrupted, and stays running in the ledger."""
         try:
             self._record(self._running.pop(trial_id), result or {}, error)
         except Exception as caught:  # as in suggest
@@ -118,7 +118,7 @@ class LedgerSearcher(Searcher):
             self.disk_error = self.disk_error or result["disk_error"]
         elif error or result.get("failure"):
             directory = trial_path(self._ledger.directory, number)
-            # Trained are all the epochs on record: what was reported last is an evaluation before the failure.
+            # The epochs on record were trained; the last report came from an evaluation before the failure.
             reason = last_error(directory) if error else result["failure"]
             self._ledger.record(number, "failed", epochs=recorded_epochs(directory), reason=reason)
         elif epochs:
@@ -128,18 +128,18 @@ class LedgerSearcher(Searcher):
                 "stopped" if missing else "completed",
                 epochs=epochs,
                 values={name: result[name] for name in self._ledger.objectives},
-                # One still on its ramp when it was stopped has missed its budget, not the point of its schedule.
+                # A trial stopped during its ramp misses its budget, not the end of its schedule.
                 infeasible={"budget": missing, "weight": 0.0 if missing else 1 - result["multiplier"]},
                 reason=f"stopped after {epochs} of {config.epochs} epochs" if missing else None,
             )
 
     def cut_off(self, killed: Callable[[int], bool], max_failures: int, reason: str) -> None:
-        """Ray gave up with trials running: they are handed out again, or recorded as failed when killed too often.
+        """Handles Ray's giving up while trials run: they are handed out again, or fail if they were killed too often.
 
         Args:
-            killed: Whether the process of this id was killed; where no trial's was, all of them count as killed.
-            max_failures: How often a trial may be killed and handed out again.
-            reason: What to record for one that is not.
+            killed: Whether the process of this id was killed. If no trial's process was, all count as killed.
+            max_failures: How often a killed trial is handed out again.
+            reason: What to record for a trial that is not.
         """
         numbers = [assignment.number for assignment in self._running.values()]
         directories = {n: trial_path(self._ledger.directory, n) for n in numbers}
@@ -153,7 +153,7 @@ class LedgerSearcher(Searcher):
         self.restart()
 
     def restart(self) -> None:
-        """Ray has ended its loop: the trials that it had not ended are handed out again."""
+        """Hands out again the trials that Ray's loop had not ended."""
         self._running.clear()
         self._ledger.requeue_running()
 

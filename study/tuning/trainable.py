@@ -1,4 +1,4 @@
-"""What runs in a trial's process: parameters in, epochs trained, files written, results reported to Ray."""
+"""A trial's process: it trains the trial, writes its files and reports to Ray."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from study.training.pretrain import pretrain
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 HISTORY = 24
-"""Epochs at most whose reconstructions are kept, spread over a training."""
+"""Most epochs whose reconstructions are kept, spread over the training."""
 CONTEXT_BYTES = 2**29
-"""About what CUDA itself takes of a GPU's memory for each process."""
+"""Roughly what CUDA itself takes of a GPU's memory per process."""
 _SPLITS = ("train", "validation", "test")
 _evaluators: dict[tuple[str | float, ...], Evaluator] = {}
 
@@ -49,7 +49,7 @@ def pack(data: ImageData) -> tuple[DataSummary, tuple[str, ...], Arrays]:
 
 
 def unpack(packed: tuple[DataSummary, tuple[str, ...], Arrays]) -> ImageData:
-    """The data set again; on the CPU its tensors lie in the shared memory they came from."""
+    """Undoes `pack`. On the CPU the tensors share the store's memory."""
     summary, classes, arrays = packed
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to the data
@@ -58,12 +58,12 @@ def unpack(packed: tuple[DataSummary, tuple[str, ...], Arrays]) -> ImageData:
 
 
 def assigned_device() -> str:
-    """The GPU that Ray gave this process, else the CPU: the machine's other GPUs belong to other trials."""
+    """`cuda` if Ray gave this process a GPU, else `cpu`: other GPUs of the machine belong to other trials."""
     return "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
 
 
 def process_info() -> dict[str, Any]:
-    """Where this process runs: host, Ray's node, process id, device (`cuda` or `cpu`) and Ray's numbers of its GPUs."""
+    """Where this process runs: host, Ray's node, process id, device (`cuda` or `cpu`) and Ray's ids of its GPUs."""
     return {
         "host": socket.gethostname(),
         "node": ray.get_runtime_context().get_node_id(),
@@ -74,15 +74,15 @@ def process_info() -> dict[str, Any]:
 
 
 def keep_to_share() -> None:
-    """Takes no more than its share of the GPU's memory: a trial that is too large fails, and not those beside it."""
+    """Limits this process to its share of the GPU's memory, so a trial that is too large fails alone."""
     share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)
     torch.cuda.set_per_process_memory_fraction(min(share, 1.0))
-    torch.cuda.empty_cache()  # of a trial that was stopped some was still in use when it ended
+    torch.cuda.empty_cache()  # a stopped trial may have left some in use
     torch.cuda.reset_peak_memory_stats()
 
 
 def memory_share() -> float:
-    """The most of its GPU's memory that the trial has held, with CUDA's own, as a share of all."""
+    """The largest share of its GPU's memory that the trial held, CUDA's own included."""
     return (torch.cuda.max_memory_reserved() + CONTEXT_BYTES) / torch.cuda.get_device_properties().total_memory
 
 
@@ -96,7 +96,7 @@ def run_trial(
     rungs: bool,
     objectives: Sequence[str] = (),
 ) -> None:
-    """Trains one trial in this process, from its newest sound checkpoint where there is one.
+    """Trains one trial in this process, from its newest sound checkpoint if there is one.
 
     Args:
         config: `directory`, the trial's folder, and `params`, its `TrialConfig.to_params()`.
@@ -104,11 +104,10 @@ def run_trial(
         context: What evaluation needs, computed once for the study.
         cache: The folder of what studies share.
         threads: CPU threads to use.
-        rungs: Trials are judged before their end: report at the rungs too. A trial waits after each report for Ray to
-            hear it, so none is made in vain.
-        objectives: Metrics that the study trades off, without the split.
+        rungs: Whether to report at the rungs too. Each report waits for Ray, so none is made without need.
+        objectives: The metrics that the study trades off, without their split.
     """
-    # Ray reuses this process for the next trial: whatever a trial sets globally is set again here.
+    # Ray reuses this process for the next trial, so global settings are set again for each trial.
     torch.set_num_threads(threads)
     here = process_info()
     device = here["device"]
@@ -134,7 +133,7 @@ def run_trial(
             return
         (attempt / ERROR).write_text(traceback.format_exc())
         if last_error(directory) != earlier:
-            raise  # Ray tries it again, the second time in vain
+            raise  # Ray retries it; the same error a second time is final
         tune.report({"failure": f"{earlier} (twice)"})
     finally:
         if device == "cuda":
@@ -144,7 +143,7 @@ def run_trial(
 def _evaluator(
     packed: tuple[DataSummary, tuple[str, ...], Arrays], context: EvaluationContext, device: str
 ) -> Evaluator:
-    """This process's: the data on the device and what was computed of them hold for every trial of a study."""
+    """The evaluator of this process, with the data on the device; it serves every trial of a study."""
     counts = [*context.samples.values(), *map(len, context.features.values())]
     key = (packed[0].hash, context.feature_network.hash, context.scale, *counts, device)
     if key not in _evaluators:
@@ -154,7 +153,7 @@ def _evaluator(
 
 
 def _report_disk_error(error: Exception) -> None:
-    """The disk is full, say: no fault of the trial, which can go on once there is room."""
+    """Reports an error of the disk. It is not the trial's failure: the trial continues once there is room."""
     why = disk_error_reason(error)
     if why is None:
         raise error
@@ -184,9 +183,9 @@ def _train(
     )
     shown = evaluation_epochs(config.epochs, HISTORY)
     reported = {*(rung_epochs(config.epochs) if rungs else ()), config.epochs}
-    if state is not None and state["epoch"] in reported:  # the driver may have died, or this process, before it heard
+    if state is not None and state["epoch"] in reported:  # the driver may have died before it heard this
         _report(state["epoch"], state["multiplier"], state["metrics"])
-    # The generator is closed by hand: Ray ends a stopped trial by SystemExit out of tune.report.
+    # Close the generator explicitly: Ray ends a stopped trial with SystemExit from tune.report.
     with (
         contextlib.closing(training) as epochs,
         open(attempt / METRICS, "a", buffering=1) as file,
@@ -212,10 +211,10 @@ def _train(
 
 
 def _resume_from(directory: Path, epochs: int, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
-    """The state of the newest checkpoint whose epochs are all on record, so that no history has a gap.
+    """The newest checkpoint whose epochs are all on record, so that the history has no gap.
 
     Returns:
-        The state, or None where the trial begins anew; and what is wrong with its files, one line each.
+        The state, or None if the trial starts from its first epoch; and one line per problem with its files.
     """
     recorded = recorded_epochs(directory)
     held = checkpoint.newest_epoch(directory, before=epochs)
@@ -225,7 +224,7 @@ def _resume_from(directory: Path, epochs: int, device: torch.device) -> tuple[di
     if state is not None and not continues_randomness(state, device):
         complaints.append(
             f"{directory}: epoch {state['epoch']} was trained on another kind of device than this one ({device}): "
-            "its random numbers begin anew"
+            "it continues with new random numbers"
         )
     if state is None and (complaints or recorded):
         complaints.append(f"{directory}: no checkpoint to go on from, so it is trained again from its first epoch")

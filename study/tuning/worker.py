@@ -1,4 +1,4 @@
-"""What Ray calls in a trial's process. It is the first of ours that is imported there, and sees to the rest."""
+"""What Ray calls in a trial's process. It is imported first there, and imports the rest quickly."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from study.tuning.imports import quick_imports
 
 with quick_imports():
-    import sklearn.mixture  # noqa: F401  # a trial's last measurements want it; here it comes quicker
+    import sklearn.mixture  # noqa: F401  # the final evaluation needs it, and here it is imported quicker
 
     from study.tuning import trainable
 
 
 def run_trial(config: dict[str, Any], **shared: Any) -> None:
-    """Trains one trial in this process; arguments as of `trainable.run_trial`."""
+    """Trains one trial in this process, see `trainable.run_trial`."""
     trainable.run_trial(config, **shared)

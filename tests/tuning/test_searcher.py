@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 from study.disk.files import read_json, write_json
 from study.tuning.execute import _killed_for_memory
 from study.tuning.interrupts import Interrupts
-from study.tuning.searcher import HOPELESS, LedgerSearcher
+from study.tuning.searcher import ALL_FAILED_AFTER, LedgerSearcher
 from tests.search.test_ledger import VALUES, open_ledger
 
 RESULT = {"epoch": 60, "multiplier": 1.0, **VALUES}
@@ -109,7 +109,7 @@ def test_an_error_of_the_ledger_is_kept_and_ends_the_search(tmp_path: Path, monk
 def test_failures_alone_end_the_search_and_a_success_prevents_it(tmp_path: Path) -> None:
     for name, first in (("a", {"failure": "the loss became nan"}), ("b", RESULT)):
         searcher = LedgerSearcher(open_ledger(tmp_path / name), 20)
-        for number in range(HOPELESS):
+        for number in range(ALL_FAILED_AFTER):
             assert not searcher.finishing
             suggest(searcher, str(number), number)
             searcher.on_trial_complete(str(number), first if number == 0 else {"failure": "the loss became nan"})
