@@ -5,6 +5,7 @@ python -m benchmarks.tracking
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 import time
@@ -17,7 +18,7 @@ import typer
 
 from benchmarks.rows import Row, print_rows
 from study.cli import run_command
-from study.config import TrialConfig
+from study.config import DataSummary, TrialConfig
 from study.disk.files import write_json
 from study.disk.timestamp import now
 from study.tracking import Mirror, sync_study
@@ -32,7 +33,11 @@ def write_study(directory: Path, trials: int, epochs: int = _EPOCHS, metrics: in
     """Makes up a finished study of `trials` trials, each with `epochs` epochs of `metrics` metrics."""
     identity = {"format": 1, "id": uuid.uuid4().hex, "name": directory.name, "created": now(), "outcome": "completed"}
     space = {"space": "made_up", "space_hash": "", "question": "", "objectives": {"val/metric_0": "minimize"}}
-    search = {"data": {"name": "made_up", "hash": ""}, "seed": 0, "sampler": "", "num_trials": trials}
+    data = DataSummary(
+        name="made_up", channels=1, height=1, width=1, train_size=1, validation_size=1, test_size=1, num_classes=1,
+        total_variance=1.0, hash="", defaults={},
+    )  # fmt: skip
+    search = {"data": dataclasses.asdict(data), "seed": 0, "sampler": "", "num_trials": trials}
     directory.mkdir()
     write_json(directory / "study.json", {**identity, **space, **search})
     for number in range(trials):

@@ -9,6 +9,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -80,6 +81,24 @@ class SearchSpace:
             warnings.warn("SearchSpace(references=...) is now called baselines: rename it", FutureWarning, stacklevel=3)
             object.__setattr__(self, "baselines", self.references)
             object.__setattr__(self, "references", None)
+
+    def suggested(self, trial: optuna.trial.BaseTrial, data: DataSummary) -> Mapping[str, Any]:
+        """What `suggest` returns.
+
+        Raises:
+            UserError: `suggest` raised an error, whose file and line the message names, or returned no mapping.
+        """
+        try:
+            values = self.suggest(trial, data)
+        except UserError:
+            raise
+        except Exception as error:  # a user's code may raise anything
+            _, *frames = traceback.extract_tb(error.__traceback__)
+            frame = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
+            raise UserError(f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}") from error
+        if not isinstance(values, Mapping):
+            raise UserError(f"suggest of the search space returns {values!r}: return the trial's parameters as a dict")
+        return values
 
     def config(self, data: DataSummary, overrides: Mapping[str, Any], fixed: Mapping[str, Any]) -> TrialConfig:
         """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line).

@@ -58,3 +58,23 @@ def test_dry_run_finds_what_cannot_be_built(tmp_path: Path, capsys, base: dict[s
 @pytest.mark.parametrize("name", builtin_spaces())
 def test_dry_run_builds_every_space(name: str, tmp_path: Path) -> None:
     assert study_run("--space", name, "--dry-run", "--runs-dir", tmp_path / "runs") == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('return {"weight": trial.suggest_float("weight", 2, 1)}', "line 5: ValueError: `low <= high` must hold"),
+        ("return 1 / 0", "line 5: ZeroDivisionError"),
+        ("return None", "returns None: return the trial's parameters as a dict"),
+        ('return {"wieght": 1.0}', "unknown parameter wieght"),
+    ],
+)
+def test_a_mistake_in_a_space_is_one_line_that_says_where(tmp_path: Path, capsys, body: str, message: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(f"from study import SearchSpace\n\n\ndef suggest(trial, data):\n    {body}\n\n\n"
+                    'SPACE = SearchSpace(question="?", suggest=suggest)\n')  # fmt: skip
+    assert study_run("--space", path, "--dry-run", "--runs-dir", tmp_path / "runs") == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and message in error
+    if "line" in message:
+        assert str(path) in error

@@ -54,5 +54,5 @@ def fixed_configs(
     for origin, values in trials:
         if origin != Origin.BASELINE:
             study.enqueue_trial(dict(values))
-            values = space.suggest(study.ask(), data)
+            values = space.suggested(study.ask(), data)
         yield space.config(data, values, fixed)

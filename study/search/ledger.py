@@ -268,7 +268,7 @@ class Ledger:
         else:
             overrides = attributes.get("overrides")
             if overrides is None:
-                overrides = self._space.suggest(trial, self._data)
+                overrides = self._space.suggested(trial, self._data)
             config = self._space.config(self._data, overrides, self._fixed)
             trial.set_user_attr("params", config.to_params())
         trial_record.write_trial(self.directory, trial.number, {**attributes, "params": config.to_params()}, now())
