@@ -1,4 +1,4 @@
-"""What a trial is and what data it sees: plain frozen dataclasses, without torch and without Ray.
+"""The configuration of a trial and the summary of its data, as frozen dataclasses without torch and Ray.
 
 `TrialConfig` is flat on purpose: one field is one Optuna parameter, one MLflow param and one DataFrame column, and
 every run has the same set of them.
@@ -27,11 +27,11 @@ METHODS: dict[str, tuple[str, str]] = {
     "SWAE": ("deterministic", "sliced_wasserstein"),
     "SWAE Gaussian": ("gaussian", "sliced_wasserstein"),
 }
-"""A method's name and the (encoder, regularizer) pair it stands for; the pair decides, the name is for people."""
+"""Method name -> (encoder, regularizer). The pair defines the method; the name is for people."""
 
 
 class UserError(Exception):
-    """Something the user can put right. The commands print it as one line and exit with status 2."""
+    """A mistake that the user can correct. The commands print it as one line and exit with status 2."""
 
 
 class Origin(StrEnum):
@@ -83,7 +83,7 @@ class TrialConfig:
         encoder: `deterministic`, or `gaussian` (diagonal, by reparametrisation).
         regularizer: A name in `study.model.regularizers.REGULARIZERS`.
         weight: w in `loss = D + w * m(t) * R`; D in nats per image, so it compares across methods at one likelihood.
-        kernel: Kernel of the MMD, `imq` or `rbf`; `none` where no kernel is used.
+        kernel: Kernel of the MMD, `imq` or `rbf`; `none` if no kernel is used.
         latent_dim: Size of the code z.
         annealing: A name in `study.model.schedules.SCHEDULES`, the m(t) above.
         annealing_fraction: Share of the training that the schedule takes to reach its full weight, in [0, 1].
@@ -143,11 +143,11 @@ class TrialConfig:
         """Builds a config from flat parameters, strictly.
 
         Args:
-            params: Field values by name; strings are read as the field's type, so that MLflow params come back. Fields
-                not named keep their defaults. `method` is derived: it is checked where given.
+            params: Field values by name; strings are converted to the field's type, so that MLflow params can be read
+                back. Missing fields keep their defaults. `method` is derived, and checked if it is given.
 
         Raises:
-            UserError: A name is not a field, a value does not read as the field's type, or it is out of range.
+            UserError: A name is not a field, or a value has the wrong type or is out of range.
         """
         fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
         unknown = sorted(set(params) - set(fields) - {"method"})
@@ -192,7 +192,7 @@ def _read(name: str, kind: str, value: Any) -> str | int | float:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSummary:
-    """What a search space may know of a data set: enough for weight ranges and sensible defaults, no pixels.
+    """What a search space knows of a data set: enough for weight ranges and sensible defaults, but no pixels.
 
     Attributes:
         name: The data set as the user named it.

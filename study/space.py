@@ -1,4 +1,4 @@
-"""A search space: one question, what varies, and where to begin. The files lie in `search_spaces/`."""
+"""A search space: one question, what varies, and the first points. The built-in files are in `search_spaces/`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ WEIGHT_RANGES: dict[str, tuple[float, float]] = {
     "info_vae": (1e-4, 0.1),
     "rae_l2": (1e-4, 1.0),
 }
-"""Weights worth searching, as multiples of the data's total pixel variance: both ends of the trade-off lie inside.
+"""Weights worth searching, as multiples of the data's total pixel variance. Each range holds both ends of the trade-off.
 
-Read off digits (d = 8, half-decade steps from 1e-4 to 10, one seed): from where the codes or the samples begin to
-differ from a plain autoencoder's, to where the error is about twice as large, or the posterior has collapsed.
+They come from digits (d = 8, half-decade steps from 1e-4 to 10, one seed). A range begins at the weight whose codes or
+samples first differ from a plain autoencoder's, and ends at about twice the error or at posterior collapse.
 """
 
 
@@ -50,10 +50,10 @@ class SearchSpace:
     """One question and the trials that answer it.
 
     Attributes:
-        question: What the study answers, one sentence.
-        suggest: `suggest(trial, data)` asks the Optuna trial for what varies and returns it as trial parameters. What
-            it asks for carries the parameter's own name (`weight`, `latent_dim`, …).
-        base: Trial parameters that hold for every trial; they win over the data set's defaults.
+        question: What the study answers, in one sentence.
+        suggest: `suggest(trial, data)` asks the Optuna trial for what varies and returns it as trial parameters. Ask
+            for each under its own name (`weight`, `latent_dim`, …).
+        base: Trial parameters of every trial. They replace the data set's defaults.
         baselines: Fixed configurations to compare with. They are trained first, as trials of the study, and the search
             does not learn from them.
         first_points: Points of the space to try before the sampler takes over, as values of what `suggest` asks for.
@@ -61,7 +61,7 @@ class SearchSpace:
         num_trials: Trials of a default study, baselines included; a grid has as many as it has points.
         objectives: Metrics to trade off, on the validation split: any that has a direction, see
             `study.measure.metrics.METRICS`.
-        cost: What the default study takes and on which machine, for `--list`.
+        cost: How long the default study takes and on which machine, for `--list`.
         references: The old name of `baselines`.
     """
 
@@ -103,7 +103,7 @@ class SearchSpace:
     def config(self, data: DataSummary, overrides: Mapping[str, Any], fixed: Mapping[str, Any]) -> TrialConfig:
         """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line).
 
-        The fixed seed alone gives way to the overrides: a space that varies the seed asks what chance does.
+        Only a fixed seed gives way to the overrides, for spaces that vary the seed.
         """
         params: Params = {"dataset": data.name, **data.defaults, **self.base, **overrides, **fixed}
         if "seed" in overrides:
@@ -131,7 +131,7 @@ _HASHES_OF_0_1 = {
     "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c610073dd50fd9ff4bf310e6bc6": "wae_weight",
     "77f6f412a7643b00dd8bdd06d0c3f935d755cca489d22e3bd06c676ef80da161": "wae_weight_stacked",
 }
-"""Version 0.1 hashed a file's bytes, and the spaces here have changed in their words alone: its studies resume."""
+"""Hash of a file's bytes that version 0.1 recorded -> built-in space. Only words changed since, so studies resume."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +181,7 @@ def load_space(name: str) -> LoadedSpace:
     """Loads a space by its name in `search_spaces/` or by the path of a Python file that defines `SPACE`.
 
     Raises:
-        UserError: No such space; or the file does not run or defines no `SPACE`.
+        UserError: There is no such space, or the file fails to run or defines no `SPACE`.
     """
     if name in builtin_spaces():
         path = _builtin_path(name)
@@ -193,7 +193,7 @@ def load_space(name: str) -> LoadedSpace:
         raise UserError(f"search space file {path.name}: name it in letters, digits, - and _ alone")
     try:
         source = path.read_bytes()
-        # A name of its own: a user's file may be called like a space here and import that one.
+        # A separate package name: a user's file may have a built-in space's name and import that space.
         package = "search_spaces" if path == _builtin_path(path.stem) else "search_space_files"
         module_spec = importlib.util.spec_from_file_location(f"{package}.{path.stem}", path)
         if module_spec is None or module_spec.loader is None:

@@ -1,4 +1,4 @@
-"""The epochs of one trial as its attempts wrote them down, read as they grow."""
+"""The epochs of one trial, read from the files of its attempts as they grow."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Record = dict[str, float]
 
 
 def parse_record(line: bytes) -> Record | None:
-    """Reads a line of `metrics.jsonl`; None for one that is torn or no epoch.
+    """Reads a line of `metrics.jsonl`; None if it is torn or no epoch.
 
-    Entries that are not numbers, or whose names MLflow would refuse, are left out.
+    Leaves out entries that are not numbers or have names that MLflow refuses.
     """
     try:
         entries = json.loads(line)
@@ -48,7 +48,7 @@ def _number(name: str, entry: Any) -> float | None:
 
 
 def same_values(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
-    """Whether two records of one epoch measured the same, bit for bit, however long they took; NaN equals NaN."""
+    """Whether two records of an epoch hold the same metrics, bit for bit; times do not count, and NaN equals NaN."""
     names = (first.keys() | second.keys()) - set(_NOT_VALUES)
     return all(_same(first.get(name), second.get(name)) for name in names)
 
@@ -58,7 +58,7 @@ def _same(first: float | None, second: float | None) -> bool:
 
 
 class TrialRecords:
-    """All epochs of a trial by attempt; `read` takes in what was added since."""
+    """All epochs of a trial by attempt. `read` adds what is new."""
 
     def __init__(self, trial: Path) -> None:
         self._trial = trial
@@ -66,7 +66,7 @@ class TrialRecords:
         self._attempts: dict[int, dict[int, Record]] = {}
 
     def read(self) -> bool:
-        """Reads the new whole lines of every attempt; returns whether there were any."""
+        """Reads the new whole lines of every attempt, and returns whether there were any."""
         grown = False
         for number, folder in attempt_folders(self._trial):
             path = folder / METRICS
@@ -88,14 +88,14 @@ class TrialRecords:
                     epochs[int(record["epoch"])] = record
                     grown = True
             tail = lines[-1]
-            if record := parse_record(tail):  # an object that parses is whole, even without its newline
+            if record := parse_record(tail):  # an object that parses is whole, even without a newline
                 epochs[int(record["epoch"])] = record
                 grown, tail = True, b""
             self._offsets[number] = start + len(content) - len(tail)
         return grown
 
     def merged(self, newest: int | None = None) -> dict[int, tuple[int, Record]]:
-        """epoch -> (attempt, record); of several attempts at an epoch, the newest one up to `newest` counts."""
+        """epoch -> (attempt, record). Of several attempts at an epoch, the newest up to `newest` counts."""
         epochs: dict[int, tuple[int, Record]] = {}
         for attempt in sorted(self._attempts):
             if newest is None or attempt <= newest:
@@ -103,7 +103,7 @@ class TrialRecords:
         return dict(sorted(epochs.items()))
 
     def contradicts(self, attempt: int, epoch: int) -> bool:
-        """Whether attempts after `attempt` measured an epoch up to `epoch` differently than those before them did."""
+        """Whether an attempt after `attempt` measured an epoch up to `epoch` differently than earlier attempts."""
         later = [number for number in self._attempts if number > attempt]
         if not later:
             return False

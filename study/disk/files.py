@@ -1,4 +1,4 @@
-"""Small files written so that a crash leaves the old one or the new one, and read so that a torn line is no error."""
+"""Small files: after a crash the old or the new content is whole, and a torn line is not an error."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SQLITE_REFUSALS = re.compile(
 
 
 def disk_error_reason(error: BaseException) -> str | None:
-    """Why the disk refused to read or write, one line; None where an error has nothing to do with it.
+    """Why the disk refused to read or write, one line; None if the error has another cause.
 
-    SQLite's refusals reach us wrapped by SQLAlchemy and by Optuna, and as text alone by Ray: causes are searched too.
+    SQLAlchemy and Optuna wrap SQLite's errors, and Ray passes only their text, so the causes are searched too.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -33,7 +33,7 @@ def disk_error_reason(error: BaseException) -> str | None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replaces a file's content in one step; readers see the old content or the new, never a part.
+    """Replaces a file's content in one step: a reader sees the old or the new content, never a part.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.
@@ -55,7 +55,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, or None where there is no such file or no whole object in it."""
+    """The JSON object in a file; None if the file is missing or holds no whole object."""
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
@@ -64,7 +64,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, one a line; lines that are not whole objects are passed over."""
+    """The JSON objects of a file, one per line. Lines that are not whole objects are skipped."""
     try:
         content = path.read_bytes()
     except OSError:

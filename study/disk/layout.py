@@ -107,7 +107,7 @@ def attempt_number(attempt: Path) -> int:
 
 
 def new_attempt(trial: Path) -> Path:
-    """Makes the folder of the next attempt, and of the trial where it is missing.
+    """Makes the folder of the next attempt, and of the trial if it is missing.
 
     Raises:
         OSError: The folder cannot be made.

@@ -1,4 +1,4 @@
-"""Who runs a study: a lock that one process alone holds, and a mark that tells who it is and that it still lives."""
+"""Who runs a study: a lock for one process, and a file that names the process and shows that it is alive."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from study.disk.layout import driver_path
 
 HEARTBEAT_SECONDS = 20.0
 SILENT_SECONDS = 180.0
-"""A driver on another machine that has not touched its mark for so long is dead: its process cannot be asked for, and
-network file systems and clocks lag."""
+"""A driver on another machine that has not touched its file for so long is taken for dead. Its process cannot be looked
+up from here, and network file systems and clocks lag."""
 
 
 class Driver(NamedTuple):
@@ -29,8 +29,8 @@ class Driver(NamedTuple):
     Attributes:
         host: Its machine.
         pid: Its process id there.
-        begun: Since when, Unix seconds.
-        deadline: When no trial is to begin any more, Unix seconds; None for no limit.
+        begun: When it began, Unix seconds.
+        deadline: After this no trial begins, Unix seconds; None for no limit.
     """
 
     host: str
@@ -41,7 +41,7 @@ class Driver(NamedTuple):
 
 @contextlib.contextmanager
 def driving(directory: Path, deadline: float | None = None) -> Iterator[None]:
-    """Holds the study for this process alone, and tells others so for as long as the block lasts.
+    """Reserves the study for this process until the block ends, and tells others so.
 
     Raises:
         UserError: Another driver holds it.
@@ -67,13 +67,13 @@ def driving(directory: Path, deadline: float | None = None) -> Iterator[None]:
 
 
 def living_driver(directory: Path, now: float) -> Driver | None:
-    """Who runs the study at that moment (Unix seconds); None where nobody does, or who did has died."""
+    """The process that runs the study now (Unix seconds); None if there is none or it has died."""
     mark = driver_path(directory)
     try:
         driver = Driver(**(read_json(mark) or {}))
         here = driver.host == socket.gethostname()
         alive = _exists(int(driver.pid)) if here else now - mark.stat().st_mtime < SILENT_SECONDS
-    except (OSError, TypeError, ValueError):  # it has just ended, or the mark is not one of ours
+    except (OSError, TypeError, ValueError):  # it has just ended, or the file is not ours
         return None
     return driver if alive else None
 
@@ -81,7 +81,7 @@ def living_driver(directory: Path, now: float) -> Driver | None:
 def _exists(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except PermissionError:  # it lives, as another user
+    except PermissionError:  # it is alive, as another user
         return True
     except (OSError, OverflowError):
         return False
@@ -94,7 +94,7 @@ def _touching(mark: Path) -> Iterator[None]:
 
     def touch() -> None:
         while not ended.wait(HEARTBEAT_SECONDS):
-            with contextlib.suppress(OSError):  # on a full disk, say; the next time it may work
+            with contextlib.suppress(OSError):  # the disk may be full now and not the next time
                 os.utime(mark)
 
     thread = threading.Thread(target=touch, name="heartbeat", daemon=True)

@@ -1,4 +1,4 @@
-"""The one way times are written down."""
+"""The format of recorded times."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def now() -> str:
-    """The time, ISO 8601 in UTC to the millisecond."""
+    """The present time, ISO 8601 in UTC to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""What a study is to be: a request, checked against what lies on the disk before anything is written."""
+"""Turns a request for a study into a plan: everything is checked before anything is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEFAULT_SAMPLER = "tpe"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for; None where nothing was said.
+    """What the user asked for; None for an option that was not given.
 
     Attributes:
         loaded: The search space and its file.
@@ -39,13 +39,13 @@ class Request:
         runs: The folder of all studies, absolute.
         dataset: As `TrialConfig.dataset`.
         data_dir: Where data sets lie.
-        num_trials: Trials of the study, those of earlier sessions included.
+        num_trials: Trials of the study, including those of earlier sessions.
         epochs: Epochs of every trial.
         seed: Seed of search and training.
         sampler: One of `SAMPLERS`.
         scheduler: One of `SCHEDULERS`.
-        eta: One trial in eta goes on at each rung.
-        resume: Go on with a study that exists.
+        eta: One trial in eta continues at each rung.
+        resume: Resume the study of this name.
         command: The command line without secrets, for the record.
         storage: The database that keeps the ledger; by default the study's own file.
         warm_start: An earlier study whose front is trained first.
@@ -75,12 +75,12 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A request that has been checked: nothing about it can fail for the user's doing any more.
+    """A request that passed all checks: no mistake of the user is left in it.
 
     Attributes:
-        request: What was asked.
+        request: What the user asked for.
         data: The data set, loaded.
-        record: What `study.json` holds, new or read back.
+        record: The content of `study.json`, new or existing.
         is_new: The study does not exist yet.
     """
 
@@ -91,7 +91,7 @@ class Plan:
 
     @property
     def eta(self) -> float | None:
-        """One trial in eta goes on at each rung; None where none stops early."""
+        """One trial in eta continues at each rung; None if no trial stops early."""
         return self.record.eta
 
     def open_ledger(self) -> Ledger:
@@ -115,7 +115,7 @@ class Plan:
         return ledger
 
     def scratch_ledger(self, directory: Path) -> Ledger:
-        """A ledger in `directory` with none of the study's trials."""
+        """An empty ledger in `directory`."""
         return self._ledger(directory)
 
     def _ledger(
@@ -137,10 +137,10 @@ class Plan:
 
 
 def make_plan(request: Request) -> Plan:
-    """Checks a request against what lies on the disk, and loads the data. Writes nothing.
+    """Checks a request and loads the data. Writes nothing.
 
     Raises:
-        UserError: The study exists and is not to be resumed, or cannot be; a name is unknown; the data are missing.
+        UserError: The study exists without `resume`, or cannot be resumed; a name is unknown; or the data are missing.
     """
     if request.sampler is not None and request.sampler not in SAMPLERS:
         raise UserError(f"--sampler {request.sampler}: choose from {', '.join(SAMPLERS)}")
@@ -189,7 +189,7 @@ def _directions(loaded: LoadedSpace) -> dict[str, str]:
     """`minimize` or `maximize` by objective, as recorded.
 
     Raises:
-        UserError: An objective is no metric, or neither more nor less of it is better.
+        UserError: An objective is not a metric, or has no direction.
     """
     better = [name for name, metric in METRICS.items() if metric.direction != "none"]
     for name in loaded.space.objectives:
@@ -216,7 +216,7 @@ def _scheduler(request: Request) -> str:
 
 
 def _warm_start(request: Request, data: ImageData) -> dict[str, Any] | None:
-    """The earlier study and the points it gives, for the record: a resumed study does not read it again."""
+    """The earlier study and its points, for the record, so that a resumed study need not read it again."""
     if request.warm_start is None:
         return None
     is_name = STUDY_NAME.fullmatch(request.warm_start) is not None
@@ -229,10 +229,10 @@ def _warm_start(request: Request, data: ImageData) -> dict[str, Any] | None:
 
 
 def _open_earlier(request: Request, record: StudyRecord) -> optuna.Study:
-    """The ledger of a study that exists, by its record, as Optuna gives it.
+    """The Optuna study of an existing study.
 
     Raises:
-        UserError: It has none, or its database cannot be used.
+        UserError: It has no ledger, or its database cannot be used.
     """
     name, url = record.name, record.storage
     ledger = ledger_path(request.runs / name)
@@ -262,7 +262,7 @@ def _check_writable(runs: Path) -> None:
 
 
 def first_configs(plan: Plan, limit: int) -> list[Mapping[str, Any]]:
-    """Parameters of the first trials that a new study would train, without training any."""
+    """Parameters of the first trials of a new study. None is trained."""
     with tempfile.TemporaryDirectory() as scratch:
         ledger = plan.scratch_ledger(Path(scratch))
         assignments = iter(lambda: ledger.next(min(limit, plan.record.num_trials)), None)

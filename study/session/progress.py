@@ -1,4 +1,4 @@
-"""What a person watches while a study runs: a live line on a terminal, plain lines anywhere else."""
+"""Shows the progress of a study: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class StudyProgress:
         num_trials: Trials the study is to have.
         console: Where to print.
         noun: What is counted.
-        interval: Seconds between two updates, at least.
-        deadline: When no trial begins any more, Unix seconds; None for no limit.
+        interval: Least number of seconds between updates.
+        deadline: After this no trial begins, Unix seconds; None for no limit.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class StudyProgress:
             self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Prints a line beside the progress, the first time it is said."""
+        """Prints a line beside the progress, once."""
         if text not in self._said:
             self._said.add(text)
             self._console.print(text, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
-        """Shows the tally, at most once per interval; off a terminal, only when a trial has ended."""
+        """Shows the tally, at most once per interval. Without a terminal, only after a trial has ended."""
         now = time.monotonic()
         if now - self._last_shown < self._interval:
             return

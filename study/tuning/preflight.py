@@ -108,7 +108,7 @@ def check_nodes(directory: Path) -> None:
         ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS)
         ours = _versions()
         for answer, node in asked.items():
-            _judge(_name(node), answer, ours, directory)
+            _check_answer(_name(node), answer, ours, directory)
     finally:
         for path in directory.glob(f"{probe.name}*"):
             path.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def _name(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
 
 
-def _judge(name: str, answer: ray.ObjectRef, ours: Mapping[str, str], directory: Path) -> None:
+def _check_answer(name: str, answer: ray.ObjectRef, ours: Mapping[str, str], directory: Path) -> None:
     try:
         seen = ray.get(answer, timeout=1)
     except ray.exceptions.GetTimeoutError:

@@ -92,7 +92,7 @@ class Driver:
         deadline = time.monotonic() + 120
         while not condition():
             assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, f"waited in vain for {what}"
+            assert time.monotonic() < deadline, f"gave up waiting for {what}"
             time.sleep(0.05)
 
     def trials_with_checkpoint(self) -> set[Path]:

@@ -107,7 +107,7 @@ def wait_for(condition: Callable[[], Any], what: str, driver: subprocess.Popen[s
     deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert driver is None or driver.poll() is None, driver.communicate()[0]
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"gave up waiting for {what}"
         time.sleep(0.1)
     return found
 

@@ -102,10 +102,10 @@ def test_a_breach_names_the_node_in_one_line(
 ) -> None:
     monkeypatch.setattr(preflight.ray, "get", _Answered(answer).get)
     with pytest.raises(UserError, match=word) as caught:
-        preflight._judge("worker-2 (10.0.0.3)", None, VERSIONS, tmp_path)  # type: ignore[arg-type]
+        preflight._check_answer("worker-2 (10.0.0.3)", None, VERSIONS, tmp_path)  # type: ignore[arg-type]
     assert "worker-2" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_node_like_ours_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.ray, "get", _Answered({"storage": None, "versions": dict(VERSIONS)}).get)
-    preflight._judge("worker-2 (10.0.0.3)", None, VERSIONS, tmp_path)  # type: ignore[arg-type]
+    preflight._check_answer("worker-2 (10.0.0.3)", None, VERSIONS, tmp_path)  # type: ignore[arg-type]
