@@ -28,7 +28,7 @@ WEIGHT_RANGES: dict[str, tuple[float, float]] = {
     "info_vae": (1e-4, 0.1),
     "rae_l2": (1e-4, 1.0),
 }
-"""Weights worth searching, as multiples of the data's total pixel variance. Each range holds both ends of the trade-off.
+"""Weights worth searching, as multiples of the data's total pixel variance. A range holds both ends of the trade-off.
 
 They come from digits (d = 8, half-decade steps from 1e-4 to 10, one seed). A range begins at the weight whose codes or
 samples first differ from a plain autoencoder's, and ends at about twice the error or at posterior collapse.
