@@ -157,9 +157,7 @@ def _moved_to_another_kind_of_device(directory: Path) -> None:
         checkpoint.save(path.parent, state["epoch"], {**state, "generator": torch.zeros(16, dtype=torch.uint8)})
 
 
-def test_a_trial_goes_on_on_another_kind_of_device_with_new_random_numbers(
-    cut_off: Path, train: Train
-) -> None:
+def test_a_trial_goes_on_on_another_kind_of_device_with_new_random_numbers(cut_off: Path, train: Train) -> None:
     twin = Path(shutil.copytree(cut_off, cut_off.with_name("twin")))
     unmoved = Path(shutil.copytree(cut_off, cut_off.with_name("unmoved")))
     for directory in (cut_off, twin):
