@@ -51,6 +51,11 @@ class Origin(StrEnum):
     """Another trial's configuration with another number of epochs."""
 
     @property
+    def label(self) -> str:
+        """Its name for people; `reference` is what earlier versions called a baseline trial."""
+        return "baseline" if self is Origin.BASELINE else self.value
+
+    @property
     def is_fixed(self) -> bool:
         """Known before the search begins. Such a trial is never stopped early; others are still compared with it.
 

@@ -41,6 +41,8 @@ from study.tuning.imports import quick_imports
 DEFAULT_REPLICATES = 5
 SHOWN_TRIALS = 20
 """Trials that `--dry-run` shows."""
+CHECKED_TRIALS = 4
+"""Trials that are configured before a new study begins: baselines and points of the space take turns."""
 _WIDEST_LIST = 100
 
 Sampler = Literal["tpe", "nsga2", "random"]
@@ -163,6 +165,8 @@ def run(
             configs = first_configs(plan, limit=SHOWN_TRIALS)
             _build_models(configs, plan.data.summary)
             return _show_first(configs)
+        if plan.is_new:  # a mistake in the space is told before the study has a folder
+            first_configs(plan, limit=CHECKED_TRIALS)
         screen = console()
         ending = Ending(screen, runs, study_name)
         result = run_study(

@@ -67,14 +67,16 @@ class Strips(NamedTuple):
 
 
 def best_by_size(frames: StudyFrames, choice: Choice) -> dict[tuple[str, int], int]:
-    """(method, latent size) -> row of the knee of the method's own front at that size."""
+    """(method, latent size) -> row of the knee among these trials: the study's if it is one of them, else their own."""
     methods, latent_dim = frames.text("method"), frames.column("latent_dim")
     best = {}
     for method in naming.methods_in_order(methods[choice.eligible]):
         members = choice.eligible & (methods == method)
         for size in np.unique(latent_dim[members]):
-            front = front_of(choice.values, members & (latent_dim == size))
-            best[method, int(size)] = int(front[pareto.knee(choice.values[front])])
+            group = members & (latent_dim == size)
+            front = front_of(choice.values, group)
+            is_knees = choice.knee is not None and group[choice.knee]
+            best[method, int(size)] = choice.knee if is_knees else int(front[pareto.knee(choice.values[front])])
     return best
 
 

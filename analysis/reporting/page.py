@@ -15,7 +15,7 @@ from analysis.plotting import naming
 from analysis.reporting.drawing import draw
 from analysis.reporting.facts import method_facts
 from analysis.reporting.summary import summarise
-from study.config import TrialConfig, UserError
+from study.config import Origin, TrialConfig, UserError
 from study.disk.files import write_atomic
 from study.results.choice import choose
 from study.results.frame import StudyFrames
@@ -134,7 +134,8 @@ def trial_table(frames: StudyFrames) -> dict[str, Any]:
     order = dict.fromkeys(["method", *(name for name in measured if name in frames.objectives), *params, *measured])
     columns = ["trial", *order, "outcome", "origin", "epochs_done", "seconds"]
     choice = choose(frames)
-    texts = {name: frames.text(name) for name in ("outcome", "origin", "reason", *params)}
+    texts = {name: frames.text(name) for name in ("outcome", "reason", *params)}
+    texts["origin"] = np.array([Origin(origin).label for origin in frames.text("origin")], dtype=np.str_)
     numbers = {name: frames.column(name) for name in (*params, *measured, "number", "epochs_done", "seconds")}
     labels = frames.labels()
     rows = []

@@ -12,7 +12,7 @@ import filelock
 from study.checks.finding import Finding, check_database, unwritable
 from study.config import UserError
 from study.disk.files import disk_error_reason, read_json
-from study.disk.layout import attempt_folders, driver_path, ledger_path, trial_folders
+from study.disk.layout import attempt_folders, driver_path, ledger_path, lock_path, trial_folders
 from study.disk.study_json import StudyRecord, read_study, resume_command
 
 _PERMISSION = "give yourself permission to write in the study's folder"
@@ -20,7 +20,7 @@ _PERMISSION = "give yourself permission to write in the study's folder"
 
 def check_driver(directory: Path) -> Iterator[Finding]:
     """Whether a process runs the study, or should."""
-    lock = filelock.FileLock(directory / ".driver.lock", timeout=0)
+    lock = filelock.FileLock(lock_path(directory), timeout=0)
     try:
         with lock:
             record = sound_record(directory)

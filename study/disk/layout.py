@@ -1,12 +1,14 @@
 """Where a study keeps what: the one home of file names, trial folders and attempts.
 
     runs/<study>/
-        study.json  optuna.db  driver.json  progress.jsonl  tradeoff.png  report/
+        study.json  optuna.db  driver.json  .driver.lock  progress.jsonl  tradeoff.png  report/
         trials/0007/
             trial.json  outcome.json
-            attempt-1/   metrics.jsonl  process.json  error.txt  warnings.txt  checkpoint-000060.pt  arrays.npz  *.png
+            attempt-1/   metrics.jsonl  process.json  error.txt  warnings.txt  checkpoint-000060.pt  arrays.npz
+                         images/  history/
 
-A trial that is taken up again gets a new attempt, so that a process left over from an earlier one cannot write into it.
+A resumed trial gets a new attempt, so a process left over from an earlier attempt cannot write into it. The names of
+checkpoints belong to `study.training.checkpoint`, those of pictures to `study.measure.pictures`.
 """
 
 from __future__ import annotations
@@ -46,6 +48,11 @@ def progress_path(study: Path) -> Path:
 def driver_path(study: Path) -> Path:
     """Who runs the study, see `study.disk.lock`."""
     return study / "driver.json"
+
+
+def lock_path(study: Path) -> Path:
+    """The lock of the process that runs the study."""
+    return study / ".driver.lock"
 
 
 def report_path(study: Path) -> Path:

@@ -15,7 +15,7 @@ import filelock
 
 from study.config import UserError
 from study.disk.files import read_json, write_json
-from study.disk.layout import driver_path
+from study.disk.layout import driver_path, lock_path
 
 HEARTBEAT_SECONDS = 20.0
 SILENT_SECONDS = 180.0
@@ -48,7 +48,7 @@ def driving(directory: Path, deadline: float | None = None) -> Iterator[None]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     mark = driver_path(directory)
-    lock = filelock.FileLock(directory / ".driver.lock", timeout=0)
+    lock = filelock.FileLock(lock_path(directory), timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout:

@@ -266,4 +266,4 @@ def first_configs(plan: Plan, limit: int) -> list[Mapping[str, Any]]:
     with tempfile.TemporaryDirectory() as scratch:
         ledger = plan.scratch_ledger(Path(scratch))
         assignments = iter(lambda: ledger.next(min(limit, plan.record.num_trials)), None)
-        return [{"origin": assignment.origin, **assignment.config.to_params()} for assignment in assignments]
+        return [{"origin": assignment.origin.label, **assignment.config.to_params()} for assignment in assignments]

@@ -227,7 +227,7 @@ class _Session:
         """What there is to tell after the session."""
         notes, searcher = [], self.searcher
         if searcher is not None and searcher.all_failed:
-            notes.append("no trial succeeded: fix the first error above, then rerun with --resume")
+            notes.append("no trial succeeded: fix the first error above, then begin another study with --study")
         if searcher is not None and self.outcome == "stopped":
             notes.append(f"ended by {searcher.limit} before its last trial: --resume goes on")
         if self.mirrored:
