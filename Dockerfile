@@ -23,7 +23,6 @@ RUN python requirements.py pyproject.toml cluster > requirements.txt \
 
 COPY deploy/ray-node.sh deploy/
 COPY analysis analysis
-COPY benchmarks benchmarks
 COPY search_spaces search_spaces
 COPY study study
 RUN python -m compileall -q .
