@@ -147,7 +147,7 @@ def test_example_settings_are_the_defaults() -> None:
 def test_image_holds_everything_the_package_needs() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     copied = set(re.findall(r"^COPY (\w+) ", dockerfile, re.MULTILINE))
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
     packages |= {"search_spaces"}
     assert copied == packages
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
