@@ -78,7 +78,11 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         if self.references is not None:
-            warnings.warn("SearchSpace(references=...) is now called baselines: rename it", FutureWarning, stacklevel=3)
+            warnings.warn(
+                "SearchSpace(references=...) is now called baselines: rename it when this file's studies have ended",
+                FutureWarning,
+                stacklevel=3,
+            )
             object.__setattr__(self, "baselines", self.references)
             object.__setattr__(self, "references", None)
 
@@ -119,19 +123,19 @@ def builtin_spaces() -> list[str]:
 
 
 _HASHES_OF_0_1 = {
-    "5a77982fd29508c166f007938b16b8397b342289efd620d1547124c9bc03fa72": "annealing",
-    "006808a83a698e18b4965fd9360f4c0bcbd507758bb6f5e0e2bb234f9307a14d": "capacity",
-    "289ddb931aea7f6f063ea3951a9cd8218103493da1014f3cd4166ac72ec765a5": "cifar_likelihood",
-    "95f0cbece0b56d1df5991cce94d9b200a2dbf471245a8be063dd04d0ac034ecd": "latent_dim",
-    "82fe4caf4bfcb7ac6570b3a49d50f2ae53f0da2be5395afc21ab05426946ab0a": "latent_dim_seeds",
-    "5a6a3de9b2c290cd57d35f43970449b24650aee33fabd7a19abd9c260cefcac0": "loss_terms",
-    "84991a362dd0fcacc6ec316b45bf7d5d3378ae689b0b8bb3214efd35c931b0c7": "method",
-    "aa6f88542ec67881db0cd55f71112bc3faed3da72f74acb85f2ced507d2a799d": "vae_beta",
-    "618bf590ad4abb5c740d836f3e022670f2f603411cee1c81cdc4602d9ec3a229": "wae_gan",
-    "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c610073dd50fd9ff4bf310e6bc6": "wae_weight",
-    "77f6f412a7643b00dd8bdd06d0c3f935d755cca489d22e3bd06c676ef80da161": "wae_weight_stacked",
+    "5a77982fd29508c166f007938b16b8397b342289": "9d46bee1e21c51ea456205cf8e44bb9ffcf52f83",
+    "006808a83a698e18b4965fd9360f4c0bcbd50775": "ebfe64c2195b3b53d03c49a1e4cc3348f74f1c1e",
+    "289ddb931aea7f6f063ea3951a9cd8218103493d": "4a60437439c3a68f9e06248d03bce1a0335a167b",
+    "95f0cbece0b56d1df5991cce94d9b200a2dbf471": "b749d640606e1ccba1f28f030ec1e79fff8ee6f0",
+    "82fe4caf4bfcb7ac6570b3a49d50f2ae53f0da2b": "19a6b45bda33f75c203ad009c552b6356272a2ad",
+    "5a6a3de9b2c290cd57d35f43970449b24650aee3": "357eef00bff56b3d24ca5354172a1f1484e949a4",
+    "84991a362dd0fcacc6ec316b45bf7d5d3378ae68": "67b7322a5ee18d128218b399927125ecd499c006",
+    "aa6f88542ec67881db0cd55f71112bc3faed3da7": "bd8f712c4fd6a8c750916fbb1eca7385e9fda7b9",
+    "618bf590ad4abb5c740d836f3e022670f2f60341": "4bfc0caae4442fc3b9a2bdd90f5d35f4c693d3a5",
+    "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c61": "4aa661a63679446a04b988a0bedbfafca9cb642c",
+    "77f6f412a7643b00dd8bdd06d0c3f935d755cca4": "6a48db32736a45c95d580b84e8fa281c8fc5bca3",
 }
-"""Hash of a file's bytes that version 0.1 recorded -> built-in space. Only words changed since, so studies resume."""
+"""Hash of a built-in file's bytes that version 0.1 recorded -> hash of that code today; 40 digits of each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,9 +166,8 @@ class LoadedSpace:
 
     def is_same(self, recorded: str) -> bool:
         """Whether a study recorded this space's hash."""
-        is_builtin = self.path == _builtin_path(self.name)
         earlier = {hashlib.sha256(self.source).hexdigest(), self.hash}
-        return recorded in earlier or (is_builtin and _HASHES_OF_0_1.get(recorded) == self.name)
+        return recorded in earlier or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]
 
 
 def _is_text(node: ast.expr) -> bool:

@@ -342,3 +342,10 @@ def test_a_collapsed_first_stage_ends_the_study_in_one_line(
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
     assert "first stage of network=stacked collapsed" in line and "use another network" in line
     assert not list(tmp_path.glob("latent_dim/trials/*/outcome.json"))
+
+
+@pytest.mark.parametrize("option", [("--seed", 2**31), ("--eta", 1e7)])
+def test_a_setting_that_no_record_could_hold_is_refused_in_one_line(tmp_path: Path, capsys, option) -> None:
+    assert study_run("--space", "wae_weight", "--runs-dir", tmp_path / "runs", "--dry-run", *option) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and option[0] in error and "less than" in error

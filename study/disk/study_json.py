@@ -165,23 +165,30 @@ def new_study(
         data: Its data.
         directions: `minimize` or `maximize` by objective.
         settings: Seed, epochs, num_trials, sampler and further fields of `StudyRecord`.
+
+    Raises:
+        UserError: A setting is out of range.
     """
-    return StudyRecord(
-        id=uuid.uuid4().hex,
-        name=name,
-        space=loaded.name,
-        space_path=str(loaded.path),
-        space_hash=loaded.hash,
-        question=loaded.space.question,
-        grid=loaded.space.grid,
-        objectives=dict(directions),  # type: ignore[arg-type]
-        data=data,
-        versions={"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
-        git_commit=_git_commit(),
-        created=now(),
-        outcome="running",
-        **settings,
-    )
+    try:
+        return StudyRecord(
+            id=uuid.uuid4().hex,
+            name=name,
+            space=loaded.name,
+            space_path=str(loaded.path),
+            space_hash=loaded.hash,
+            question=loaded.space.question,
+            grid=loaded.space.grid,
+            objectives=dict(directions),  # type: ignore[arg-type]
+            data=data,
+            versions={"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+            git_commit=_git_commit(),
+            created=now(),
+            outcome="running",
+            **settings,
+        )
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: {first['msg']}") from None
 
 
 def check_resumable(

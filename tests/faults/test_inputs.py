@@ -46,7 +46,7 @@ def test_changed_data_and_changed_space(tmp_path: Path, ray_session: None, capsy
     space.write_text(before)
     assert load_space(str(space)).hash
     assert study_run(*arguments, "--resume") == 0
-    expect_clean(audit(tmp_path / "a", 2, trials=2), "space file edited before resume", "a line added; refused")
+    expect_clean(audit(tmp_path / "a", 2, trials=2), "space file edited before resume", "a line of code added; refused")
 
 
 REFUSALS = ["read-only file system", "folder of another user"]
