@@ -13,7 +13,8 @@ from pathlib import Path
 import optuna
 
 from study.disk.files import read_json, read_lines
-from study.disk.layout import METRICS, OUTCOME, attempt_folders, study_path, trial_folders, trial_path
+from study.disk.layout import METRICS, OUTCOME, attempt_folders, trial_folders, trial_path
+from study.disk.study_json import read_study
 
 _COMPLETED = ("COMPLETE", "completed", "FINISHED")
 _FAILED = ("FAIL", "failed", "FAILED")
@@ -75,7 +76,9 @@ def audit(
     ledger = {trial.number: trial for trial in ledger_trials(directory)}
     assignments = Counter(json.dumps(trial.user_attrs.get("params"), sort_keys=True) for trial in ledger.values())
     found.duplicated += [f"ledger: {params} {n} times" for params, n in assignments.items() if n > 1]
-    runs = mlflow_runs(mlflow or directory.parent / "mlflow.db", str(read_json(study_path(directory))["id"]))  # type: ignore[index]
+    study = read_study(directory)
+    assert study is not None
+    runs = mlflow_runs(mlflow or directory.parent / "mlflow.db", study.id)
     parents = [run for run in runs if run.number is None]
     found.lost += [] if parents else ["MLflow: parent run"]
     found.duplicated += ["MLflow: parent run"] * (len(parents) - 1)

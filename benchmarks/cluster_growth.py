@@ -66,7 +66,7 @@ def run(directory: Path, trials: int, epochs: list[int], eta: float | None) -> l
         space(trials, grid=False),
         made_data(16).summary,
         directions=DIRECTIONS,
-        fixed={"seed": 0, "epochs": epochs[-1]},
+        set_values={"seed": 0, "epochs": epochs[-1]},
         seed=0,
         sampler="random",
     )

@@ -27,9 +27,9 @@ from study.cli import run_command
 from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import stratified_order
+from study.measure.comparison import fid
 from study.measure.context import prepare_context
 from study.measure.evaluate import Evaluator, measuring
-from study.measure.metrics import fid
 from study.model.autoencoder import Autoencoder
 from study.training.loop import Trainer
 

@@ -75,7 +75,7 @@ def measure(directory: Path, trials: int, sampler: str, grid: bool) -> Cost:
         space(trials, grid),
         made_data(16).summary,
         directions=DIRECTIONS,
-        fixed={"seed": 0, "epochs": EPOCHS},
+        set_values={"seed": 0, "epochs": EPOCHS},
         seed=0,
         sampler=sampler,
     )
@@ -83,6 +83,7 @@ def measure(directory: Path, trials: int, sampler: str, grid: bool) -> Cost:
     scheduler = RungScheduler(ledger, searcher, None if grid else DEFAULT_ETA)
     random = np.random.RandomState(0)
     running: list[tuple[str, int, np.ndarray]] = []
+    no_controller: Any = None  # the scheduler does not use it
     marks = sorted(evaluation_epochs(EPOCHS))
     started, ended, times = 0, 0, [time.process_time()]
     memory, tenth = 0.0, math.ceil(trials / 10)
@@ -95,7 +96,8 @@ def measure(directory: Path, trials: int, sampler: str, grid: bool) -> Cost:
         epoch = marks[level]
         values = scale * (1 + EPOCHS / epoch) * np.exp(0.1 * random.normal(size=2))
         result = {"epoch": epoch, "multiplier": 1.0, **dict(zip(DIRECTIONS, values.tolist(), strict=True))}
-        decision = scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id), result)  # type: ignore[arg-type]
+        trial: Any = SimpleNamespace(trial_id=trial_id)  # all that the scheduler reads of a Ray trial
+        decision = scheduler.on_trial_result(no_controller, trial, result)
         if decision == "STOP" or epoch == EPOCHS:
             searcher.on_trial_complete(trial_id, result)
             ended += 1

@@ -10,13 +10,12 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.rows import Row, print_rows
+from benchmarks.rows import Row, print_rows, seconds
 from study.cli import run_command
 from study.config import DataSummary, TrialConfig
 from study.disk.files import write_json
@@ -49,13 +48,6 @@ def write_study(directory: Path, trials: int, epochs: int = _EPOCHS, metrics: in
         trial = {"number": number, "origin": "search", "params": TrialConfig(seed=number).to_params(), "created": now()}
         write_json(attempt.parent / "trial.json", trial)
         write_json(attempt.parent / "outcome.json", {"outcome": "completed", "epochs": epochs, "ended": now()})
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of a call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def measure(trials: int) -> list[Row]:

@@ -30,9 +30,9 @@ from study.cli import (
     run_command,
 )
 from study.config import TrialConfig, UserError
-from study.disk.study_json import recorded_space
 from study.results.frame import load_study
 from study.results.selection import Selection, select
+from study.session.resuming import recorded_space
 from study.space import load_space
 
 

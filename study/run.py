@@ -139,7 +139,8 @@ def run(
             importing.join()
             from analysis.reporting.ending import Ending
             from study.session.plan import Request, first_configs, make_plan
-            from study.session.session import Limits, replicate_front, run_study
+            from study.session.replicates import replicate_front
+            from study.session.session import Limits, run_study
             from study.tracking.store import redact_command
 
         plan = make_plan(

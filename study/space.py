@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -11,7 +12,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,11 @@ class SearchSpace:
     references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] | None = None
 
     def __post_init__(self) -> None:
+        if not self.objectives:
+            raise UserError("SearchSpace(objectives=()): name at least one metric")
         if self.references is not None:
+            if self.baselines is not _no_points:
+                raise UserError("SearchSpace: references is the old name of baselines; give only baselines")
             warnings.warn(
                 "SearchSpace(references=...) is now called baselines: rename it when this file's studies have ended",
                 FutureWarning,
@@ -92,17 +97,20 @@ class SearchSpace:
         Raises:
             UserError: `suggest` raised an error, whose file and line the message names, or returned no mapping.
         """
-        try:
+        with _located_errors():
             values = self.suggest(trial, data)
-        except UserError:
-            raise
-        except Exception as error:  # a user's code may raise anything
-            _, *frames = traceback.extract_tb(error.__traceback__)
-            frame = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
-            raise UserError(f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}") from error
         if not isinstance(values, Mapping):
             raise UserError(f"suggest of the search space returns {values!r}: return the trial's parameters as a dict")
         return values
+
+    def known_trials(self, data: DataSummary) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+        """What `baselines` and `first_points` return.
+
+        Raises:
+            UserError: One of them raised an error, whose file and line the message names.
+        """
+        with _located_errors():
+            return list(self.baselines(data)), list(self.first_points(data))
 
     def config(self, data: DataSummary, overrides: Mapping[str, Any], fixed: Mapping[str, Any]) -> TrialConfig:
         """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line).
@@ -113,6 +121,20 @@ class SearchSpace:
         if "seed" in overrides:
             params["seed"] = overrides["seed"]
         return TrialConfig.from_params(params)
+
+
+@contextlib.contextmanager
+def _located_errors() -> Iterator[None]:
+    """Turns an error of a user's own code into one line with its place."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a user's code may raise anything
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename != __file__ and "site-packages" not in frame.filename]
+        place = f"{own[-1].filename}, line {own[-1].lineno}: " if own else ""
+        raise UserError(f"{place}{type(error).__name__}: {error}") from error
 
 
 def builtin_spaces() -> list[str]:

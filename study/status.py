@@ -16,9 +16,9 @@ from study.config import EXTRA_ORIGINS
 from study.disk.files import read_lines
 from study.disk.layout import progress_path
 from study.disk.lock import Driver, living_driver
-from study.disk.study_json import resume_command
 from study.results.choice import choose
 from study.results.frame import StudyFrames, load_study
+from study.session.resuming import resume_command
 from study.session.time_left import seconds_left
 
 _STATES = ("completed", "stopped", "failed", "running", "interrupted")
@@ -128,7 +128,7 @@ def lines(status: Status, name: str) -> list[str]:
     ]
     if status.extra:
         extra = ", ".join(f"{count} {state}" for state, count in status.extra.items())
-        result.append(f"beyond       {extra}")
+        result.append(f"extra        {extra}")
     for metric, (value, number) in status.best.items():
         result.append(f"best         {metric.rpartition('/')[2]} {value:.4g} (trial {number})")
     if status.front:

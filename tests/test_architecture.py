@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.tracking": {"study.config", "study.disk", "study.results"},
     "study.checks": {
         *{"study.config", "study.cli", "study.disk", "study.training", "study.tracking", "study.tuning"},
+        "study.session.resuming",
     },
     "study.exporting": {
         *{"study.config", "study.disk", "study.model", "study.training", "study.results", "study.tracking"}
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "study.config",
         "study.cli",
         "study.disk",
-        "study.measure",
+        "study.measure.metrics",
         "study.results",
         "study.tracking",
     },

@@ -171,9 +171,7 @@ def test_every_module_exists() -> None:
         assert importlib.util.find_spec(command.module), f"{command.document}: {command}"
 
 
-@pytest.mark.parametrize(
-    "command", [command for command in DISTINCT if command.options and not command.is_run], ids=str
-)
+@pytest.mark.parametrize("command", EXPENSIVE, ids=str)
 def test_the_options_of_a_command_exist(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     parse = argparse.ArgumentParser.parse_args
 

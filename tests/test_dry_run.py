@@ -60,20 +60,29 @@ def test_dry_run_builds_every_space(name: str, tmp_path: Path) -> None:
     assert study_run("--space", name, "--dry-run", "--runs-dir", tmp_path / "runs") == 0
 
 
+WEIGHT = 'return {"weight": trial.suggest_float("weight", 1, 2)}'
+
+
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "more", "message"),
     [
-        ('return {"weight": trial.suggest_float("weight", 2, 1)}', "line 5: ValueError: `low <= high` must hold"),
-        ("return 1 / 0", "line 5: ZeroDivisionError"),
-        ("return None", "returns None: return the trial's parameters as a dict"),
-        ('return {"wieght": 1.0}', "unknown parameter wieght"),
+        ('return {"weight": trial.suggest_float("weight", 2, 1)}', "", "line 5: ValueError: `low <= high` must hold"),
+        ("return 1 / 0", "", "line 5: ZeroDivisionError"),
+        ("return None", "", "returns None: return the trial's parameters as a dict"),
+        ('return {"wieght": 1.0}', "", "unknown parameter wieght"),
+        (WEIGHT, "objectives=()", "name at least one metric"),
+        (WEIGHT, "first_points=lambda data: [{}['a']]", "KeyError: 'a'"),
+        (WEIGHT, "baselines=lambda data: 1 / 0", "line 8: ZeroDivisionError"),
+        (WEIGHT, 'first_points=lambda data: [{"wieght": 1.0}]', "suggest does not ask for wieght"),
     ],
 )
-def test_a_mistake_in_a_space_is_one_line_that_says_where(tmp_path: Path, capsys, body: str, message: str) -> None:
+def test_a_mistake_in_a_space_is_one_line_that_says_where(
+    tmp_path: Path, capsys, body: str, more: str, message: str
+) -> None:
     path = tmp_path / "mine.py"
     path.write_text(f"from study import SearchSpace\n\n\ndef suggest(trial, data):\n    {body}\n\n\n"
-                    'SPACE = SearchSpace(question="?", suggest=suggest)\n')  # fmt: skip
+                    f'SPACE = SearchSpace(question="?", suggest=suggest, {more})\n')  # fmt: skip
     for arguments in (["--dry-run"], []):
         assert study_run("--space", path, *arguments, "--runs-dir", tmp_path / "runs") == 2
         error = capsys.readouterr().err

@@ -19,11 +19,12 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from study.cli import command_status
-from study.disk.study_json import parse_study, read_study, resume_command, write_study
+from study.disk.study_json import parse_study, read_study, write_study
 from study.measure.context import EvaluationContext
 from study.model import stacked
 from study.results.frame import load_study
 from study.run import run
+from study.session.resuming import resume_command
 from study.status import lines, read_status
 from study.status import main as status_command
 from study.tuning import execute

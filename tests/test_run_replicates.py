@@ -15,7 +15,7 @@ from study.config import TrialConfig
 from study.results.choice import choose
 from study.results.frame import StudyFrames, load_study
 from study.run import with_default_replicates
-from study.session.session import replicate_front
+from study.session.replicates import replicate_front
 from tests.helpers_study import make_study, write_trial
 from tests.test_run import mlflow_runs, study_run
 

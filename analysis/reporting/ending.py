@@ -22,7 +22,6 @@ from study.results.frame import MEMORY, StudyFrames, load_study
 from study.tracking.store import one_line
 
 _COLUMNS = ("method", "latent_dim", "weight", "kernel", "annealing")
-_ROWS = 12
 
 
 class Ending:

@@ -13,7 +13,8 @@ from study.checks.finding import Finding, check_database, unwritable
 from study.config import UserError
 from study.disk.files import disk_error_reason, read_json
 from study.disk.layout import attempt_folders, driver_path, ledger_path, lock_path, trial_folders
-from study.disk.study_json import StudyRecord, read_study, resume_command
+from study.disk.study_json import StudyRecord, read_study
+from study.session.resuming import resume_command
 
 _PERMISSION = "give yourself permission to write in the study's folder"
 
@@ -31,13 +32,13 @@ def check_driver(directory: Path) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("driver", disk_error_reason(error) or str(error), _PERMISSION)
         return
-    outcome = None if record is None else record.outcome
-    unfinished = outcome in ("running", "interrupted")
-    seen = "its driver died" if outcome == "running" else f"the study is {outcome}"
+    if record is None:
+        yield Finding("driver", "none")
+        return
+    seen = "its driver died" if record.outcome == "running" else f"the study is {record.outcome}"
+    unfinished = record.outcome in ("running", "interrupted")
     yield Finding(
-        "driver",
-        f"none; {seen}",
-        f"resume it: {resume_command(record, directory.parent)}" if record and unfinished else "",
+        "driver", f"none; {seen}", f"resume it: {resume_command(record, directory.parent)}" if unfinished else ""
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import math
 import re
@@ -38,8 +40,13 @@ def parse_record(line: bytes) -> Record | None:
     return record
 
 
+@functools.lru_cache(maxsize=1024)  # the same few names stand in every line
+def _is_metric_name(name: str) -> bool:
+    return _METRIC_NAME.fullmatch(name) is not None
+
+
 def _number(name: str, entry: Any) -> float | None:
-    if isinstance(entry, bool) or not isinstance(entry, int | float) or not _METRIC_NAME.fullmatch(name):
+    if isinstance(entry, bool) or not isinstance(entry, int | float) or not _is_metric_name(name):
         return None
     try:
         return float(entry)
@@ -113,3 +120,23 @@ class TrialRecords:
             for number, (source, record) in self.merged().items()
             if source > attempt and number <= epoch and number in before
         )
+
+
+def counted_epochs(records: TrialRecords, outcome: Mapping[str, Any] | None) -> dict[int, tuple[int, Record]]:
+    """epoch -> (attempt, record) up to the trial's end. An orphaned process may have written more.
+
+    Args:
+        records: The trial's epochs.
+        outcome: The content of its `outcome.json`; None if it has not ended.
+    """
+    epochs = records.merged()
+    last = None if outcome is None or outcome.get("outcome") == "failed" else outcome.get("epochs")
+    return {epoch: found for epoch, found in epochs.items() if not isinstance(last, int) or epoch <= last}
+
+
+def recorded_epochs(trial: Path) -> int:
+    """The greatest n for which the attempts have recorded every epoch from 1 to n."""
+    records = TrialRecords(trial)
+    records.read()
+    recorded = records.merged()
+    return next(epoch for epoch in itertools.count() if epoch + 1 not in recorded)

@@ -19,7 +19,7 @@ import re
 from pathlib import Path
 
 from study.config import UserError
-from study.disk.files import read_json, read_lines
+from study.disk.files import read_json
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names of studies: they are folders, and cannot lead out of the folder of all studies."""
@@ -107,12 +107,6 @@ def attempt_folders(trial: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def attempt_number(attempt: Path) -> int:
-    """The number of an attempt's folder; 0 for a folder that is none."""
-    match = _ATTEMPT_FOLDER.fullmatch(attempt.name)
-    return int(match[1]) if match else 0
-
-
 def new_attempt(trial: Path) -> Path:
     """Makes the folder of the next attempt, and of the trial if it is missing.
 
@@ -146,10 +140,3 @@ def attempt_process(trial: Path) -> int | None:
     attempts = attempt_folders(trial)
     process = read_json(attempts[-1][1] / PROCESS) if attempts else None
     return None if process is None else process.get("pid")
-
-
-def recorded_epochs(trial: Path) -> int:
-    """The greatest n for which the attempts have recorded every epoch from 1 to n."""
-    lines = (line for _, attempt in attempt_folders(trial) for line in read_lines(attempt / METRICS))
-    recorded = {epoch for line in lines if isinstance(epoch := line.get("epoch"), int)}
-    return next(epoch for epoch in itertools.count() if epoch + 1 not in recorded)

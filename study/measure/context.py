@@ -16,6 +16,7 @@ from torch import Tensor
 
 from study.data.datasets import ImageData
 from study.measure.baselines import pca_errors
+from study.measure.comparison import FeatureSet, Neighbourhood
 from study.measure.features import (
     TrainedClassifier,
     as_float,
@@ -25,7 +26,7 @@ from study.measure.features import (
     images_per_batch,
     trained_classifier,
 )
-from study.measure.metrics import METRICS, FeatureSet, Neighbourhood, require_finite
+from study.measure.metrics import METRICS, require_finite
 
 MAX_IMAGES = 5_000
 MIN_GENERATED = 3_000

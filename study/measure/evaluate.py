@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from study.data.datasets import ImageData
+from study.measure.comparison import FeatureSet
 from study.measure.context import COMPARED, EvaluationContext, compare_features
 from study.measure.features import Classifier, as_float, images_per_batch
 from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, spherical_midpoint
-from study.measure.metrics import METRICS, FeatureSet, MetricError, require_finite
+from study.measure.metrics import METRICS, MetricError, require_finite
 from study.model.autoencoder import Autoencoder, Posterior
 from study.model.divergences import gaussian_kl, squared_mmd
 

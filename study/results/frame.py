@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from study.config import TrialConfig, UserError
-from study.disk.files import read_json, read_lines
+from study.disk.epochs import TrialRecords, counted_epochs
+from study.disk.files import read_json
 from study.disk.layout import (
     ARRAYS,
-    METRICS,
     OUTCOME,
     TRIAL,
     attempt_folders,
@@ -246,16 +246,10 @@ def _record(study: StudyRecord, number: int, trial: Mapping[str, Any], outcome: 
 
 
 def _epochs(folder: Path, number: int, outcome: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    by_epoch: dict[int, dict[str, Any]] = {}
-    for _, attempt in attempt_folders(folder):
-        for row in read_lines(attempt / METRICS):
-            if isinstance(row.get("epoch"), int):
-                by_epoch[row["epoch"]] = row
-    last_epoch = outcome.get("epochs") if outcome.get("outcome") != "failed" else None
-    for epoch, row in by_epoch.items():
-        if last_epoch is None or epoch <= last_epoch:
-            row["number"] = number
-            yield row
+    records = TrialRecords(folder)
+    records.read()
+    for _, record in counted_epochs(records, outcome).values():
+        yield {**record, "number": number}
 
 
 def _arrays_on_disk(directory: Path, number: int) -> Arrays | None:

@@ -32,15 +32,16 @@ def fixed_trials(space: SearchSpace, data: DataSummary, earlier: Sequence[Mappin
         data: The data set's summary.
         earlier: Points of an earlier study, which come before the space's own.
     """
-    baselines = [FixedTrial(Origin.BASELINE, values) for values in space.baselines(data)]
-    own = [point for point in space.first_points(data) if point not in earlier]
+    given, first_points = space.known_trials(data)
+    baselines = [FixedTrial(Origin.BASELINE, values) for values in given]
+    own = [point for point in first_points if point not in earlier]
     points = [FixedTrial(Origin.GRID if space.grid else Origin.FIRST, values) for values in (*earlier, *own)]
     turns = itertools.zip_longest(baselines, points)
     return [trial for turn in turns for trial in turn if trial is not None]
 
 
 def fixed_configs(
-    trials: Sequence[FixedTrial], space: SearchSpace, data: DataSummary, fixed: Mapping[str, Any]
+    trials: Sequence[FixedTrial], space: SearchSpace, data: DataSummary, set_values: Mapping[str, Any]
 ) -> Iterator[TrialConfig]:
     """What fixed trials train, without a ledger. What a point leaves open is drawn at random.
 
@@ -48,11 +49,11 @@ def fixed_configs(
         trials: As `fixed_trials` gives them.
         space: What is searched.
         data: The data set's summary.
-        fixed: Trial parameters that the command line sets for all trials.
+        set_values: Trial parameters that the command line sets for all trials.
     """
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for origin, values in trials:
         if origin != Origin.BASELINE:
             study.enqueue_trial(dict(values))
             values = space.suggested(study.ask(), data)
-        yield space.config(data, values, fixed)
+        yield space.config(data, values, set_values)

@@ -52,7 +52,7 @@ class Ledger:
         space: What is searched.
         data: The data set's summary; spaces take their ranges from it.
         directions: `minimize` or `maximize` by objective, in order; names as recorded (`val/sample_fid`).
-        fixed: Trial parameters that the command line sets for all trials.
+        set_values: Trial parameters that the command line sets for all trials.
         seed: The study's seed.
         sampler: One of `study.search.samplers.SAMPLERS`.
         storage: A database that studies share; by default the study's own SQLite file.
@@ -75,7 +75,7 @@ class Ledger:
         data: DataSummary,
         *,
         directions: Mapping[str, str],
-        fixed: Mapping[str, Any],
+        set_values: Mapping[str, Any],
         seed: int,
         sampler: str = "tpe",
         storage: optuna.storages.BaseStorage | None = None,
@@ -91,7 +91,7 @@ class Ledger:
         self.extra_tally = Tally(directions)
         self._space = space
         self._data = data
-        self._fixed = fixed
+        self._set_values = set_values
         self._fixed_trials = fixed_trials(space, data, first_points)
         self._running: dict[int, optuna.trial.Trial] = {}
         name = name or directory.name
@@ -135,7 +135,7 @@ class Ledger:
 
     def fixed_configs(self) -> Iterator[TrialConfig]:
         """What the fixed trials train, in their order; nothing is written."""
-        return fixed_configs(self._fixed_trials, self._space, self._data, self._fixed)
+        return fixed_configs(self._fixed_trials, self._space, self._data, self._set_values)
 
     def next(self, num_trials: int, *, begin: bool = True) -> Assignment | None:
         """The next trial to train: one that an earlier driver left running, a fixed trial, or a suggestion.
@@ -269,7 +269,7 @@ class Ledger:
             overrides = attributes.get("overrides")
             if overrides is None:
                 overrides = self._space.suggested(trial, self._data)
-            config = self._space.config(self._data, overrides, self._fixed)
+            config = self._space.config(self._data, overrides, self._set_values)
             trial.set_user_attr("params", config.to_params())
         trial_record.write_trial(self.directory, trial.number, {**attributes, "params": config.to_params()}, now())
         self._running[trial.number] = trial

@@ -47,6 +47,8 @@ def expected_completions(trials: int, rungs: int, objectives: int, eta: float) -
         harmonic += 1 / n
         undominated = harmonic ** (objectives - 1) / math.factorial(objectives - 1) / n
         total += min(1.0, max(eta**-rungs, undominated))
+        if undominated <= eta**-rungs and n > math.exp(objectives):  # it only falls from here on
+            return total + (trials - n) * eta**-rungs
     return total
 
 

@@ -57,8 +57,8 @@ def _check(what: str, params: Mapping[str, Any], space: SearchSpace, data: DataS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # values outside their range are checked below
-            space.suggest(asked, data)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
+            space.suggested(asked, data)
+    except UserError as error:
         raise UserError(f"{what} does not fit this space: {str(error).partition('. ')[0]}") from error
     strangers = sorted(set(params) - set(asked.params))
     if strangers:
@@ -69,6 +69,22 @@ def _check(what: str, params: Mapping[str, Any], space: SearchSpace, data: DataS
             optuna.trial.create_trial(value=0.0, params={parameter: value}, distributions={parameter: distribution})
         except ValueError:
             raise UserError(f"{what}: {parameter}={value!r} lies outside this space") from None
+
+
+def check_first_points(space: SearchSpace, data: DataSummary) -> None:
+    """Checks the space's own first points, as far as they go: what a point leaves open is suggested.
+
+    Raises:
+        UserError: A point has a parameter that the space does not ask for.
+    """
+    for point in space.known_trials(data)[1]:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study.enqueue_trial(dict(point))
+        trial = study.ask()
+        space.suggested(trial, data)
+        strangers = sorted(set(point) - set(trial.params))
+        if strangers:
+            raise UserError(f"first point {dict(point)}: suggest does not ask for {', '.join(strangers)}")
 
 
 def check_same(record: StudyRecord, name: str | None, space: SearchSpace, data: DataSummary) -> None:

@@ -22,6 +22,7 @@ from study.search.ledger import Ledger
 from study.search.rungs import DEFAULT_ETA, check_settings
 from study.search.samplers import SAMPLERS
 from study.search.storage import open_storage, public_url
+from study.session.resuming import check_resumable
 from study.space import LoadedSpace
 from study.tuning.scheduler import SCHEDULERS
 
@@ -126,7 +127,7 @@ class Plan:
             self.request.loaded.space,
             self.data.summary,
             directions=self.record.objectives,
-            fixed=_fixed(self.record.seed, self.record.epochs),
+            set_values=_set_values(self.record.seed, self.record.epochs),
             seed=self.record.seed,
             sampler=self.record.sampler,
             storage=storage,
@@ -148,7 +149,7 @@ def make_plan(request: Request) -> Plan:
     existing = study_json.read_study(request.directory)
     if existing is not None and not request.resume:
         raise UserError(
-            f"study {request.name!r} exists in {request.runs}: add --resume to go on with it, or choose another --study"
+            f"study {request.name!r} exists in {request.runs}: add --resume to continue it, or choose another --study"
         )
     storage = None if request.storage is None else public_url(request.storage)
     data = load_dataset(request.dataset, request.data_dir)
@@ -161,7 +162,7 @@ def make_plan(request: Request) -> Plan:
     }
     directions = _directions(request.loaded)
     if existing is not None:
-        study_json.check_resumable(existing, request.loaded, data.summary, directions, given)
+        check_resumable(existing, request.loaded, data.summary, directions, given)
         warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
         wanted = max(existing.num_trials, request.num_trials or 0)
         return Plan(request, data, existing.replace(num_trials=wanted), is_new=False)
@@ -179,8 +180,11 @@ def make_plan(request: Request) -> Plan:
     }
     if settings["scheduler"] == "asha":
         settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
-        epochs = int(request.loaded.space.config(data.summary, {}, _fixed(settings["seed"], settings["epochs"])).epochs)
+        epochs = int(
+            request.loaded.space.config(data.summary, {}, _set_values(settings["seed"], settings["epochs"])).epochs
+        )
         check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
+    warm_start.check_first_points(request.loaded.space, data.summary)
     record = study_json.new_study(request.name, request.loaded, data.summary, directions, settings)
     return Plan(request, data, record, is_new=True)
 
@@ -198,7 +202,7 @@ def _directions(loaded: LoadedSpace) -> dict[str, str]:
     return {f"val/{name}": METRICS[name].direction for name in loaded.space.objectives}
 
 
-def _fixed(seed: int, epochs: int | None) -> dict[str, Any]:
+def _set_values(seed: int, epochs: int | None) -> dict[str, Any]:
     """Trial parameters that the command line fixes for all trials."""
     return {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
 
@@ -248,9 +252,7 @@ def _open_earlier(request: Request, record: StudyRecord) -> optuna.Study:
 
 def _default_num_trials(request: Request, data: ImageData) -> int:
     space = request.loaded.space
-    return (
-        len(space.first_points(data.summary)) + len(space.baselines(data.summary)) if space.grid else space.num_trials
-    )
+    return sum(map(len, space.known_trials(data.summary))) if space.grid else space.num_trials
 
 
 def _check_writable(runs: Path) -> None:

@@ -17,8 +17,6 @@ from study.config import TrialConfig, UserError
 from study.disk import study_json
 from study.disk.files import disk_error_reason
 from study.disk.lock import driving
-from study.results.choice import choose
-from study.results.frame import load_study
 from study.search.ledger import Ledger, Tally
 from study.search.storage import lost_database, public_url
 from study.session.plan import Plan
@@ -125,32 +123,25 @@ def run_study(
     return session.result()
 
 
+@dataclasses.dataclass
 class _Session:
     """What the parts of a session share."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        console: Console,
-        cluster: Cluster,
-        uri: str,
-        limits: Limits,
-        deadline: float | None,
-        interrupts: Interrupts,
-    ) -> None:
-        self.plan = plan
-        self.console = console
-        self.cluster = cluster
-        self.limits = limits
-        self.deadline = deadline
-        self.interrupts = interrupts
-        self.record = plan.record
-        self.directory = plan.request.directory
-        self.mirror = Mirror(self.directory, uri)
-        self.uri = uri
-        self.searcher: LedgerSearcher | None = None
-        self.outcome = "interrupted"  # until training has come to its end
-        self.mirrored = False
+    plan: Plan
+    console: Console
+    cluster: Cluster
+    uri: str
+    limits: Limits
+    deadline: float | None
+    interrupts: Interrupts
+    searcher: LedgerSearcher | None = None
+    outcome: str = "interrupted"  # until training has come to its end
+    mirrored: bool = False
+
+    def __post_init__(self) -> None:
+        self.record = self.plan.record
+        self.directory = self.plan.request.directory
+        self.mirror = Mirror(self.directory, self.uri)
 
     def open(self) -> None:
         """Marks the study as running, and starts to keep MLflow like it."""
@@ -227,9 +218,12 @@ class _Session:
         """What there is to tell after the session."""
         notes, searcher = [], self.searcher
         if searcher is not None and searcher.all_failed:
-            notes.append("no trial succeeded: fix the first error above, then begin another study with --study")
+            notes.append(
+                "no trial succeeded, and failed trials are not trained again: fix the first error above, then begin "
+                "another study with --study"
+            )
         if searcher is not None and self.outcome == "stopped":
-            notes.append(f"ended by {searcher.limit} before its last trial: --resume goes on")
+            notes.append(f"ended by {searcher.limit} before its last trial: add --resume to continue")
         if self.mirrored:
             notes.append(f"MLflow   {self.mirror.location()}")
         else:
@@ -266,7 +260,9 @@ def _explained_errors(directory: Path) -> Iterator[None]:
         if (why := disk_error_reason(error)) is not None:
             raise UserError(f"{directory}: {why}: {_RESUME}") from error
         if (why := lost_database(error)) is not None:
-            raise UserError(f"the ledger's database: {why}: see to it, then add --resume; nothing is lost") from error
+            raise UserError(
+                f"the ledger's database: {why}: make it answer again, then add --resume; nothing is lost"
+            ) from error
         raise
 
 
@@ -298,13 +294,3 @@ def _kinds(ledger: Ledger, num_trials: int) -> list[TrialConfig]:
     for config in itertools.islice(ledger.fixed_configs(), num_trials):
         kinds.setdefault((config.network == "stacked", config.perceptual_weight > 0), config)
     return [config for needs, config in kinds.items() if any(needs)]
-
-
-def replicate_front(plan: Plan, replicates: int, ledger: Ledger) -> None:
-    """Enqueues each Pareto-optimal configuration with seeds that the search has not used, the same for all."""
-    frames = load_study(plan.request.runs, plan.request.name)
-    first = 1 + int(frames.column("seed")[frames.text("origin") != "replicate"].max())
-    seeds = range(first, first + replicates)
-    numbers = frames.trials["number"].iloc[choose(frames).front]
-    for number in numbers:
-        ledger.replicate(int(number), seeds)

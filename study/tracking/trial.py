@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import TrialConfig, UserError
-from study.disk.epochs import Record, TrialRecords
+from study.disk.epochs import Record, TrialRecords, counted_epochs
 from study.disk.files import read_json
 from study.disk.layout import ARRAYS, OUTCOME, TRIAL, attempt_folders
 from study.tracking.description import milliseconds, trial_device, trial_name
@@ -53,7 +53,7 @@ class Trial:
 
     def epochs(self) -> Iterable[Record]:
         """The epochs that the last `sync` found."""
-        return (record for _, record in _counted(self._records, self._outcome).values())
+        return (record for _, record in counted_epochs(self._records, self._outcome).values())
 
     def sync(self, runs: Runs, study_tags: Mapping[str, str], study_ended: bool) -> bool:
         """Brings the trial's run up to date with its folder.
@@ -71,7 +71,7 @@ class Trial:
         grown = self._records.read()
         if outcome is None and not grown and self.run is not None and self.run.status == status_of(state):
             return False
-        epochs = _counted(self._records, outcome)
+        epochs = counted_epochs(self._records, outcome)
         last_epoch = max(epochs, default=0)
         own_tags = {**study_tags, **self._tags}
         run = self._run_for(runs, own_tags, None if outcome is None else last_epoch)
@@ -170,11 +170,4 @@ def finished_epochs(folder: Path) -> Iterable[Record]:
     """The epochs of a trial that has ended."""
     records = TrialRecords(folder)
     records.read()
-    return (record for _, record in _counted(records, read_json(folder / OUTCOME)).values())
-
-
-def _counted(records: TrialRecords, outcome: Mapping[str, Any] | None) -> dict[int, tuple[int, Record]]:
-    """epoch -> (attempt, record) up to the trial's end; an orphaned process may have written more."""
-    epochs = records.merged()
-    last = None if outcome is None or outcome.get("outcome") == "failed" else outcome.get("epochs")
-    return {epoch: found for epoch, found in epochs.items() if not isinstance(last, int) or epoch <= last}
+    return (record for _, record in counted_epochs(records, read_json(folder / OUTCOME)).values())

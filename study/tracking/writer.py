@@ -11,8 +11,9 @@ from study.disk.files import read_lines
 from study.disk.layout import progress_path, report_path, study_path, trial_folders
 from study.disk.study_json import StudyRecord
 from study.tracking.description import milliseconds, read_study, shared_tags, study_params, study_tags
-from study.tracking.history import History
+from study.tracking.history import HISTORY, History
 from study.tracking.runs import Runs, StoredRun
+from study.tracking.store import one_line
 from study.tracking.trial import Trial, end_if_complete, open_trial
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ class Writer:
         if ended is None:
             self._runs.set_outcome(self._parent, "running", 0)
         self._sync_trials(study, ended is not None)
-        self._history.log(self._runs, self._parent, self._stored(), self._open, ended is not None)
+        try:
+            self._history.log(self._runs, self._parent, self._stored(), self._open, ended is not None)
+        except OSError as error:  # a full temporary folder, say: readers do without the artifact
+            self._runs.problems[f"{HISTORY} is left out: {one_line(error)}"] = None
         if ended is not None:
             self._log_figures()
             self._runs.set_outcome(self._parent, ended, self._last_activity)

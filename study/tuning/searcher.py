@@ -8,7 +8,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from study.disk.layout import attempt_process, last_error, recorded_epochs, trial_path
+from study.disk.epochs import recorded_epochs
+from study.disk.layout import attempt_process, last_error, trial_path
 from study.search.ledger import Assignment, Ledger
 from study.tuning.interrupts import Interrupts
 
@@ -150,10 +151,7 @@ class LedgerSearcher(Searcher):
             if self._kills[number] > max_failures:
                 self._failures += 1
                 self._ledger.record(number, "failed", epochs=recorded_epochs(directories[number]), reason=reason)
-        self.restart()
-
-    def restart(self) -> None:
-        """Hands out again the trials that Ray's loop had not ended."""
+        # Ray has ended its loop: the trials that it had not ended are handed out again.
         self._running.clear()
         self._ledger.requeue_running()
 

@@ -22,8 +22,9 @@ from ray import tune
 from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.data.splits import Split
+from study.disk.epochs import recorded_epochs
 from study.disk.files import disk_error_reason, write_json
-from study.disk.layout import ERROR, METRICS, PROCESS, WARNINGS, last_error, new_attempt, recorded_epochs
+from study.disk.layout import ERROR, METRICS, PROCESS, WARNINGS, last_error, new_attempt
 from study.measure.context import EvaluationContext
 from study.measure.evaluate import Evaluator
 from study.measure.metrics import MetricError

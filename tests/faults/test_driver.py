@@ -112,24 +112,32 @@ def test_a_driver_is_killed_and_a_process_it_left_writes_on(tmp_path: Path) -> N
     attempt = study / "trials" / "0000" / "attempt-1"
     driver = begin(tmp_path, trials, "--max-concurrent", 1, environment=stubborn)
     driver.wait_until(lambda: checkpoints(attempt) and _epochs_since_checkpoint(attempt) in range(1, 10), "epoch")
-    orphan = int((read_json(attempt / "process.json") or {})["pid"])
+    stopped = [_process_of(attempt)]
+    os.kill(stopped[0], signal.SIGSTOP)  # before its driver: it must be there when the next attempt has begun
     driver.process.kill()
     driver.process.wait()
-    os.kill(orphan, signal.SIGSTOP)
     try:
         assert _epochs_since_checkpoint(attempt) in range(1, SAVED - 1)
         written, saved = epochs_of(attempt), checkpoints(attempt)
         driver = begin(tmp_path, trials, "--max-concurrent", 1, "--resume")
         driver.wait_until(lambda: newest(study, 0) != attempt and epochs_of(newest(study, 0)), "second attempt")
-        os.kill(orphan, signal.SIGCONT)
+        stopped.append(_process_of(newest(study, 0)))
+        os.kill(stopped[1], signal.SIGSTOP)  # or the study ends before the orphan has written
+        os.kill(stopped[0], signal.SIGCONT)
         driver.wait_until(lambda: epochs_of(attempt) > written and checkpoints(attempt) != saved, "writing orphan")
+        os.kill(stopped[1], signal.SIGCONT)
         status, output = driver.end()
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(orphan, signal.SIGKILL)
+        for process in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
     assert status == 0, output
     how = "kill -9; a trial's process lived on, wrote epochs and a checkpoint"
     expect_clean(audit(study, EPOCHS, trials=trials), "driver killed, orphan writes on", how)
+
+
+def _process_of(attempt: Path) -> int:
+    return int((read_json(attempt / "process.json") or {})["pid"])
 
 
 def _epochs_since_checkpoint(attempt: Path) -> int:

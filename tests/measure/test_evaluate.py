@@ -19,9 +19,10 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure import evaluate
+from study.measure.comparison import fid
 from study.measure.context import EvaluationContext, prepare_context
 from study.measure.evaluate import Evaluator
-from study.measure.metrics import METRICS, MetricError, fid
+from study.measure.metrics import METRICS, MetricError
 from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
 from study.model.likelihoods import GaussianPixel, GaussianScalar
 from study.training.loop import train

@@ -12,18 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.measure.metrics import (
-    METRICS,
-    MetricError,
-    Moments,
-    _kth_smallest,
-    fid,
-    frechet_distance,
-    kid,
-    moments,
-    neighbourhood,
-    require_finite,
-)
+from study.measure.comparison import Moments, _kth_smallest, fid, frechet_distance, kid, moments, neighbourhood
+from study.measure.metrics import METRICS, MetricError, require_finite
 
 
 def features(n: int, seed: int, dim: int = 6, shift: float = 0.0) -> np.ndarray:

@@ -117,7 +117,9 @@ def _ledger(tmp_path: Path) -> Ledger:
     directory = tmp_path / "study"
     directory.mkdir()
     space = load_space("wae_weight").space
-    return Ledger(directory, space, made_summary(), directions=OBJECTIVES, fixed={"seed": 0}, seed=0, sampler="random")
+    return Ledger(
+        directory, space, made_summary(), directions=OBJECTIVES, set_values={"seed": 0}, seed=0, sampler="random"
+    )
 
 
 @pytest.mark.parametrize("name", builtin_spaces())

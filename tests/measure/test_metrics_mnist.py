@@ -13,9 +13,9 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from study.data.datasets import load_dataset
+from study.measure.comparison import fid
 from study.measure.context import prepare_context
 from study.measure.evaluate import Evaluator
-from study.measure.metrics import fid
 
 COUNT = 5_000
 

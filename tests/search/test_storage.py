@@ -139,6 +139,8 @@ def test_a_study_whose_database_breaks_ends_in_one_line_and_can_be_resumed(
         connection.close()
 
     def in_trouble(ledger: Ledger, *arguments: Any) -> Any:
+        if not database.exists():  # the rehearsal of the first trials keeps its ledger in memory
+            return original(ledger, *arguments)
         rename(table, "hidden")
         try:
             return original(ledger, *arguments)

@@ -30,7 +30,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> optuna.Study:
         load_space("method").space,
         made_summary(),
         directions=DIRECTIONS,
-        fixed={"seed": 0},
+        set_values={"seed": 0},
         seed=0,
         sampler="random",
     )
@@ -61,7 +61,7 @@ def test_the_front_comes_first(earlier: optuna.Study, tmp_path: Path) -> None:
         new,
         made_summary(),
         directions=DIRECTIONS,
-        fixed={"seed": 5},
+        set_values={"seed": 5},
         seed=5,
         sampler="random",
         first_points=points,

@@ -81,6 +81,19 @@ def test_a_running_study_writes_it_only_when_it_is_due_and_something_is_new(
     assert len(uploads) == 4
 
 
+def test_a_full_disk_costs_the_artifact_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_study(tmp_path, trials=2)
+
+    def log(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(history.History, "log", log)
+    report = sync_study(study, sqlite_uri(tmp_path / "mlflow.db"))
+    assert report.trials == 2 and report.epochs > 0
+    [problem] = report.problems
+    assert history.HISTORY in problem and "No space left" in problem
+
+
 def test_it_is_written_again_after_a_run_was_replaced(tmp_path: Path, uploads: list[str], asked: set[str]) -> None:
     study = running_study(tmp_path)
     uri = sqlite_uri(tmp_path / "mlflow.db")

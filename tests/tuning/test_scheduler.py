@@ -162,6 +162,11 @@ def test_expected_completions_are_about_right() -> None:
         assert expected_completions(trials, 3, 2, 2.0) == pytest.approx(np.mean(counts), rel=0.35)
 
 
+def test_the_count_of_a_study_without_end_is_the_sum_of_its_terms() -> None:
+    short, long = (expected_completions(trials, 3, 2, 2.0) for trials in (1000, 10**12))
+    assert long - short == pytest.approx((10**12 - 1000) / 2**3)
+
+
 @pytest.mark.parametrize("trials", [1, 2, 4, 24, 500])
 def test_ordinary_settings_are_allowed(trials: int) -> None:
     check_settings(trials, 60, 2, 2.0)
@@ -217,7 +222,7 @@ class Driver:
             space,
             made_summary(),
             directions=DIRECTIONS,
-            fixed={"seed": 0, "epochs": EPOCHS},
+            set_values={"seed": 0, "epochs": EPOCHS},
             seed=0,
             sampler=sampler,
             storage=storage,

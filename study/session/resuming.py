@@ -1,0 +1,82 @@
+"""When a study may be resumed, and the command that does it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from study.config import DataSummary, UserError
+from study.disk.study_json import StudyRecord
+from study.space import LoadedSpace, builtin_spaces, load_space
+
+
+def check_resumable(
+    record: StudyRecord,
+    loaded: LoadedSpace,
+    data: DataSummary,
+    directions: Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> None:
+    """Refuses to resume a study under other conditions than it began with.
+
+    Args:
+        record: The study's record.
+        loaded: The space given now.
+        data: The data found now.
+        directions: The space's objectives.
+        settings: Those options of the command that must stay, by name; None for one that was not given.
+
+    Raises:
+        UserError: Something differs; the message says what.
+    """
+    name = record.name
+    if record.space != loaded.name:
+        raise UserError(
+            f"study {name!r} was begun with --space {record.space}: choose another --study for {loaded.name}"
+        )
+    if not loaded.is_same(record.space_hash):
+        raise UserError(f"{loaded.path} has changed since study {name!r} began: restore it, or choose another --study")
+    if record.data.name != data.name:
+        raise UserError(f"study {name!r} was begun with --dataset {record.data.name}: choose another --study")
+    if record.data.hash != data.hash:
+        raise UserError(
+            f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --study"
+        )
+    if list(record.objectives.items()) != list(directions.items()):
+        raise UserError(
+            f"study {name!r} has other objectives than its space: restore study.json, or choose another --study"
+        )
+    for flag, value in settings.items():
+        if value is not None and value != getattr(record, flag):
+            raise UserError(
+                f"study {name!r} was begun with --{flag} {getattr(record, flag)}: leave it out, or choose another "
+                "--study"
+            )
+
+
+def recorded_space(record: StudyRecord) -> str:
+    """What `load_space` needs to load a study's space again: its name, or the path of its file."""
+    path = Path(record.space_path)
+    is_builtin = record.space in builtin_spaces() and load_space(record.space).is_same(record.space_hash)
+    return record.space if is_builtin or not path.is_file() else str(path)
+
+
+def resume_command(record: StudyRecord, runs_dir: Path) -> str:
+    """The command that resumes a study, quoted for a shell; the record holds no password, so neither does the command.
+
+    Args:
+        record: The study's record.
+        runs_dir: The folder of all studies, as the user named it.
+    """
+    options = {
+        "--space": recorded_space(record),
+        "--dataset": record.data.name,
+        "--data-dir": record.data_dir,
+        "--study": record.name,
+        "--runs-dir": runs_dir,
+        "--storage": record.storage,
+    }
+    given = [str(part) for option in options.items() if option[1] is not None for part in option]
+    return shlex.join(["python", "-m", "study.run", *given, "--resume"])
