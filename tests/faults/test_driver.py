@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.audit import audit, ledger_trials, mlflow_runs
 from study.disk.files import read_json
-from tests.faults.harness import Driver, as_root, ended, epochs_of, expect_clean, study_run
+from tests.faults.harness import Driver, as_root, ended, epochs_of, expect_clean, study_run, wait_until
 
 EPOCHS = 240
 SAVED = EPOCHS // 8
@@ -113,9 +113,13 @@ def test_a_driver_is_killed_and_a_process_it_left_writes_on(tmp_path: Path) -> N
     driver = begin(tmp_path, trials, "--max-concurrent", 1, environment=stubborn)
     driver.wait_until(lambda: checkpoints(attempt) and _epochs_since_checkpoint(attempt) in range(1, 10), "epoch")
     stopped = [_process_of(attempt)]
-    os.kill(stopped[0], signal.SIGSTOP)  # before its driver: it must be there when the next attempt has begun
+    raylet = _parent(stopped[0])
+    os.kill(raylet, signal.SIGKILL)  # it would end its workers when the driver has gone
     driver.process.kill()
     driver.process.wait()
+    # A stopped process whose parent ends gets SIGHUP, so the parent must have gone before.
+    wait_until(lambda: _parent(stopped[0]) != raylet, "the orphan's parent to go")
+    os.kill(stopped[0], signal.SIGSTOP)
     try:
         assert _epochs_since_checkpoint(attempt) in range(1, SAVED - 1)
         written, saved = epochs_of(attempt), checkpoints(attempt)
@@ -138,6 +142,10 @@ def test_a_driver_is_killed_and_a_process_it_left_writes_on(tmp_path: Path) -> N
 
 def _process_of(attempt: Path) -> int:
     return int((read_json(attempt / "process.json") or {})["pid"])
+
+
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _epochs_since_checkpoint(attempt: Path) -> int:
