@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from study.data.datasets import ImageData
+from study.measure.distortions import REFERENCE_SIDE, blur
 from study.measure.features import as_float
 
 MOST_IMAGES = 5_000
-_REFERENCE_SIDE = 28
-"""Blur, shift and elastic strength are given in pixels of an image of this side, and scaled to the data's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,18 +34,6 @@ class Ladder:
     name: str
     steps: Sequence[Tensor]
     held_out: bool = False
-
-
-def blur(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur with replicated borders; `sigma` in pixels."""
-    if sigma <= 0:
-        return images
-    radius = max(1, math.ceil(3 * sigma))
-    kernel = torch.exp(-torch.arange(-radius, radius + 1).float().square() / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)
-    padded = F.pad(images, (radius, radius, radius, radius), mode="replicate")
-    rows = F.conv2d(padded, kernel[:, :, None, :], groups=images.shape[1])
-    return F.conv2d(rows, kernel[:, :, :, None], groups=images.shape[1])
 
 
 def shift(images: Tensor, pixels: int) -> Tensor:
@@ -118,7 +105,7 @@ def ladders(data: ImageData) -> list[Ladder]:
     """All ladders of a data set; the same at every call."""
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(3))[:MOST_IMAGES]
     real, labels = as_float(data.train.images[order]), data.train.labels[order]
-    scale = max(0.4, data.summary.height / _REFERENCE_SIDE)
+    scale = max(0.4, data.summary.height / REFERENCE_SIDE)
     pixels = (1, 2, 4) if scale > 0.5 else (1, 2)
     few = (1000, 200, 50) if len(real) > 2000 else (500, 200, 50)
     noise = torch.randn(real.shape, generator=torch.Generator().manual_seed(1))

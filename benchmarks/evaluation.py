@@ -39,8 +39,8 @@ class NetworkFeatures(nn.Module):
     def __init__(self, evaluator: Evaluator, num_features: int) -> None:
         super().__init__()
         # A function and not a submodule, so that `set_dtype` leaves the feature network in single precision.
-        self.extract = evaluator.feature_network.features
-        self.scale = evaluator.context.scale
+        self.extract = evaluator.features
+        self.scale = evaluator.context.first.scale
         self.num_features = num_features
 
     def forward(self, images: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class TorchmetricsLoop:
 
     def __init__(self, evaluator: Evaluator, data: ImageData, latent_dim: int, batch_size: int = 256) -> None:
         context = evaluator.context
-        features = NetworkFeatures(evaluator, context.feature_network.spec.features)
+        features = NetworkFeatures(evaluator, evaluator.context.training.shape[1])
         self.error = MeanSquaredError()
         self.fids = [FrechetInceptionDistance(feature=features, reset_real_features=False) for _ in range(2)]
         for metric in self.fids:

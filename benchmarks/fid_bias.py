@@ -102,7 +102,7 @@ def measure(data: ImageData, cache: Path) -> list[Row]:
     """The rows of one data set."""
     context = prepare_context(data, cache)
     evaluator = Evaluator(data, context)
-    real = context.features["validation"].astype(np.float64)
+    real = context.first.features["validation"].astype(np.float64)
     default = context.samples["validation"]
     # As many training images as the split has, but the digits are too few for that.
     few = min(len(real), data.summary.train_size // 3)

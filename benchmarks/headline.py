@@ -11,8 +11,8 @@ are measured before and after the study, the rest after it. Without MNIST in `--
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import math
 import multiprocessing
 import statistics
 import tempfile
@@ -36,7 +36,8 @@ from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData, load_dataset
 from study.measure.context import prepare_context
 from study.measure.evaluate import Evaluator
-from study.measure.features import Classifier, feature_network_spec
+from study.measure.instrument import FAMILIES, network_spec
+from study.measure.network_training import BATCH, Task, train_networks
 from study.model import stacked
 from study.space import load_space
 from study.training.loop import Trainer, evaluation_epochs
@@ -47,7 +48,6 @@ MOST_OF_AE = 0.5
 """Largest sample FID of WAE-MMD relative to the AE's at eight dimensions: a study that trains badly is fast."""
 IMAGES = 6_400
 STEPS = 50
-CLASSIFIER_BATCH = 128
 
 Passes = list[tuple[str, tuple[int, ...]]]
 """Forward passes: part of the model and shape of the batch."""
@@ -90,20 +90,21 @@ def training_rates(configs: Sequence[TrialConfig]) -> list[float]:
 
 
 def preparation_seconds(summary: DataSummary) -> list[float]:
-    """Seconds to train the first stage and the feature network, estimated from a few steps of each."""
+    """Seconds to train the first stage and the feature networks, estimated from a few steps of each."""
     stage = stacked.FirstStage(summary).requires_grad_(True)
     steps = max(stacked.LEAST_STEPS, stacked.EPOCHS * summary.train_size // stacked.BATCH_SIZE)
     x = torch.rand(stacked.BATCH_SIZE, *summary.shape)
     first_stage = steps * _step_seconds(stage, lambda: F.mse_loss(stage.decoder(stage.encoder(x)), x))
-    spec = feature_network_spec(summary)
-    feature_network = Classifier(spec, summary)
-    steps = spec.epochs * math.ceil(summary.train_size / CLASSIFIER_BATCH)
-    images = torch.rand(CLASSIFIER_BATCH, *summary.shape)
-    labels = torch.randint(summary.num_classes, (CLASSIFIER_BATCH,))
-    return [
-        first_stage,
-        steps * _step_seconds(feature_network, lambda: F.cross_entropy(feature_network(images), labels)),
-    ]
+    return [first_stage, *(_network_seconds(summary, task) for task in FAMILIES.values())]
+
+
+def _network_seconds(summary: DataSummary, task: Task) -> float:
+    """Seconds to train one feature network, estimated from a few steps."""
+    spec = network_spec(task, summary, networks=1)
+    few = dataclasses.replace(spec, images=STEPS * BATCH)
+    start = time.perf_counter()
+    train_networks(made_data(1_000, summary.shape), few)
+    return (time.perf_counter() - start) * spec.images / few.images
 
 
 def _step_seconds(model: nn.Module, loss: Callable[[], Tensor]) -> float:
@@ -126,7 +127,8 @@ def _parts(evaluator: Evaluator, trainer: Trainer) -> dict[str, Callable[[Tensor
         "decoder": trainer.model.decoder,
         "first stage's encoder": stage.encoder,
         "first stage's decoder": stage.decoder,
-        "feature network": evaluator.feature_network.features,
+        "feature network": evaluator.features,
+        "second feature network": evaluator.second,
     }
 
 
@@ -153,7 +155,6 @@ def _passes(evaluator: Evaluator, parts: dict[str, Callable[[Tensor], Tensor]], 
         found.append((name, tuple(inputs[0].shape)))
 
     modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
-    modules["feature network"] = evaluator.feature_network.stages[0]  # `features` calls the stages, not the module
     hooks = [module.register_forward_pre_hook(functools.partial(note, name)) for name, module in modules.items()]
     work()
     for hook in hooks:
@@ -184,7 +185,7 @@ def lower_bound(
     repeats = len(configs) / len(one_size)
     during = repeats * len(evaluation_epochs(configs[0].epochs)) * sum(measured[::2])
     phases = {
-        "first stage and feature network": preparation,
+        "first stage and feature networks": preparation,
         "training": training,
         "evaluation": during + repeats * sum(measured[1::2]),
     }

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from benchmarks import data_sets
 from benchmarks.controls import Ladder, ladders
-from benchmarks.feature_networks import CANDIDATES, Features, build
+from benchmarks.feature_networks import CANDIDATES, build
 from benchmarks.options import CacheOption, DataOption
 from benchmarks.rows import Row
 from study.cli import run_command
@@ -40,6 +40,7 @@ from study.data.datasets import ImageData
 from study.measure.comparison import FeatureSet
 from study.measure.evaluate import measuring
 from study.measure.features import as_float
+from study.measure.instrument import Features
 from study.training.loop import Trainer
 
 SEEDS = 3
@@ -100,12 +101,15 @@ class Instrument:
 
     def __init__(self, data: ImageData, features: Features) -> None:
         self._features = features
-        training = features(as_float(data.train.images[:MOST_SAMPLES])).numpy()
+        training = self._of(as_float(data.train.images[:MOST_SAMPLES]))
         self._scale = 1 / math.sqrt(training.var(0).mean())
-        self._real = FeatureSet(features(as_float(data.validation.images[:MOST_SAMPLES])).numpy() * self._scale)
+        self._real = FeatureSet(self._of(as_float(data.validation.images[:MOST_SAMPLES])) * self._scale)
 
     def __call__(self, images: Tensor) -> float:
-        return self._real.fid(FeatureSet(self._features(images).numpy() * self._scale))
+        return self._real.fid(FeatureSet(self._of(images) * self._scale))
+
+    def _of(self, images: Tensor) -> np.ndarray:
+        return torch.cat([self._features(part) for part in images.split(512)]).double().numpy()
 
 
 def kept(found: Sequence[Ladder], scores: dict[str, list[float]], held_out: bool) -> float:

@@ -75,6 +75,14 @@ def run(
     eta: Annotated[
         float | None, typer.Option(help="With asha, one trial in ETA continues at each rung.", show_default="2")
     ] = None,
+    feature_network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What samples are compared in: classes, contrast, or module:function (images to features).",
+            show_default="the first that passes its checks",
+        ),
+    ] = None,
     warm_start: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Train the Pareto-optimal points of this study first.")
     ] = None,
@@ -160,6 +168,7 @@ def run(
                 command=redact_command(["python", "-m", "study.run", *sys.argv[1:]]),
                 storage=storage,
                 warm_start=warm_start,
+                feature_network=feature_network,
             )
         )
         if dry_run:

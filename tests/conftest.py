@@ -32,6 +32,14 @@ def few_digits(digits: ImageData) -> ImageData:
     return small(digits, 256)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What all tests' studies share: feature networks are trained once per data set, not once per folder of studies."""
+    path = tmp_path_factory.mktemp("cache")
+    os.environ["STUDY_CACHE_DIR"] = str(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """Ray on two CPUs; starting it costs seconds, so tests share it."""

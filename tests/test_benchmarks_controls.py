@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import scipy.ndimage
 import torch
 
-from benchmarks import feature_networks
-from benchmarks.controls import Ladder, blur, elastic, ladders, shift
+from benchmarks.controls import Ladder, elastic, ladders, shift
 from benchmarks.instrument import kept
 from study.data.datasets import ImageData
 
@@ -16,13 +13,6 @@ from study.data.datasets import ImageData
 @pytest.fixture(scope="module")
 def found(digits: ImageData) -> dict[str, Ladder]:
     return {ladder.name: ladder for ladder in ladders(digits)}
-
-
-def test_blur_is_scipys(digits: ImageData) -> None:
-    images = digits.train.images[:5].float() / 255
-    expected = scipy.ndimage.gaussian_filter(images.numpy(), (0, 0, 1.2, 1.2), mode="nearest", truncate=4 / 1.2)
-    assert np.allclose(blur(images, 1.2).numpy(), expected, atol=1e-5)
-    assert torch.equal(blur(images, 0.0), images)
 
 
 def test_a_shift_moves_the_content_and_an_elastic_change_of_nothing_none() -> None:
@@ -56,20 +46,3 @@ def test_a_ladder_is_kept_if_its_scores_rise() -> None:
     scores = {"a": [1.0, 2.0, 3.0, 4.0], "b": [1.0, 3.0, 2.0, 4.0], "c": [4.0, 3.0, 2.0, 1.0]}
     assert kept(found, scores, held_out=False) == 0.5
     assert kept(found, scores, held_out=True) == 0
-
-
-def test_broken_images_are_what_they_are_called() -> None:
-    images = torch.arange(64.0).view(64, 1, 1, 1).expand(64, 1, 8, 8) / 64
-    broken, kind = feature_networks._broken(images, torch.Generator().manual_seed(0))
-    levels = [len(torch.unique(image)) for image in broken]
-    assert torch.bincount(kind).tolist() == [32, 16, 16]
-    assert all(count == 1 for count, of in zip(levels, kind, strict=True) if of != feature_networks._PATCHED)
-    assert sum(count == 2 for count, of in zip(levels, kind, strict=True) if of == feature_networks._PATCHED) >= 15
-    assert torch.equal(broken[kind == feature_networks._WHOLE], images[kind == feature_networks._WHOLE])
-
-
-def test_the_contrastive_loss_is_least_for_views_that_find_each_other() -> None:
-    codes = torch.eye(8)
-    matched = feature_networks._contrastive(codes, codes)
-    assert matched < feature_networks._contrastive(codes, codes.roll(1, 0))
-    assert float(matched) == pytest.approx(-np.log(np.exp(5) / (np.exp(5) + 14)), rel=1e-5)

@@ -21,7 +21,7 @@ from study.data.splits import Split, total_variance
 from study.measure import context
 from study.measure.context import EvaluationContext, prepare_context
 from study.measure.evaluate import Evaluator
-from study.measure.features import Perceptual, feature_network_spec, perceptual_spec, trained_classifier
+from study.measure.perceptual import Perceptual, perceptual_spec, trained_classifier
 from study.measure.pictures import write_history, write_pictures
 from study.model.stacked import train_first_stage
 from study.results.frame import load_study
@@ -133,15 +133,10 @@ def test_photographs_go_through_the_command(
     assert (runs / "flowers" / "report" / "report.html").exists()
 
 
-def test_the_perceptual_classifier_is_not_the_feature_network(tmp_path: Path) -> None:
+def test_the_perceptual_term_is_measured_by_the_perceptual_classifier(cache: Path) -> None:
     data = colours()
-    feature_network = trained_classifier(data, feature_network_spec(data.summary), tmp_path)
-    second = trained_classifier(data, perceptual_spec(data.summary), tmp_path)
-    assert feature_network.hash != second.hash and feature_network.spec.seed != second.spec.seed
-    assert not {value.shape for value in feature_network.state.values() if value.dim() > 1} & {
-        value.shape for value in second.state.values() if value.dim() > 1
-    }  # no layer of one fits into the other
-    used = pretrain(TrialConfig(perceptual_weight=1.0), data, tmp_path).features
+    second = trained_classifier(data, perceptual_spec(data.summary), cache)
+    used = pretrain(TrialConfig(perceptual_weight=1.0), data, cache).features
     assert isinstance(used, Perceptual)
     torch.testing.assert_close(dict(used.classifier.state_dict()), dict(second.state))
 

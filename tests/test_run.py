@@ -106,7 +106,7 @@ def test_a_study_ends_whole(finished: Path) -> None:
     assert (finished / "small" / "tradeoff.png").stat().st_size > 10_000
     record = json.loads((finished / "small" / "study.json").read_text())
     assert record["outcome"] == "completed"
-    assert record["evaluation"]["classifier"]["accuracy"] > 0.9
+    assert record["evaluation"]["instrument"]["accuracy"] > 0.9
 
 
 def test_search_sees_no_test_metric_and_test_is_measured_once(finished: Path) -> None:
@@ -143,7 +143,6 @@ def test_a_study_killed_while_it_is_extended_is_not_called_completed(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished / "small", tmp_path / "runs" / "small")
-    shutil.copytree(finished / "cache", tmp_path / "runs" / "cache")
     dead = tmp_path / "dead"
 
     def die(*arguments: object, **options: object) -> None:
@@ -164,7 +163,6 @@ def test_a_time_budget_ends_a_study_well_and_what_it_left_is_trained_later(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(finished / "small", tmp_path / "small")
-    shutil.copytree(finished / "cache", tmp_path / "cache")
     arguments = ["--space", "wae_weight", "--name", "small", "--runs-dir", tmp_path, "--resume"]
 
     def slow(*arguments: Any) -> EvaluationContext:
@@ -265,7 +263,6 @@ def test_the_resume_command_of_status_works_when_pasted(finished: Path, tmp_path
     space, runs_dir = tmp_path / "my spaces" / "odd.py", tmp_path / "all 'my' runs"
     space.parent.mkdir()
     space.write_text(ODD_SPACE.format(base={}))
-    shutil.copytree(finished / "cache", runs_dir / "cache")
     options = ["--data-dir", tmp_path / "my data", "--storage", f"sqlite:///{tmp_path}/ledger.db", "--epochs", 1]
     assert study_run("--space", space, "--study", "odd", "--runs-dir", runs_dir, "--num-trials", 2, *options) == 0
     record = read_study(runs_dir / "odd")

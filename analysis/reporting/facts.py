@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from analysis.plotting import naming
 from study.config import EXTRA_ORIGINS, DataSummary, TrialConfig
@@ -57,12 +56,30 @@ def _data_facts(data: DataSummary) -> list[tuple[str, str]]:
     ]
 
 
+_KINDS = {
+    "classes": "trained to tell classes, and whole from broken images",
+    "contrast": "trained without classes, to tell images apart, and whole from broken ones",
+}
+
+
+def _network(network: Mapping[str, Any]) -> str:
+    """What is known of a feature network; version 0.1 knew one kind and recorded no name."""
+    name = str(network.get("name", "a classifier"))
+    many = int(network.get("networks", 1))
+    parts = [f"{many} networks" if many > 1 else "", _KINDS.get(name.partition(",")[0], "")]
+    if network.get("accuracy") is not None:
+        parts.append(f"accuracy {100 * float(network['accuracy']):.1f} %")
+    parts.append(f"hash {str(network.get('hash'))[:12]}")
+    return f"{name} ({'; '.join(filter(None, parts))})"
+
+
 def _evaluation_facts(context: dict[str, Any]) -> list[tuple[str, str]]:
     facts = []
-    if network := context.get("classifier"):
-        text = "Fréchet distances use the features of a classifier trained on the training images"
-        accuracy = f"accuracy {100 * float(network.get('accuracy', np.nan)):.1f} %"
-        facts.append(("Feature network", f"{text} ({accuracy}, SHA-256 {str(network.get('hash'))[:12]})"))
+    if network := context.get("instrument") or context.get("classifier"):
+        facts.append(("Feature network", f"Fréchet distances use the features of {_network(network)}"))
+    if network := context.get("second_instrument"):
+        facts.append(("Second feature network", f"{naming.label('second_fid')} uses those of {_network(network)}"))
+    facts += [("Note", str(note)) for note in context.get("notes", ())]
     if samples := context.get("samples"):
         counts = ", ".join(f"{count:,} for the {split} split" for split, count in samples.items())
         facts.append(("Generated images", f"{counts}; the same z for every trial"))

@@ -35,6 +35,11 @@ def study_path(study: Path) -> Path:
     return study / "study.json"
 
 
+def cache_path(runs: Path) -> Path:
+    """What the studies of a folder of studies share: `cache` in it, or $STUDY_CACHE_DIR."""
+    return Path(os.environ.get("STUDY_CACHE_DIR") or runs / "cache").expanduser().absolute()
+
+
 def ledger_path(study: Path) -> Path:
     """Optuna's database of the study, if it is not kept on a server."""
     return study / "optuna.db"

@@ -58,6 +58,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         sampler: The sampler's name.
         scheduler: The scheduler's name.
         eta: One trial in eta goes on at each rung; None if no trial stops early.
+        feature_network: What samples are compared in, if the user said so.
         num_trials: Trials the study is to have.
         command: The command that began it, without secrets.
         data_dir: Where data sets lay, if the user said so.
@@ -66,7 +67,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         versions: Version by package.
         git_commit: Of this code.
         created: ISO 8601, UTC.
-        evaluation: What the metrics are measured with: the feature network, real-data baselines, PCA errors, counts.
+        evaluation: What the metrics are measured with: feature networks, real-data baselines, PCA errors, counts.
         outcome: `running`, or how the newest session ended.
         hypervolume_reference: The point up to which the hypervolume is measured, once it is settled.
     """
@@ -86,6 +87,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
     sampler: StrictStr
     scheduler: StrictStr | None = None
     eta: Annotated[float, Field(gt=1, lt=1e6)] | None = None
+    feature_network: StrictStr | None = None
     num_trials: _Count
     command: StrictStr | None = None
     data_dir: StrictStr | None = None

@@ -1,6 +1,6 @@
 """What every trial is measured against, computed once per data set and cached.
 
-It holds the feature network, the features of real images, the real-data baseline and the errors of PCA.
+It holds the feature networks, the features of real images, the real-data baseline and the errors of PCA.
 """
 
 from __future__ import annotations
@@ -14,23 +14,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from study.config import UserError
 from study.data.datasets import ImageData
+from study.measure import checks
 from study.measure.baselines import pca_errors
+from study.measure.cache import cached, content_key
+from study.measure.checks import Examination, examine
 from study.measure.comparison import FeatureSet, Neighbourhood
-from study.measure.features import (
-    TrainedClassifier,
-    as_float,
-    cached,
-    content_key,
-    feature_network_spec,
-    images_per_batch,
-    trained_classifier,
-)
+from study.measure.features import as_float, images_per_batch
+from study.measure.instrument import FAMILIES, Instrument, instrument, other_instrument
 from study.measure.metrics import METRICS, require_finite
 
 MAX_IMAGES = 5_000
 MIN_GENERATED = 3_000
-_VERSION = 1
+_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """An instrument, and what it says of real images.
+
+    Attributes:
+        instrument: It turns images into features.
+        scale: Factor on its features that makes the mean variance per feature over the training images 1.
+        features: Features of real images by split, float32 [n, d], in the order of `stratified_order`.
+        examination: What was found out about it on this data set.
+    """
+
+    instrument: Instrument
+    scale: float
+    features: dict[str, np.ndarray]
+    examination: Examination
+
+    def summary(self) -> dict[str, Any]:
+        """The part that a study records, ready for JSON."""
+        return {**self.instrument.summary(), "checks": self.examination._asdict()}
 
 
 @dataclass(frozen=True)
@@ -38,88 +56,159 @@ class EvaluationContext:
     """What every trial's metrics are measured with and compared to. It holds plain arrays and numbers, so it pickles.
 
     Attributes:
-        feature_network: The classifier.
-        scale: Factor on its features that makes the mean variance per feature over the training images 1.
-        features: Features of real images by split, float32 [n, d], in the order of `stratified_order`.
+        first: The instrument of every metric of samples but one.
+        second: An instrument of another family, which measures `second_fid` alone.
+        notes: Why these instruments and no others, in words for the user; empty if nothing was wrong.
+        training: The first instrument's features of training images, float32 [n, d].
         samples: How many images to generate, by split.
         real_data: The real-data baseline by split: metrics of training images in place of samples. A model can beat it.
         pca: `{split: {latent size: reconstruction MSE}}`.
     """
 
-    feature_network: TrainedClassifier
-    scale: float
-    features: dict[str, np.ndarray]
+    first: Calibrated
+    second: Calibrated
+    notes: tuple[str, ...]
+    training: np.ndarray
     samples: dict[str, int]
     real_data: dict[str, dict[str, float]]
     pca: dict[str, dict[int, float]]
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Tells contexts apart."""
+        counts = (*self.samples.values(), *map(len, self.first.features.values()))
+        return (self.first.instrument.hash, self.second.instrument.hash, self.first.scale, *counts)
+
     def summary(self) -> dict[str, Any]:
         """The part that a study records, ready for JSON."""
         return {
-            "classifier": {
-                "hash": self.feature_network.hash,
-                "accuracy": self.feature_network.accuracy,
-                "features": self.feature_network.spec.features,
-                "seed": self.feature_network.spec.seed,
-            },
+            "instrument": self.first.summary(),
+            "second_instrument": self.second.summary(),
+            "notes": list(self.notes),
             "real_data": self.real_data,
             "pca": {split: {str(size): error for size, error in errors.items()} for split, errors in self.pca.items()},
             "samples": self.samples,
-            "images": {split: len(features) for split, features in self.features.items()},
+            "images": {split: len(features) for split, features in self.first.features.items()},
         }
 
 
 def prepare_context(
-    data: ImageData, cache_dir: Path, *, device: torch.device | str = "cpu", max_images: int = MAX_IMAGES
+    data: ImageData,
+    cache_dir: Path,
+    *,
+    feature_network: str | None = None,
+    device: torch.device | str = "cpu",
+    max_images: int = MAX_IMAGES,
 ) -> EvaluationContext:
-    """Trains the feature network and measures the real data with it, or reads both from the cache.
+    """Trains the feature networks, checks them and measures the real data with them, or reads all from the cache.
 
     Args:
         data: The data set, on any device.
         cache_dir: A folder that all studies share; its files are named by content.
-        device: Where features are computed. The feature network is always trained on the CPU.
+        feature_network: A family or `module:function`; by default the first family that passes its checks.
+        device: Where features are computed. Networks are always trained on the CPU.
         max_images: The most real images of a split that feature metrics use.
+
+    Raises:
+        UserError: The network that was asked for cannot be used, or none sees anything in these images.
     """
-    feature_network = trained_classifier(data, feature_network_spec(data.summary), cache_dir)
-    key = content_key(_VERSION, data.summary.hash, feature_network.hash, max_images)
-    record = cached(cache_dir / f"context-{key}.pt", lambda: _measure_real(data, feature_network, device, max_images))
-    return EvaluationContext(
-        feature_network=feature_network,
-        scale=record["scale"],
-        features={split: features.numpy() for split, features in record["features"].items()},
-        samples=record["samples"],
-        real_data=record["real_data"],
-        pca=record["pca"],
-    )
+    calibrate = _Calibrator(data, cache_dir, device, max_images)
+    names = [name for name, task in FAMILIES.items() if not task.classes or data.summary.num_classes > 1]
+    first, notes = _first(calibrate, names if feature_network is None else [feature_network])
+    second = _second(calibrate, first.instrument, names)
+    if second.examination.faults:
+        notes.append(f"feature network {second.instrument.name} (the second): {', '.join(second.examination.faults)}")
+    key = content_key(_VERSION, data.summary.hash, first.instrument.hash, second.instrument.hash, max_images)
+    record = cached(cache_dir / f"context-{key}.pt", lambda: calibrate.measure_real(first, second))
+    training = record.pop("training").numpy()
+    return EvaluationContext(first=first, second=second, notes=tuple(notes), training=training, **record)
 
 
-def _measure_real(
-    data: ImageData, feature_network: TrainedClassifier, device: torch.device | str, max_images: int
-) -> dict[str, Any]:
-    classifier = feature_network.build(data.summary).to(device)
+class _Calibrator:
+    """Applies instruments to the real images of a data set."""
 
-    def features(images: Tensor) -> np.ndarray:
-        batches = (classifier.features(as_float(batch.to(device))) for batch in images.split(images_per_batch(images)))
-        return torch.cat(list(batches)).cpu().numpy()
+    def __init__(self, data: ImageData, cache_dir: Path, device: torch.device | str, max_images: int) -> None:
+        self.data = data
+        self.cache_dir = cache_dir
+        self._device = device
+        self._max_images = max_images
 
-    with torch.no_grad():
-        train = features(data.train.first(2 * max_images).images)
-        scale = 1 / math.sqrt(max(float(train.var(0, dtype=np.float64).mean()), 1e-12))
-        train *= scale
-        real = {name: features(data.split(name).first(max_images).images) * scale for name in ("validation", "test")}
-    samples = {name: max(len(values), MIN_GENERATED) for name, values in real.items()}
-    real_data = {
-        name: compare_features(FeatureSet(values), FeatureSet(train[: samples[name]])) for name, values in real.items()
-    }
-    require_finite({f"{name}/{metric}": value for name in real_data for metric, value in real_data[name].items()})
-    measured = {"validation": data.validation.first(max_images).images, "test": data.test.images}
-    return {
-        "scale": scale,
-        "features": {name: torch.from_numpy(values.astype(np.float32)) for name, values in real.items()},
-        "samples": samples,
-        "real_data": real_data,
-        "pca": pca_errors(data.train.images, measured),
-    }
+    def __call__(self, found: Instrument) -> Calibrated:
+        """An instrument with its examination and its features of real images, from the cache or computed now."""
+        key = content_key(_VERSION, self.data.summary.hash, found.hash, self._max_images)
+        record = cached(self.cache_dir / f"real-{key}.pt", lambda: self._calibrate(found))
+        features = {split: values.numpy() for split, values in record["features"].items()}
+        return Calibrated(found, record["scale"], features, Examination(**record["examination"]))
+
+    def _calibrate(self, found: Instrument) -> dict[str, Any]:
+        train = self._extract(found, self.data.train.first(2 * self._max_images).images)
+        checks.require_live(found.name, train)
+        scale = 1 / math.sqrt(float(train.var(0, dtype=np.float64).mean()))
+        real = {name: scale * self._extract(found, self._images(name)) for name in ("validation", "test")}
+        examination = examine(lambda images: self._extract(found, images), self.data, found.accuracy)
+        return {
+            "scale": scale,
+            "features": {name: torch.from_numpy(values.astype(np.float32)) for name, values in real.items()},
+            "examination": examination._asdict(),
+        }
+
+    def measure_real(self, first: Calibrated, second: Calibrated) -> dict[str, Any]:
+        """The rest of the context."""
+        samples = {name: max(len(values), MIN_GENERATED) for name, values in first.features.items()}
+        images = self.data.train.first(2 * self._max_images).images
+        train, train2 = (of.scale * self._extract(of.instrument, images) for of in (first, second))
+        real_data = {}
+        for name, count in samples.items():
+            real_data[name] = compare_features(FeatureSet(first.features[name]), FeatureSet(train[:count]))
+            real_data[name]["second_fid"] = FeatureSet(second.features[name]).fid(FeatureSet(train2[:count]))
+            require_finite({f"{name}/{metric}": value for metric, value in real_data[name].items()})
+        measured = {"validation": self._images("validation"), "test": self.data.test.images}
+        return {
+            "training": torch.from_numpy(train.astype(np.float32)),
+            "samples": samples,
+            "real_data": real_data,
+            "pca": pca_errors(self.data.train.images, measured),
+        }
+
+    def _images(self, split: str) -> Tensor:
+        return self.data.split(split).first(self._max_images).images
+
+    @torch.no_grad()
+    def _extract(self, found: Instrument, images: Tensor) -> np.ndarray:
+        features = found.build(self.data.summary, self._device)
+        batches = (features(as_float(batch.to(self._device))) for batch in images.split(images_per_batch(images)))
+        return torch.cat(list(batches)).float().cpu().numpy()
+
+
+def _first(calibrate: _Calibrator, names: list[str]) -> tuple[Calibrated, list[str]]:
+    """The first instrument that passes its checks; if none does, the one with the fewest faults."""
+    tried: list[Calibrated] = []
+    notes: list[str] = []
+    for name in names:
+        try:
+            tried.append(calibrate(instrument(name, calibrate.data, calibrate.cache_dir)))
+        except UserError as error:
+            if name == names[-1] and not tried:
+                raise
+            notes.append(str(error))
+            continue
+        faults = tried[-1].examination.faults
+        if not faults:
+            return tried[-1], notes
+        notes.append(f"feature network {name}: {', '.join(faults)}")
+    chosen = min(tried, key=lambda found: len(found.examination.faults))
+    notes.append(f"trust no score of samples that {chosen.instrument.name} gives, or give --feature-network")
+    return chosen, notes
+
+
+def _second(calibrate: _Calibrator, first: Instrument, names: list[str]) -> Calibrated:
+    """An instrument of another family, or other networks of the same."""
+    for name in names:
+        if name != first.name:
+            found = calibrate(instrument(name, calibrate.data, calibrate.cache_dir, networks=1))
+            if not found.examination.faults:
+                return found
+    return calibrate(other_instrument(calibrate.data, calibrate.cache_dir))
 
 
 COMPARED = frozenset(name for name, metric in METRICS.items() if metric.function) | frozenset(Neighbourhood._fields)

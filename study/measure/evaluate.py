@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from study.data.datasets import ImageData
-from study.measure.comparison import FeatureSet
+from study.measure.comparison import FeatureSet, copied_share, nearest_distances
 from study.measure.context import COMPARED, EvaluationContext, compare_features
-from study.measure.features import Classifier, as_float, images_per_batch
+from study.measure.features import as_float, images_per_batch
+from study.measure.instrument import Features
 from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, spherical_midpoint
 from study.measure.metrics import METRICS, MetricError, require_finite
 from study.model.autoencoder import Autoencoder, Posterior
@@ -77,18 +78,21 @@ class Evaluator:
         self.data = data
         self.context = context
         self.device = torch.device(device)
-        self.feature_network: Classifier = context.feature_network.build(data.summary).to(self.device)
+        self.features: Features = context.first.instrument.build(data.summary, self.device)
+        self.second: Features = context.second.instrument.build(data.summary, self.device)
         self._codes: dict[tuple[int, int], Tensor] = {}
+        self._second_real: dict[str, FeatureSet] = {}
+        self._to_training: dict[str, np.ndarray] = {}
 
     @cached_property
     def _validation(self) -> _Real:
-        features = self.context.features["validation"]
+        features = self.context.first.features["validation"]
         return _Real(self.data.validation.first(len(features)).images.to(self.device), FeatureSet(features))
 
     @cached_property
     def _test(self) -> _Real:
         images = self.data.test.first(len(self.data.test)).images.to(self.device)
-        return _Real(images, FeatureSet(self.context.features["test"]))
+        return _Real(images, FeatureSet(self.context.first.features["test"]))
 
     @cached_property
     def _train_images(self) -> Tensor:
@@ -157,6 +161,10 @@ class Evaluator:
         for name in DENSITIES:
             if name in wanted:
                 metrics[name] = real.features.fid(generated.from_density(name, count))
+        if "copies" in wanted:
+            metrics["copies"] = self._copies(split, real, generated.from_prior(count))
+        if "second_fid" in wanted:
+            metrics["second_fid"] = self._second_fid(model, split, self._prior_codes(count, model.latent_dim))
         if "interpolation_fid" in wanted:
             metrics["interpolation_fid"] = self._interpolation_fid(model, real, posterior.mu)
         if "latent_mmd" in wanted:
@@ -185,15 +193,19 @@ class Evaluator:
 
     def _scaled(self, features: Sequence[Tensor]) -> FeatureSet:
         """Joins batches of features and scales them."""
-        return FeatureSet(torch.cat([*features]).cpu().numpy().astype(np.float64) * self.context.scale)
+        return FeatureSet(torch.cat([*features]).cpu().numpy().astype(np.float64) * self.context.first.scale)
 
     def _features(self, images: Iterable[Tensor]) -> FeatureSet:
         """The features of batches of images in [0, 1]."""
-        return self._scaled([self.feature_network.features(batch) for batch in images])
+        return self._scaled([self.features(batch) for batch in images])
+
+    def _images(self, model: Autoencoder, z: Tensor) -> Iterator[Tensor]:
+        """Batches of the images that codes [n, d] decode to."""
+        return (model.decode(batch) for batch in z.split(images_per_batch(self.data.train.images)))
 
     def _decoded(self, model: Autoencoder, z: Tensor) -> FeatureSet:
         """The features of the images that codes [n, d] decode to."""
-        return self._features(model.decode(batch) for batch in z.split(images_per_batch(self.data.train.images)))
+        return self._features(self._images(model, z))
 
     def _measure(self, model: Autoencoder, split: str, generated: _Generated) -> _Measured:
         real = self._real(split)
@@ -212,7 +224,7 @@ class Evaluator:
                 z = posterior.mu + (0.5 * posterior.logvar).exp() * next(noise)
                 likelihoods.append(model.log_likelihood(inputs, z).double())
             if left > 0:
-                features.append(self.feature_network.features(reconstruction[:left]))
+                features.append(self.features(reconstruction[:left]))
                 left -= len(x)
         mu = torch.cat([posterior.mu for posterior in posteriors])
         logvar = None
@@ -241,6 +253,21 @@ class Evaluator:
         generator = self._generator()
         batches = self._train_images.split(images_per_batch(self._train_images))
         return torch.cat([model.encode(as_float(batch)).sample(generator) for batch in batches])
+
+    def _second_fid(self, model: Autoencoder, split: str, codes: Tensor) -> float:
+        """FID of decoded codes [n, d] in the second instrument's features."""
+        second = self.context.second
+        features = torch.cat([self.second(batch) for batch in self._images(model, codes)])
+        generated = FeatureSet(features.cpu().numpy().astype(np.float64) * second.scale)
+        if split not in self._second_real:
+            self._second_real[split] = FeatureSet(second.features[split])
+        return self._second_real[split].fid(generated)
+
+    def _copies(self, split: str, real: _Real, generated: FeatureSet) -> float:
+        """How many of the generated images lie as near to a training image as hardly any held-out image does."""
+        if split not in self._to_training:
+            self._to_training[split] = nearest_distances(real.features.features, self.context.training)
+        return copied_share(nearest_distances(generated.features, self.context.training), self._to_training[split])
 
     def _interpolation_fid(self, model: Autoencoder, real: _Real, mu: Tensor) -> float:
         """FID of decoded midpoints between the codes of random pairs of the split's images."""

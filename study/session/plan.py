@@ -16,6 +16,7 @@ from study.data.datasets import ImageData, load_dataset
 from study.disk import study_json
 from study.disk.layout import STUDY_NAME, TRIAL, ledger_path, trial_folders
 from study.disk.study_json import StudyRecord
+from study.measure.instrument import check_name
 from study.measure.metrics import METRICS
 from study.search import warm_start
 from study.search.ledger import Ledger
@@ -50,6 +51,7 @@ class Request:
         command: The command line without secrets, for the record.
         storage: The database that keeps the ledger; by default the study's own file.
         warm_start: An earlier study whose front is trained first.
+        feature_network: What samples are compared in: a family of `study.measure.instrument`, or `module:function`.
     """
 
     loaded: LoadedSpace
@@ -67,6 +69,7 @@ class Request:
     command: str
     storage: str | None = None
     warm_start: str | None = None
+    feature_network: str | None = None
 
     @property
     def directory(self) -> Path:
@@ -159,6 +162,7 @@ def make_plan(request: Request) -> Plan:
         "sampler": request.sampler,
         "scheduler": request.scheduler,
         "eta": request.eta,
+        "feature_network": request.feature_network,
     }
     directions = _directions(request.loaded)
     if existing is not None:
@@ -166,12 +170,15 @@ def make_plan(request: Request) -> Plan:
         warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
         wanted = max(existing.num_trials, request.num_trials or 0)
         return Plan(request, data, existing.replace(num_trials=wanted), is_new=False)
+    if request.feature_network is not None:
+        check_name(request.feature_network, data.summary.num_classes)
     settings = {
         "seed": DEFAULT_SEED if request.seed is None else request.seed,
         "epochs": request.epochs,
         "sampler": request.sampler or DEFAULT_SAMPLER,
         "scheduler": _scheduler(request),
         "eta": None,
+        "feature_network": request.feature_network,
         "num_trials": request.num_trials or _default_num_trials(request, data),
         "command": request.command,
         "data_dir": None if request.data_dir is None else str(request.data_dir.expanduser().absolute()),

@@ -51,8 +51,34 @@ def check_resumable(
     for flag, value in settings.items():
         if value is not None and value != getattr(record, flag):
             raise UserError(
-                f"study {name!r} was begun with --{flag} {getattr(record, flag)}: leave it out, or choose another "
-                "--study"
+                f"study {name!r} was begun with {_option(record, flag)}: leave it out, or choose another --study"
+            )
+
+
+def _option(record: StudyRecord, flag: str) -> str:
+    value, option = getattr(record, flag), f"--{flag.replace('_', '-')}"
+    return f"no {option}" if value is None else f"{option} {value}"
+
+
+def check_same_instrument(record: StudyRecord, evaluation: Mapping[str, Any]) -> None:
+    """Refuses to resume a study whose trials were measured with other feature networks.
+
+    Args:
+        record: The study's record.
+        evaluation: As `StudyRecord.evaluation`, of this session.
+
+    Raises:
+        UserError: The networks differ, so the scores of old and new trials cannot be compared.
+    """
+    if not record.evaluation:
+        return
+    for key in ("instrument", "second_instrument"):
+        # Not the hash: another processor may round the weights otherwise, and resumes with scores that hardly differ.
+        before, here = (of.get(key, {}) for of in (record.evaluation, evaluation))
+        if any(before.get(part) != here.get(part) for part in ("name", "networks", "features", "seeds")):
+            raise UserError(
+                f"study {record.name!r} was measured with another feature network, so its scores cannot be compared "
+                "with new ones: resume it with the version that began it, or choose another --study"
             )
 
 

@@ -16,11 +16,13 @@ from study.cli import DONE, FAILED, INTERRUPTED
 from study.config import TrialConfig, UserError
 from study.disk import study_json
 from study.disk.files import disk_error_reason
+from study.disk.layout import cache_path
 from study.disk.lock import driving
 from study.search.ledger import Ledger, Tally
 from study.search.storage import lost_database, public_url
 from study.session.plan import Plan
 from study.session.progress import StudyProgress
+from study.session.resuming import check_same_instrument
 from study.tracking import Mirror, default_tracking_uri
 from study.tracking.store import check_server, check_uri
 from study.tuning.cluster import Cluster
@@ -173,9 +175,13 @@ class _Session:
         plan, cluster = self.plan, self.cluster
         cluster.join()
         check_nodes(self.directory)
-        cache = plan.request.runs / "cache"
-        context = prepare(plan.data, _kinds(ledger, self.record.num_trials), cache, cluster)
+        cache = cache_path(plan.request.runs)
+        kinds = _kinds(ledger, self.record.num_trials)
+        context = prepare(plan.data, kinds, cache, cluster, self.record.feature_network)
+        check_same_instrument(self.record, context.summary())
         self._write(evaluation=context.summary())
+        for note in context.notes:
+            self.console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
         self.searcher = LedgerSearcher(
             ledger,
             wanted,

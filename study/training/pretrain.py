@@ -9,7 +9,9 @@ import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.measure.features import cached, content_key, one_thread, perceptual_classifier
+from study.measure.cache import cached, content_key
+from study.measure.features import one_thread
+from study.measure.perceptual import perceptual_classifier
 from study.model import stacked
 from study.training.pretrained import Pretrained
 

@@ -32,7 +32,13 @@ _LOOK_SECONDS = 5.0
 """How often the cluster's nodes are counted, because workers join and leave."""
 
 
-def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluster: Cluster) -> EvaluationContext:
+def prepare(
+    data: ImageData,
+    configs: Sequence[TrialConfig],
+    cache: Path,
+    cluster: Cluster,
+    feature_network: str | None = None,
+) -> EvaluationContext:
     """Computes what trials share, before the first of them.
 
     On a cluster a task with a trial's resources does it, because the driver's node may have none. If this process
@@ -43,6 +49,7 @@ def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluste
         configs: Fixed trials whose pretrained parts are trained now and cached.
         cache: The folder of what studies share.
         cluster: Where trials run.
+        feature_network: What samples are compared in, if the user said so.
 
     Returns:
         What evaluation needs.
@@ -53,10 +60,10 @@ def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluste
     resources = cluster.resources
     threads = max(1, int(resources.cpus))
     if cluster.is_here and not resources.gpus:
-        return _compute(data, configs, cache, threads, "cpu")
+        return _compute(data, configs, cache, feature_network, threads, "cpu")
     task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_prepare)
     try:
-        return ray.get(task.remote(pack(data), configs, cache, threads))
+        return ray.get(task.remote(pack(data), configs, cache, feature_network, threads))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from None
@@ -65,12 +72,19 @@ def prepare(data: ImageData, configs: Sequence[TrialConfig], cache: Path, cluste
         raise UserError("the data do not fit into memory: free some, or take a machine with more") from error
 
 
-def _prepare(packed: Any, configs: Sequence[TrialConfig], cache: Path, threads: int) -> EvaluationContext:
-    return _compute(unpack(packed), configs, cache, threads, assigned_device())
+def _prepare(
+    packed: Any, configs: Sequence[TrialConfig], cache: Path, feature_network: str | None, threads: int
+) -> EvaluationContext:
+    return _compute(unpack(packed), configs, cache, feature_network, threads, assigned_device())
 
 
 def _compute(
-    data: ImageData, configs: Sequence[TrialConfig], cache: Path, threads: int, device: str
+    data: ImageData,
+    configs: Sequence[TrialConfig],
+    cache: Path,
+    feature_network: str | None,
+    threads: int,
+    device: str,
 ) -> EvaluationContext:
     import torch
 
@@ -79,7 +93,7 @@ def _compute(
     try:
         for config in configs:
             pretrain(config, data, cache)
-        return prepare_context(data, cache, device=device)
+        return prepare_context(data, cache, feature_network=feature_network, device=device)
     finally:
         torch.set_num_threads(before)
 

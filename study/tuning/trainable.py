@@ -145,8 +145,7 @@ def _evaluator(
     packed: tuple[DataSummary, tuple[str, ...], Arrays], context: EvaluationContext, device: str
 ) -> Evaluator:
     """The evaluator of this process, with the data on the device; it serves every trial of a study."""
-    counts = [*context.samples.values(), *map(len, context.features.values())]
-    key = (packed[0].hash, context.feature_network.hash, context.scale, *counts, device)
+    key = (packed[0].hash, *context.key, device)
     if key not in _evaluators:
         _evaluators.clear()
         _evaluators[key] = Evaluator(unpack(packed).to(device), context, device=device)

@@ -100,7 +100,7 @@ def test_kid_against_torchmetrics() -> None:
 
 
 def test_kid_in_blocks_against_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.measure.metrics._BLOCK", 7)
+    monkeypatch.setattr("study.measure.comparison._BLOCK", 7)
     a, b = features(20, 0), features(33, 1)
 
     def kernel(x: np.ndarray, y: np.ndarray) -> float:
@@ -158,7 +158,7 @@ def test_neighbourhood_against_brute_force_and_prdc(shift: float, n: int, m: int
 def test_neighbourhood_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     real, generated = features(50, 0), features(70, 1, shift=0.5)
     whole = neighbourhood(real, generated)
-    monkeypatch.setattr("study.measure.metrics._BLOCK", 9)
+    monkeypatch.setattr("study.measure.comparison._BLOCK", 9)
     assert neighbourhood(real, generated) == whole
 
 

@@ -28,8 +28,8 @@ CONFIG = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.05, latent_d
 
 
 @pytest.fixture(scope="module")
-def context(few_digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> EvaluationContext:
-    return prepare_context(few_digits, tmp_path_factory.mktemp("cache"))
+def context(few_digits: ImageData, cache: Path) -> EvaluationContext:
+    return prepare_context(few_digits, cache)
 
 
 @pytest.fixture

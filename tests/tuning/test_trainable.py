@@ -27,8 +27,8 @@ CUT_OFF = 8  # a rung, like epochs 2 and 4
 
 
 @pytest.fixture(scope="module")
-def context(few_digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> EvaluationContext:
-    return prepare_context(few_digits, tmp_path_factory.mktemp("cache"))
+def context(few_digits: ImageData, cache: Path) -> EvaluationContext:
+    return prepare_context(few_digits, cache)
 
 
 Train = Callable[[Path, int], list[int]]
@@ -146,7 +146,8 @@ def test_a_process_measures_its_trials_with_one_evaluator(few_digits: ImageData,
     packed = trainable.pack(few_digits)
     first = trainable._evaluator(packed, context, "cpu")
     assert trainable._evaluator(trainable.pack(few_digits), dataclasses.replace(context), "cpu") is first
-    fewer = dataclasses.replace(context, features={name: few[:9] for name, few in context.features.items()})
+    features = {name: few[:9] for name, few in context.first.features.items()}
+    fewer = dataclasses.replace(context, first=dataclasses.replace(context.first, features=features))
     assert trainable._evaluator(packed, fewer, "cpu").context is fewer
 
 
