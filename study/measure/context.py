@@ -30,7 +30,7 @@ from study.measure.metrics import METRICS, require_finite
 
 MAX_IMAGES = 5_000
 MIN_GENERATED = 3_000
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

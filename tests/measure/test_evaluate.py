@@ -84,7 +84,7 @@ def test_context_of_the_digits(context: EvaluationContext, digits: ImageData) ->
     assert set(summary["real_data"]["validation"]) <= set(METRICS)
     assert summary["real_data"]["validation"]["sample_fid"] < 1
     assert summary["real_data"]["validation"]["precision"] > 0.9
-    assert summary["pca"]["test"]["8"] == pytest.approx(0.0249, abs=1e-3)
+    assert summary["pca"]["test"]["8"] == pytest.approx(0.0238, abs=1e-3)
     assert pickle.loads(pickle.dumps(context)).summary() == summary
 
 
