@@ -24,7 +24,7 @@ from study.data.datasets import ImageData
 from study.measure.comparison import FeatureSet
 from study.measure.context import COMPARED, EvaluationContext, compare_features
 from study.measure.features import Classifier, as_float, images_per_batch
-from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, spherical_midpoint
+from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, normal_points, spherical_midpoint
 from study.measure.metrics import METRICS, MetricError, require_finite
 from study.model.autoencoder import Autoencoder, Posterior
 from study.model.divergences import gaussian_kl, squared_mmd
@@ -78,7 +78,7 @@ class Evaluator:
         self.context = context
         self.device = torch.device(device)
         self.feature_network: Classifier = context.feature_network.build(data.summary).to(self.device)
-        self._codes: dict[tuple[int, int], Tensor] = {}
+        self._codes = torch.empty(0, 0)
 
     @cached_property
     def _validation(self) -> _Real:
@@ -176,12 +176,11 @@ class Evaluator:
         return torch.Generator(self.device).manual_seed(_SEED)
 
     def _prior_codes(self, n: int, latent_dim: int) -> Tensor:
-        """Draws from N(0, I), [n, d], the same for every model of this latent size."""
-        if (n, latent_dim) not in self._codes:
-            self._codes = {key: codes for key, codes in self._codes.items() if key[1] == latent_dim}
-            generator = torch.Generator().manual_seed(_SEED + latent_dim)
-            self._codes[n, latent_dim] = torch.randn(n, latent_dim, generator=generator).to(self.device)
-        return self._codes[n, latent_dim]
+        """Draws from N(0, I), [n, d]: the first n points and d coordinates of one draw for all models."""
+        have, size = self._codes.shape
+        if have < n or size < latent_dim:
+            self._codes = normal_points(max(n, have), max(latent_dim, size), _SEED).to(self.device)
+        return self._codes[:n, :latent_dim]
 
     def _scaled(self, features: Sequence[Tensor]) -> FeatureSet:
         """Joins batches of features and scales them."""
@@ -253,7 +252,10 @@ class Evaluator:
     def _latent_mmd(self, posterior: Posterior) -> float:
         """Between up to 2,000 codes drawn from the posteriors and 2,000 draws from N(0, I), IMQ kernel."""
         z = posterior.sample(self._generator())[:MMD_CODES].float()
-        return float(squared_mmd(z, self._prior_codes(MMD_CODES, z.shape[1]), "imq"))
+        # Independent draws: the points of `_prior_codes` keep apart, which would bias an unbiased estimate.
+        generator = torch.Generator().manual_seed(_SEED + z.shape[1])
+        prior = torch.randn(MMD_CODES, z.shape[1], generator=generator).to(self.device)
+        return float(squared_mmd(z, prior, "imq"))
 
 
 class _Generated:
