@@ -111,10 +111,10 @@ class Evaluator:
             missing = set(objectives) - measured.metrics.keys()
             metrics = measured.metrics | self._costly(model, "validation", generated, measured, missing)
         if absent := missing - metrics.keys():
-            raise MetricError(
-                f"objective {', '.join(sorted(absent))}: a deterministic encoder has none; search Gaussian encoders "
-                "alone, or trade off another metric"
-            )
+            why = "a deterministic encoder has none; search Gaussian encoders alone"
+            if measured.posterior.logvar is not None:
+                why = f"{model.config.likelihood} has a variance only beside a KL of weight above 0; search VAEs alone"
+            raise MetricError(f"objective {', '.join(sorted(absent))}: {why}, or trade off another metric")
         require_finite(metrics)
         return metrics
 
@@ -161,7 +161,7 @@ class Evaluator:
             metrics["interpolation_fid"] = self._interpolation_fid(model, real, posterior.mu)
         if "latent_mmd" in wanted:
             metrics["latent_mmd"] = self._latent_mmd(posterior)
-        if "nll" in wanted and posterior.logvar is not None:
+        if "nll" in wanted and posterior.logvar is not None and model.likelihood_scale is not None:
             images = as_float(real.images[:IWAE_IMAGES])
             size = max(1, images_per_batch(images) // 4)
             generator = self._generator()
@@ -196,7 +196,7 @@ class Evaluator:
 
     def _measure(self, model: Autoencoder, split: str, generated: _Generated) -> _Measured:
         real = self._real(split)
-        errors, features, posteriors, likelihoods = [], [], [], []
+        errors, features, posteriors, distortions = [], [], [], []
         left = len(real.features)
         # Every model of this latent size gets the same noise, so only the models make their bounds differ.
         noise = iter(self._prior_codes(len(real.images), model.latent_dim).split(images_per_batch(real.images)))
@@ -209,7 +209,7 @@ class Evaluator:
             posteriors.append(posterior)
             if posterior.logvar is not None:
                 z = posterior.mu + (0.5 * posterior.logvar).exp() * next(noise)
-                likelihoods.append(model.log_likelihood(inputs, z).double())
+                distortions.append(model.distortion(inputs, z).double())
             if left > 0:
                 features.append(self.feature_network.features(reconstruction[:left]))
                 left -= len(x)
@@ -231,8 +231,11 @@ class Evaluator:
             metrics["sigma_high"] = float((0.5 * logvar.max()).exp())
             metrics["kl"] = float(gaussian_kl(mu.double(), logvar.double()).mean())
             metrics["active_units"] = float(active_units(mu))
-            metrics["log_likelihood"] = float(torch.cat(likelihoods).mean())
-            metrics["elbo"] = metrics["log_likelihood"] - metrics["kl"]
+            distortion = torch.cat(distortions).mean()
+            metrics["distortion"] = float(distortion)
+            if model.likelihood_scale is not None:
+                metrics["log_likelihood"] = float(model.log_density(distortion))
+                metrics["elbo"] = metrics["log_likelihood"] - metrics["kl"]
         return _Measured(metrics, Posterior(mu, logvar))
 
     def _training_codes(self, model: Autoencoder) -> Tensor:

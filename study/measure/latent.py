@@ -52,7 +52,7 @@ def active_units(mu: Tensor) -> int:
 def iwae_nll(model: Autoencoder, x: Tensor, samples: int, generator: torch.Generator, chunk: int = 8) -> Tensor:
     """Upper bound on -log p(x) by importance weighting (Burda et al. 1509.00519, eq. 8). It falls as `samples` grows.
 
-    p(x|z) is the likelihood that the model was trained with, constants included; p(z) is N(0, I).
+    p(x|z) is the likelihood that the model was trained with, at its scale, constants included; p(z) is N(0, I).
 
     Args:
         model: A model with a Gaussian encoder.
@@ -65,7 +65,7 @@ def iwae_nll(model: Autoencoder, x: Tensor, samples: int, generator: torch.Gener
         [B], nats.
 
     Raises:
-        ValueError: The encoder is deterministic.
+        ValueError: The encoder is deterministic, or the likelihood's scale is not known.
     """
     x = model.inputs(x)
     posterior = model.posterior(x)
