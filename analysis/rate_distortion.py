@@ -5,7 +5,7 @@ python -m analysis.rate_distortion --study NAME --out rate_distortion.png
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -20,19 +20,25 @@ MOST_SIZES = 8
 
 
 class RateDistortion(NamedTuple):
-    """Completed trials with a Gaussian encoder.
+    """Completed trials with a Gaussian encoder and one likelihood, the commonest.
 
     Attributes:
         missing: Why there is nothing to draw, or "".
+        likelihood: The likelihood, which gives D its unit; "" if there is nothing to draw.
+        others: Trials that are left out because they have another likelihood.
+        sloped: Whether the weight is a VAE's slope: some trial is a VAE without other terms in its loss.
         trial: Labels.
         rate: KL to the prior, nats per image, validation.
-        distortion: Half the summed squared error of the mean code's reconstruction, nats per image, validation.
+        distortion: D at codes drawn from the posterior, which is what the loss holds, nats per image, validation.
         method: Methods.
         latent_dim: Latent sizes.
         curves: (method, latent sizes) -> indices in order of rate.
     """
 
     missing: str
+    likelihood: str
+    others: int
+    sloped: bool
     trial: np.ndarray
     rate: np.ndarray
     distortion: np.ndarray
@@ -42,11 +48,14 @@ class RateDistortion(NamedTuple):
 
 
 def info(frames: StudyFrames) -> RateDistortion:
-    """Computes the distortion as 1/2 * pixels * MSE for every likelihood, so that trials can be compared."""
-    pixels = math.prod(frames.study.data.shape)
-    rate, distortion = frames.column("val/kl"), 0.5 * pixels * frames.column("val/reconstruction_mse")
-    keep = choose(frames).eligible & np.isfinite(rate) & np.isfinite(distortion)
+    """Takes rate and distortion as they were measured. The D of two likelihoods cannot be compared."""
+    rate, distortion = frames.column("val/kl"), frames.column("val/distortion")
+    measured = choose(frames).eligible & np.isfinite(rate) & np.isfinite(distortion)
+    likelihoods = frames.text("likelihood")
+    likelihood = Counter(likelihoods[measured].tolist()).most_common(1)[0][0] if measured.any() else ""
+    keep = measured & (likelihoods == likelihood)
     drawn, rate, distortion = frames.keep(keep), rate[keep], distortion[keep]
+    plain = (drawn.column("perceptual_weight") == 0) & (drawn.column("total_variation_weight") == 0)
     method, latent_dim = drawn.text("method"), drawn.column("latent_dim")
     curves = {}
     for name in naming.methods_in_order(method):
@@ -55,7 +64,12 @@ def info(frames: StudyFrames) -> RateDistortion:
             if rows.size:
                 curves[name, label] = rows[np.argsort(rate[rows], kind="stable")]
     return RateDistortion(
-        missing="" if keep.any() else frames.nothing("no trial with a Gaussian encoder has completed"),
+        missing=""
+        if keep.any()
+        else frames.nothing("no completed trial has a distortion at a Gaussian encoder's codes"),
+        likelihood=likelihood,
+        others=int(measured.sum() - keep.sum()),
+        sloped=bool((plain & (drawn.text("method") == "VAE")).any()),
         trial=drawn.labels(),
         rate=rate,
         distortion=distortion,
@@ -79,9 +93,10 @@ def plot(info: RateDistortion) -> Figure:
         axes.annotate(label.replace(" ", ""), end, fontsize=7, color=colour,
                       xytext=(5, -3 + 9 * order.index(method)), textcoords="offset points")  # fmt: skip
     axes.set_xlim(left=-0.02 * float(info.rate.max()))
-    axes.set_ylim(0, 1.06 * float(info.distortion.max()))
+    low, high = min(0.0, float(info.distortion.min())), max(0.0, float(info.distortion.max()))  # densities exceed 1
+    axes.set_ylim(low, high + 0.06 * (high - low))
     axes.set_xlabel("Rate: KL to N(0, I), nats per image, validation")
-    axes.set_ylabel("Distortion: ½ · summed squared error,\nnats per image, validation")
+    axes.set_ylabel("Distortion: D at codes drawn from the\nposterior, nats per image, validation")
     figure.legend(handles=style.method_handles(info.method), loc="outside right upper")
     return figure
 
@@ -91,7 +106,11 @@ def describe(info: RateDistortion) -> str:
     low, high = naming.number(float(info.rate.min())), naming.number(float(info.rate.max()))
     text = f"Rate against distortion of {naming.count(len(info.rate))} with a Gaussian encoder, "
     text += f"rates from {low} to {high} nats. "
-    text += "At a VAE's optimum, its curve has slope minus the weight."
+    text += f"Distortion is the loss's D (likelihood {info.likelihood}) at codes drawn from the posterior."
+    if info.sloped:
+        text += " At a VAE's optimum, its curve has slope minus the weight."
+    if info.others:
+        text += f" {naming.count(info.others)} with another likelihood left out: its D has another unit."
     collapsed = int((info.rate < COLLAPSED).sum())
     return text + (
         f" {collapsed} collapsed (rate below {COLLAPSED}): z says nothing about the image." if collapsed else ""

@@ -87,7 +87,7 @@ class TrialConfig:
         dataset: A name in `study.data.datasets.DATASETS`, or `folder:PATH`.
         encoder: `deterministic`, or `gaussian` (diagonal, by reparametrisation).
         regularizer: A name in `study.model.regularizers.REGULARIZERS`.
-        weight: w in `loss = D + w * m(t) * R`; D in nats per image, so it compares across methods at one likelihood.
+        weight: w in `loss = D + w * m(t) * R`: nats of D per unit of R, at one likelihood for every method.
         kernel: Kernel of the MMD, `imq` or `rbf`; `none` if no kernel is used.
         latent_dim: Size of the code z.
         annealing: A name in `study.model.schedules.SCHEDULES`, the m(t) above.

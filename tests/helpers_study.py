@@ -107,6 +107,7 @@ def metrics_at(config: TrialConfig, epoch: int, generator: np.random.Generator) 
     }
     if config.encoder == "gaussian":
         row |= {"kl": rate, "active_units": float(round(min(config.latent_dim, 1 + rate))), "nll": 30 * mse * 64 + rate}
+        row |= {"distortion": 36 * mse}
         row |= {"mu_low": -3.0 + epoch / config.epochs, "mu_high": 3.0, "sigma_low": 0.1, "sigma_high": 1.0}
     penalty = rate if config.regularizer == "kl" else 0.05 / (1 + strength)
     train = {

@@ -12,6 +12,8 @@ MAX_COMPONENTS = 64
 _EXACT = 1_024
 _IMAGES = 10_000
 _BLOCK = 4_096
+_NUMBERS = 100_000
+"""Numbers of a block of reconstructions, so that it stays in the processor's cache while components are added."""
 
 
 def pca_errors(train: Tensor, splits: Mapping[str, Tensor]) -> dict[str, dict[int, float]]:
@@ -23,19 +25,24 @@ def pca_errors(train: Tensor, splits: Mapping[str, Tensor]) -> dict[str, dict[in
         splits: Images to reconstruct by name, uint8 [n, C, H, W].
 
     Returns:
-        `{split: {components: error}}` for pixels in [0, 1] and reconstructions that are not clipped.
+        `{split: {components: error}}` for pixels in [0, 1], of reconstructions clipped to [0, 1] as models' are.
     """
-    mean, components = _components(train.flatten(1))
-    result = {}
-    for name, images in splits.items():
-        energy, projected = 0.0, np.zeros(len(components))
-        for block in images.flatten(1).split(_BLOCK):
-            centred = block.cpu().numpy().astype(np.float32) / 255 - mean
-            energy += float(np.square(centred, dtype=np.float64).sum())
-            projected += np.square(centred @ components.T, dtype=np.float64).sum(0)
-        left = (energy - np.cumsum(projected)) / images.numel()
-        result[name] = {size: float(max(error, 0.0)) for size, error in enumerate(left, start=1)}
-    return result
+    mean, components = (torch.from_numpy(array) for array in _components(train.flatten(1)))
+    return {name: _clipped_errors(images.flatten(1), mean, components) for name, images in splits.items()}
+
+
+def _clipped_errors(pixels: Tensor, mean: Tensor, components: Tensor) -> dict[int, float]:
+    """Error by number of components, of pixels [n, P], given the mean [P] and the components [k, P]."""
+    totals = [0.0] * len(components)
+    for block in pixels.split(max(1, _NUMBERS // pixels.shape[1])):
+        values = block.cpu().float() / 255
+        weights = (values - mean) @ components.T
+        reconstruction, error = mean.expand_as(values).clone(), torch.empty_like(values)
+        for index, component in enumerate(components):
+            reconstruction.addr_(weights[:, index], component)
+            torch.clamp(reconstruction, 0, 1, out=error).sub_(values)
+            totals[index] += float(torch.dot(error.view(-1), error.view(-1)))
+    return {size: total / pixels.numel() for size, total in enumerate(totals, start=1)}
 
 
 def _components(pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:

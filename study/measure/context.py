@@ -27,7 +27,7 @@ from study.measure.metrics import METRICS, require_finite
 
 MAX_IMAGES = 5_000
 MIN_GENERATED = 3_000
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)

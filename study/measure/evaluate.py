@@ -25,7 +25,7 @@ from study.measure.comparison import FeatureSet, copied_share, nearest_distances
 from study.measure.context import COMPARED, EvaluationContext, compare_features
 from study.measure.features import as_float, images_per_batch
 from study.measure.instrument import Features
-from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, spherical_midpoint
+from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, normal_points, spherical_midpoint
 from study.measure.metrics import METRICS, MetricError, require_finite
 from study.model.autoencoder import Autoencoder, Posterior
 from study.model.divergences import gaussian_kl, squared_mmd
@@ -80,7 +80,7 @@ class Evaluator:
         self.device = torch.device(device)
         self.features: Features = context.first.instrument.build(data.summary, self.device)
         self.second: Features = context.second.instrument.build(data.summary, self.device)
-        self._codes: dict[tuple[int, int], Tensor] = {}
+        self._codes = torch.empty(0, 0)
         self._second_real: dict[str, FeatureSet] = {}
         self._to_training: dict[str, np.ndarray] = {}
 
@@ -115,10 +115,10 @@ class Evaluator:
             missing = set(objectives) - measured.metrics.keys()
             metrics = measured.metrics | self._costly(model, "validation", generated, measured, missing)
         if absent := missing - metrics.keys():
-            raise MetricError(
-                f"objective {', '.join(sorted(absent))}: a deterministic encoder has none; search Gaussian encoders "
-                "alone, or trade off another metric"
-            )
+            why = "a deterministic encoder has none; search Gaussian encoders alone"
+            if measured.posterior.logvar is not None:
+                why = f"{model.config.likelihood} has a variance only beside a KL of weight above 0; search VAEs alone"
+            raise MetricError(f"objective {', '.join(sorted(absent))}: {why}, or trade off another metric")
         require_finite(metrics)
         return metrics
 
@@ -169,7 +169,7 @@ class Evaluator:
             metrics["interpolation_fid"] = self._interpolation_fid(model, real, posterior.mu)
         if "latent_mmd" in wanted:
             metrics["latent_mmd"] = self._latent_mmd(posterior)
-        if "nll" in wanted and posterior.logvar is not None:
+        if "nll" in wanted and posterior.logvar is not None and model.likelihood_scale is not None:
             images = as_float(real.images[:IWAE_IMAGES])
             size = max(1, images_per_batch(images) // 4)
             generator = self._generator()
@@ -184,12 +184,11 @@ class Evaluator:
         return torch.Generator(self.device).manual_seed(_SEED)
 
     def _prior_codes(self, n: int, latent_dim: int) -> Tensor:
-        """Draws from N(0, I), [n, d], the same for every model of this latent size."""
-        if (n, latent_dim) not in self._codes:
-            self._codes = {key: codes for key, codes in self._codes.items() if key[1] == latent_dim}
-            generator = torch.Generator().manual_seed(_SEED + latent_dim)
-            self._codes[n, latent_dim] = torch.randn(n, latent_dim, generator=generator).to(self.device)
-        return self._codes[n, latent_dim]
+        """Draws from N(0, I), [n, d]: the first n points and d coordinates of one draw for all models."""
+        have, size = self._codes.shape
+        if have < n or size < latent_dim:
+            self._codes = normal_points(max(n, have), max(latent_dim, size), _SEED).to(self.device)
+        return self._codes[:n, :latent_dim]
 
     def _scaled(self, features: Sequence[Tensor]) -> FeatureSet:
         """Joins batches of features and scales them."""
@@ -209,7 +208,7 @@ class Evaluator:
 
     def _measure(self, model: Autoencoder, split: str, generated: _Generated) -> _Measured:
         real = self._real(split)
-        errors, features, posteriors, likelihoods = [], [], [], []
+        errors, features, posteriors, distortions = [], [], [], []
         left = len(real.features)
         # Every model of this latent size gets the same noise, so only the models make their bounds differ.
         noise = iter(self._prior_codes(len(real.images), model.latent_dim).split(images_per_batch(real.images)))
@@ -222,7 +221,7 @@ class Evaluator:
             posteriors.append(posterior)
             if posterior.logvar is not None:
                 z = posterior.mu + (0.5 * posterior.logvar).exp() * next(noise)
-                likelihoods.append(model.log_likelihood(inputs, z).double())
+                distortions.append(model.distortion(inputs, z).double())
             if left > 0:
                 features.append(self.features(reconstruction[:left]))
                 left -= len(x)
@@ -244,8 +243,11 @@ class Evaluator:
             metrics["sigma_high"] = float((0.5 * logvar.max()).exp())
             metrics["kl"] = float(gaussian_kl(mu.double(), logvar.double()).mean())
             metrics["active_units"] = float(active_units(mu))
-            metrics["log_likelihood"] = float(torch.cat(likelihoods).mean())
-            metrics["elbo"] = metrics["log_likelihood"] - metrics["kl"]
+            distortion = torch.cat(distortions).mean()
+            metrics["distortion"] = float(distortion)
+            if model.likelihood_scale is not None:
+                metrics["log_likelihood"] = float(model.log_density(distortion))
+                metrics["elbo"] = metrics["log_likelihood"] - metrics["kl"]
         return _Measured(metrics, Posterior(mu, logvar))
 
     def _training_codes(self, model: Autoencoder) -> Tensor:
@@ -280,7 +282,10 @@ class Evaluator:
     def _latent_mmd(self, posterior: Posterior) -> float:
         """Between up to 2,000 codes drawn from the posteriors and 2,000 draws from N(0, I), IMQ kernel."""
         z = posterior.sample(self._generator())[:MMD_CODES].float()
-        return float(squared_mmd(z, self._prior_codes(MMD_CODES, z.shape[1]), "imq"))
+        # Independent draws: the points of `_prior_codes` keep apart, which would bias an unbiased estimate.
+        generator = torch.Generator().manual_seed(_SEED + z.shape[1])
+        prior = torch.randn(MMD_CODES, z.shape[1], generator=generator).to(self.device)
+        return float(squared_mmd(z, prior, "imq"))
 
 
 class _Generated:

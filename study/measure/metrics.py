@@ -70,6 +70,7 @@ METRICS: dict[str, Metric] = {
     "sigma_high": Metric("none", "Highest posterior deviation"),
     "kl": Metric("minimize", "Rate: KL of the posteriors to N(0, I) (nats per image)"),
     "active_units": Metric("none", "Active latent units"),
+    "distortion": Metric("minimize", "Distortion: D at codes drawn from the posterior (nats per image)"),
     "log_likelihood": Metric("none", "Log-likelihood under the posterior (own likelihood, nats per image)"),
     "elbo": Metric("maximize", "ELBO: log-likelihood less rate (own likelihood, nats per image)"),
     "nll": Metric("minimize", "Negative log-likelihood (IWAE bound, own likelihood, nats per image)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -115,7 +116,8 @@ class Autoencoder(nn.Module):
         Args:
             n: Number of images.
             generator: Source of randomness on the model's device; torch's global one if None.
-            draw: Return draws from p(x|z), with their pixel noise, instead of its means.
+            draw: Return draws from p(x|z), with their pixel noise, instead of its means. Where `likelihood_scale` is
+                None, the noise has unit scale.
 
         Raises:
             UserError: `draw` on a `stacked` model, which has no likelihood of pixels.
@@ -124,7 +126,9 @@ class Autoencoder(nn.Module):
             raise UserError("network=stacked has no likelihood of pixels: ask for means instead of draws")
         parameter = next(self.parameters())
         z = torch.randn((n, self.latent_dim), generator=generator, device=parameter.device, dtype=parameter.dtype)
-        return self.likelihood.draw(self.decoder(z), generator) if draw else self.decode(z)
+        return (
+            self.likelihood.draw(self.decoder(z), generator, self.likelihood_scale or 1.0) if draw else self.decode(z)
+        )
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
@@ -161,12 +165,38 @@ class Autoencoder(nn.Module):
         """What the encoder reads: the images [B, C, H, W] themselves, or the first stage's codes for `stacked`."""
         return self.first_stage.encode(x) if self.first_stage else x
 
-    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z) of x = `inputs(images)` at codes z [B, d], constants included: [B], nats.
+    @property
+    def likelihood_scale(self) -> float | None:
+        """The scale s of p(x|z) ∝ exp(-D / s) that the model was trained with: a variance for `gaussian`.
+
+        D + w KL is w times the negative ELBO of a decoder with s = w, constants aside (σ-VAE, 2006.13202, §3). So s is
+        the KL's full weight. Learned variances, and `bernoulli`, need no s: it is 1. Otherwise it is None, because the
+        weight of another regularizer says nothing about the noise, and a weight of 0 leaves no noise.
+        """
+        if self.likelihood.scale_nats is None:
+            return 1.0
+        return self.config.weight or None if self.config.regularizer == "kl" else None
+
+    def distortion(self, x: Tensor, z: Tensor) -> Tensor:
+        """D of x = `inputs(images)` at codes z [B, d], without perceptual and total-variation terms: [B], nats."""
+        return self.likelihood.cost(self.decoder(z), x)
+
+    def log_density(self, distortion: Tensor) -> Tensor:
+        """log p(x|z) of images whose `distortion` is given, at `likelihood_scale`, constants included: nats, float64.
 
         For `stacked` it is the density of the first stage's codes, not of the pixels.
+
+        Raises:
+            ValueError: `likelihood_scale` is None.
         """
-        return -self.likelihood.cost(self.decoder(z), x) - self.likelihood.constant * x[0].numel()
+        if self.likelihood_scale is None:
+            raise ValueError("the likelihood's scale is not known: only a KL's weight above 0 says it")
+        shape = self.first_stage.summary.shape if self.first_stage else self.summary.shape
+        return self.likelihood.log_density(distortion, math.prod(shape), self.likelihood_scale)
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """`log_density` of x = `inputs(images)` at codes z [B, d]: [B], nats, float64."""
+        return self.log_density(self.distortion(x, z))
 
 
 def class_direction(codes: Tensor, labels: Tensor, target: int) -> Tensor:

@@ -31,24 +31,43 @@ before that their gradients drown the others: with one grey level as the bound, 
 class Likelihood(nn.Module, ABC):
     """p(x|z) of an image, given the decoder's raw output.
 
+    A likelihood whose scale s is given from outside is p(x|z) ∝ exp(-cost / s): s is the variance of a Gaussian, the
+    scale of a Laplace density. The others learn their variance, or have none, and their s is always 1.
+
     Attributes:
         maps: Raw maps per colour channel that the decoder must output.
-        constant: Nats per pixel and channel that do not depend on parameters. `cost` leaves them out.
+        constant: Nats per pixel and channel that do not depend on parameters, at s = 1. `cost` leaves them out.
+        scale_nats: By how many nats per pixel and channel the constant grows with log s; None if s is always 1.
     """
 
     maps: int = 1
     constant: float = 0.0
+    scale_nats: float | None = None
 
     @abstractmethod
     def cost(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Negative log-likelihood without its constant: raw [B, maps*C, H, W], x [B, C, H, W] -> [B], nats."""
+        """-log p(x|z) at s = 1 without its constant: raw [B, maps*C, H, W], x [B, C, H, W] -> [B], nats."""
+
+    def log_density(self, cost: Tensor, numbers: int, scale: float) -> Tensor:
+        """log p(x|z), constants included.
+
+        Args:
+            cost: What `cost` gave, any shape.
+            numbers: Pixels times channels of an image.
+            scale: s above.
+
+        Returns:
+            Nats, float64, shaped like `cost`.
+        """
+        constant = self.constant + (self.scale_nats or 0.0) * math.log(scale)
+        return -cost.double() / scale - constant * numbers
 
     @abstractmethod
     def mean(self, raw: Tensor) -> Tensor:
         """The mean image, [B, C, H, W] in [0, 1]."""
 
     @abstractmethod
-    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+    def draw(self, raw: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
         """One draw from p(x|z), clipped to [0, 1], [B, C, H, W]."""
 
 
@@ -72,9 +91,10 @@ def _from_tanh(raw: Tensor) -> Tensor:
 
 @final
 class Gaussian(Likelihood):
-    """Unit variance: half the sum of squared errors."""
+    """Variance s: half the sum of squared errors."""
 
     constant = HALF_LOG_TWO_PI
+    scale_nats = 0.5
 
     def __init__(self, summary: DataSummary, *, tanh: bool = False) -> None:
         super().__init__()
@@ -86,8 +106,8 @@ class Gaussian(Likelihood):
     def mean(self, raw: Tensor) -> Tensor:
         return self.center(raw).clamp(0, 1)
 
-    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
-        return (self.center(raw) + _normal(raw, generator)).clamp(0, 1)
+    def draw(self, raw: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
+        return (self.center(raw) + math.sqrt(scale) * _normal(raw, generator)).clamp(0, 1)
 
 
 @final
@@ -110,7 +130,7 @@ class GaussianScalar(Likelihood):
     def mean(self, raw: Tensor) -> Tensor:
         return raw.clamp(0, 1)
 
-    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+    def draw(self, raw: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
         return (raw + (0.5 * self.logvar).exp() * _normal(raw, generator)).clamp(0, 1)
 
 
@@ -134,16 +154,17 @@ class GaussianPixel(Likelihood):
     def mean(self, raw: Tensor) -> Tensor:
         return self.parameters_of(raw)[0].clamp(0, 1)
 
-    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+    def draw(self, raw: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
         center, logvar = self.parameters_of(raw)
         return (center + (0.5 * logvar).exp() * _normal(center, generator)).clamp(0, 1)
 
 
 @final
 class Laplace(Likelihood):
-    """Unit scale: the sum of absolute errors, which favours blur less than squared errors do."""
+    """Scale s: the sum of absolute errors, which favours blur less than squared errors do."""
 
     constant = math.log(2)
+    scale_nats = 1.0
 
     def __init__(self, summary: DataSummary, *, tanh: bool = False) -> None:
         super().__init__()
@@ -155,14 +176,18 @@ class Laplace(Likelihood):
     def mean(self, raw: Tensor) -> Tensor:
         return self.center(raw).clamp(0, 1)
 
-    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+    def draw(self, raw: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
         waits = torch.empty((2, *raw.shape), device=raw.device, dtype=raw.dtype).exponential_(generator=generator)
-        return (self.center(raw) + waits[0] - waits[1]).clamp(0, 1)  # the difference of two exponentials is Laplace
+        noise = waits[0] - waits[1]  # the difference of two exponentials is Laplace
+        return (self.center(raw) + scale * noise).clamp(0, 1)
 
 
 @final
 class Bernoulli(Likelihood):
-    """Binary cross-entropy. Grey values count as probabilities, and the decoder outputs logits."""
+    """Binary cross-entropy. Grey values count as probabilities, and the decoder outputs logits.
+
+    It is the log probability of black and white pixels. Of grey ones it is no density: it does not integrate to 1.
+    """
 
     def __init__(self, summary: DataSummary) -> None:
         super().__init__()
@@ -173,7 +198,7 @@ class Bernoulli(Likelihood):
     def mean(self, raw: Tensor) -> Tensor:
         return raw.sigmoid()
 
-    def draw(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+    def draw(self, raw: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
         return torch.bernoulli(raw.sigmoid(), generator=generator)
 
 

@@ -160,14 +160,30 @@ def test_latent_size_shows_one_trial_per_method_and_size(toy: StudyFrames) -> No
     assert dict(info.pca) == {d: PCA_MSE[int(d)] for d in (2, 4, 8, 16)}
 
 
-def test_rate_distortion_is_in_nats_per_image(toy: StudyFrames) -> None:
+def test_rate_distortion_draws_the_sampled_codes_distortion(toy: StudyFrames) -> None:
     info = rate_distortion.info(toy)
     assert set(info.method) <= {"VAE", "WAE-MMD Gaussian"}
     rows = toy.trials.set_index("number").loc[info.trial.astype(int)]
     assert info.rate == pytest.approx(rows["val/kl"].to_numpy())
-    assert info.distortion == pytest.approx(32 * rows["val/reconstruction_mse"].to_numpy())  # ½ · 64 pixels
+    assert info.distortion == pytest.approx(rows["val/distortion"].to_numpy())
+    assert (info.distortion > 32 * rows["val/reconstruction_mse"].to_numpy()).all()  # the mean code's ½ · SSE
     assert sorted(np.concatenate(list(info.curves.values())).tolist()) == list(range(len(info.rate)))
     assert all(len(set(info.latent_dim[rows])) == 1 for rows in info.curves.values())
+    assert "At a VAE's optimum, its curve has slope minus the weight." in rate_distortion.describe(info)
+
+
+def test_rate_distortion_draws_one_likelihood_and_claims_no_slope_beside_other_terms(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    base = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1, perceptual_weight=0.2)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0, "val/kl": 4.0, "val/distortion": -8.0}
+    for trial, likelihood in enumerate(("gaussian_scalar", "gaussian", "gaussian_scalar")):
+        write_trial(directory, trial, base.replace(likelihood=likelihood), [{**row, "train/weight": 0.1}])
+    info = rate_distortion.info(load_study(tmp_path, "toy"))
+    assert (info.likelihood, info.others, info.trial.tolist()) == ("gaussian_scalar", 1, ["0", "2"])
+    text = rate_distortion.describe(info)
+    assert "slope" not in text and "1 trial with another likelihood left out" in text
+    low, _ = rate_distortion.plot(info).axes[0].get_ylim()
+    assert low <= -8
 
 
 def test_search_progress_grows_to_one(toy: StudyFrames) -> None:

@@ -18,6 +18,7 @@ from study.measure.latent import (
     MixtureDensity,
     active_units,
     iwae_nll,
+    normal_points,
     spherical_midpoint,
 )
 from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
@@ -87,7 +88,9 @@ def test_metrics_iwae_bound_tightens_with_samples() -> None:
 def test_metrics_iwae_against_quadrature(likelihood: str) -> None:
     """A real model with one latent unit, so that the integral over z can be computed on a grid."""
     torch.manual_seed(0)
-    config = TrialConfig(encoder="gaussian", regularizer="kl", latent_dim=1, width=16, likelihood=likelihood)
+    config = TrialConfig(
+        encoder="gaussian", regularizer="kl", weight=1.0, latent_dim=1, width=16, likelihood=likelihood
+    )
     model = build_autoencoder(config, made_summary()).double().eval()
     x = torch.rand(6, 1, 8, 8, dtype=torch.float64)
     grid = torch.linspace(-8, 8, 4_001, dtype=torch.float64)[:, None]
@@ -106,6 +109,41 @@ def test_metrics_iwae_does_not_depend_on_the_chunk_and_refuses_points() -> None:
     deterministic = build_autoencoder(TrialConfig(), made_summary())
     with pytest.raises(ValueError, match="Gaussian encoder"):
         iwae_nll(deterministic, torch.rand(2, 1, 8, 8), 2, torch.Generator())
+
+
+@pytest.mark.parametrize("size", [2, 8, 16])
+def test_metrics_prior_points_have_the_priors_moments_ten_times_better_than_independent_draws(size: int) -> None:
+    def error(z: Tensor) -> float:
+        z = z.double()
+        return float(z.mean(0).square().mean() + (z.T @ z / len(z) - torch.eye(size)).square().mean())
+
+    seeds = range(5)
+    even = [error(normal_points(3_000, size, seed)) for seed in seeds]
+    independent = [error(torch.randn(3_000, size, generator=torch.Generator().manual_seed(seed))) for seed in seeds]
+    assert sum(even) < 0.1 * sum(independent)
+
+
+def test_metrics_prior_points_against_another_implementation() -> None:
+    """SciPy's Sobol sequence without scrambling has the same points, and scrambling keeps each coordinate's strata."""
+    from scipy.stats import norm, qmc
+
+    n = 1_024
+    plain = torch.quasirandom.SobolEngine(16).draw(n, dtype=torch.float64).numpy()
+    assert np.array_equal(plain, qmc.Sobol(16, scramble=False).random(n))
+    z = normal_points(n, 16, seed=5).double().numpy()
+    strata = np.floor(norm.cdf(z) * n).clip(0, n - 1).astype(int)
+    assert all(np.bincount(column, minlength=n).max() <= 2 for column in strata.T)  # one each, but for rounding
+    assert all(np.abs(np.sort(column) - np.arange(n)).max() <= 1 for column in strata.T)
+
+
+def test_metrics_prior_points_of_other_sizes_are_the_first_ones() -> None:
+    z = normal_points(3_000, 140, seed=1)
+    assert z.shape == (3_000, 140) and z.dtype == torch.float32 and z.isfinite().all()
+    for n, size in ((3_000, 8), (500, 8), (500, 130)):
+        assert torch.equal(normal_points(n, size, seed=1), z[:n, :size])
+    assert not torch.equal(normal_points(500, 8, seed=2), z[:500, :8])
+    covariance = torch.cov(z[:, 120:].T.double())
+    assert torch.allclose(covariance, torch.eye(20).double(), atol=0.15)
 
 
 def test_metrics_active_units_on_a_built_case() -> None:

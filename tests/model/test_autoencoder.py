@@ -122,11 +122,52 @@ def test_class_direction_points_from_the_others_to_the_class() -> None:
         model.class_direction(x, labels, 5)
 
 
-def test_log_likelihood_includes_the_constant() -> None:
-    model = build_autoencoder(_config(), made_summary()).eval()
-    x, z = torch.rand(2, 1, 8, 8), torch.randn(2, 3)
-    expected = torch.distributions.Normal(model.decoder(z), 1.0).log_prob(x).sum(dim=(1, 2, 3))
-    torch.testing.assert_close(model.log_likelihood(x, z), expected)
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_tanh", "laplace", "laplace_tanh"])
+@pytest.mark.parametrize("weight", [1.0, 0.02])
+def test_log_likelihood_is_a_density_whose_scale_is_the_kls_weight(likelihood: str, weight: float) -> None:
+    config = _config(encoder="gaussian", regularizer="kl", likelihood=likelihood, weight=weight)
+    model = build_autoencoder(config, made_summary()).double().eval()
+    x, z = torch.rand(2, 1, 8, 8, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
+    center = model.decoder(z)
+    if likelihood.endswith("_tanh"):
+        center = 0.5 + 0.5 * center.tanh()
+    normal = torch.distributions.Normal(center, weight**0.5)
+    density = normal if likelihood.startswith("gaussian") else torch.distributions.Laplace(center, weight)
+    torch.testing.assert_close(model.log_likelihood(x, z), density.log_prob(x).sum(dim=(1, 2, 3)))
+
+
+def test_the_loss_is_the_weight_times_the_negative_elbo() -> None:
+    """Two models' losses differ by w times the difference of their ELBOs, so both have the same optimum."""
+    differences = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        config = _config(encoder="gaussian", regularizer="kl", weight=0.05)
+        model = build_autoencoder(config, made_summary()).double().eval()
+        x = torch.rand(4, 1, 8, 8, dtype=torch.float64, generator=_generator())
+        terms = compute_loss(model, build_regularizer(config), x, config.weight, _generator())
+        elbo = model.log_likelihood(x, terms.codes).mean() - terms.penalty
+        differences.append((float(terms.loss.detach()), -0.05 * float(elbo.detach())))
+    (loss, bound), (other_loss, other_bound) = differences
+    assert loss - other_loss == pytest.approx(bound - other_bound, rel=1e-9)
+
+
+@pytest.mark.parametrize(("regularizer", "weight"), [("none", 0.0), ("mmd", 0.3), ("kl", 0.0)])
+def test_without_a_kls_weight_only_a_learned_variance_has_a_likelihood(regularizer: str, weight: float) -> None:
+    changes = {"encoder": "gaussian", "regularizer": regularizer, "weight": weight}
+    model = build_autoencoder(_config(**changes), made_summary())
+    with pytest.raises(ValueError, match="weight above 0"):
+        model.log_likelihood(torch.rand(2, 1, 8, 8), torch.randn(2, 3))
+    learned = build_autoencoder(_config(**changes, likelihood="gaussian_scalar"), made_summary())
+    assert learned.log_likelihood(torch.rand(2, 1, 8, 8), torch.randn(2, 3)).isfinite().all()
+
+
+def test_draws_scatter_by_the_trained_variance() -> None:
+    torch.manual_seed(0)
+    config = _config(encoder="gaussian", regularizer="kl", weight=0.0004)
+    model = build_autoencoder(config, made_summary()).eval()
+    torch.nn.init.zeros_(list(model.decoder.parameters())[-2])  # one image for every code
+    torch.nn.init.constant_(list(model.decoder.parameters())[-1], 0.5)
+    assert model.sample(500, _generator(), draw=True).std().item() == pytest.approx(0.02, rel=0.02)
 
 
 def test_autoencoder_beats_pca_on_digits(digits: ImageData) -> None:

@@ -62,8 +62,18 @@ def test_stacked_network_trains_on_codes_and_answers_in_images(digits: ImageData
     assert (images - x).square().mean() < 0.4 * digits.summary.total_variance / 64
     assert model.sample(3).shape == (3, 1, 8, 8)
     assert model.interpolate(x[:2], x[2:4], 5).shape == (5, 2, 1, 8, 8)
-    assert model.log_likelihood(model.inputs(x[:2]), torch.zeros(2, 8)).shape == (2,)
     assert all(torch.equal(before[name], value) for name, value in model.first_stage.state_dict().items())
+
+
+def test_the_likelihood_of_a_stacked_vae_is_of_codes(digits: ImageData, stage: FirstStage) -> None:
+    torch.manual_seed(0)
+    model = build_autoencoder(CONFIG.replace(encoder="gaussian", regularizer="kl", weight=0.1), digits.summary)
+    assert model.first_stage is not None
+    model.first_stage.load_state_dict(stage.state_dict())
+    codes, z = model.inputs(digits.validation.images[:2].float() / 255), torch.zeros(2, 8)
+    normal = torch.distributions.Normal(model.decoder(z).double(), 0.1**0.5)
+    expected = normal.log_prob(codes.double()).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(model.log_likelihood(codes, z), expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (28, 28), (32, 32), (64, 64), (13, 10)])
