@@ -10,7 +10,7 @@ from analysis.plotting import naming
 from study.results import pareto
 from study.results.choice import Choice, replicates_of
 from study.results.frame import StudyFrames
-from study.results.recommendation import SCORE_NOISE, LeftOut
+from study.results.recommendation import SCORE_NOISE
 
 
 def trial(frames: StudyFrames, row: int) -> str:
@@ -21,11 +21,11 @@ def trial(frames: StudyFrames, row: int) -> str:
 
 
 def price(frames: StudyFrames, choice: Choice, row: int) -> str:
-    """A trial's objectives, each compared with the best of those that may be picked."""
+    """A trial's objectives, each compared with the best on the front."""
     parts = []
     for index, (name, direction) in enumerate(frames.objectives.items()):
         value = frames.column(name)[row]
-        best = choice.values[choice.candidates, index].min() * (-1.0 if direction == "maximize" else 1.0)
+        best = choice.values[choice.front, index].min() * (-1.0 if direction == "maximize" else 1.0)
         parts.append(f"{naming.short_label(name)} {naming.number(value)} ({_compared(value, best)})")
     return ", ".join(parts)
 
@@ -84,7 +84,7 @@ def knee(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]) ->
         why = f"its deepest point lies {choice.depth:.2f} below the straight line between its ends; "
         why += f"{pareto.CLEAR_DEPTH:g} would be clear, 1 a corner"
     else:
-        why = "it has only two trials"
+        why = "fewer than three trials can be picked"
     text = (
         f"This front has no clear knee ({why}). The compromise is the trial whose worse objective is the least worse "
         "than the best."
@@ -109,16 +109,16 @@ def _changed(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]
 
 
 def left_out(frames: StudyFrames, choice: Choice) -> list[str]:
-    """Names the trials of the front that no pick was taken from."""
+    """A sentence that names the trials of the front that are not picked for their samples; none without such trials."""
+    found = [out for out in choice.left_out if out.row in choice.front]
+    if not found:
+        return []
+    labels = frames.labels()
+    parts = [f"trial {labels[out.row]} ({naming.short_label(out.metric)} {naming.number(out.value)})" for out in found]
     return [
-        f"Trial {frames.labels()[trial.row]} ({naming.configuration(frames, trial.row)}) is left out of the picks: its "
-        f"{naming.short_label(trial.metric)} {naming.number(trial.value)} is among the study's worst."
-        for trial in _on_front(choice)
+        f"Not picked for their samples, since they are among the study's worst in precision or coverage: "
+        f"{', '.join(parts)}."
     ]
-
-
-def _on_front(choice: Choice) -> list[LeftOut]:
-    return [trial for trial in choice.left_out if trial.row in choice.front]
 
 
 def seed_noise(frames: StudyFrames, choice: Choice, seeds: list[list[int]]) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,8 @@ from study.results import pareto
 from study.results.frame import StudyFrames
 from study.results.recommendation import DIVERSITY, LeftOut, Pick, left_out_of, picks_of, share_changed
 
+RECONSTRUCTION = "reconstruction_mse"
+
 
 class Choice(NamedTuple):
     """A study's trials, as rows of `frames.trials`.
@@ -20,8 +22,8 @@ class Choice(NamedTuple):
         values: Objectives, low is good (a maximised one is negated), [trials, k].
         eligible: Trials that may join the front (`pareto.may_join_front`) and have finite objectives, boolean [trials].
         front: Rows on the Pareto front, sorted by the first objective.
-        left_out: Eligible trials that no pick is taken from, because their samples are among the study's worst in
-            precision or coverage. They stay on the front.
+        left_out: Eligible trials that are not picked for their samples, because these are among the study's worst in
+            precision or coverage. They stay on the front, and one may be nearly the best reconstruction.
         candidates: Rows on the Pareto front of the eligible trials that are not left out, sorted like `front`.
         picks: The recommended trial and the nearly best in each objective, see `recommendation.picks_of`.
     """
@@ -46,9 +48,9 @@ class Choice(NamedTuple):
     @property
     def role(self) -> str:
         """What the recommended trial is: `best` in every objective, `knee`, or `compromise` if no knee is clear."""
-        if len(self.candidates) < 2:
+        if len(self.front) < 2 and self.knee in self.front:
             return "best"
-        return "knee" if self.depth >= pareto.CLEAR_DEPTH else "compromise"
+        return "knee" if len(self.candidates) > 2 and self.depth >= pareto.CLEAR_DEPTH else "compromise"
 
     def share_changed(self, noise: np.ndarray) -> float:
         """How often noise of this size would change the recommended trial, see `recommendation.share_changed`."""
@@ -66,22 +68,27 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     trials = zip(frames.text("outcome"), _missing_weight(frames), frames.text("origin"), strict=True)
     may_join = np.array([pareto.may_join_front(*trial) for trial in trials], dtype=bool)
     eligible = may_join & np.isfinite(values).all(axis=1) & bool(names)
-    return chosen_from(values, eligible, {name: frames.column(name) for name in DIVERSITY})
+    unjudged = [index for index, name in enumerate(names) if name.endswith(RECONSTRUCTION)]
+    return chosen_from(values, eligible, {name: frames.column(name) for name in DIVERSITY}, unjudged)
 
 
-def chosen_from(values: np.ndarray, eligible: np.ndarray, diversity: Mapping[str, np.ndarray]) -> Choice:
+def chosen_from(
+    values: np.ndarray, eligible: np.ndarray, diversity: Mapping[str, np.ndarray], unjudged: Collection[int] = (0,)
+) -> Choice:
     """The choice among trials given as arrays.
 
     Args:
         values: Minimised objectives, [trials, k].
         eligible: Trials that may join the front, boolean [trials].
         diversity: The metrics of `recommendation.DIVERSITY`, [trials] each; NaN where they were not measured.
+        unjudged: Objectives that say nothing of samples, such as the reconstruction error: the trial that is nearly
+            the best in one may have the worst samples.
     """
     front = front_of(values, eligible)
     left_out = left_out_of(diversity, eligible)
     allowed = eligible & ~np.isin(np.arange(len(eligible)), [trial.row for trial in left_out])
     candidates = front_of(values, allowed)
-    return Choice(values, eligible, front, left_out, candidates, picks_of(values, candidates))
+    return Choice(values, eligible, front, left_out, candidates, picks_of(values, candidates, front, unjudged))
 
 
 def _missing_weight(frames: StudyFrames) -> np.ndarray:

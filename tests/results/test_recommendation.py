@@ -43,9 +43,9 @@ def test_nearly_the_best_of_three_objectives_minds_the_worst_of_the_others() -> 
 
 def test_the_picks_are_rows_of_the_study() -> None:
     values = np.array([[9.0, 9.0], *STEEP])
-    found = picks_of(values, np.arange(1, 6))
+    found = picks_of(values, np.arange(1, 6), np.arange(1, 6))
     assert found == (Pick(5, None), Pick(2, 0), Pick(5, 1))
-    assert picks_of(values, np.arange(0)) == ()
+    assert picks_of(values, np.arange(0), np.arange(0)) == ()
 
 
 @given(POINTS, st.sampled_from([0.01, 0.5, 8.0]), st.randoms())
@@ -93,7 +93,8 @@ def test_samples_that_are_all_alike_are_left_out_of_the_picks_and_stay_on_the_fr
     choice = _chosen(values, coverage=coverage)
     assert [(trial.row, trial.metric, trial.value) for trial in choice.left_out] == [(0, "coverage", 0.1)]
     assert choice.front.tolist() == [0, 1, 2, 3]
-    assert 0 not in {pick.row for pick in choice.picks}
+    assert 0 not in {pick.row for pick in choice.picks if pick.objective != 0}
+    assert Pick(0, 0) in choice.picks  # its samples do not make its reconstructions worse
 
 
 def test_a_trial_that_a_left_out_one_dominates_can_be_picked() -> None:
@@ -105,7 +106,7 @@ def test_a_trial_that_a_left_out_one_dominates_can_be_picked() -> None:
 @pytest.mark.parametrize(
     "coverage",
     [
-        [0.80, 0.86, 0.86, 0.86],  # the worst, but not clearly below
+        [0.80, 0.96, 0.96, 0.96],  # the worst, but not clearly below
         [0.1, 0.1, 0.1, 0.1],
         [0.1, np.nan, np.nan, 0.9],  # too few have been measured
         [np.nan] * 4,
@@ -128,5 +129,8 @@ def test_the_role_of_the_recommended_trial() -> None:
     assert _chosen(np.array([[1.0, 10.0], [1.2, 1.3], [10.0, 1.0]])).role == "knee"
     flat = _chosen(np.array([[1.0, 10.0], [3.0, 3.2], [10.0, 1.0]]))
     assert (flat.role, flat.knee) == ("compromise", 1)
+    lonely = np.array([[1.0, 1.0], [1.1, 1.1], [2.0, 2.0], [2.0, 3.0]])
+    alone = _chosen(lonely, coverage=np.array([0.1, 0.9, 0.9, 0.9]))  # the only one left does not stand on the front
+    assert (alone.role, alone.knee, alone.front.tolist()) == ("compromise", 1, [0])
     empty = _chosen(np.empty((0, 2)))
     assert (empty.knee, empty.depth, empty.picks) == (None, 0.0, ())

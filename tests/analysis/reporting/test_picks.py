@@ -43,7 +43,7 @@ def test_a_shallow_front_is_said_to_have_no_clear_knee(tmp_path: Path) -> None:
 def test_two_trials_have_no_knee_and_one_pick_may_be_two(tmp_path: Path) -> None:
     frames = study(tmp_path, [(0.010, 12.0), (0.030, 10.0)])
     choice = choose(frames)
-    assert "no clear knee (it has only two trials)" in picks.knee(frames, choice, UNKNOWN)[0]
+    assert "no clear knee (fewer than three trials can be picked)" in picks.knee(frames, choice, UNKNOWN)[0]
     assert picks.nearly_best(frames, choice)[0] == "Nearly the best reconstruction: the recommended trial."
 
 
@@ -76,8 +76,9 @@ def test_a_trial_that_is_left_out_is_named_and_stays_on_the_front(tmp_path: Path
     frames = study(tmp_path, points)
     choice = choose(frames)
     assert choice.front.tolist() == [0, 1, 3] and choice.knee == 2
-    words = "Trial 1 (AE, d=3) is left out of the picks: its coverage 0.26 is among the study's worst."
-    assert picks.left_out(frames, choice) == [words]
+    words = "among the study's worst in precision or coverage: trial 1 (coverage 0.26)."
+    [sentence] = picks.left_out(frames, choice)
+    assert sentence.endswith(words)
     console = Console(width=80, file=io.StringIO(), record=True)
     ending.show(console, frames, tmp_path / "toy")
     said = console.export_text()
