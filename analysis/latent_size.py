@@ -41,7 +41,7 @@ class LatentSize(NamedTuple):
 
 
 def info(frames: StudyFrames) -> LatentSize:
-    """Each method is shown at each size by the knee of its own front there, so both panels show the same trial."""
+    """Each method is shown at each size by the trial to recommend there, so both panels show the same trial."""
     choice = choose(frames)
     objectives = list(frames.objectives)
     method, latent_dim = frames.text("method"), frames.column("latent_dim")
@@ -100,7 +100,7 @@ def plot(info: LatentSize) -> Figure:
 
 def describe(info: LatentSize) -> str:
     """The figure's caption and alt text."""
-    text = "Both objectives by latent size. A line joins each method's best compromise (knee) at each size; faint "
+    text = "Both objectives by latent size. A line joins each method's recommended trial at each size; faint "
     text += "marks are all completed trials."
     beaten = []
     for method, knees in info.knees.items():
@@ -110,7 +110,7 @@ def describe(info: LatentSize) -> str:
         if shared:
             beaten.append(f"{method} at {len(below)} of {len(shared)}")
     if beaten and info.objectives[0].endswith("/reconstruction_mse"):
-        text += f" Latent sizes at which the knee reconstructs better than PCA: {', '.join(beaten)}."
+        text += f" Latent sizes at which that trial reconstructs better than PCA: {', '.join(beaten)}."
     return text
 
 

@@ -130,7 +130,7 @@ def plot(info: Parallel) -> Figure:
     handles = style.method_handles(info.method)
     handles += [
         style.line_handle("faint: dominated", "#c9c9c9", "-"),
-        style.line_handle("outlined: knee", "black", "-"),
+        style.line_handle("outlined: recommended", "black", "-"),
     ]
     figure.legend(handles=handles, loc="outside right upper")
     return figure
@@ -141,7 +141,7 @@ def describe(info: Parallel) -> str:
     names = ", ".join(axis.name for axis in info.axes)
     return (
         f"{len(info.method)} completed trials as lines through {names}. The {int(info.on_front.sum())} on the Pareto "
-        "front are drawn strongly; the knee is outlined."
+        "front are drawn strongly; the recommended trial is outlined."
     )
 
 

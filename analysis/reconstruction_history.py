@@ -33,7 +33,7 @@ def info(frames: StudyFrames, trial: str | None = None) -> Strips:
 
     Args:
         frames: The study.
-        trial: Label of the trial; by default the knee, or the next best trial that saved a history.
+        trial: Label of the trial; by default the recommended one, or the next best trial that saved a history.
 
     Raises:
         UserError: There is no such trial.
@@ -104,7 +104,7 @@ def history(
     study: command.StudyOption,
     runs_dir: command.RunsOption = Path("runs"),
     tracking_uri: command.TrackingOption = None,
-    trial: Annotated[str | None, typer.Option(help="Number of the trial.", show_default="the knee")] = None,
+    trial: Annotated[str | None, typer.Option(help="Number of the trial.", show_default="the recommended one")] = None,
     out: Annotated[Path, typer.Option(help="File to write; a .gif is animated.")] = Path("reconstruction_history.png"),
     format: Annotated[
         Literal["gif", "png", "svg", "pdf"] | None,

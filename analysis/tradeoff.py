@@ -1,4 +1,4 @@
-"""Plots reconstruction against sampling: all trials, their fronts, real data and the knee.
+"""Plots reconstruction against sampling: all trials, their fronts, real data and the recommended trial.
 
 python -m analysis.tradeoff --study NAME --out tradeoff.png
 """
@@ -43,6 +43,7 @@ class Tradeoff(NamedTuple):
         method_fronts: The front within each method.
         study_fronts: The front within each study; empty for a single study.
         knee: Index of the recommended trial, or None.
+        role: What that trial is: `knee`, `compromise` or `best`.
         replicated: The replicated trials with their means and intervals; its `rows` are indices here.
         real_data: Real-data baseline of the y metric, or None.
         pca: Latent size -> x value of a PCA of that size, for the sizes the trials use.
@@ -64,6 +65,7 @@ class Tradeoff(NamedTuple):
     method_fronts: dict[str, np.ndarray]
     study_fronts: dict[str, np.ndarray]
     knee: int | None
+    role: str
     replicated: replicates.Replicates
     real_data: float | None
     pca: dict[int, float]
@@ -106,6 +108,7 @@ def info(frames: StudyFrames) -> Tradeoff:
         method_fronts=fronts(naming.methods_in_order(method), method),
         study_fronts=fronts(studies if len(studies) > 1 else [], study),
         knee=chosen.knee,
+        role=chosen.role,
         replicated=replicates.info(drawn, names),
         real_data=frames.real_data(names[1]),
         pca={int(d): pca[d] for d in np.unique(latent_dim[np.isfinite(latent_dim)]) if d in pca},
@@ -220,12 +223,11 @@ def _draw_baselines(axes: Axes, info: Tradeoff) -> None:
 
 
 def _label_front(axes: Axes, info: Tradeoff, knee: int) -> None:
-    """Rings and names the knee, and names both ends of the front."""
+    """Rings and names the recommended trial, and names both ends of the front."""
     point = (info.x[knee], info.y[knee])
     axes.scatter(*point, 240, marker="o", facecolors="none", edgecolors="black", linewidths=1.6, zorder=6)
     size = f", d={info.latent_dim[knee]:.0f}" if np.isfinite(info.latent_dim[knee]) else ""
-    role = "knee" if len(info.front) > 1 else "best"
-    labels.call_out(axes, point, f"{role}: trial {info.trial[knee]}\n{info.method[knee]}{size}")
+    labels.call_out(axes, point, f"{info.role}: trial {info.trial[knee]}\n{info.method[knee]}{size}")
     points, completed = np.stack([info.x, info.y], axis=1), np.flatnonzero(info.outcome == "completed")
     for end in {int(info.front[0]), int(info.front[-1])} - {knee}:
         labels.label_end(axes, f"trial {info.trial[end]}", points, end, obstacles=completed, knee=knee,
@@ -269,7 +271,7 @@ def describe(info: Tradeoff) -> str:
     text += f"; {best} {'is' if best == 1 else 'are'} Pareto-optimal."
     if info.knee is not None:
         x, y = naming.number(info.x[info.knee]), naming.number(info.y[info.knee])
-        text += f" The {'knee' if best > 1 else 'best'} is trial {info.trial[info.knee]}"
+        text += f" The {info.role} is trial {info.trial[info.knee]}"
         text += f" ({info.method[info.knee]}) at {x} and {y}."
     if info.real_data is not None:
         text += " The real-data baseline on the vertical axis, real training images in place of generated ones, is "

@@ -46,6 +46,7 @@ BENCHMARKS = {
     "soak": "",
     "fid_bias": "--data-dir",
     "instrument": "--data-dir",
+    "recommendation": "",
 }
 """Name -> the option of this command that it takes; in the order of the sections."""
 RESULTS = Path(__file__).with_name("RESULTS.md")

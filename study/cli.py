@@ -21,8 +21,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 StudyOption = Annotated[str, typer.Option("--study", "--name", help="Name of the study.")]
-TrialOption = Annotated[int | None, typer.Option(min=0, help="Number of the trial.", show_default="the knee")]
-KneeOption = Annotated[bool, typer.Option("--knee", help="Take the knee of the Pareto front. [default]")]
+TrialOption = Annotated[
+    int | None, typer.Option(min=0, help="Number of the trial.", show_default="the recommended one")
+]
+KneeOption = Annotated[
+    bool, typer.Option("--knee", help="Take the recommended trial: a clear knee, else the compromise. [default]")
+]
+NearlyBestOption = Annotated[
+    str | None,
+    typer.Option(metavar="METRIC", help="Take the pick that is nearly the best in this objective, such as sample_fid."),
+]
 MaxMseOption = Annotated[
     float | None,
     typer.Option(

@@ -12,7 +12,16 @@ from typing import Annotated
 
 import typer
 
-from study.cli import KneeOption, MaxMseOption, RunsOption, StudyOption, TrackingOption, TrialOption, run_command
+from study.cli import (
+    KneeOption,
+    MaxMseOption,
+    NearlyBestOption,
+    RunsOption,
+    StudyOption,
+    TrackingOption,
+    TrialOption,
+    run_command,
+)
 from study.config import UserError
 from study.results.selection import select
 from study.tracking import check_uri, default_tracking_uri
@@ -23,6 +32,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("model"),
     trial: TrialOption = None,
     knee: KneeOption = False,
+    nearly_best: NearlyBestOption = None,
     max_mse: MaxMseOption = None,
     log_to_mlflow: Annotated[bool, typer.Option(help="Also log the model to the trial's MLflow run.")] = True,
     tracking_uri: TrackingOption = None,
@@ -31,7 +41,7 @@ def export(
     """The command, see the module."""
     uri = tracking_uri or default_tracking_uri(runs_dir)
     check_uri(uri)
-    selection = select(runs_dir, study, trial=trial, knee=knee, max_mse=max_mse)
+    selection = select(runs_dir, study, trial=trial, knee=knee, nearly_best=nearly_best, max_mse=max_mse)
     from study.exporting.export import export_model, log_model  # imports torch: quick checks come first
     from study.exporting.trained import load_model
 

@@ -22,6 +22,7 @@ from study.cli import (
     KneeOption,
     MaxFailuresOption,
     MaxMseOption,
+    NearlyBestOption,
     RunsOption,
     StudyOption,
     TrackingOption,
@@ -41,6 +42,7 @@ def retrain(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs, more than the trial had.")],
     trial: TrialOption = None,
     knee: KneeOption = False,
+    nearly_best: NearlyBestOption = None,
     max_mse: MaxMseOption = None,
     data_dir: DataOption = None,
     cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores for the trial.")] = 1,
@@ -52,7 +54,7 @@ def retrain(
 ) -> int:
     """The command, see the module."""
     runs = runs_dir.expanduser().absolute()
-    selection = select(runs, study, trial=trial, knee=knee, max_mse=max_mse)
+    selection = select(runs, study, trial=trial, knee=knee, nearly_best=nearly_best, max_mse=max_mse)
     if epochs <= selection.config.epochs:
         raise UserError(f"--epochs {epochs}: trial {selection.number} has {selection.config.epochs}, give more")
     from analysis.reporting.ending import Ending  # imports matplotlib, and the rest torch: quick checks come first

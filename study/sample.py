@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli import KneeOption, MaxMseOption, RunsOption, StudyOption, TrialOption, run_command
+from study.cli import KneeOption, MaxMseOption, NearlyBestOption, RunsOption, StudyOption, TrialOption, run_command
 from study.config import UserError
 from study.results.selection import select
 
@@ -26,6 +26,7 @@ def sample(
     ),
     trial: TrialOption = None,
     knee: KneeOption = False,
+    nearly_best: NearlyBestOption = None,
     max_mse: MaxMseOption = None,
     draws: Annotated[
         bool, typer.Option("--draws", help="Draw pixels from p(x|z), with their noise, instead of showing its mean.")
@@ -38,7 +39,7 @@ def sample(
 
     if out.suffix.lower() not in Image.registered_extensions():
         raise UserError(f"--out {out}: {out.suffix!r} is no picture format, use .png")
-    selection = select(runs_dir, study, trial=trial, knee=knee, max_mse=max_mse)
+    selection = select(runs_dir, study, trial=trial, knee=knee, nearly_best=nearly_best, max_mse=max_mse)
     import torch  # quick checks come first
 
     from study.exporting.trained import load_model

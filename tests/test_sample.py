@@ -51,6 +51,16 @@ def test_the_knee_is_chosen_by_default_and_a_trial_by_its_number(tmp_path: Path)
     assert select(tmp_path, "toy", trial=0).number == 0
 
 
+def test_the_other_two_picks_are_chosen_by_their_objective(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    frames = load_study(tmp_path, "toy")
+    for pick in choose(frames).picks[1:]:
+        assert pick.objective is not None
+        name = list(frames.objectives)[pick.objective]
+        for spelling in (name, name.removeprefix("val/")):
+            assert select(tmp_path, "toy", nearly_best=spelling).number == frames.column("number")[pick.row]
+
+
 def test_a_bound_on_the_error_gives_the_best_samples_within_it(tmp_path: Path) -> None:
     make_study(tmp_path, trials=40)
     frames = load_study(tmp_path, "toy")
@@ -71,7 +81,8 @@ def test_what_cannot_be_chosen_is_said_in_one_line(tmp_path: Path) -> None:
         ("empty", {}, "no trial was trained to its end"),
         ("empty", {"trial": 0}, "there is none yet"),
         ("toy", {"trial": 24}, "choose from 0 to 23"),
-        ("toy", {"trial": 1, "max_mse": 0.1}, "one of --trial, --knee and --max-mse"),
+        ("toy", {"nearly_best": "kl"}, "choose from reconstruction_mse, sample_fid"),
+        ("toy", {"trial": 1, "max_mse": 0.1}, "one of --trial, --knee, --nearly-best and --max-mse"),
     ]:
         with pytest.raises(UserError, match=words):
             select(tmp_path, name, **wish)

@@ -47,7 +47,7 @@ def named_trials(frames: StudyFrames, at_most: int = 10) -> list[Named]:
     named = []
     for row in chosen:
         method = str(methods[row])
-        label = f"{labels[row]}: {naming.configuration(frames, row)}{' (knee)' if row == knee else ''}"
+        label = f"{labels[row]}: {naming.configuration(frames, row)}{' (recommended)' if row == knee else ''}"
         colour = style.method_style(method)[0]
         named.append(Named(int(row), label, method, DASHES[seen.get(colour, 0) % len(DASHES)], row == knee))
         seen[colour] = seen.get(colour, 0) + 1

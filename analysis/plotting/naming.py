@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from study.config import METHODS
-from study.measure.metrics import METRICS
+from study.measure.metrics import METRICS, is_logarithmic, metric_name
 from study.results.frame import StudyFrames
 
 LABELS: dict[str, str] = {
@@ -37,6 +37,17 @@ def short_label(column: str) -> str:
     """A metric's name without unit and split, for sentences."""
     text = label(column.rpartition("/")[2]).partition(" (")[0]
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def nearly_best(column: str) -> str:
+    """What a trial is that is nearly the best in an objective: `Nearly the best samples`."""
+    names = {"reconstruction_mse": "reconstruction", "sample_fid": "samples"}
+    return f"Nearly the best {names.get(metric_name(column), short_label(column))}"
+
+
+def is_network_score(column: str) -> bool:
+    """Whether a metric is a Fréchet distance, which depends on the feature network's seed and the images drawn."""
+    return is_logarithmic(column) and metric_name(column).endswith("_fid")
 
 
 def number(value: float) -> str:

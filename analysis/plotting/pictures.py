@@ -24,7 +24,7 @@ def no_pair(pair: int) -> str:
 
 
 class Representative(NamedTuple):
-    """A trial that stands for its method at its latent size: the knee of their own front.
+    """A trial that stands for its method at its latent size: the one to recommend on their own front.
 
     Attributes:
         row: Its row in the trials.
@@ -67,7 +67,7 @@ class Strips(NamedTuple):
 
 
 def best_by_size(frames: StudyFrames, choice: Choice) -> dict[tuple[str, int], int]:
-    """(method, latent size) -> row of the knee among these trials: the study's if it is one of them, else their own."""
+    """(method, latent size) -> row of the trial to recommend among these: the study's if it is one of them."""
     methods, latent_dim = frames.text("method"), frames.column("latent_dim")
     best = {}
     for method in naming.methods_in_order(methods[choice.eligible]):
@@ -76,7 +76,7 @@ def best_by_size(frames: StudyFrames, choice: Choice) -> dict[tuple[str, int], i
             group = members & (latent_dim == size)
             front = front_of(choice.values, group)
             is_knees = choice.knee is not None and group[choice.knee]
-            best[method, int(size)] = choice.knee if is_knees else int(front[pareto.knee(choice.values[front])])
+            best[method, int(size)] = choice.knee if is_knees else int(front[pareto.recommended(choice.values[front])])
     return best
 
 

@@ -14,10 +14,11 @@ from rich.table import Table
 
 from analysis import replicates, tradeoff
 from analysis.plotting import naming, style
+from analysis.reporting import picks
 from analysis.reporting.page import write_report
 from study.config import UserError
 from study.disk.layout import ERROR, OUTCOME, PICTURE, WARNINGS, attempt_folders, report_path, trial_folders, trial_path
-from study.results.choice import Choice, choose
+from study.results.choice import Choice, choose, seed_groups
 from study.results.frame import MEMORY, StudyFrames, load_study
 from study.tracking.store import one_line
 
@@ -108,7 +109,7 @@ def report(console: Console, frames: StudyFrames, directory: Path, tracking_uri:
 
 
 def show(console: Console, frames: StudyFrames, directory: Path) -> None:
-    """Prints how trials ended, the front with its knee, and the files to open next."""
+    """Prints how trials ended, the front with the picks, and the files to open next."""
     choice = choose(frames)
     outcome, replicate = frames.text("outcome"), frames.text("origin") == "replicate"
     for noun, rows in (("trials", ~replicate), ("replicates", replicate)):
@@ -119,6 +120,8 @@ def show(console: Console, frames: StudyFrames, directory: Path) -> None:
     if choice.knee is not None:
         found = replicates.info(frames)
         console.print(_front_table(frames, choice))
+        for sentence in _recommendation(frames, choice):
+            console.print(sentence, soft_wrap=True, highlight=False, markup=False)
         if not found.missing:
             console.print(_replicates_table(found))
     page = report_path(directory)
@@ -169,11 +172,22 @@ def show_warnings(console: Console, directory: Path) -> None:
         console.print(f"warning  {lines[0]}{more}", highlight=False, soft_wrap=True, markup=False)
 
 
+def _recommendation(frames: StudyFrames, choice: Choice) -> list[str]:
+    between_seeds = picks.seed_noise(frames, choice, seed_groups(frames, np.flatnonzero(choice.eligible)))
+    return [
+        *picks.all_picks(frames, choice),
+        *picks.knee(frames, choice, between_seeds),
+        *picks.left_out(frames, choice),
+    ]
+
+
 def _front_table(frames: StudyFrames, choice: Choice) -> Table:
-    table = Table(title="Pareto-optimal trials (▸ knee, recommended)", title_justify="left", box=None, pad_edge=False)
+    what = "recommended" if choice.role == "best" else f"{choice.role}, recommended"
+    table = Table(title=f"Pareto-optimal trials (▸ {what})", title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     names = list(frames.objectives)
-    rows = [int(row) for row in choice.front]
+    among = np.isin(np.arange(len(choice.values)), [*choice.front, *(pick.row for pick in choice.picks)])
+    rows = sorted(np.flatnonzero(among).tolist(), key=lambda row: choice.values[row].tolist())
     shown = [name for name in _COLUMNS if name == "method" or len(set(frames.text(name)[rows])) > 1]
     for name in ("trial", *shown, *(name.rpartition("/")[2] for name in names)):
         table.add_column(name, justify="right")

@@ -8,8 +8,9 @@ import numpy as np
 
 from analysis import replicates
 from analysis.plotting import naming
+from analysis.reporting import picks
 from study.results import pareto
-from study.results.choice import Choice, choose, front_of, replicates_of, seed_groups
+from study.results.choice import Choice, choose, front_of, seed_groups
 from study.results.frame import StudyFrames
 
 MOST_NAMES = 8
@@ -55,62 +56,30 @@ def summarise(frames: StudyFrames) -> Summary:
     """Summarises a study; if no trial has completed, the only sentence says so."""
     choice = choose(frames)
     seeds = seed_groups(frames, np.flatnonzero(choice.eligible))
-    noise = _noise(frames, choice, seeds)
+    noise = picks.seed_noise(frames, choice, seeds)
     methods = _methods(frames, choice)
     if choice.knee is None:
         return Summary(["No trial has completed with both objectives yet."], methods, noise)
     sentences = [_recommendation(frames, choice)]
-    sentences += _comparisons(frames, choice)
+    sentences += picks.knee(frames, choice, noise)
+    sentences += picks.nearly_best(frames, choice)
+    sentences += picks.left_out(frames, choice)
     sentences += _test(frames, choice.knee)
     sentences += _by_method(methods)
     sentences += _certainty(frames, choice, noise, next((rows for rows in seeds if choice.knee in rows), []))
     return Summary(sentences, methods, noise)
 
 
-def _trial(frames: StudyFrames, row: int) -> str:
-    kernel = frames.text("kernel")[row]
-    suffix = f", {kernel} kernel" if kernel != "none" else ""
-    return f"trial {frames.labels()[row]} ({naming.configuration(frames, row)}{suffix})"
-
-
 def _recommendation(frames: StudyFrames, choice: Choice) -> str:
     assert choice.knee is not None
-    values = " and ".join(
-        f"{naming.short_label(name)} {naming.number(frames.column(name)[choice.knee])}" for name in frames.objectives
-    )
-    why = "the knee of the front" if len(choice.front) > 1 else "the best in every objective"
     if choice.eligible.sum() == 1:
         why = "the only one that can be chosen"
-    return f"Take {_trial(frames, choice.knee)}, {why}: {values} on validation images."
-
-
-def _comparisons(frames: StudyFrames, choice: Choice) -> list[str]:
-    """Compares the knee with the trial that is best in each single objective."""
-    sentences = []
-    names = list(frames.objectives)
-    for index, name in enumerate(names):
-        end = int(choice.front[np.argmin(choice.values[choice.front, index])])
-        if end == choice.knee or choice.knee is None:
-            continue
-        parts = []
-        for other in names:
-            here, there = frames.column(other)[choice.knee], frames.column(other)[end]
-            parts.append(
-                f"{naming.short_label(other)} {naming.number(here)} instead of {naming.number(there)} "
-                f"({_ratio(here, there)})"
-            )
-        best = f"{_trial(frames, end)}, which has the best {naming.short_label(name)}"
-        sentences.append(f"Compared with {best}, it has {' and '.join(parts)}.")
-    return sentences
-
-
-def _ratio(here: float, there: float) -> str:
-    if not (here > 0 and there > 0):
-        return f"{here - there:+.3g}"
-    ratio = here / there
-    if 0.5 < ratio < 2:
-        return f"{100 * (ratio - 1):+.0f} %"
-    return f"{ratio:.1f} times" if ratio >= 2 else f"{1 / ratio:.1f} times less"
+    else:
+        why = {"knee": "the knee of the front", "compromise": "a compromise", "best": "the best in every objective"}[
+            choice.role
+        ]
+    values = picks.price(frames, choice, choice.knee)
+    return f"Take {picks.trial(frames, choice.knee)}, {why}: {values}, on validation images."
 
 
 def _test(frames: StudyFrames, knee: int) -> list[str]:
@@ -155,16 +124,6 @@ def _by_method(methods: list[MethodRow]) -> list[str]:
     ]
 
 
-def _noise(frames: StudyFrames, choice: Choice, seeds: list[list[int]]) -> tuple[float, ...]:
-    groups = [choice.values[rows] for rows in (*replicates_of(frames).values(), *seeds)]
-    groups = [np.abs(group) for group in groups if len(group) > 1 and np.isfinite(group).all()]
-    if not groups:
-        return (float("nan"),) * len(frames.objectives)
-    variances = [group.var(axis=0, ddof=1) / np.maximum(group.mean(axis=0), 1e-12) ** 2 for group in groups]
-    freedom = [len(group) - 1 for group in groups]
-    return tuple(float(value) for value in np.sqrt(np.average(variances, axis=0, weights=freedom)))
-
-
 def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...], same: list[int]) -> list[str]:
     """How certain the recommendation is; `same` are the rows of the knee's configuration, if a grid has several."""
     if not noise or not np.isfinite(noise).all():
@@ -188,8 +147,8 @@ def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...], sa
     which = "unreplicated " if is_tested else ""
     if near:
         names = _listed([frames.labels()[row] for row in near]) + (" (unreplicated)" if is_tested else "")
-        return [*sentences, f"{text} Within that noise, the knee cannot be distinguished from {names}."]
-    return [*sentences, f"{text} No other {which}trial is within that noise of the knee in every objective."]
+        return [*sentences, f"{text} Within that noise, the recommended trial cannot be distinguished from {names}."]
+    return [*sentences, f"{text} No other {which}trial is within that noise of the recommended one in every objective."]
 
 
 def _own_seeds(frames: StudyFrames, same: list[int]) -> list[str]:
@@ -214,7 +173,9 @@ def _replicated(found: replicates.Replicates) -> list[str]:
         f"in the search {naming.number(found.search[knee, i])})"
         for i, name in enumerate(found.objectives)
     ]
-    sentences = [f"Trained again with {len(found.values[knee])} fresh seeds, the knee has {' and '.join(parts)}."]
+    sentences = [
+        f"Trained again with {len(found.values[knee])} fresh seeds, the recommended trial has {' and '.join(parts)}."
+    ]
     if len(found.rows) > 1:
         alike = replicates.alike(found, knee)
         test = "(Welch's t-test on the fresh seeds, 5 %, Holm's correction)"

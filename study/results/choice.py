@@ -1,7 +1,8 @@
-"""From trials to a recommendation: which trials may be chosen, which are Pareto-optimal, and the knee."""
+"""From trials to a recommendation: which trials may be chosen, which are Pareto-optimal, and which to take."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from study.config import METHODS, Origin, TrialConfig
 from study.results import pareto
 from study.results.frame import StudyFrames
+from study.results.recommendation import DIVERSITY, LeftOut, Pick, left_out_of, picks_of, share_changed
+
+RECONSTRUCTION = "reconstruction_mse"
 
 
 class Choice(NamedTuple):
@@ -18,17 +22,45 @@ class Choice(NamedTuple):
         values: Objectives, low is good (a maximised one is negated), [trials, k].
         eligible: Trials that may join the front (`pareto.may_join_front`) and have finite objectives, boolean [trials].
         front: Rows on the Pareto front, sorted by the first objective.
-        knee: The row to recommend; None if the front is empty.
+        left_out: Eligible trials that are not picked for their samples, because these are among the study's worst in
+            precision or coverage. They stay on the front, and one may be nearly the best reconstruction.
+        candidates: Rows on the Pareto front of the eligible trials that are not left out, sorted like `front`.
+        picks: The recommended trial and the nearly best in each objective, see `recommendation.picks_of`.
     """
 
     values: np.ndarray
     eligible: np.ndarray
     front: np.ndarray
-    knee: int | None
+    left_out: tuple[LeftOut, ...]
+    candidates: np.ndarray
+    picks: tuple[Pick, ...]
+
+    @property
+    def knee(self) -> int | None:
+        """The row to recommend: the knee, or the compromise of a front without a clear one; None without a front."""
+        return self.picks[0].row if self.picks else None
+
+    @property
+    def depth(self) -> float:
+        """How deep the knee of the candidates is, see `pareto.depths`; 0 without a front."""
+        return float(pareto.depths(self.values[self.candidates]).max()) if self.candidates.size else 0.0
+
+    @property
+    def role(self) -> str:
+        """What the recommended trial is: `best` in every objective, `knee`, or `compromise` if no knee is clear."""
+        if len(self.front) < 2 and self.knee in self.front:
+            return "best"
+        return "knee" if len(self.candidates) > 2 and self.depth >= pareto.CLEAR_DEPTH else "compromise"
+
+    def share_changed(self, noise: np.ndarray) -> float:
+        """How often noise of this size would change the recommended trial, see `recommendation.share_changed`."""
+        members = self.eligible.copy()
+        members[[trial.row for trial in self.left_out]] = False
+        return share_changed(self.values, members, noise)
 
 
 def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Choice:
-    """Finds the front and its knee on the study's objectives, or on some of them."""
+    """Finds the front and what to recommend on the study's objectives, or on some of them."""
     names = tuple(frames.objectives) if objectives is None else objectives
     directions = [frames.objectives.get(name, "minimize") for name in names]
     columns = [frames.column(name) for name in names]
@@ -36,8 +68,27 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     trials = zip(frames.text("outcome"), _missing_weight(frames), frames.text("origin"), strict=True)
     may_join = np.array([pareto.may_join_front(*trial) for trial in trials], dtype=bool)
     eligible = may_join & np.isfinite(values).all(axis=1) & bool(names)
+    unjudged = [index for index, name in enumerate(names) if name.endswith(RECONSTRUCTION)]
+    return chosen_from(values, eligible, {name: frames.column(name) for name in DIVERSITY}, unjudged)
+
+
+def chosen_from(
+    values: np.ndarray, eligible: np.ndarray, diversity: Mapping[str, np.ndarray], unjudged: Collection[int] = (0,)
+) -> Choice:
+    """The choice among trials given as arrays.
+
+    Args:
+        values: Minimised objectives, [trials, k].
+        eligible: Trials that may join the front, boolean [trials].
+        diversity: The metrics of `recommendation.DIVERSITY`, [trials] each; NaN where they were not measured.
+        unjudged: Objectives that say nothing of samples, such as the reconstruction error: the trial that is nearly
+            the best in one may have the worst samples.
+    """
     front = front_of(values, eligible)
-    return Choice(values, eligible, front, int(front[pareto.knee(values[front])]) if front.size else None)
+    left_out = left_out_of(diversity, eligible)
+    allowed = eligible & ~np.isin(np.arange(len(eligible)), [trial.row for trial in left_out])
+    candidates = front_of(values, allowed)
+    return Choice(values, eligible, front, left_out, candidates, picks_of(values, candidates, front, unjudged))
 
 
 def _missing_weight(frames: StudyFrames) -> np.ndarray:
@@ -90,17 +141,17 @@ def seed_groups(frames: StudyFrames, rows: np.ndarray) -> list[list[int]]:
 
 
 def highlights(frames: StudyFrames, at_most: int = 10) -> list[int]:
-    """Rows to name in figures: knee and ends of the front, each method's knee, baselines, the rest of the front.
+    """Rows to name in figures: picks, ends of the front, each method's best trial, baselines, the rest of the front.
 
-    The default of ten has room for the first three and the knees of seven methods.
+    The default of ten has room for the first three to five and the best trials of five methods or more.
     """
     choice = choose(frames)
     method, origin = frames.text("method"), frames.text("origin")
-    rows = [] if choice.knee is None else [choice.knee, int(choice.front[0]), int(choice.front[-1])]
+    rows = [pick.row for pick in choice.picks] + choice.front[[0, -1]].tolist() if choice.front.size else []
     order = list(METHODS)  # plain methods before their variants, in case there is no room for all
     for name in sorted(set(method[choice.eligible]), key=lambda m: (order.index(m) if m in order else len(order), m)):
         front = front_of(choice.values, choice.eligible & (method == name))
-        rows.append(int(front[pareto.knee(choice.values[front])]))
+        rows.append(int(front[pareto.recommended(choice.values[front])]))
     rows += np.flatnonzero(choice.eligible & (origin == Origin.BASELINE)).tolist() + choice.front.tolist()
     return list(dict.fromkeys(rows))[:at_most]
 

@@ -13,6 +13,9 @@ from study.config import EXTRA_ORIGINS
 
 WEIGHT_TOLERANCE = 1e-3
 """A trial has reached its full weight when it misses at most this share of it: room for rounding, no more."""
+CLEAR_DEPTH = 0.25
+"""Depth from which a knee is clear, see `depths`. From here on another seed of the feature network moves the knee in
+about a tenth of resampled studies (`benchmarks.recommendation`), and it seldom has twice the best score."""
 
 
 def is_comparable(outcome: str, missing_weight: float) -> bool:
@@ -77,31 +80,78 @@ def non_dominated(values: np.ndarray) -> np.ndarray:
     return front
 
 
-def knee(front: np.ndarray) -> int:
-    """The point of a front past which either objective costs the most of the other.
+def scaled(front: np.ndarray) -> np.ndarray:
+    """A front's minimised objectives [m, k], each scaled so that its best value is 0 and its worst 1.
 
-    Each objective is taken as a logarithm (what counts is a factor, not a difference: an MSE spans .01 to .07 while an
-    FID spans 7 to 400) and scaled so that its best value on the front is 0 and its worst 1. The knee is the point
-    furthest below the chord between the ends of the front, here `sum of scaled objectives = 1`; with k > 2 objectives
-    the chord is the plane through the k corners. (I. Das, "On characterizing the 'knee' of the Pareto curve based on
-    Normal-Boundary Intersection", Structural Optimization 18, 1999; the same as the "Kneedle" of Satopää et al., 2011.)
+    Each is taken as a logarithm first: what counts is a factor, not a difference (an MSE spans .01 to .07 while an FID
+    spans 7 to 400). An objective that is not positive throughout is scaled without the logarithm.
+    """
+    values = _logs(front)
+    low, high = values.min(axis=0), values.max(axis=0)
+    return (values - low) / np.where(high > low, high - low, 1.0)
+
+
+def depths(front: np.ndarray) -> np.ndarray:
+    """How far each point of a front lies below the chord between its ends, [m]: 0 on the chord, 1 for a corner.
+
+    The chord is `sum of scaled objectives = 1`; with k > 2 objectives it is the plane through the k corners. A point
+    above it has a negative depth.
 
     Args:
-        front: Minimised objectives of the points on the front, [m, k], m at least 1, finite. An objective that is not
-            positive throughout is scaled without the logarithm.
+        front: Minimised objectives of the points on the front, [m, k], m at least 1, finite.
+    """
+    return np.round(1 - scaled(front).sum(axis=1), 12)  # sums that differ in the last bit are equal
+
+
+def knee(front: np.ndarray) -> int:
+    """The point of a front past which either objective costs the most of the other: the furthest below the chord.
+
+    (I. Das, "On characterizing the 'knee' of the Pareto curve based on Normal-Boundary Intersection", Structural
+    Optimization 18, 1999; the same as the "Kneedle" of Satopää et al., 2011.)
+
+    Args:
+        front: As in `depths`.
 
     Returns:
         Row of the knee. Of points equally far below the chord (a front of two has only its ends) the one with the
         lowest product of positive objectives, then the first.
     """
+    positive = (np.asarray(front) > 0).all(axis=0)
+    return int(np.lexsort((_logs(front)[:, positive].sum(axis=1), -depths(front)))[0])
+
+
+def compromise(front: np.ndarray) -> int:
+    """The point whose worst objective is the least worse than that objective's best: minimax of value / best.
+
+    Unlike the knee it may be an end of the front, and does not move when an end is added that no one would take.
+
+    Args:
+        front: As in `depths`. If an objective is not positive throughout, no factors compare, and scaled values count.
+
+    Returns:
+        Row of the point; of equal ones the one with the smallest sum, then the first.
+    """
+    logs = _logs(front)
+    given_up = logs - logs.min(axis=0) if (np.asarray(front) > 0).all() else scaled(front)
+    given_up = np.round(given_up, 12)
+    return int(np.lexsort((given_up.sum(axis=1), given_up.max(axis=1)))[0])
+
+
+def has_clear_knee(front: np.ndarray) -> bool:
+    """Whether the knee of a front [m, k] is as deep as `CLEAR_DEPTH`."""
+    return bool(depths(front).max() >= CLEAR_DEPTH)
+
+
+def recommended(front: np.ndarray) -> int:
+    """The point of a front [m, k] to recommend: its knee if that is clear, else the compromise."""
+    return knee(front) if has_clear_knee(front) else compromise(front)
+
+
+def _logs(front: np.ndarray) -> np.ndarray:
+    """The logarithm of each objective [m, k] that is positive throughout, and the others as they are."""
     front = np.asarray(front, dtype=np.float64)
     positive = (front > 0).all(axis=0)
-    logs = np.log(np.where(positive, front, 1.0))
-    scaled = np.where(positive, logs, front)
-    low, high = scaled.min(axis=0), scaled.max(axis=0)
-    scaled = (scaled - low) / np.where(high > low, high - low, 1.0)
-    height = np.round(scaled.sum(axis=1), 12)  # sums that differ in the last bit are equal
-    return int(np.lexsort((logs.sum(axis=1), height))[0])
+    return np.where(positive, np.log(np.where(positive, front, 1.0)), front)
 
 
 def hypervolume(values: np.ndarray, reference: np.ndarray) -> float:

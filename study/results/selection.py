@@ -1,4 +1,4 @@
-"""Picks one trial of a study: by its number, by a bound on its error, or at the knee of the front."""
+"""Picks one trial of a study: by its number, by a bound on its error, or one of the three picks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,13 @@ class Selection:
 
 
 def select(
-    runs_dir: Path, name: str, *, trial: int | None = None, knee: bool = False, max_mse: float | None = None
+    runs_dir: Path,
+    name: str,
+    *,
+    trial: int | None = None,
+    knee: bool = False,
+    nearly_best: str | None = None,
+    max_mse: float | None = None,
 ) -> Selection:
     """Picks one trial of a study.
 
@@ -59,14 +65,15 @@ def select(
         runs_dir: The folder of all studies.
         name: The study.
         trial: The trial's number.
-        knee: Pick the knee of the front, which is the default.
+        knee: Pick the recommended trial, which is the default.
+        nearly_best: Pick the trial that is nearly the best in this objective, with or without `val/`.
         max_mse: Of the front's trials with at most this reconstruction error, pick the best in the other objectives.
 
     Raises:
         UserError: More than one way to pick is given, there is no such study or trial, or no trial fits.
     """
-    if (trial is not None) + knee + (max_mse is not None) > 1:
-        raise UserError("give only one of --trial, --knee and --max-mse")
+    if (trial is not None) + knee + (nearly_best is not None) + (max_mse is not None) > 1:
+        raise UserError("give only one of --trial, --knee, --nearly-best and --max-mse")
     frames = load_study(runs_dir, name)
     if trial is not None:
         rows = np.flatnonzero(frames.column("number") == trial)
@@ -75,7 +82,7 @@ def select(
             raise UserError(f"--trial {trial}: study {name!r} has no such trial: {known}")
         row = int(rows[0])
     else:
-        row = _row_of_front(frames, max_mse)
+        row = _row_of_front(frames, nearly_best, max_mse)
     found = frames.trials.iloc[row]
     params = {field.name: found[field.name] for field in dataclasses.fields(TrialConfig)}
     metrics = {column: float(found[column]) for column in frames.trials if column.startswith(("val/", "test/"))}
@@ -91,10 +98,16 @@ def select(
     )
 
 
-def _row_of_front(frames: StudyFrames, max_mse: float | None) -> int:
+def _row_of_front(frames: StudyFrames, nearly_best: str | None, max_mse: float | None) -> int:
     choice = choose(frames)
     if choice.knee is None:
         raise UserError(frames.nothing("no trial was trained to its end"))
+    if nearly_best is not None:
+        known = [name.rpartition("/")[2] for name in frames.objectives]
+        wanted = nearly_best.rpartition("/")[2]
+        if wanted not in known:
+            raise UserError(f"--nearly-best {nearly_best}: no objective of the study, choose from {', '.join(known)}")
+        return next(pick.row for pick in choice.picks if pick.objective == known.index(wanted))
     if max_mse is None:
         return choice.knee
     errors = frames.column(_MSE)[choice.front]

@@ -33,7 +33,7 @@ def test_front_is_that_of_completed_first_seeds(frames: StudyFrames) -> None:
     assert set(info.front.tolist()) == expected
     assert (np.diff(info.x[info.front]) > 0).all()
     assert (np.diff(info.y[info.front]) < 0).all()
-    assert info.knee == info.front[pareto.knee(np.stack([info.x, info.y], axis=1)[info.front])]
+    assert info.knee == info.front[pareto.recommended(np.stack([info.x, info.y], axis=1)[info.front])]
 
 
 def test_method_fronts_contain_only_their_method(frames: StudyFrames) -> None:

@@ -76,6 +76,38 @@ def test_knee_of_special_fronts(front: list[list[float]], expected: int) -> None
     assert pareto.knee(np.array(front)) == expected
 
 
+def test_depth_is_zero_on_the_chord_and_one_in_the_corner() -> None:
+    front = np.array([[1.0, 100.0], [10.0, 10.0], [100.0, 1.0]])
+    assert pareto.depths(front).tolist() == [0.0, 0.0, 0.0]
+    corner = np.array([[1.0, 100.0], [1 + 1e-9, 1 + 1e-9], [100.0, 1.0]])
+    assert pareto.depths(corner) == pytest.approx([0, 1, 0], abs=1e-8)
+    halfway = np.array([[1.0, 16.0], [2.0, 2.0], [16.0, 1.0]])  # log 2 / log 16 = 1/4 in both
+    assert pareto.depths(halfway) == pytest.approx([0, 0.5, 0])
+    assert pareto.depths(np.array([[1.0, 1.0, 1.0]])).tolist() == [1.0]
+
+
+def test_a_known_front_jumps_to_its_far_end_when_the_knee_is_shallow() -> None:
+    """The real front of a digits study: its deepest point has 4.5 times the best FID, .05 below the chord."""
+    front = np.array([[0.0085, 7.0], [0.0091, 5.17], [0.0106, 4.67], [0.0128, 2.04], [0.0132, 1.15]])
+    assert pareto.knee(front) == 1 and not pareto.has_clear_knee(front)
+    assert pareto.recommended(front) == pareto.compromise(front) == 4
+    longer = np.vstack([front, [0.0223, 1.14]])
+    assert pareto.recommended(longer) == 4  # an end that no one would take changes nothing
+
+
+@pytest.mark.parametrize(
+    ("front", "expected"),
+    [
+        ([[1.0, 4.0], [1.1, 1.0]], 1),
+        ([[1.0, 1.5], [2.0, 1.0]], 0),
+        ([[1.0, 9.0], [2.9, 3.1], [9.0, 1.0]], 1),
+        ([[-1.0, 1.0], [-0.9, 0.5], [3.0, 0.1]], 1),  # not positive: by shares of the range
+    ],
+)
+def test_the_compromise_is_the_least_worse(front: list[list[float]], expected: int) -> None:
+    assert pareto.compromise(np.array(front)) == expected
+
+
 @given(st.lists(st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)), min_size=1, max_size=12), st.floats(0.1, 10))
 def test_knee_does_not_depend_on_units(points: list[tuple[float, float]], unit: float) -> None:
     values = np.array(points)

@@ -1,0 +1,160 @@
+"""What to recommend of a study: which trials are left out, three picks, and how often the noise would change them.
+
+NumPy alone: arrays in, rows out. `study.results.choice` applies it to a study's tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from study.results import pareto
+
+NEARLY = 0.1
+"""A value is nearly the best if it is worse by at most this share of it."""
+SCORE_NOISE = 0.04
+"""Standard deviation of the logarithm of a score of samples: between seeds of the feature network and draws of codes.
+
+Measured: 3 % on MNIST, 4 to 5 % on digits.
+"""
+REPEATS = 400
+DIVERSITY = ("val/precision", "val/coverage")
+"""What a recommended trial must not be among the study's worst in. Trials that did not measure it are not judged."""
+WORST_SHARE = 0.25
+WORST_OF_MEDIAN = 0.8
+"""A trial is among the worst if it lies in the lowest quarter and below this share of the median.
+
+In resampled digits studies this leaves out 77 % of RAE-L2 trials with d >= 8, 44 % of trials whose samples are 50
+repeated images, and 1.4 % of good trials (`benchmarks.recommendation`)."""
+_FAR = 5.0
+"""Standard deviations that noise is not expected to bridge."""
+FEWEST = 4
+"""Fewer measured trials have no lowest quarter to speak of."""
+
+
+class Pick(NamedTuple):
+    """A trial that is recommended.
+
+    Attributes:
+        row: Of the study's trials.
+        objective: The objective in which it is nearly the best; None for the recommended one of all, the knee or,
+            without a clear knee, the compromise.
+    """
+
+    row: int
+    objective: int | None
+
+
+class LeftOut(NamedTuple):
+    """A trial that is not picked for its samples.
+
+    Attributes:
+        row: Of the study's trials.
+        metric: Which metric is among the study's worst.
+        value: Its value.
+    """
+
+    row: int
+    metric: str
+    value: float
+
+
+def nearly_best(front: np.ndarray, objective: int) -> int:
+    """Of the points that are nearly the best in one objective, the one that gives up least of the others.
+
+    Args:
+        front: Minimised objectives of the points on the front, [m, k], m at least 1, finite.
+        objective: Its column.
+
+    Returns:
+        Row of the point. With several other objectives, the largest of their scaled values counts
+        (`pareto.scaled`); of equal points, the best in the objective itself.
+    """
+    front = np.asarray(front, dtype=np.float64)
+    own, best = front[:, objective], front[:, objective].min()
+    others = np.delete(pareto.scaled(front), objective, axis=1).max(axis=1, initial=0.0)
+    near = np.flatnonzero(own <= best + NEARLY * abs(best))
+    return int(near[np.lexsort((own[near], others[near]))[0]])
+
+
+def picks_of(
+    values: np.ndarray, candidates: np.ndarray, front: np.ndarray, any_of_front: Collection[int] = ()
+) -> tuple[Pick, ...]:
+    """The recommended trial, then for each objective the one that is nearly the best.
+
+    Args:
+        values: Minimised objectives, [trials, k].
+        candidates: Rows on the Pareto front of those that may be picked.
+        front: Rows on the Pareto front of all.
+        any_of_front: Objectives whose nearly best trial may be left out otherwise: its samples do not matter there.
+    """
+    if not candidates.size:
+        return ()
+    picks = [Pick(int(candidates[pareto.recommended(values[candidates])]), None)]
+    for objective in range(values.shape[1]):
+        rows = front if objective in any_of_front else candidates
+        picks.append(Pick(int(rows[nearly_best(values[rows], objective)]), objective))
+    return tuple(picks)
+
+
+def left_out_of(measured: Mapping[str, np.ndarray], completed: np.ndarray) -> tuple[LeftOut, ...]:
+    """Trials whose samples are among the study's worst in precision or coverage; no score of samples sees both.
+
+    Args:
+        measured: Metric name -> values of all trials, [trials]; more is better; NaN where it was not measured.
+        completed: Trials that may join the front, boolean [trials].
+
+    Returns:
+        At most one entry per trial, sorted by row. Empty if it would leave no trial.
+    """
+    found: dict[int, LeftOut] = {}
+    for name, values in measured.items():
+        known = np.flatnonzero(completed & np.isfinite(values))
+        if len(known) < FEWEST:
+            continue
+        worst = float(np.quantile(values[known], WORST_SHARE))
+        bound = min(worst, WORST_OF_MEDIAN * float(np.median(values[known])))
+        for row in known[values[known] <= bound].tolist():
+            found.setdefault(row, LeftOut(row, name, float(values[row])))
+    if set(np.flatnonzero(completed).tolist()) <= found.keys():
+        return ()
+    return tuple(found[row] for row in sorted(found))
+
+
+def share_changed(values: np.ndarray, members: np.ndarray, noise: np.ndarray) -> float:
+    """How often another trial would be recommended if everything were measured again.
+
+    The values at hand have that noise too, so a repeat differs from them by sqrt(2) times as much.
+
+    Args:
+        values: Minimised objectives, [trials, k].
+        members: Trials that may be picked, boolean [trials].
+        noise: Standard deviation of each objective's logarithm, [k]; of the value itself, as a share of its mean
+            size, where an objective is not positive throughout.
+
+    Returns:
+        The share of `REPEATS` perturbations, the same ones each time, in which the pick is not the pick without noise;
+        0 without members.
+    """
+    found = values[members]
+    if not len(found):
+        return 0.0
+    positive, size = (found > 0).all(axis=0), np.abs(found).mean(axis=0)
+
+    def moved(steps: np.ndarray) -> np.ndarray:
+        return np.where(positive, found * np.exp(steps), found + size * steps)
+
+    # Most trials of a large study are too far from the front for any noise.
+    near = [not pareto.dominates(found, best).any() for best in moved(-_FAR * np.sqrt(2) * np.asarray(noise))]
+    found = found[near]
+    found = found[np.lexsort(found.T[::-1])]  # so that the order of the trials does not matter
+    pick = found[_recommended(found)]
+    draws = np.random.default_rng(0).standard_normal((REPEATS, *found.shape)) * np.sqrt(2) * noise
+    return float(np.mean([(found[_recommended(again)] != pick).any() for again in moved(draws)]))
+
+
+def _recommended(values: np.ndarray) -> int:
+    front = np.flatnonzero(pareto.non_dominated(values))
+    return int(front[pareto.recommended(values[front])])
