@@ -116,8 +116,8 @@ def left_out(frames: StudyFrames, choice: Choice) -> list[str]:
     labels = frames.labels()
     parts = [f"trial {labels[out.row]} ({naming.short_label(out.metric)} {naming.number(out.value)})" for out in found]
     return [
-        f"Not picked for their samples, since they are among the study's worst in precision or coverage: "
-        f"{', '.join(parts)}."
+        "Not picked for their samples, which are among the study's worst in precision or coverage or copy training "
+        f"images: {', '.join(parts)}."
     ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis import replicates
 from analysis.plotting import naming
-from analysis.reporting import picks
+from analysis.reporting import picks, second_opinion
 from study.results import pareto
 from study.results.choice import Choice, choose, front_of, seed_groups
 from study.results.frame import StudyFrames
@@ -64,6 +64,7 @@ def summarise(frames: StudyFrames) -> Summary:
     sentences += picks.knee(frames, choice, noise)
     sentences += picks.nearly_best(frames, choice)
     sentences += picks.left_out(frames, choice)
+    sentences += second_opinion.sentences(frames, choice)
     sentences += _test(frames, choice.knee)
     sentences += _by_method(methods)
     sentences += _certainty(frames, choice, noise, next((rows for rows in seeds if choice.knee in rows), []))

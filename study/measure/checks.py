@@ -25,7 +25,7 @@ LEAST_LIVE = 0.5
 """Share of the features that must vary."""
 LEAST_SKILL = 0.1
 """Share of the way from chance to certainty that the accuracy must cover."""
-LEAST_RISE = 3.0
+LEAST_RISE = 2.0
 """The worst step of a ladder must score this many times what real images do."""
 _IMAGES = 2_000
 _DEAD = 1e-3
@@ -116,6 +116,6 @@ def _ladders(images: Tensor) -> dict[str, list[Tensor]]:
 
     return {
         "blur": [as_bytes(blur(real, sigma * scale)) for sigma in (1.2, 2.0, 3.0)],
-        "noise": [as_bytes(real + sigma * noise) for sigma in (0.1, 0.2, 0.4)],
+        "noise": [as_bytes(real + sigma * noise) for sigma in (0.2, 0.4, 0.8)],
         "shuffled quarters": [quarters(share) for share in (0.25, 0.5, 1.0)],
     }

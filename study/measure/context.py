@@ -6,6 +6,7 @@ It holds the feature networks, the features of real images, the real-data baseli
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from study.measure.metrics import METRICS, require_finite
 
 MAX_IMAGES = 5_000
 MIN_GENERATED = 3_000
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,14 @@ class Calibrated:
     features: dict[str, np.ndarray]
     examination: Examination
 
+    def feature_set(self, batches: Iterable[Tensor]) -> FeatureSet:
+        """Joins batches of its features [n, d] and scales them."""
+        return FeatureSet(torch.cat([*batches]).cpu().numpy().astype(np.float64) * self.scale)
+
     def summary(self) -> dict[str, Any]:
         """The part that a study records, ready for JSON."""
-        return {**self.instrument.summary(), "checks": self.examination._asdict()}
+        found = self.examination
+        return {**self.instrument.summary(), "checks": {**found._asdict(), "faults": list(found.faults)}}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ same images of the validation split, and all images of the test split.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -190,13 +190,9 @@ class Evaluator:
             self._codes = normal_points(max(n, have), max(latent_dim, size), _SEED).to(self.device)
         return self._codes[:n, :latent_dim]
 
-    def _scaled(self, features: Sequence[Tensor]) -> FeatureSet:
-        """Joins batches of features and scales them."""
-        return FeatureSet(torch.cat([*features]).cpu().numpy().astype(np.float64) * self.context.first.scale)
-
     def _features(self, images: Iterable[Tensor]) -> FeatureSet:
         """The features of batches of images in [0, 1]."""
-        return self._scaled([self.features(batch) for batch in images])
+        return self.context.first.feature_set(self.features(batch) for batch in images)
 
     def _images(self, model: Autoencoder, z: Tensor) -> Iterator[Tensor]:
         """Batches of the images that codes [n, d] decode to."""
@@ -232,7 +228,7 @@ class Evaluator:
         second_moment = mu.double().square() if logvar is None else mu.double().square() + logvar.double().exp()
         metrics = {
             "reconstruction_mse": float(torch.stack(errors).sum()) / real.images.numel(),
-            "reconstruction_fid": real.features.fid(self._scaled(features)),
+            "reconstruction_fid": real.features.fid(self.context.first.feature_set(features)),
             "sample_fid": real.features.fid(generated.from_prior(self.context.samples[split])),
             "latent_rms": float(second_moment.mean().sqrt()),
             "mu_low": float(mu.min()),
@@ -259,8 +255,7 @@ class Evaluator:
     def _second_fid(self, model: Autoencoder, split: str, codes: Tensor) -> float:
         """FID of decoded codes [n, d] in the second instrument's features."""
         second = self.context.second
-        features = torch.cat([self.second(batch) for batch in self._images(model, codes)])
-        generated = FeatureSet(features.cpu().numpy().astype(np.float64) * second.scale)
+        generated = second.feature_set(self.second(batch) for batch in self._images(model, codes))
         if split not in self._second_real:
             self._second_real[split] = FeatureSet(second.features[split])
         return self._second_real[split].fid(generated)

@@ -10,7 +10,7 @@ import numpy as np
 from study.config import METHODS, Origin, TrialConfig
 from study.results import pareto
 from study.results.frame import StudyFrames
-from study.results.recommendation import DIVERSITY, LeftOut, Pick, left_out_of, picks_of, share_changed
+from study.results.recommendation import COPIES, DIVERSITY, LeftOut, Pick, left_out_of, picks_of, share_changed
 
 RECONSTRUCTION = "reconstruction_mse"
 
@@ -22,8 +22,9 @@ class Choice(NamedTuple):
         values: Objectives, low is good (a maximised one is negated), [trials, k].
         eligible: Trials that may join the front (`pareto.may_join_front`) and have finite objectives, boolean [trials].
         front: Rows on the Pareto front, sorted by the first objective.
-        left_out: Eligible trials that are not picked for their samples, because these are among the study's worst in
-            precision or coverage. They stay on the front, and one may be nearly the best reconstruction.
+        left_out: Eligible trials that are not picked for their samples, because these copy training images, or are
+            among the study's worst in precision or coverage. They stay on the front, and one may be nearly the best
+            reconstruction.
         candidates: Rows on the Pareto front of the eligible trials that are not left out, sorted like `front`.
         picks: The recommended trial and the nearly best in each objective, see `recommendation.picks_of`.
     """
@@ -69,11 +70,16 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     may_join = np.array([pareto.may_join_front(*trial) for trial in trials], dtype=bool)
     eligible = may_join & np.isfinite(values).all(axis=1) & bool(names)
     unjudged = [index for index, name in enumerate(names) if name.endswith(RECONSTRUCTION)]
-    return chosen_from(values, eligible, {name: frames.column(name) for name in DIVERSITY}, unjudged)
+    diversity = {name: frames.column(name) for name in DIVERSITY}
+    return chosen_from(values, eligible, diversity, unjudged, copies=frames.column(COPIES))
 
 
 def chosen_from(
-    values: np.ndarray, eligible: np.ndarray, diversity: Mapping[str, np.ndarray], unjudged: Collection[int] = (0,)
+    values: np.ndarray,
+    eligible: np.ndarray,
+    diversity: Mapping[str, np.ndarray],
+    unjudged: Collection[int] = (0,),
+    copies: np.ndarray | None = None,
 ) -> Choice:
     """The choice among trials given as arrays.
 
@@ -83,9 +89,10 @@ def chosen_from(
         diversity: The metrics of `recommendation.DIVERSITY`, [trials] each; NaN where they were not measured.
         unjudged: Objectives that say nothing of samples, such as the reconstruction error: the trial that is nearly
             the best in one may have the worst samples.
+        copies: The metric `copies`, [trials]; NaN where it was not measured.
     """
     front = front_of(values, eligible)
-    left_out = left_out_of(diversity, eligible)
+    left_out = left_out_of(diversity, eligible, copies)
     allowed = eligible & ~np.isin(np.arange(len(eligible)), [trial.row for trial in left_out])
     candidates = front_of(values, allowed)
     return Choice(values, eligible, front, left_out, candidates, picks_of(values, candidates, front, unjudged))

@@ -28,6 +28,10 @@ WORST_OF_MEDIAN = 0.8
 
 In resampled digits studies this leaves out 77 % of RAE-L2 trials with d >= 8, 44 % of trials whose samples are 50
 repeated images, and 1.4 % of good trials (`benchmarks.recommendation`)."""
+COPIES = "val/copies"
+MOST_COPIES = 0.05
+"""A trial copies if more than this share of its samples do: new images have .01, models .00 to .01 on digits, a set of
+50 or 1,000 repeated training images 1."""
 _FAR = 5.0
 """Standard deviations that noise is not expected to bridge."""
 FEWEST = 4
@@ -52,7 +56,7 @@ class LeftOut(NamedTuple):
 
     Attributes:
         row: Of the study's trials.
-        metric: Which metric is among the study's worst.
+        metric: Which metric is among the study's worst, or `COPIES`.
         value: Its value.
     """
 
@@ -99,17 +103,25 @@ def picks_of(
     return tuple(picks)
 
 
-def left_out_of(measured: Mapping[str, np.ndarray], completed: np.ndarray) -> tuple[LeftOut, ...]:
-    """Trials whose samples are among the study's worst in precision or coverage; no score of samples sees both.
+def left_out_of(
+    measured: Mapping[str, np.ndarray], completed: np.ndarray, copies: np.ndarray | None = None
+) -> tuple[LeftOut, ...]:
+    """Trials whose samples copy training images, or are among the study's worst in precision or coverage.
+
+    No score of samples sees all of this.
 
     Args:
         measured: Metric name -> values of all trials, [trials]; more is better; NaN where it was not measured.
         completed: Trials that may join the front, boolean [trials].
+        copies: The metric `copies` of all trials, [trials]; NaN where it was not measured.
 
     Returns:
         At most one entry per trial, sorted by row. Empty if it would leave no trial.
     """
     found: dict[int, LeftOut] = {}
+    if copies is not None:
+        for row in np.flatnonzero(completed & (copies > MOST_COPIES)).tolist():
+            found[row] = LeftOut(row, COPIES, float(copies[row]))
     for name, values in measured.items():
         known = np.flatnonzero(completed & np.isfinite(values))
         if len(known) < FEWEST:

@@ -77,6 +77,7 @@ def check_first_points(space: SearchSpace, data: DataSummary) -> None:
     Raises:
         UserError: A point has a parameter that the space does not ask for.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would announce each of these studies
     for point in space.known_trials(data)[1]:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         study.enqueue_trial(dict(point))

@@ -50,11 +50,12 @@ def test_features_that_are_not_finite_are_not_live() -> None:
         require_live("mine:f", values)
 
 
-def test_a_classifier_no_better_than_chance_is_replaced_and_the_study_told(digits: ImageData, cache: Path) -> None:
+def test_a_classifier_no_better_than_chance_is_replaced_and_the_study_told(few_digits: ImageData, cache: Path) -> None:
     """Labels at random: version 0.1 gave a FID of about 0 to every model where the network had died of such data."""
-    labels = digits.train.labels[torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(0))]
-    train = dataclasses.replace(digits.train, labels=labels)
-    data = dataclasses.replace(digits, train=train, summary=dataclasses.replace(digits.summary, hash="shuffled"))
+    order = torch.randperm(len(few_digits.train), generator=torch.Generator().manual_seed(0))
+    train = dataclasses.replace(few_digits.train, labels=few_digits.train.labels[order])
+    summary = dataclasses.replace(few_digits.summary, hash="shuffled")
+    data = dataclasses.replace(few_digits, train=train, summary=summary)
     context = prepare_context(data, cache)
     assert context.first.instrument.name == "contrast"
     assert context.second.instrument.name == "contrast, another network"
@@ -75,7 +76,7 @@ def test_one_class_is_measured_without_classes(digits: ImageData, cache: Path) -
     assert context.first.instrument.name == "contrast"
     model = build_autoencoder(TrialConfig(encoder="deterministic", regularizer="none", latent_dim=4), summary)
     metrics = Evaluator(data, context).search_metrics(model)
-    assert metrics["sample_fid"] > 10 * context.real_data["validation"]["sample_fid"]
+    assert metrics["sample_fid"] > 3 * context.real_data["validation"]["sample_fid"]
 
 
 def test_a_network_that_sees_nothing_is_refused(

@@ -86,7 +86,8 @@ def test_context_of_the_digits(context: EvaluationContext, digits: ImageData) ->
 def test_the_context_is_cached_by_content(
     digits: ImageData, context: EvaluationContext, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.measure.context.pca_errors", None)  # would fail if anything were computed
+    monkeypatch.setattr("study.measure.instrument.train_networks", None)  # would fail if anything were trained
+    monkeypatch.setattr("study.measure.context.pca_errors", None)  # or computed
     again = prepare_context(digits, cache)
     assert again.summary() == context.summary()
     assert all(np.array_equal(again.first.features[name], known) for name, known in context.first.features.items())

@@ -12,7 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.measure.comparison import Moments, _kth_smallest, fid, frechet_distance, kid, moments, neighbourhood
+from study.measure.comparison import (
+    Moments,
+    _kth_smallest,
+    copied_share,
+    fid,
+    frechet_distance,
+    kid,
+    moments,
+    nearest_distances,
+    neighbourhood,
+)
 from study.measure.metrics import METRICS, MetricError, require_finite
 
 
@@ -220,3 +230,15 @@ def test_kth_smallest_against_sorting(columns: int, k: int, ties: bool, seed: in
     rows = generator.integers(0, 5, (7, columns)).astype(float) if ties else generator.standard_normal((7, columns))
     k = min(k, columns - 1)
     assert np.array_equal(_kth_smallest(rows, k), np.sort(rows, axis=1)[:, k])
+
+
+def test_copies_are_seen_and_new_images_are_not() -> None:
+    generator = np.random.default_rng(0)
+    training, held_out, new = (generator.normal(size=(400, 6)) for _ in range(3))
+    reference = nearest_distances(held_out, training)
+    brute = np.array([min(((a - b) ** 2).sum() for b in training) for a in held_out[:20]])
+    np.testing.assert_allclose(reference[:20], brute, rtol=1e-9)
+    assert copied_share(nearest_distances(training[:50].repeat(8, axis=0), training), reference) == 1
+    assert copied_share(nearest_distances(new, training), reference) < 0.04
+    half = np.concatenate([training[:200], new[:200] + 3])
+    assert copied_share(nearest_distances(half, training), reference) == 0.5

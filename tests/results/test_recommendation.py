@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from study.results import pareto
 from study.results.choice import Choice, chosen_from
-from study.results.recommendation import Pick, left_out_of, nearly_best, picks_of, share_changed
+from study.results.recommendation import LeftOut, Pick, left_out_of, nearly_best, picks_of, share_changed
 
 STEEP = [[0.0085, 7.0], [0.0091, 5.17], [0.0106, 4.67], [0.0128, 2.04], [0.0132, 1.15]]
 """A real front (digits, MSE and FID), from its best reconstruction to its best samples."""
@@ -134,3 +134,10 @@ def test_the_role_of_the_recommended_trial() -> None:
     assert (alone.role, alone.knee, alone.front.tolist()) == ("compromise", 1, [0])
     empty = _chosen(np.empty((0, 2)))
     assert (empty.knee, empty.depth, empty.picks) == (None, 0.0, ())
+
+
+def test_a_trial_that_copies_is_left_out_whatever_its_coverage() -> None:
+    completed = np.array([True, True, True, False])
+    copies = np.array([0.01, 0.8, np.nan, 1.0])
+    assert left_out_of({}, completed, copies) == (LeftOut(1, "val/copies", 0.8),)
+    assert left_out_of({}, completed, np.full(4, 0.05)) == ()

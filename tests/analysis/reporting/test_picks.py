@@ -76,7 +76,7 @@ def test_a_trial_that_is_left_out_is_named_and_stays_on_the_front(tmp_path: Path
     frames = study(tmp_path, points)
     choice = choose(frames)
     assert choice.front.tolist() == [0, 1, 3] and choice.knee == 2
-    words = "among the study's worst in precision or coverage: trial 1 (coverage 0.26)."
+    words = "in precision or coverage or copy training images: trial 1 (coverage 0.26)."
     [sentence] = picks.left_out(frames, choice)
     assert sentence.endswith(words)
     console = Console(width=80, file=io.StringIO(), record=True)

@@ -1,0 +1,75 @@
+"""Whether a second feature network, of another family, gives the same answer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+
+from analysis.plotting import naming
+from study.results.choice import Choice, chosen_from
+from study.results.frame import StudyFrames
+from study.results.recommendation import COPIES, DIVERSITY
+
+SCORE, SECOND = "val/sample_fid", "val/second_fid"
+FEWEST = 4
+"""Fewer trials have no order to speak of."""
+CLOSE = 0.9
+
+
+class SecondOpinion(NamedTuple):
+    """What the second network says of the trials that both measured.
+
+    Attributes:
+        trials: How many they are.
+        correlation: Spearman's rank correlation of the two scores.
+        front: Trials on the front under the first network, as far as the second measured them.
+        kept: How many of them are on the front under the second.
+        knee: The row that the second recommends.
+    """
+
+    trials: int
+    correlation: float
+    front: int
+    kept: int
+    knee: int
+
+
+def info(frames: StudyFrames, choice: Choice) -> SecondOpinion | None:
+    """Judges the trials by the second network; None if `sample_fid` is no objective, or hardly any trial has both."""
+    names = list(frames.objectives)
+    second = frames.column(SECOND)
+    members = choice.eligible & np.isfinite(second)
+    if SCORE not in names or members.sum() < FEWEST:
+        return None
+    values = choice.values.copy()
+    values[:, names.index(SCORE)] = second
+    diversity = {name: frames.column(name) for name in DIVERSITY}
+    other = chosen_from(values, members, diversity, copies=frames.column(COPIES))
+    assert other.knee is not None
+    first = frames.column(SCORE)[members]
+    front = [row for row in choice.front if members[row]]
+    return SecondOpinion(
+        int(members.sum()),
+        float(np.corrcoef(scipy.stats.rankdata(first), scipy.stats.rankdata(second[members]))[0, 1]),
+        len(front),
+        len(np.intersect1d(front, other.front)),
+        other.knee,
+    )
+
+
+def sentences(frames: StudyFrames, choice: Choice) -> list[str]:
+    """What the second network says, in words; none if there is nothing to say."""
+    found = info(frames, choice)
+    if found is None:
+        return []
+    order = "agrees" if found.correlation >= CLOSE else "disagrees in part"
+    text = (
+        f"A second feature network {order} on the order of the {found.trials} trials that both measured (rank "
+        f"correlation {naming.number(found.correlation)}), keeps {found.kept} of the front's {found.front}, and "
+    )
+    if found.knee == choice.knee:
+        return [f"{text}recommends the same trial."]
+    label = frames.labels()[found.knee]
+    return [f"{text}recommends trial {label} instead: so the choice between the two hangs on the feature network."]
