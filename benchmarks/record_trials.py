@@ -29,7 +29,7 @@ from study.measure.features import as_float
 from study.space import weight_range
 from study.training.loop import Trainer, TrainingError
 
-INSTRUMENT = "classes, nuisances, structure"
+INSTRUMENT = "classes"
 """The feature network, a name of `benchmarks.feature_networks.CANDIDATES`."""
 SEEDS = 3
 TRIALS, IMAGES = 180, 3_000
