@@ -56,21 +56,21 @@ def _data_facts(data: DataSummary) -> list[tuple[str, str]]:
     ]
 
 
-_KINDS = {
-    "classes": "trained to tell classes, and whole from broken images",
-    "contrast": "trained without classes, to tell images apart, and whole from broken ones",
+_TRAINED = {
+    "classes": "trained to tell classes apart, and whole from broken images",
+    "contrast": "trained without classes to tell images apart, and whole from broken ones",
 }
 
 
 def _network(network: Mapping[str, Any]) -> str:
     """What is known of a feature network; version 0.1 knew one kind and recorded no name."""
-    name = str(network.get("name", "a classifier"))
+    family = str(network.get("name", "a classifier"))
+    trained = _TRAINED.get(family.partition(",")[0])
     many = int(network.get("networks", 1))
-    parts = [f"{many} networks" if many > 1 else "", _KINDS.get(name.partition(",")[0], "")]
-    if network.get("accuracy") is not None:
-        parts.append(f"accuracy {100 * float(network['accuracy']):.1f} %")
+    what = f"{many} networks {trained}" if many > 1 else f"a network {trained}" if trained else family
+    parts = [f"accuracy {100 * float(network['accuracy']):.1f} %"] if network.get("accuracy") is not None else []
     parts.append(f"hash {str(network.get('hash'))[:12]}")
-    return f"{name} ({'; '.join(filter(None, parts))})"
+    return f"{what} ({', '.join(parts)})"
 
 
 def _evaluation_facts(context: dict[str, Any]) -> list[tuple[str, str]]:
