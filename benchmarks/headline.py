@@ -128,7 +128,7 @@ def _parts(evaluator: Evaluator, trainer: Trainer) -> dict[str, Callable[[Tensor
         "first stage's encoder": stage.encoder,
         "first stage's decoder": stage.decoder,
         "feature network": evaluator.features,
-        "second feature network": evaluator.second,
+        **({} if evaluator.second is None else {"second feature network": evaluator.second}),
     }
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from analysis import replicates, tradeoff
 from analysis.plotting import naming, style
-from analysis.reporting import picks
+from analysis.reporting import picks, second_opinion
 from analysis.reporting.page import write_report
 from study.config import UserError
 from study.disk.layout import ERROR, OUTCOME, PICTURE, WARNINGS, attempt_folders, report_path, trial_folders, trial_path
@@ -178,6 +178,7 @@ def _recommendation(frames: StudyFrames, choice: Choice) -> list[str]:
         *picks.all_picks(frames, choice),
         *picks.knee(frames, choice, between_seeds),
         *picks.left_out(frames, choice),
+        *second_opinion.sentences(frames, choice),
     ]
 
 

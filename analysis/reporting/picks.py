@@ -94,11 +94,10 @@ def knee(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]) ->
 
 def _changed(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]) -> str:
     names = list(frames.objectives)
-    if np.isfinite(between_seeds).all():
-        noise, source = np.array(between_seeds), "the spread between the seeds of a trial"
-    else:
-        noise = np.array([SCORE_NOISE if naming.is_network_score(name) else 0.0 for name in names])
-        source = "the measurement's noise"
+    noise = np.array([SCORE_NOISE if naming.is_network_score(name) else 0.0 for name in names])
+    source = "the measurement's noise"
+    if np.isfinite(between_seeds).all():  # seeds share the feature networks, so these have noise beside it
+        noise, source = np.hypot(noise, between_seeds), "that noise and the spread between a trial's seeds"
     if not noise.any():
         return ""
     sizes = ", ".join(

@@ -15,7 +15,8 @@ from study.results.recommendation import COPIES, DIVERSITY
 SCORE, SECOND = "val/sample_fid", "val/second_fid"
 FEWEST = 4
 """Fewer trials have no order to speak of."""
-CLOSE = 0.9
+CLOSE, LOOSE = 0.9, 0.6
+"""Rank correlations from which two networks agree, or agree in part."""
 
 
 class SecondOpinion(NamedTuple):
@@ -64,7 +65,8 @@ def sentences(frames: StudyFrames, choice: Choice) -> list[str]:
     found = info(frames, choice)
     if found is None:
         return []
-    order = "agrees" if found.correlation >= CLOSE else "disagrees in part"
+    agrees = found.correlation >= CLOSE
+    order = "agrees" if agrees else "agrees in part" if found.correlation >= LOOSE else "disagrees"
     text = (
         f"A second feature network {order} on the order of the {found.trials} trials that both measured (rank "
         f"correlation {naming.number(found.correlation)}), keeps {found.kept} of the front's {found.front}, and "

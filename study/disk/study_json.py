@@ -108,6 +108,15 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
             return {} if value is None else value
         return {"real_data" if name == "floor" else name: entry for name, entry in value.items()}
 
+    @property
+    def instruments(self) -> tuple[Any, ...]:
+        """What tells the feature networks of studies apart: their scores of samples compare if this is equal.
+
+        Not the networks' hashes: another processor may round the weights otherwise, with scores that hardly differ.
+        """
+        found = [self.evaluation.get(key) or {} for key in ("instrument", "second_instrument")]
+        return tuple((network.get("name"), network.get("spec")) for network in found)
+
     def replace(self, **changes: Any) -> StudyRecord:
         """A copy with some fields changed."""
         return self.model_copy(update=changes)

@@ -157,6 +157,10 @@ def neighbourhood(
     )
 
 
+COPY_IMAGES = 1_000
+"""So many samples and held-out images are looked at."""
+LEAST_HELD_OUT = 200
+"""With fewer held-out images, the nearest 1 % of them are the nearest alone, and honest models look like copiers."""
 COPY_QUANTILE = 0.01
 """A sample is a copy if it lies as near to a training image as this share of held-out images do, or nearer."""
 
@@ -171,8 +175,8 @@ def nearest_distances(values: np.ndarray, training: np.ndarray) -> np.ndarray:
 def copied_share(generated: np.ndarray, held_out: np.ndarray) -> float:
     """Share of generated images that copy a training image: .01 for new images, 1 for a training set learnt by heart.
 
-    A held-out image cannot be a copy, so the nearest 1 % of them say how near a new image comes. This is the idea of
-    the data-copying test (Meehan et al., arXiv 2004.05675) for the lower tail alone.
+    It needs some hundred held-out images. None of them is a copy, so the nearest 1 % say how near a new image comes.
+    This is the idea of the data-copying test (Meehan et al., arXiv 2004.05675) for the lower tail alone.
 
     Args:
         generated: `nearest_distances` of generated images, [n].

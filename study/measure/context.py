@@ -5,6 +5,8 @@ It holds the feature networks, the features of real images, the real-data baseli
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from study.measure.metrics import METRICS, require_finite
 
 MAX_IMAGES = 5_000
 MIN_GENERATED = 3_000
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,16 @@ class EvaluationContext:
 
     Attributes:
         first: The instrument of every metric of samples but one.
-        second: An instrument of another family, which measures `second_fid` alone.
+        second: An instrument of another family, which measures `second_fid` alone; None if there is none.
         notes: Why these instruments and no others, in words for the user; empty if nothing was wrong.
-        training: The first instrument's features of training images, float32 [n, d].
+        training: The first instrument's features of all training images, float32 [n, d].
         samples: How many images to generate, by split.
         real_data: The real-data baseline by split: metrics of training images in place of samples. A model can beat it.
         pca: `{split: {latent size: reconstruction MSE}}`.
     """
 
     first: Calibrated
-    second: Calibrated
+    second: Calibrated | None
     notes: tuple[str, ...]
     training: np.ndarray
     samples: dict[str, int]
@@ -83,13 +85,14 @@ class EvaluationContext:
     def key(self) -> tuple[Any, ...]:
         """Tells contexts apart."""
         counts = (*self.samples.values(), *map(len, self.first.features.values()))
-        return (self.first.instrument.hash, self.second.instrument.hash, self.first.scale, *counts)
+        second = None if self.second is None else self.second.instrument.hash
+        return (self.first.instrument.hash, second, self.first.scale, *counts)
 
     def summary(self) -> dict[str, Any]:
         """The part that a study records, ready for JSON."""
         return {
             "instrument": self.first.summary(),
-            "second_instrument": self.second.summary(),
+            "second_instrument": None if self.second is None else self.second.summary(),
             "notes": list(self.notes),
             "real_data": self.real_data,
             "pca": {split: {str(size): error for size, error in errors.items()} for split, errors in self.pca.items()},
@@ -122,9 +125,12 @@ def prepare_context(
     names = [name for name, task in FAMILIES.items() if not task.classes or data.summary.num_classes > 1]
     first, notes = _first(calibrate, names if feature_network is None else [feature_network])
     second = _second(calibrate, first.instrument, names)
-    if second.examination.faults:
+    if second is None:
+        notes.append("no second feature network sees anything in these images, so there is no second_fid")
+    elif second.examination.faults:
         notes.append(f"feature network {second.instrument.name} (the second): {', '.join(second.examination.faults)}")
-    key = content_key(_VERSION, data.summary.hash, first.instrument.hash, second.instrument.hash, max_images)
+    second_hash = None if second is None else second.instrument.hash
+    key = content_key(_VERSION, data.summary.hash, first.instrument.hash, second_hash, max_images)
     record = cached(cache_dir / f"context-{key}.pt", lambda: calibrate.measure_real(first, second))
     training = record.pop("training").numpy()
     return EvaluationContext(first=first, second=second, notes=tuple(notes), training=training, **record)
@@ -158,15 +164,17 @@ class _Calibrator:
             "examination": examination._asdict(),
         }
 
-    def measure_real(self, first: Calibrated, second: Calibrated) -> dict[str, Any]:
+    def measure_real(self, first: Calibrated, second: Calibrated | None) -> dict[str, Any]:
         """The rest of the context."""
         samples = {name: max(len(values), MIN_GENERATED) for name, values in first.features.items()}
-        images = self.data.train.first(2 * self._max_images).images
-        train, train2 = (of.scale * self._extract(of.instrument, images) for of in (first, second))
+        train = first.scale * self._extract(first.instrument, self.data.train.first(len(self.data.train)).images)
+        images = self.data.train.first(max(samples.values())).images
         real_data = {}
         for name, count in samples.items():
             real_data[name] = compare_features(FeatureSet(first.features[name]), FeatureSet(train[:count]))
-            real_data[name]["second_fid"] = FeatureSet(second.features[name]).fid(FeatureSet(train2[:count]))
+            if second is not None:
+                again = FeatureSet(second.scale * self._extract(second.instrument, images[:count]))
+                real_data[name]["second_fid"] = FeatureSet(second.features[name]).fid(again)
             require_finite({f"{name}/{metric}": value for metric, value in real_data[name].items()})
         measured = {"validation": self._images("validation"), "test": self.data.test.images}
         return {
@@ -207,14 +215,17 @@ def _first(calibrate: _Calibrator, names: list[str]) -> tuple[Calibrated, list[s
     return chosen, notes
 
 
-def _second(calibrate: _Calibrator, first: Instrument, names: list[str]) -> Calibrated:
-    """An instrument of another family, or other networks of the same."""
-    for name in names:
-        if name != first.name:
-            found = calibrate(instrument(name, calibrate.data, calibrate.cache_dir, networks=1))
+def _second(calibrate: _Calibrator, first: Instrument, names: list[str]) -> Calibrated | None:
+    """An instrument of another family, else other networks of the same; None if none of them sees anything."""
+    others = (name for name in names if name != first.name)
+    makers = [functools.partial(instrument, name, networks=1) for name in others]
+    found = None
+    for make in (*makers, other_instrument):
+        with contextlib.suppress(UserError):  # it gives every image the same features
+            found = calibrate(make(data=calibrate.data, cache_dir=calibrate.cache_dir))
             if not found.examination.faults:
-                return found
-    return calibrate(other_instrument(calibrate.data, calibrate.cache_dir))
+                break
+    return found
 
 
 COMPARED = frozenset(name for name, metric in METRICS.items() if metric.function) | frozenset(Neighbourhood._fields)

@@ -21,21 +21,27 @@ import torch
 from torch import Tensor, nn
 
 from study.data.datasets import ImageData
-from study.measure.comparison import FeatureSet, copied_share, nearest_distances
+from study.measure.comparison import COPY_IMAGES, LEAST_HELD_OUT, FeatureSet, copied_share, nearest_distances
 from study.measure.context import COMPARED, EvaluationContext, compare_features
 from study.measure.features import as_float, images_per_batch
 from study.measure.instrument import Features
-from study.measure.latent import DENSITIES, Density, active_units, iwae_nll, normal_points, spherical_midpoint
+from study.measure.latent import (
+    DENSITIES,
+    Density,
+    active_units,
+    iwae_nll,
+    mmd_to_prior,
+    normal_points,
+    random_midpoints,
+)
 from study.measure.metrics import METRICS, MetricError, require_finite
 from study.model.autoencoder import Autoencoder, Posterior
-from study.model.divergences import gaussian_kl, squared_mmd
+from study.model.divergences import gaussian_kl
 
 MAX_TRAINING_CODES = 10_000
-MMD_CODES = 2_000
 IWAE_IMAGES, IWAE_SAMPLES = 500, 64
 _SEED = 20_190_329
-_PREFIXES = {"validation": "val", "test": "test"}
-"""The prefix that a split's metrics are recorded under."""
+_PREFIXES = {"validation": "val", "test": "test"}  # of a split's metrics in the records
 
 
 @contextlib.contextmanager
@@ -79,9 +85,10 @@ class Evaluator:
         self.context = context
         self.device = torch.device(device)
         self.features: Features = context.first.instrument.build(data.summary, self.device)
-        self.second: Features = context.second.instrument.build(data.summary, self.device)
+        second = context.second
+        self.second: Features | None = None if second is None else second.instrument.build(data.summary, self.device)
         self._codes = torch.empty(0, 0)
-        self._second_real: dict[str, FeatureSet] = {}
+        self._second_real = {} if second is None else {of: FeatureSet(x) for of, x in second.features.items()}
         self._to_training: dict[str, np.ndarray] = {}
 
     @cached_property
@@ -116,7 +123,9 @@ class Evaluator:
             metrics = measured.metrics | self._costly(model, "validation", generated, measured, missing)
         if absent := missing - metrics.keys():
             why = "a deterministic encoder has none; search Gaussian encoders alone"
-            if measured.posterior.logvar is not None:
+            if not absent.isdisjoint({"second_fid", "copies"}):
+                why = "these data have too few images, or no second feature network, for it"
+            elif measured.posterior.logvar is not None:
                 why = f"{model.config.likelihood} has a variance only beside a KL of weight above 0; search VAEs alone"
             raise MetricError(f"objective {', '.join(sorted(absent))}: {why}, or trade off another metric")
         require_finite(metrics)
@@ -158,17 +167,17 @@ class Evaluator:
         metrics: dict[str, float] = {}
         if not COMPARED.isdisjoint(wanted):
             metrics |= compare_features(real.features, generated.from_prior(count))
-        for name in DENSITIES:
-            if name in wanted:
-                metrics[name] = real.features.fid(generated.from_density(name, count))
-        if "copies" in wanted:
-            metrics["copies"] = self._copies(split, real, generated.from_prior(count))
-        if "second_fid" in wanted:
-            metrics["second_fid"] = self._second_fid(model, split, self._prior_codes(count, model.latent_dim))
+        for name in DENSITIES.keys() & wanted:
+            metrics[name] = real.features.fid(generated.from_density(name, count))
+        if "copies" in wanted and len(real.features) >= LEAST_HELD_OUT:
+            metrics["copies"] = self._copies(split, real, generated.to_training(count))
+        if "second_fid" in wanted and split in self._second_real:
+            metrics["second_fid"] = self._second_real[split].fid(generated.second_from_prior(count))
         if "interpolation_fid" in wanted:
-            metrics["interpolation_fid"] = self._interpolation_fid(model, real, posterior.mu)
+            middle = random_midpoints(posterior.mu[: len(real.features)], _SEED)
+            metrics["interpolation_fid"] = real.features.fid(self._decoded(model, middle))
         if "latent_mmd" in wanted:
-            metrics["latent_mmd"] = self._latent_mmd(posterior)
+            metrics["latent_mmd"] = mmd_to_prior(posterior.sample(self._generator()), _SEED)
         if "nll" in wanted and posterior.logvar is not None and model.likelihood_scale is not None:
             images = as_float(real.images[:IWAE_IMAGES])
             size = max(1, images_per_batch(images) // 4)
@@ -252,35 +261,11 @@ class Evaluator:
         batches = self._train_images.split(images_per_batch(self._train_images))
         return torch.cat([model.encode(as_float(batch)).sample(generator) for batch in batches])
 
-    def _second_fid(self, model: Autoencoder, split: str, codes: Tensor) -> float:
-        """FID of decoded codes [n, d] in the second instrument's features."""
-        second = self.context.second
-        generated = second.feature_set(self.second(batch) for batch in self._images(model, codes))
-        if split not in self._second_real:
-            self._second_real[split] = FeatureSet(second.features[split])
-        return self._second_real[split].fid(generated)
-
-    def _copies(self, split: str, real: _Real, generated: FeatureSet) -> float:
-        """How many of the generated images lie as near to a training image as hardly any held-out image does."""
+    def _copies(self, split: str, real: _Real, distances: np.ndarray) -> float:
+        """How many samples lie as near to a training image as hardly any held-out image does."""
         if split not in self._to_training:
-            self._to_training[split] = nearest_distances(real.features.features, self.context.training)
-        return copied_share(nearest_distances(generated.features, self.context.training), self._to_training[split])
-
-    def _interpolation_fid(self, model: Autoencoder, real: _Real, mu: Tensor) -> float:
-        """FID of decoded midpoints between the codes of random pairs of the split's images."""
-        count = len(real.features)
-        codes = mu[:count]
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(_SEED)).to(mu.device)
-        middle = spherical_midpoint(codes[order], codes[order.roll(1)])
-        return real.features.fid(self._decoded(model, middle))
-
-    def _latent_mmd(self, posterior: Posterior) -> float:
-        """Between up to 2,000 codes drawn from the posteriors and 2,000 draws from N(0, I), IMQ kernel."""
-        z = posterior.sample(self._generator())[:MMD_CODES].float()
-        # Independent draws: the points of `_prior_codes` keep apart, which would bias an unbiased estimate.
-        generator = torch.Generator().manual_seed(_SEED + z.shape[1])
-        prior = torch.randn(MMD_CODES, z.shape[1], generator=generator).to(self.device)
-        return float(squared_mmd(z, prior, "imq"))
+            self._to_training[split] = nearest_distances(real.features.features[:COPY_IMAGES], self.context.training)
+        return copied_share(distances, self._to_training[split])
 
 
 class _Generated:
@@ -295,10 +280,27 @@ class _Generated:
         self._evaluator = evaluator
         self._model = model
         self._sets: dict[tuple[str, int], FeatureSet] = {}
+        self._to_training: dict[int, np.ndarray] = {}
 
     def from_prior(self, n: int) -> FeatureSet:
         """Features of images decoded from n draws from the prior."""
         return self._set("prior", n, lambda: self._evaluator._prior_codes(n, self._model.latent_dim))
+
+    def second_from_prior(self, n: int) -> FeatureSet:
+        """The second instrument's features of the same images."""
+        evaluator, second = self._evaluator, self._evaluator.context.second
+        assert second is not None and evaluator.second is not None
+        if ("second", n) not in self._sets:
+            images = evaluator._images(self._model, evaluator._prior_codes(n, self._model.latent_dim))
+            self._sets["second", n] = second.feature_set(map(evaluator.second, images))
+        return self._sets["second", n]
+
+    def to_training(self, n: int) -> np.ndarray:
+        """Distances of the first of those images to their nearest training image."""
+        if n not in self._to_training:
+            first = self.from_prior(n).features[:COPY_IMAGES]
+            self._to_training[n] = nearest_distances(first, self._evaluator.context.training)
+        return self._to_training[n]
 
     def from_density(self, name: str, n: int) -> FeatureSet:
         """Features of images decoded from n draws from one of `DENSITIES`, fitted to codes of training images."""

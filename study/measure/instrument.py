@@ -10,7 +10,6 @@ that are mixtures of images. `benchmarks.instrument` compares families as one co
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 from collections.abc import Callable
@@ -137,7 +136,7 @@ class TrainedInstrument:
             "name": self.name,
             "networks": len(self.states),
             "features": len(self.states) * self.spec.architecture.features,
-            "seeds": list(self.spec.seeds),
+            "spec": content_key(asdict(self.spec)),
             "hash": self.hash,
             "accuracy": self.accuracy,
         }
@@ -149,7 +148,7 @@ class CustomInstrument:
 
     Attributes:
         name: `module:function`; every process of a study must be able to import the module.
-        hash: Hash of the module's source.
+        hash: Hash of the name and the module's source.
     """
 
     name: str
@@ -165,13 +164,13 @@ class CustomInstrument:
             if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(x):
                 shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
                 raise UserError(f"--feature-network {self.name} returns {shape}: return a tensor [{len(x)}, d]")
-            return found.detach()
+            return found.detach().float()
 
         return features
 
     def summary(self) -> dict[str, Any]:
         """Name and hash."""
-        return {"name": self.name, "hash": self.hash, "accuracy": None}
+        return {"name": self.name, "spec": self.hash, "hash": self.hash, "accuracy": None}
 
 
 def instrument(name: str, data: ImageData, cache_dir: Path, *, networks: int | None = None) -> Instrument:
@@ -194,7 +193,7 @@ def instrument(name: str, data: ImageData, cache_dir: Path, *, networks: int | N
         source = inspect.getsource(inspect.getmodule(function) or function)
     except (OSError, TypeError):  # compiled, or made at run time
         source = name
-    return CustomInstrument(name, hashlib.blake2b(source.encode(), digest_size=12).hexdigest())
+    return CustomInstrument(name, content_key(name, source))
 
 
 def other_instrument(data: ImageData, cache_dir: Path) -> TrainedInstrument:

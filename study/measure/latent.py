@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from study.model.autoencoder import Autoencoder
+from study.model.divergences import squared_mmd
 
 SOBOL_SIZE = 128
 """Coordinates that `normal_points` spreads evenly. That helped for all sizes measured, 2 to 16; more take longer."""
+MMD_CODES = 2_000
 ACTIVE_VARIANCE = 0.01
 """A latent unit is active when its posterior mean varies more than this over images (Burda et al. 1509.00519, §5.2)."""
 
@@ -145,3 +147,19 @@ def spherical_midpoint(a: Tensor, b: Tensor) -> Tensor:
     size = direction.norm(dim=1, keepdim=True)
     arc = direction / size.clamp(min=1e-12) * (length_a + length_b) / 2
     return torch.where(size > 1e-3, arc, line)
+
+
+def random_midpoints(codes: Tensor, seed: int) -> Tensor:
+    """`spherical_midpoint` of random pairs among codes [n, d]: [n, d]. Each code is in two pairs."""
+    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed)).to(codes.device)
+    return spherical_midpoint(codes[order], codes[order.roll(1)])
+
+
+def mmd_to_prior(z: Tensor, seed: int) -> float:
+    """Unbiased MMD² of up to 2,000 codes [n, d] to as many draws from N(0, I), IMQ kernel.
+
+    The draws are independent: points of `normal_points` keep apart, which would bias an unbiased estimate.
+    """
+    generator = torch.Generator().manual_seed(seed + z.shape[1])
+    prior = torch.randn(MMD_CODES, z.shape[1], generator=generator).to(z.device)
+    return float(squared_mmd(z[:MMD_CODES].float(), prior, "imq"))

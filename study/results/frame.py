@@ -211,7 +211,7 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
     """Joins several studies for one plot; `study` and `number` together identify a row.
 
     Raises:
-        UserError: The studies differ in their objectives or data, so one plot would mislead.
+        UserError: The studies differ in their objectives, data or feature networks, so one plot would mislead.
     """
     parts = list(studies)
     if len(parts) == 1:
@@ -224,6 +224,11 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
             )
         if part.study.data.hash != first.data.hash:
             raise UserError(f"studies {first.name} and {part.study.name} use different data: plot them separately")
+        if part.study.instruments != first.instruments:
+            raise UserError(
+                f"studies {first.name} and {part.study.name} were measured with different feature networks: plot them "
+                "separately"
+            )
     return StudyFrames(
         tuple(part.study for part in parts),
         pd.concat([part.trials for part in parts], ignore_index=True),

@@ -48,6 +48,8 @@ def check_resumable(
         raise UserError(
             f"study {name!r} has other objectives than its space: restore study.json, or choose another --study"
         )
+    if "classifier" in record.evaluation:  # of version 0.1
+        raise _other_instrument(record)
     for flag, value in settings.items():
         if value is not None and value != getattr(record, flag):
             raise UserError(
@@ -60,6 +62,11 @@ def _option(record: StudyRecord, flag: str) -> str:
     return f"no {option}" if value is None else f"{option} {value}"
 
 
+def recorded_instrument(record: StudyRecord) -> str | None:
+    """The feature network that the study's first session used, or was told to use."""
+    return (record.evaluation.get("instrument") or {}).get("name", record.feature_network)
+
+
 def check_same_instrument(record: StudyRecord, evaluation: Mapping[str, Any]) -> None:
     """Refuses to resume a study whose trials were measured with other feature networks.
 
@@ -70,16 +77,15 @@ def check_same_instrument(record: StudyRecord, evaluation: Mapping[str, Any]) ->
     Raises:
         UserError: The networks differ, so the scores of old and new trials cannot be compared.
     """
-    if not record.evaluation:
-        return
-    for key in ("instrument", "second_instrument"):
-        # Not the hash: another processor may round the weights otherwise, and resumes with scores that hardly differ.
-        before, here = (of.get(key, {}) for of in (record.evaluation, evaluation))
-        if any(before.get(part) != here.get(part) for part in ("name", "networks", "features", "seeds")):
-            raise UserError(
-                f"study {record.name!r} was measured with another feature network, so its scores cannot be compared "
-                "with new ones: resume it with the version that began it, or choose another --study"
-            )
+    if record.evaluation and record.instruments != record.replace(evaluation=dict(evaluation)).instruments:
+        raise _other_instrument(record)
+
+
+def _other_instrument(record: StudyRecord) -> UserError:
+    return UserError(
+        f"study {record.name!r} was measured with another feature network, so its scores cannot be compared with new "
+        "ones: resume it with the code that began it, or choose another --study"
+    )
 
 
 def recorded_space(record: StudyRecord) -> str:

@@ -22,7 +22,7 @@ from study.search.ledger import Ledger, Tally
 from study.search.storage import lost_database, public_url
 from study.session.plan import Plan
 from study.session.progress import StudyProgress
-from study.session.resuming import check_same_instrument
+from study.session.resuming import check_same_instrument, recorded_instrument
 from study.tracking import Mirror, default_tracking_uri
 from study.tracking.store import check_server, check_uri
 from study.tuning.cluster import Cluster
@@ -177,7 +177,7 @@ class _Session:
         check_nodes(self.directory)
         cache = cache_path(plan.request.runs)
         kinds = _kinds(ledger, self.record.num_trials)
-        context = prepare(plan.data, kinds, cache, cluster, self.record.feature_network)
+        context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record))
         check_same_instrument(self.record, context.summary())
         self._write(evaluation=context.summary())
         for note in context.notes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import torch
 
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
+from study.measure import context
 from study.measure.checks import examine, live_share, require_live
 from study.measure.context import prepare_context
 from study.measure.evaluate import Evaluator
+from study.measure.instrument import Instrument
 from study.model.autoencoder import build_autoencoder
 
 
@@ -56,10 +59,10 @@ def test_a_classifier_no_better_than_chance_is_replaced_and_the_study_told(few_d
     train = dataclasses.replace(few_digits.train, labels=few_digits.train.labels[order])
     summary = dataclasses.replace(few_digits.summary, hash="shuffled")
     data = dataclasses.replace(few_digits, train=train, summary=summary)
-    context = prepare_context(data, cache)
-    assert context.first.instrument.name == "contrast"
-    assert context.second.instrument.name == "contrast, another network"
-    [note] = context.notes
+    found = prepare_context(data, cache)
+    assert found.first.instrument.name == "contrast"
+    assert found.second is not None and found.second.instrument.name == "contrast, another network"
+    [note] = found.notes
     assert note.startswith("feature network classes: ") and "its accuracy is" in note
 
 
@@ -72,11 +75,11 @@ def test_one_class_is_measured_without_classes(digits: ImageData, cache: Path) -
     }  # fmt: skip
     summary = dataclasses.replace(digits.summary, num_classes=1, hash="threes")
     data = dataclasses.replace(digits, **splits, summary=summary)
-    context = prepare_context(data, cache)
-    assert context.first.instrument.name == "contrast"
+    found = prepare_context(data, cache)
+    assert found.first.instrument.name == "contrast"
     model = build_autoencoder(TrialConfig(encoder="deterministic", regularizer="none", latent_dim=4), summary)
-    metrics = Evaluator(data, context).search_metrics(model)
-    assert metrics["sample_fid"] > 3 * context.real_data["validation"]["sample_fid"]
+    metrics = Evaluator(data, found).search_metrics(model)
+    assert metrics["sample_fid"] > 3 * found.real_data["validation"]["sample_fid"]
 
 
 def test_a_network_that_sees_nothing_is_refused(
@@ -86,3 +89,26 @@ def test_a_network_that_sees_nothing_is_refused(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match="gives every image the same features"):
         prepare_context(digits, tmp_path / "cache", feature_network="blind_features:f")
+
+
+def test_a_study_goes_on_where_only_one_family_is_alive(
+    few_digits: ImageData, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photographs of solar cells: every feature of the classifier had died there."""
+
+    def dead(*arguments: Any, **options: Any) -> Any:
+        raise UserError("it gives every image the same features")
+
+    def alive(name: str, *arguments: Any, **options: Any) -> Instrument:
+        return dead() if name == "classes" else original(name, *arguments, **options)
+
+    original = context.instrument
+    monkeypatch.setattr(context, "instrument", alive)
+    found = prepare_context(few_digits, cache)
+    assert found.first.instrument.name == "contrast" and found.second is not None
+    assert found.second.instrument.name == "contrast, another network"
+    monkeypatch.setattr(context, "other_instrument", dead)
+    alone = prepare_context(few_digits, cache)
+    assert alone.second is None and alone.summary()["second_instrument"] is None and len(alone.notes) == 2
+    model = build_autoencoder(TrialConfig(encoder="gaussian", regularizer="kl", latent_dim=4), few_digits.summary)
+    assert "val/second_fid" not in Evaluator(few_digits, alone).final_metrics(model)

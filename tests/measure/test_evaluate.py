@@ -287,7 +287,7 @@ def test_metrics_of_a_tiny_data_set(
     evaluator = Evaluator(data, prepare_context(data, tmp_path))
     config = TrialConfig(encoder="gaussian", regularizer="kl", weight=1.0, latent_dim=3, width=8)
     metrics = of_split("test", evaluator.final_metrics(build_autoencoder(config, summary)))
-    assert set(metrics) == set(METRICS)
+    assert set(metrics) == set(METRICS) - {"copies"}  # which needs some hundred held-out images
 
 
 @pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.direction != "none"])

@@ -106,13 +106,18 @@ def test_a_function_of_the_users_own(
     digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     source = tmp_path / "my_features.py"
-    source.write_text("def pixels(x):\n    return x.flatten(1)\n\n\ndef wrong(x):\n    return x\n\n\nnumber = 3\n")
+    functions = {"pixels": "x.flatten(1)", "half": "x.flatten(1).bfloat16()", "wrong": "x"}
+    lines = [f"def {name}(x):\n    return {value}\n" for name, value in functions.items()]
+    source.write_text("\n".join([*lines, "number = 3\n"]))
     monkeypatch.syspath_prepend(tmp_path)
     found = instrument("my_features:pixels", digits, cache)
     assert isinstance(found, CustomInstrument) and found.accuracy is None
     x = torch.rand(4, 1, 8, 8)
     assert torch.equal(found.build(digits.summary, "cpu")(x), x.flatten(1))
-    assert instrument("my_features:wrong", digits, cache).hash == found.hash  # of the module
+    assert instrument("my_features:pixels", digits, cache).hash == found.hash
+    assert instrument("my_features:wrong", digits, cache).hash != found.hash
+    half = instrument("my_features:half", digits, cache).build(digits.summary, "cpu")(x)
+    assert half.dtype == torch.float32
     with pytest.raises(UserError, match=r"returns \(4, 1, 8, 8\): return a tensor \[4, d\]"):
         instrument("my_features:wrong", digits, cache).build(digits.summary, "cpu")(x)
     with pytest.raises(UserError, match="number is no function"):

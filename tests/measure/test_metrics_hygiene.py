@@ -12,6 +12,7 @@ import pytest
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.measure import evaluate
 from study.measure.context import EvaluationContext, prepare_context
 from study.measure.evaluate import Evaluator
 from study.measure.metrics import METRICS
@@ -87,7 +88,7 @@ def test_stopped_trials_have_no_test_metrics(trial: Any, after: int) -> None:
 def test_a_metric_that_is_nan_fails_the_trial_by_name(
     trial: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, name: str
 ) -> None:
-    search, final = Evaluator._measure, Evaluator._interpolation_fid
+    search, final = Evaluator._measure, evaluate.random_midpoints
 
     def broken_search(self: Evaluator, *arguments: Any) -> Any:
         result = search(self, *arguments)
@@ -97,7 +98,7 @@ def test_a_metric_that_is_nan_fails_the_trial_by_name(
     if when == "search":
         monkeypatch.setattr(Evaluator, "_measure", broken_search)
     else:
-        monkeypatch.setattr(Evaluator, "_interpolation_fid", lambda *arguments: final(*arguments) * math.nan)
+        monkeypatch.setattr(evaluate, "random_midpoints", lambda *arguments: final(*arguments) * math.nan)
     reports, lines = trial()
     assert reports[-1] == {"failure": f"not a finite metric: {name} is nan"}
     assert len(lines) == (0 if when == "search" else CONFIG.epochs - 1)  # nothing for the epoch that failed

@@ -106,18 +106,19 @@ def test_unknown_and_damaged_studies_are_errors(tmp_path: Path) -> None:
         load_study(tmp_path, "toy")
 
 
-def test_only_studies_with_equal_objectives_and_data_join(tmp_path: Path) -> None:
+def test_only_studies_with_equal_objectives_data_and_feature_networks_join(tmp_path: Path) -> None:
     make_study(tmp_path, "a", trials=3)
     make_study(tmp_path, "b", trials=4, seed=1)
     make_study(tmp_path, "other", trials=1, objectives={"val/kl": "minimize"})
     make_study(tmp_path, "mnist", trials=1, data={"hash": "another"})
+    make_study(tmp_path, "contrast", trials=1, references={"instrument": {"name": "contrast", "spec": "x"}})
     a, b = load_study(tmp_path, "a"), load_study(tmp_path, "b")
     both = join_studies([a, b])
     assert both.name == "a + b"
     assert both.trials.groupby("study").size().to_dict() == {"a": 3, "b": 4}
     assert set(both.sources) == {"a", "b"}
     assert join_studies([a]) is a
-    for name, word in (("other", "objectives"), ("mnist", "data")):
+    for name, word in (("other", "objectives"), ("mnist", "data"), ("contrast", "feature networks")):
         with pytest.raises(UserError, match=word):
             join_studies([a, load_study(tmp_path, name)])
 

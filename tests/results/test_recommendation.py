@@ -141,3 +141,10 @@ def test_a_trial_that_copies_is_left_out_whatever_its_coverage() -> None:
     copies = np.array([0.01, 0.8, np.nan, 1.0])
     assert left_out_of({}, completed, copies) == (LeftOut(1, "val/copies", 0.8),)
     assert left_out_of({}, completed, np.full(4, 0.05)) == ()
+
+
+def test_no_copier_wins_because_the_honest_trial_is_poor_and_if_all_copy_none_is_left_out() -> None:
+    completed, coverage = np.ones(4, bool), {"val/coverage": np.array([0.1, 0.9, 0.9, 0.9])}
+    found = left_out_of(coverage, completed, np.array([0.0, 0.8, 0.9, 1.0]))
+    assert [out.row for out in found] == [1, 2, 3]
+    assert left_out_of(coverage, completed, np.ones(4)) == left_out_of({}, completed, np.ones(4)) == ()

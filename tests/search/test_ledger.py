@@ -27,7 +27,7 @@ VALUES = {"val/reconstruction_mse": 0.01, "val/sample_fid": 7.0}
 def open_ledger(directory: Path, space: SearchSpace | None = None, **changes: Any) -> Ledger:
     directory.mkdir(exist_ok=True)
     space = space or load_space("wae_weight").space
-    settings = {"directions": DIRECTIONS, "fixed": {"seed": 0}, "seed": 0, "sampler": "random", **changes}
+    settings = {"directions": DIRECTIONS, "set_values": {"seed": 0}, "seed": 0, "sampler": "random", **changes}
     return Ledger(directory, space, made_summary(), **settings)
 
 

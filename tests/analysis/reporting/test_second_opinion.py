@@ -40,7 +40,7 @@ def test_a_second_network_that_disagrees_names_the_other_trial(tmp_path: Path) -
     assert found.correlation == pytest.approx(0.8)
     assert (found.front, found.kept, found.knee) == (4, 2, 2)
     [text] = second_opinion.sentences(frames, choose(frames))
-    assert "disagrees in part" in text and "recommends trial 2 instead" in text
+    assert "agrees in part" in text and "recommends trial 2 instead" in text
 
 
 def test_without_a_second_score_nothing_is_said(tmp_path: Path) -> None:

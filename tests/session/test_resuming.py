@@ -1,0 +1,55 @@
+"""A study is resumed only under the conditions that it began with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from study.config import UserError
+from study.disk.study_json import StudyRecord, parse_study
+from study.session.resuming import check_resumable, check_same_instrument, recorded_instrument
+from study.space import load_space
+from tests.helpers_study import study_record
+
+CLASSES = {"instrument": {"name": "classes", "spec": "a", "hash": "1"}, "second_instrument": None}
+
+
+def record(evaluation: dict[str, Any], **changes: Any) -> StudyRecord:
+    return parse_study(study_record("b", references=evaluation, **changes), "study.json")
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "is_same"),
+    [
+        (CLASSES, True),
+        ({**CLASSES, "instrument": {"name": "classes", "spec": "a", "hash": "rounded otherwise"}}, True),
+        ({**CLASSES, "instrument": {"name": "classes", "spec": "b", "hash": "1"}}, False),
+        ({**CLASSES, "instrument": {"name": "contrast", "spec": "a", "hash": "1"}}, False),
+        ({**CLASSES, "second_instrument": {"name": "contrast", "spec": "c"}}, False),
+    ],
+)
+def test_scores_of_other_feature_networks_never_join_a_study(evaluation: dict[str, Any], is_same: bool) -> None:
+    begun = record(CLASSES)
+    assert recorded_instrument(begun) == "classes"
+    if is_same:
+        check_same_instrument(begun, evaluation)
+    else:
+        with pytest.raises(UserError, match="measured with another feature network"):
+            check_same_instrument(begun, evaluation)
+
+
+def test_a_study_that_has_measured_nothing_yet_takes_the_network_that_was_asked_for() -> None:
+    begun = record({}, feature_network="contrast")
+    check_same_instrument(begun, CLASSES)
+    assert recorded_instrument(begun) == "contrast"
+
+
+def test_a_study_of_version_0_1_is_refused_before_anything_is_written() -> None:
+    loaded = load_space("wae_weight")
+    old = record({"classifier": {"hash": "c1"}}, space="wae_weight", space_hash=loaded.hash)
+    with pytest.raises(UserError, match="resume it with the code that began it"):
+        check_resumable(old, loaded, old.data, old.objectives, {})
+    with pytest.raises(UserError, match="was begun with no --feature-network"):
+        new = record(CLASSES, space="wae_weight", space_hash=loaded.hash)
+        check_resumable(new, loaded, new.data, new.objectives, {"feature_network": "contrast"})
