@@ -97,7 +97,7 @@ def _changed(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]
     noise = np.array([SCORE_NOISE if naming.is_network_score(name) else 0.0 for name in names])
     source = "the measurement's noise"
     if np.isfinite(between_seeds).all():  # seeds share the feature networks, so these have noise beside it
-        noise, source = np.hypot(noise, between_seeds), "that noise and the spread between a trial's seeds"
+        noise, source = np.hypot(noise, between_seeds), f"{source} and the spread between seeds"
     if not noise.any():
         return ""
     sizes = ", ".join(

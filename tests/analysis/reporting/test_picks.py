@@ -65,10 +65,12 @@ def test_other_objectives_are_named_and_a_maximised_one_falls_short(tmp_path: Pa
     assert "another trial" not in picks.knee(frames, choose(frames), UNKNOWN)[0]  # no score of a feature network
 
 
-def test_the_spread_between_seeds_replaces_the_measurements_noise(tmp_path: Path) -> None:
+def test_the_spread_between_seeds_adds_to_the_measurements_noise(tmp_path: Path) -> None:
     frames = study(tmp_path, [(0.010, 100.0), (0.015, 20.0), (0.060, 10.0)])
-    [text] = picks.knee(frames, choose(frames), (0.01, 0.12))
-    assert "the spread between the seeds of a trial (1 % in reconstruction error, 12 % in sample FID)" in text
+    [text] = picks.knee(frames, choose(frames), (0.01, 0.04))
+    # 3 % between the networks and 4 % between seeds
+    words = "the measurement's noise and the spread between seeds (1 % in reconstruction error, 5 % in sample FID)"
+    assert words in text
 
 
 def test_a_trial_that_is_left_out_is_named_and_stays_on_the_front(tmp_path: Path) -> None:
