@@ -49,7 +49,7 @@ def network_spec(task: Task, summary: DataSummary, *, networks: int | None = Non
         networks: How many, if not the default.
     """
     if is_tiny(summary):
-        architecture, count, rate = Architecture("perceptron", (128,), 0, 64), 3, 1e-2
+        architecture, count, rate = Architecture("perceptron", (128,), 0, 32), 3, 1e-2
     else:
         architecture, count, rate = Architecture("convolutions", halving_widths(16, summary), 5, 64), 1, 3e-3
     seeds = tuple(range(101, 101 + (networks or count)))

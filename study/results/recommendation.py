@@ -17,7 +17,7 @@ NEARLY = 0.1
 SCORE_NOISE = 0.03
 """Standard deviation of the logarithm of a score of samples: between seeds of the feature networks and draws of codes.
 
-Measured between seeds: 2.5 % on digits, 1.8 % on MNIST, 2.4 % on Fashion-MNIST; between draws .5 % (docs/metrics.md).
+Measured between seeds: 2.9 % on digits, 1.8 % on MNIST, 2.4 % on Fashion-MNIST; between draws .5 % (docs/metrics.md).
 """
 REPEATS = 400
 DIVERSITY = ("val/precision", "val/coverage")

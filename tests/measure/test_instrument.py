@@ -34,10 +34,11 @@ def test_a_family_is_trained_once_and_gives_unit_features(name: str, digits: Ima
     found = instrument(name, digits, cache)
     assert instrument(name, digits, cache).hash == found.hash
     assert (found.accuracy or 1) >= 0.95 and (found.accuracy is None) == (not FAMILIES[name].classes)
-    networks = len(network_spec(FAMILIES[name], digits.summary).seeds)
+    spec = network_spec(FAMILIES[name], digits.summary)
+    networks, size = len(spec.seeds), spec.architecture.features
     features = pickle.loads(pickle.dumps(found)).build(digits.summary, "cpu")(digits.test.images.float() / 255)
-    assert features.shape == (360, 64 * networks) and not features.requires_grad
-    torch.testing.assert_close(features.unflatten(1, (networks, 64)).norm(dim=2), torch.ones(360, networks))
+    assert features.shape == (360, size * networks) and not features.requires_grad
+    torch.testing.assert_close(features.unflatten(1, (networks, size)).norm(dim=2), torch.ones(360, networks))
 
 
 @pytest.mark.parametrize("task", [*FAMILIES.values(), Task(classes=True), Task(contrast=True)])
