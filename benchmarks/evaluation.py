@@ -10,6 +10,7 @@ the same three metrics batch by batch; both must give the same values. MNIST is 
 
 from __future__ import annotations
 
+import functools
 import statistics
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class NetworkFeatures(nn.Module):
     def __init__(self, evaluator: Evaluator, num_features: int) -> None:
         super().__init__()
         # A function and not a submodule, so that `set_dtype` leaves the feature network in single precision.
-        self.extract = evaluator.features
+        self.extract = functools.partial(evaluator.features)
         self.scale = evaluator.context.first.scale
         self.num_features = num_features
 
@@ -52,7 +53,7 @@ class TorchmetricsLoop:
 
     def __init__(self, evaluator: Evaluator, data: ImageData, latent_dim: int, batch_size: int = 256) -> None:
         context = evaluator.context
-        features = NetworkFeatures(evaluator, evaluator.context.training.shape[1])
+        features = NetworkFeatures(evaluator, context.training.shape[1])
         self.error = MeanSquaredError()
         self.fids = [FrechetInceptionDistance(feature=features, reset_real_features=False) for _ in range(2)]
         for metric in self.fids:
