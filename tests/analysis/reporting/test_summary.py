@@ -35,7 +35,7 @@ def test_recommends_the_knee_and_names_the_two_other_picks(tmp_path: Path) -> No
     assert "0.015 (+50 %), sample FID 20 (2 times the best), on validation images." in text[0]
     # log 1.5 / log 6 of the width and log 2 / log 10 of the height: 1 - .226 - .301
     assert text[1].startswith("The knee is 0.47 deep")
-    assert "The knee would be another trial in 0 % of repeats under the measurement's noise (4 % in" in text[1]
+    assert "The knee would be another trial in 0 % of repeats under the measurement's noise (3 % in" in text[1]
     assert text[2] == (
         "Nearly the best reconstruction: trial 0 (VAE, d=8, w=0.05): reconstruction error 0.01 (the best), "
         "sample FID 100 (10 times the best)."
