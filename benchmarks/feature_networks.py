@@ -32,7 +32,7 @@ All but `0.1` use features that are divided by their length.
 """
 
 
-def build(name: str, data: ImageData, seed: int, cache: Path, *, networks: int | None = None) -> Features:
+def build(name: str, data: ImageData, seed: int, cache: Path) -> Features:
     """Trains a candidate, seconds to minutes on one thread, or reads it from the cache.
 
     Args:
@@ -40,11 +40,10 @@ def build(name: str, data: ImageData, seed: int, cache: Path, *, networks: int |
         data: The data set.
         seed: Another seed gives other networks throughout.
         cache: A folder for what was trained.
-        networks: How many, if not the default.
     """
     task = CANDIDATES[name]
     if task is not None:
-        spec = network_spec(task, data.summary, networks=networks)
+        spec = network_spec(task, data.summary)
         seeds = tuple(1000 * seed + number for number in range(len(spec.seeds)))
         return trained_instrument(name, dataclasses.replace(spec, seeds=seeds), data, cache).build(data.summary)
     classifier = trained_classifier(data, _classifier_of_0_1(data.summary, seed), cache).build(data.summary)

@@ -102,15 +102,19 @@ class Instrument:
 
     def __init__(self, data: ImageData, features: Features) -> None:
         self._features = features
-        training = self._of(as_float(data.train.images[:MOST_SAMPLES]))
+        self._scale = 1.0
+        training = self.feature_set(as_float(data.train.images[:MOST_SAMPLES])).features
         self._scale = 1 / math.sqrt(training.var(0).mean())
-        self._real = FeatureSet(self._of(as_float(data.validation.images[:MOST_SAMPLES])) * self._scale)
+        self.real = self.feature_set(as_float(data.validation.images[:MOST_SAMPLES]))
 
     def __call__(self, images: Tensor) -> float:
-        return self._real.fid(FeatureSet(self._of(images) * self._scale))
+        return self.real.fid(self.feature_set(images))
 
-    def _of(self, images: Tensor) -> np.ndarray:
-        return torch.cat([self._features(part) for part in images.split(512)]).double().numpy()
+    def feature_set(self, images: Tensor) -> FeatureSet:
+        """The scaled features of images in [0, 1]."""
+        return FeatureSet(
+            torch.cat([self._features(part) for part in images.split(512)]).double().numpy() * self._scale
+        )
 
 
 def kept(found: Sequence[Ladder], scores: dict[str, list[float]], held_out: bool) -> float:

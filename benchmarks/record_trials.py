@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.feature_networks import Features, build
-from benchmarks.instrument import PARAMS
+from benchmarks.feature_networks import build
+from benchmarks.instrument import PARAMS, Instrument
 from search_spaces.method import LATENT_DIMS
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.measure.comparison import FeatureSet
 from study.measure.evaluate import measuring
 from study.measure.features import as_float
 from study.space import weight_range
@@ -52,19 +51,11 @@ def configuration(number: int, data: ImageData) -> TrialConfig:
     return TrialConfig.from_params(params)
 
 
-class _Judge:
-    """One feature network's view of the validation images."""
-
-    def __init__(self, data: ImageData, features: Features) -> None:
-        self._features = features
-        self._scale = 1 / math.sqrt(features(as_float(data.train.images)).numpy().var(0).mean())
-        self._real = FeatureSet(features(as_float(data.validation.images)).numpy() * self._scale)
-
-    def __call__(self, images: Tensor) -> list[float]:
-        """Fréchet distance, precision and coverage of samples."""
-        generated = FeatureSet(self._features(images).numpy() * self._scale)
-        found = self._real.neighbourhood(generated)
-        return [self._real.fid(generated), found.precision, found.coverage]
+def _judged(instrument: Instrument, images: Tensor) -> list[float]:
+    """Fréchet distance, precision and coverage of samples."""
+    generated = instrument.feature_set(images)
+    found = instrument.real.neighbourhood(generated)
+    return [instrument.real.fid(generated), found.precision, found.coverage]
 
 
 def record(data: ImageData, table: Path, cache: Path) -> None:
@@ -72,14 +63,14 @@ def record(data: ImageData, table: Path, cache: Path) -> None:
     done = _recorded(table)
     if done == TRIALS + 1:
         return
-    judges = [_Judge(data, build(INSTRUMENT, data, seed, cache)) for seed in range(SEEDS)]
+    judges = [Instrument(data, build(INSTRUMENT, data, seed, cache)) for seed in range(SEEDS)]
     for number in range(done, TRIALS + 1):
         row = list(_trained(number, data, judges)) if number < TRIALS else list(_copies(number, data, judges))
         with open(table, "a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow(row)
 
 
-def _trained(number: int, data: ImageData, judges: list[_Judge]) -> Iterator[object]:
+def _trained(number: int, data: ImageData, judges: list[Instrument]) -> Iterator[object]:
     config = configuration(number, data)
     trainer = Trainer(config, data)
     yield from (number, config.method, config.latent_dim, f"{config.weight:.6g}")
@@ -97,15 +88,15 @@ def _trained(number: int, data: ImageData, judges: list[_Judge]) -> Iterator[obj
     yield from _cells([float(error)], samples, judges)
 
 
-def _copies(number: int, data: ImageData, judges: list[_Judge]) -> Iterator[object]:
+def _copies(number: int, data: ImageData, judges: list[Instrument]) -> Iterator[object]:
     chosen = as_float(data.train.images[:_COPIED])
     yield from (number, COPIES, 0, 0)
     yield from _cells([math.nan], chosen[torch.arange(IMAGES) % _COPIED], judges)
 
 
-def _cells(first: list[float], images: Tensor, judges: list[_Judge]) -> Iterator[str]:
+def _cells(first: list[float], images: Tensor, judges: list[Instrument]) -> Iterator[str]:
     images = (images * 255).round() / 255
-    yield from (f"{value:.6g}" for value in (*first, *(value for judge in judges for value in judge(images))))
+    yield from (f"{value:.6g}" for value in (*first, *(value for judge in judges for value in _judged(judge, images))))
 
 
 def _recorded(table: Path) -> int:

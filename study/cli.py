@@ -75,7 +75,7 @@ def command_status(function: Callable[..., int | None], arguments: list[str] | N
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # a full or read-only disk shows itself by many; the others go on
         why = disk_error_reason(error)
         if why is None:
             raise

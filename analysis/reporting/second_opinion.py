@@ -8,9 +8,8 @@ import numpy as np
 import scipy.stats
 
 from analysis.plotting import naming
-from study.results.choice import Choice, chosen_from
+from study.results.choice import Choice, choose
 from study.results.frame import StudyFrames
-from study.results.recommendation import COPIES, DIVERSITY
 
 SCORE, SECOND = "val/sample_fid", "val/second_fid"
 FEWEST = 4
@@ -39,21 +38,17 @@ class SecondOpinion(NamedTuple):
 
 def info(frames: StudyFrames, choice: Choice) -> SecondOpinion | None:
     """Judges the trials by the second network; None if `sample_fid` is no objective, or hardly any trial has both."""
-    names = list(frames.objectives)
-    second = frames.column(SECOND)
-    members = choice.eligible & np.isfinite(second)
-    if SCORE not in names or members.sum() < FEWEST:
+    if SCORE not in frames.objectives:
         return None
-    values = choice.values.copy()
-    values[:, names.index(SCORE)] = second
-    diversity = {name: frames.column(name) for name in DIVERSITY}
-    other = chosen_from(values, members, diversity, copies=frames.column(COPIES))
-    assert other.knee is not None
-    first = frames.column(SCORE)[members]
-    front = [row for row in choice.front if members[row]]
+    other = choose(frames, tuple(SECOND if name == SCORE else name for name in frames.objectives))
+    both = choice.eligible & other.eligible
+    if both.sum() < FEWEST or other.knee is None:
+        return None
+    ranks = [scipy.stats.rankdata(frames.column(name)[both]) for name in (SCORE, SECOND)]
+    front = [row for row in choice.front if both[row]]
     return SecondOpinion(
-        int(members.sum()),
-        float(np.corrcoef(scipy.stats.rankdata(first), scipy.stats.rankdata(second[members]))[0, 1]),
+        int(both.sum()),
+        float(np.corrcoef(ranks[0], ranks[1])[0, 1]),
         len(front),
         len(np.intersect1d(front, other.front)),
         other.knee,

@@ -153,11 +153,12 @@ class _Calibrator:
         return Calibrated(found, record["scale"], features, Examination(**record["examination"]))
 
     def _calibrate(self, found: Instrument) -> dict[str, Any]:
-        train = self._extract(found, self.data.train.first(2 * self._max_images).images)
+        extract = self._extractor(found)
+        train = extract(self.data.train.first(2 * self._max_images).images)
         checks.require_live(found.name, train)
         scale = 1 / math.sqrt(float(train.var(0, dtype=np.float64).mean()))
-        real = {name: scale * self._extract(found, self._images(name)) for name in ("validation", "test")}
-        examination = examine(lambda images: self._extract(found, images), self.data, found.accuracy)
+        real = {name: scale * extract(self._images(name)) for name in ("validation", "test")}
+        examination = examine(extract, self.data, found.accuracy)
         return {
             "scale": scale,
             "features": {name: torch.from_numpy(values.astype(np.float32)) for name, values in real.items()},
@@ -167,14 +168,16 @@ class _Calibrator:
     def measure_real(self, first: Calibrated, second: Calibrated | None) -> dict[str, Any]:
         """The rest of the context."""
         samples = {name: max(len(values), MIN_GENERATED) for name, values in first.features.items()}
-        train = first.scale * self._extract(first.instrument, self.data.train.first(len(self.data.train)).images)
-        images = self.data.train.first(max(samples.values())).images
+        images = self.data.train.first(len(self.data.train)).images
+        train = first.scale * self._extractor(first.instrument)(images)
+        again = None
+        if second is not None:
+            again = second.scale * self._extractor(second.instrument)(images[: max(samples.values())])
         real_data = {}
         for name, count in samples.items():
             real_data[name] = compare_features(FeatureSet(first.features[name]), FeatureSet(train[:count]))
-            if second is not None:
-                again = FeatureSet(second.scale * self._extract(second.instrument, images[:count]))
-                real_data[name]["second_fid"] = FeatureSet(second.features[name]).fid(again)
+            if second is not None and again is not None:
+                real_data[name]["second_fid"] = FeatureSet(second.features[name]).fid(FeatureSet(again[:count]))
             require_finite({f"{name}/{metric}": value for metric, value in real_data[name].items()})
         measured = {"validation": self._images("validation"), "test": self.data.test.images}
         return {
@@ -187,11 +190,16 @@ class _Calibrator:
     def _images(self, split: str) -> Tensor:
         return self.data.split(split).first(self._max_images).images
 
-    @torch.no_grad()
-    def _extract(self, found: Instrument, images: Tensor) -> np.ndarray:
+    def _extractor(self, found: Instrument) -> checks.Extract:
+        """The features [N, d] of uint8 images [N, C, H, W], not scaled."""
         features = found.build(self.data.summary, self._device)
-        batches = (features(as_float(batch.to(self._device))) for batch in images.split(images_per_batch(images)))
-        return torch.cat(list(batches)).float().cpu().numpy()
+
+        @torch.no_grad()
+        def extract(images: Tensor) -> np.ndarray:
+            batches = (features(as_float(batch.to(self._device))) for batch in images.split(images_per_batch(images)))
+            return torch.cat(list(batches)).float().cpu().numpy()
+
+        return extract
 
 
 def _first(calibrate: _Calibrator, names: list[str]) -> tuple[Calibrated, list[str]]:
