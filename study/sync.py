@@ -11,7 +11,7 @@ from pathlib import Path
 
 from study.cli import RunsOption, StudyOption, TrackingOption, run_command
 from study.disk.layout import find_study
-from study.tracking import default_tracking_uri, redact, sync_study
+from study.tracking import default_tracking_uri, location, redact, sync_study
 
 
 def main(study: StudyOption, runs_dir: RunsOption = Path("runs"), tracking_uri: TrackingOption = None) -> None:
@@ -25,6 +25,7 @@ def main(study: StudyOption, runs_dir: RunsOption = Path("runs"), tracking_uri: 
         f"{study}: {report.trials} trials in {redact(uri)}; written now: {report.created} runs, {report.epochs} epochs "
         f"({report.points} values) in {time.monotonic() - started:.1f} s"
     )
+    print(f"MLflow   {location(uri, report.page)}")
 
 
 if __name__ == "__main__":

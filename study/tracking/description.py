@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 from study.config import TrialConfig, UserError
 from study.disk import study_json as record
@@ -13,6 +10,7 @@ from study.disk.files import read_json
 from study.disk.layout import PROCESS, attempt_folders
 from study.disk.study_json import StudyRecord
 from study.tracking.store import redact
+from study.tracking.views import chart_address, table_address
 
 
 def read_study(directory: Path) -> StudyRecord:
@@ -25,20 +23,6 @@ def read_study(directory: Path) -> StudyRecord:
     if study is None:
         raise UserError(f"{directory} holds no study: there is no study.json")
     return study
-
-
-def milliseconds(iso: Any, default: int | None = None) -> int:
-    """Converts an ISO 8601 time to Unix milliseconds, the unit of MLflow.
-
-    Raises:
-        ValueError: `iso` is no such time, and there is no default.
-    """
-    try:
-        return int(1000 * datetime.fromisoformat(iso).timestamp())
-    except (TypeError, ValueError, OverflowError):
-        if default is None:
-            raise ValueError(f"not an ISO 8601 time: {iso!r}") from None
-        return default
 
 
 def trial_name(number: int, config: TrialConfig) -> str:
@@ -85,33 +69,20 @@ def study_tags(study: StudyRecord, outcome: str, experiment_id: str) -> dict[str
     }
 
 
-def trials_page(study: StudyRecord, experiment_id: str) -> str:
-    """Address, within MLflow's UI, of the list of a study's trials, the best in the last objective first.
-
-    Sorted by a metric the list is flat. Sorted by time, the UI's default, it hides the trials under their parent.
-    """
-    query = {"searchFilter": f"tags.`study.id` = '{study.id}' and params.latent_dim != ''"}
-    for name, direction in study.objectives.items():
-        query |= {"orderByKey": f"metrics.`{name}`", "orderByAsc": str(direction == "minimize").lower()}
-    words = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-    return f"#/experiments/{experiment_id}/runs?{words}"
-
-
 def _note(study: StudyRecord, experiment_id: str) -> str:
-    """The parent run's description in the UI: the study's question, and how to see the answer there."""
+    """The parent run's description in the UI: the study's question, and the views that answer it."""
     axes = [f"`{name}` ({direction})" for name, direction in study.objectives.items()]
-    metrics = " and ".join(f"`{name}`" for name, _ in study.objectives.items())
+    answer, trials = chart_address(study, experiment_id), table_address(study, experiment_id)
     command = redact(study.command or "")
     return "\n\n".join(
         [
             # Links below the first line work only after "Show more" is pressed.
-            f"[Compare the trials]({trials_page(study, experiment_id)}) · **{study.question}**",
+            f"[Open the answer]({answer}) · [All trials]({trials}) · **{study.question}**",
             f"One child run per trial. Trade-off: {' against '.join(axes)}.",
-            "In the list that the link opens, choose all trials or some and press *Compare*. *Parallel Coordinates "
-            f"Plot*: take the params `method`, `latent_dim` and `weight` and the metrics {metrics}. *Scatter Plot*: "
-            "take the same two metrics as axes. The list's chart view shows the trials' pictures side by side in the "
-            "image grids `samples` and `reconstructions`. Trials that were stopped early carry the tag "
-            "`trial.outcome` = `stopped`: their last values come from a shorter training.",
+            "*The answer* shows the trials that completed: the trade-off as a scatter plot, parallel coordinates of "
+            "what varies, and below them the pictures of the ten best side by side. *All trials* is a table with what "
+            "varies and the objectives. Trials that were stopped early carry the tag `trial.outcome` = `stopped`: "
+            "their last values come from a shorter training.",
             "When the study has ended, the artifact `report/report.html` holds its answer and every figure. "
             'The artifact `history.jsonl.gz` holds every epoch: `pandas.read_json("history.jsonl.gz", lines=True)`.',
             f"Written by `{command}` from the study's folder, which holds the same numbers and the figures.",

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from study.config import UserError
 from study.tracking.description import read_study
 from study.tracking.store import (
+    LOCAL_SERVER,
     artifact_root,
     check_uri,
     connect,
@@ -135,13 +136,8 @@ class Mirror:
         self._lock.release(force=True)
 
     def location(self) -> str:
-        """Says where to look at the study, without secrets: a page of the server, or the command that starts the UI."""
-        page, report = server_page(self._uri), self.last_report
-        if page is None:
-            database = sqlite_path(self._uri)
-            store = redact(self._uri) if database is None else sqlite_uri(database)
-            return f"mlflow ui --backend-store-uri {shlex.quote(store)}"
-        return page if report is None else f"{page}/#/experiments/{report.experiment_id}/runs/{report.run_id}"
+        """Says where to look at the study, without secrets: its page, and for a database the command that serves it."""
+        return location(self._uri, None if self.last_report is None else self.last_report.page)
 
     def _run(self) -> None:
         pause = self._interval
@@ -174,6 +170,25 @@ class Mirror:
                 self._told.add(problem)
                 self._tell(f"MLflow: {problem}")
         return True
+
+
+def location(tracking_uri: str, page: str | None) -> str:
+    """Says where to look at a study, without secrets.
+
+    Args:
+        tracking_uri: A store or server.
+        page: The study's address within MLflow's UI; None if it is not known yet.
+
+    Returns:
+        The address of the page or the server. For a database, the command that serves it follows on a line of its own.
+    """
+    server = server_page(tracking_uri)
+    if server is not None:
+        return server if page is None else f"{server}/{page}"
+    database = sqlite_path(tracking_uri)
+    store = redact(tracking_uri) if database is None else sqlite_uri(database)
+    command = f"mlflow ui --backend-store-uri {shlex.quote(store)}"
+    return command if page is None else f"{LOCAL_SERVER}/{page}\n         after: {command}"
 
 
 def sync_study(study_dir: Path, tracking_uri: str) -> SyncReport:

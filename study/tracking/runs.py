@@ -8,6 +8,7 @@ epoch is written once. Infinite values are logged as NaN: a SQL store would turn
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # MLflow takes 1000 entities a call: metrics, params (100) and tags (100) together.
 _METRICS_PER_CALL = 800
+_DIGEST = 16
 _STATUS = {"running": "RUNNING", "completed": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED"}
 
 
@@ -37,6 +39,8 @@ class StoredRun:
     epoch: int = 0
     found: bool = False
     """Whether an earlier writer created it."""
+    has_data: bool = False
+    """Whether its data set is logged."""
 
     @property
     def attempt(self) -> int:
@@ -52,6 +56,8 @@ class Runs:
         artifact_root: Where a new experiment keeps its files; None lets the server decide.
 
     Attributes:
+        experiment_id: The experiment, one per search space.
+        experiment_tags: Its tags, as they were at first.
         created: Runs created.
         epochs: Epochs written.
         points: Metric values written.
@@ -63,8 +69,10 @@ class Runs:
 
     def __init__(self, client: MlflowClient, study: StudyRecord, artifact_root: str | None) -> None:
         self.client = client
-        self.experiment_id = _open_experiment(client, study.space, artifact_root)
+        self.experiment_id, self.experiment_tags = _open_experiment(client, study.space, artifact_root)
         self._study_id = study.id
+        self._data = study.data
+        self._takes_data = True
         self.created = self.epochs = self.points = 0
         self.problems: dict[str, None] = {}
 
@@ -120,6 +128,32 @@ class Runs:
         run.params |= params.keys()
         run.tags |= tags
 
+    def log_data(self, run: StoredRun) -> None:
+        """Logs the data set as the run's input, which the UI shows as *Dataset*; servers before 2.4 know none.
+
+        Logged a second time, after a lost answer, it stays one input.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
+
+        if run.has_data or not self._takes_data:
+            return
+        data = self._data
+        dataset = Dataset(
+            name=data.name,
+            digest=data.hash[:_DIGEST] or "unknown",
+            source_type="local",
+            source=json.dumps({"uri": data.name}),
+            profile=json.dumps({"num_rows": data.train_size, "num_classes": data.num_classes}),
+        )
+        try:
+            self.client.log_inputs(run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+        except MlflowException as error:
+            if error.error_code != "ENDPOINT_NOT_FOUND":
+                raise
+            self._takes_data = False
+        run.has_data = True
+
     def set_outcome(self, run: StoredRun, outcome: str, end: int) -> None:
         """Sets a run's status to what fits an outcome; `end` in Unix milliseconds."""
         status = status_of(outcome)
@@ -137,28 +171,35 @@ def status_of(outcome: str) -> str:
     return _STATUS.get(outcome, "FAILED")
 
 
-def _open_experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
+def _open_experiment(client: MlflowClient, name: str, artifact_root: str | None) -> tuple[str, dict[str, str]]:
+    """The experiment's id and tags; creates the experiment if there is none."""
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
             location = None if artifact_root is None else f"{artifact_root}/{name}"
-            return client.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, artifact_location=location), {}
         except MlflowException:  # another study on this store was quicker
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
     if experiment.lifecycle_stage != "active":
         raise UserError(f"MLflow experiment {name!r} is in the trash: restore it, or run mlflow gc")
-    return experiment.experiment_id
+    return experiment.experiment_id, dict(experiment.tags)
 
 
 def _stored(run: Run) -> StoredRun:
     metrics = run.data.metrics
     epoch = metrics.get("epoch", metrics.get("search/epochs", 0.0))  # a trial's, or the study's
     return StoredRun(
-        run.info.run_id, run.info.status, dict(run.data.tags), set(run.data.params), int(epoch), found=True
+        run.info.run_id,
+        run.info.status,
+        dict(run.data.tags),
+        set(run.data.params),
+        int(epoch),
+        found=True,
+        has_data=bool(run.inputs and run.inputs.dataset_inputs),
     )
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+LOCAL_SERVER = "http://127.0.0.1:5000"
+"""Where `make ui` and `mlflow ui` serve a database."""
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _INITIALISATION_S = 60
 _CHECK_S = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ from study.config import TrialConfig, UserError
 from study.disk.epochs import Record, TrialRecords, counted_epochs
 from study.disk.files import read_json
 from study.disk.layout import ARRAYS, OUTCOME, TRIAL, attempt_folders
-from study.tracking.description import milliseconds, trial_device, trial_name
+from study.disk.timestamp import milliseconds
+from study.tracking.description import trial_device, trial_name
+from study.tracking.pictures import log_pictures
 from study.tracking.runs import Runs, StoredRun, status_of
 from study.tracking.store import one_line, redact
 
@@ -75,6 +76,7 @@ class Trial:
         last_epoch = max(epochs, default=0)
         own_tags = {**study_tags, **self._tags}
         run = self._run_for(runs, own_tags, None if outcome is None else last_epoch)
+        runs.log_data(run)
         missing = {epoch: found for epoch, found in epochs.items() if epoch > run.epoch}
         tags = {**own_tags, "trial.outcome": state, "trial.device": trial_device(self._folder)}
         if missing:
@@ -110,32 +112,10 @@ class Trial:
         return run
 
     def _log_files(self, runs: Runs, run: StoredRun, epoch: int) -> None:
-        """Uploads the newest attempt's pictures and arrays.
-
-        `log_image` names the pictures so that MLflow's image grid lines them up across runs by key and step; a plain
-        file beside them would break that grid, so there are none.
-        """
+        """Uploads the newest attempt's pictures and arrays."""
+        log_pictures(runs, run, self.number, self._folder, epoch, self.last_time)
         attempts = [folder for _, folder in attempt_folders(self._folder) if (folder / "images").is_dir()]
-        if not attempts:
-            return
-        from PIL import Image
-
-        held = {file.path for file in runs.client.list_artifacts(run.run_id, "images")} if run.found else set()
-        for path in sorted((attempts[-1] / "images").glob("*.png")):
-            if path.is_symlink():
-                continue
-            key = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)
-            # `log_image` writes the small copy last.
-            if any(name.startswith(f"images/{key}+step+{epoch}+") and name.endswith(".webp") for name in held):
-                continue
-            try:
-                with Image.open(path) as picture:
-                    picture.load()
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                runs.problems[f"trial {self.number}: {path.name} is left out: {one_line(error)}"] = None
-                continue
-            runs.client.log_image(run.run_id, picture, key=key, step=epoch, timestamp=self.last_time, synchronous=True)
-        if (arrays := attempts[-1] / ARRAYS).is_file() and not arrays.is_symlink():
+        if attempts and (arrays := attempts[-1] / ARRAYS).is_file() and not arrays.is_symlink():
             runs.client.log_artifact(run.run_id, str(arrays))
 
 

@@ -10,11 +10,13 @@ from study.disk.epochs import Record
 from study.disk.files import read_lines
 from study.disk.layout import progress_path, report_path, study_path, trial_folders
 from study.disk.study_json import StudyRecord
-from study.tracking.description import milliseconds, read_study, shared_tags, study_params, study_tags
+from study.disk.timestamp import milliseconds
+from study.tracking.description import read_study, shared_tags, study_params, study_tags
 from study.tracking.history import HISTORY, History
 from study.tracking.runs import Runs, StoredRun
 from study.tracking.store import one_line
 from study.tracking.trial import Trial, end_if_complete, open_trial
+from study.tracking.views import Views, chart_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,6 +31,7 @@ class SyncReport:
     Attributes:
         experiment_id: The experiment, one per search space.
         run_id: The parent run, one per study.
+        page: Address, within MLflow's UI, of the study's answer.
         trials: Trials of the study in MLflow.
         created: Runs created.
         epochs: Epochs written.
@@ -38,6 +41,7 @@ class SyncReport:
 
     experiment_id: str
     run_id: str
+    page: str
     trials: int
     created: int
     epochs: int
@@ -67,16 +71,19 @@ class Writer:
         self._open: dict[int, Trial] = {}
         self._done: dict[int, StoredRun] = {}
         self._history = History(study_dir)
+        self._views = Views(study_dir, self._runs.experiment_tags)
+        self._page = chart_address(study, self._runs.experiment_id)
         self._last_activity = milliseconds(study.created)
         tags = study_tags(study, "running", self._runs.experiment_id)
         self._parent = parent or self._runs.create(study.name, self._last_activity, tags)
+        self._runs.log_data(self._parent)
         client.log_artifact(self._parent.run_id, str(study_path(study_dir)))
 
     def report(self) -> SyncReport:
         """What has been done so far."""
         runs = self._runs
         counts = (len(self._stored()), runs.created, runs.epochs, runs.points)
-        return SyncReport(runs.experiment_id, self._parent.run_id, *counts, tuple(runs.problems))
+        return SyncReport(runs.experiment_id, self._parent.run_id, self._page, *counts, tuple(runs.problems))
 
     def sync(self, ended: str | None = None) -> None:
         """Brings MLflow up to date with the folder.
@@ -90,6 +97,7 @@ class Writer:
         if ended is None:
             self._runs.set_outcome(self._parent, "running", 0)
         self._sync_trials(study, ended is not None)
+        self._views.log(self._runs, study)
         try:
             self._history.log(self._runs, self._parent, self._stored(), self._open, ended is not None)
         except OSError as error:  # a full temporary folder, say: readers do without the artifact

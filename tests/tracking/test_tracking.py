@@ -4,7 +4,6 @@ import http.server
 import json
 import math
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -14,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 import pytest
 from filelock import FileLock
@@ -27,9 +25,9 @@ from study.config import TrialConfig, UserError
 from study.disk.epochs import TrialRecords, parse_record, same_values
 from study.disk.files import write_json
 from study.sync import main as sync_command
-from study.tracking import Mirror, default_tracking_uri, sync_study
+from study.tracking import Mirror, default_tracking_uri, location, sync_study
 from study.tracking import mirror as mirror_module
-from study.tracking.store import connect, sqlite_uri
+from study.tracking.store import connect
 from tests.helpers_study import configs, make_study, metrics_at, study_record, write_trial
 
 if TYPE_CHECKING:
@@ -40,23 +38,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
 Histories = dict[int, dict[str, list[tuple[int, float]]]]
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    connect(sqlite_uri(path))
-    return path
-
-
-@pytest.fixture
-def runs(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A runs directory with a fresh store in it, made by copying: creating one takes seconds."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    directory = tmp_path / "runs"
-    directory.mkdir()
-    shutil.copy(empty_store, directory / "mlflow.db")
-    return directory
 
 
 def uri_of(study: Path) -> str:
@@ -222,19 +203,6 @@ def test_hypervolume_over_epochs_spent_is_on_the_parent_run_once(runs: Path, fre
     parent, _ = runs_of(study)
     history = client_of(study).get_metric_history(parent.info.run_id, "search/hypervolume")
     assert [(point.step, point.value) for point in history] == [(20, 1.0), (32, 1.5), (44, 1.5)]
-
-
-def test_the_link_of_the_note_lists_the_children_best_first(runs: Path) -> None:
-    study = make_study(runs, trials=3, epochs=3, mixed=False)
-    once(study, "completed")
-    parent, children = runs_of(study)
-    match = re.search(r"\]\((#/experiments/(\d+)/runs\?[^)\s]+)\)", parent.data.tags["mlflow.note.content"])
-    assert match is not None and match[2] == parent.info.experiment_id
-    query = dict(parse_qsl(match[1].partition("?")[2]))
-    order = f"{query['orderByKey']} {'ASC' if query['orderByAsc'] == 'true' else 'DESC'}"
-    found = client_of(study).search_runs([match[2]], query["searchFilter"], order_by=[order])
-    best_first = sorted(children.values(), key=lambda run: run.data.metrics["val/sample_fid"])
-    assert [run.info.run_id for run in found] == [run.info.run_id for run in best_first]
 
 
 def test_second_pass_writes_nothing(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -781,8 +749,14 @@ def test_same_values() -> None:
 
 def test_location(runs: Path) -> None:
     study = make_study(runs, trials=1, epochs=1)
-    assert Mirror(study, uri_of(study)).location() == f"mlflow ui --backend-store-uri sqlite:///{runs}/mlflow.db"
+    command = f"mlflow ui --backend-store-uri sqlite:///{runs}/mlflow.db"
+    mirror = Mirror(study, uri_of(study))
+    assert mirror.location() == command
+    page = mirror.sync().page
+    mirror.release()
+    assert mirror.location().split() == [f"http://127.0.0.1:5000/{page}", "after:", *command.split()]
     assert Mirror(study, "http://u:p@host:5000/").location() == "http://host:5000"
+    assert location("http://u:p@host:5000/", page) == f"http://host:5000/{page}"
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -791,7 +765,9 @@ def test_location(runs: Path) -> None:
 def test_sync_command(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_study(runs, trials=2, epochs=2)
     assert command_status(sync_command, ["--name", "toy", "--runs-dir", str(runs)]) == 0
-    assert "toy: 2 trials in sqlite:///" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "toy: 2 trials in sqlite:///" in printed
+    assert "MLflow   http://127.0.0.1:5000/#/experiments/" in printed
 
 
 @pytest.mark.parametrize("name", ["nope", "../runs/toy", ".", "toy/../toy"])
