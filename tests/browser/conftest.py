@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 PATIENCE_MS = 300_000
 """How long the browser waits for anything on a busy machine without a GPU."""
+
+PRINTED = "printed.txt"
+"""What the study printed, in its runs folder."""
 
 Screenshot = Callable[["Page", str], Path]
 
@@ -60,5 +65,7 @@ def runs(browser: Browser, ray_session: None, tmp_path_factory: pytest.TempPathF
     """The runs folder of a finished study named `browsed`; without a browser nothing is trained."""
     runs_dir = tmp_path_factory.mktemp("browsed")
     arguments = ["--space", "method", "--name", "browsed", "--num-trials", 6, "--epochs", 2, "--scheduler", "none"]
-    assert study_run(*arguments, "--runs-dir", runs_dir) == 0
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert study_run(*arguments, "--runs-dir", runs_dir) == 0
+    (runs_dir / PRINTED).write_text(printed.getvalue())
     return runs_dir
