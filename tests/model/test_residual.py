@@ -65,6 +65,7 @@ def test_a_code_is_a_map_in_the_order_that_code_map_says(
         head = [module for module in model.encoder.modules() if isinstance(module, nn.Conv2d)][-1]
         with torch.no_grad():
             head.weight.zero_()
+            assert head.bias is not None
             head.bias.copy_(torch.arange(10.0))
         posterior = model.encode(torch.rand(2, 3, height, width))
         rows = torch.arange(5.0)[:, None, None].expand(expected)
