@@ -18,7 +18,7 @@ from study.results.frame import StudyFrames
 FEWEST, FEW = 8, 30
 MOST = 400
 """Of more trials, evenly spaced ones are used: the forest's cost grows faster than their number."""
-NOT_SEARCHED = ("dataset", "encoder", "regularizer", "epochs", "seed")
+NOT_SEARCHED = ("dataset", "encoder", "regularizer", "latent_shape", "epochs", "seed")
 """Parameters without an axis or bar of their own; `method` stands for encoder and regularizer."""
 
 

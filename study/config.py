@@ -29,6 +29,11 @@ METHODS: dict[str, tuple[str, str]] = {
 }
 """Method name -> (encoder, regularizer). The pair defines the method; the name is for people."""
 
+DOWNSAMPLING: dict[str, int] = {"residual_f4": 4, "residual_f8": 8}
+"""Network whose code is a map -> by how much the map is smaller than the image. Codes of other networks have no map."""
+NO_MAP = "-"
+"""`TrialConfig.latent_shape` of a code that is no map, or whose map nobody has named yet."""
+
 
 class UserError(Exception):
     """A mistake that the user can correct. The commands print it as one line and exit with status 2."""
@@ -89,7 +94,9 @@ class TrialConfig:
         regularizer: A name in `study.model.regularizers.REGULARIZERS`.
         weight: w in `loss = D + w * m(t) * R`: nats of D per unit of R, at one likelihood for every method.
         kernel: Kernel of the MMD, `imq` or `rbf`; `none` if no kernel is used.
-        latent_dim: Size of the code z.
+        latent_dim: Size of the code z. Where it is a map, the units of all its channels and pixels.
+        latent_shape: The map's channels, height and width, as in `16x8x8`; `-` if the code is no map. It follows from
+            the other fields and the images: see `with_map`.
         annealing: A name in `study.model.schedules.SCHEDULES`, the m(t) above.
         annealing_fraction: Share of the training that the schedule takes to reach its full weight, in [0, 1].
         network: A name in `study.model.networks.NETWORKS`.
@@ -109,6 +116,7 @@ class TrialConfig:
     weight: float = 0.0
     kernel: str = "none"
     latent_dim: int = 8
+    latent_shape: str = NO_MAP
     annealing: str = "constant"
     annealing_fraction: float = 0.0
     network: str = "mlp"
@@ -143,6 +151,39 @@ class TrialConfig:
         pair = (self.encoder, self.regularizer)
         return next((name for name, known in METHODS.items() if known == pair), " + ".join(pair))
 
+    def code_map(self, data: DataSummary) -> tuple[int, int, int] | None:
+        """Channels, height and width of the code's map for these images; None if the code is no map.
+
+        Raises:
+            UserError: `latent_dim` is no multiple of the map's pixels, or `latent_shape` names another map.
+        """
+        factor = DOWNSAMPLING.get(self.network)
+        shape = None
+        if factor is not None:
+            pixels = map_pixels(data, self.network)
+            channels, rest = divmod(self.latent_dim, pixels)
+            if rest or not channels:
+                below = f"{channels * pixels} or " if channels else ""
+                raise UserError(
+                    f"latent_dim={self.latent_dim}: network {self.network} needs a multiple of {pixels} for images of "
+                    f"{data.height}x{data.width}, the nearest is {below}{(channels + 1) * pixels}"
+                )
+            shape = (channels, -(-data.height // factor), -(-data.width // factor))
+        if self.latent_shape not in (NO_MAP, _shape_text(shape)):
+            raise UserError(
+                f"latent_shape={self.latent_shape}: with this network, latent_dim and images it is "
+                f"{_shape_text(shape)}; leave it out"
+            )
+        return shape
+
+    def with_map(self, data: DataSummary) -> TrialConfig:
+        """This config with the `latent_shape` that it has for these images.
+
+        Raises:
+            UserError: As `code_map`.
+        """
+        return dataclasses.replace(self, latent_shape=_shape_text(self.code_map(data)))
+
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> TrialConfig:
         """Builds a config from flat parameters, strictly.
@@ -173,6 +214,22 @@ class TrialConfig:
     def replace(self, **changes: Any) -> TrialConfig:
         """A copy with some fields changed, checked as strictly as `from_params`."""
         return TrialConfig.from_params({**dataclasses.asdict(self), **changes})
+
+
+def map_pixels(data: DataSummary, network: str) -> int:
+    """Pixels of a code map, height times width: a code of c channels has c times as many units.
+
+    Raises:
+        UserError: The network's codes are no maps.
+    """
+    if network not in DOWNSAMPLING:
+        raise UserError(f"network={network}: its code is no map; choose from {', '.join(DOWNSAMPLING)}")
+    factor = DOWNSAMPLING[network]
+    return -(-data.height // factor) * -(-data.width // factor)
+
+
+def _shape_text(shape: tuple[int, int, int] | None) -> str:
+    return NO_MAP if shape is None else "x".join(map(str, shape))
 
 
 def _read(name: str, kind: str, value: Any) -> str | int | float:

@@ -115,12 +115,20 @@ class SearchSpace:
     def config(self, data: DataSummary, overrides: Mapping[str, Any], fixed: Mapping[str, Any]) -> TrialConfig:
         """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line).
 
-        Only a fixed seed gives way to the overrides, for spaces that vary the seed.
+        Only a fixed seed gives way to the overrides, for spaces that vary the seed. `latent_shape` follows from all of
+        them and the data.
         """
-        params: Params = {"dataset": data.name, **data.defaults, **self.base, **overrides, **fixed}
+        params = self._params(data, {**overrides, **fixed})
         if "seed" in overrides:
             params["seed"] = overrides["seed"]
-        return TrialConfig.from_params(params)
+        return TrialConfig.from_params(params).with_map(data)
+
+    def epochs(self, data: DataSummary, fixed: Mapping[str, Any]) -> int:
+        """Epochs of a trial that suggests none."""
+        return TrialConfig.from_params(self._params(data, fixed)).epochs
+
+    def _params(self, data: DataSummary, values: Mapping[str, Any]) -> Params:
+        return {"dataset": data.name, **data.defaults, **self.base, **values}
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from study.config import DataSummary
+from study.config import DOWNSAMPLING, DataSummary, map_pixels
 from study.data.datasets import ImageData
 
 
@@ -36,6 +36,11 @@ def made_summary(channels: int = 1, height: int = 8, width: int = 8, total_varia
         hash="0",
         defaults={"network": "mlp", "width": 128, "batch_size": 64, "learning_rate": 2e-3, "epochs": 60},
     )
+
+
+def units(network: str, summary: DataSummary, channels: int = 3) -> int:
+    """A latent size that suits a network: that many units, or that many channels where the code is a map."""
+    return channels * (map_pixels(summary, network) if network in DOWNSAMPLING else 1)
 
 
 class Session:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.config import METHODS, TrialConfig, UserError
+from study.config import METHODS, TrialConfig, UserError, map_pixels
+from tests.helpers import made_summary
 
 configs = st.builds(
     TrialConfig,
@@ -85,3 +86,17 @@ def test_every_run_has_the_same_keys() -> None:
 def test_bad_params_are_refused_with_the_name(params: dict[str, object], word: str) -> None:
     with pytest.raises(UserError, match=word):
         TrialConfig.from_params(params)
+
+
+def test_a_code_map_follows_from_network_size_and_images() -> None:
+    data = made_summary(3, 32, 32)
+    plain, mapped = TrialConfig(latent_dim=64), TrialConfig(network="residual_f4", latent_dim=1024)
+    assert plain.code_map(data) is None and plain.with_map(data) == plain
+    assert mapped.with_map(data) == mapped.replace(latent_shape="16x8x8")
+    assert mapped.with_map(data).with_map(data).code_map(data) == (16, 8, 8)
+    for wrong in (plain.replace(latent_shape="1x8x8"), mapped.replace(latent_shape="8x8x16")):
+        with pytest.raises(UserError, match=r"latent_shape=.*leave it out$"):
+            wrong.with_map(data)
+    assert map_pixels(data, "residual_f8") == 16
+    with pytest.raises(UserError, match="residual_f4, residual_f8"):
+        map_pixels(data, "conv")

@@ -23,7 +23,7 @@ from study.model.autoencoder import CODE_LIKELIHOODS, Autoencoder
 from study.model.likelihoods import LIKELIHOODS
 from study.model.networks import NETWORKS
 from study.tracking.store import connect, sqlite_uri
-from tests.helpers import made_summary
+from tests.helpers import made_summary, units
 from tests.helpers_model import made_model, write_study
 
 PAIRS = [
@@ -90,14 +90,15 @@ def models() -> list[Autoencoder]:
                 network=network,
                 likelihood=likelihood,
                 width=4,
-                latent_dim=3,
+                latent_dim=units(network, summary),
                 encoder="deterministic" if index % 2 else "gaussian",
                 epochs=2,
                 seed=index,
             ),
-            summaries[index // 2 % 2],
+            summary,
         )
         for index, (network, likelihood) in enumerate(PAIRS)
+        for summary in [summaries[index // 2 % 2]]
     ]
 
 

@@ -72,6 +72,11 @@ class Autoencoder(nn.Module):
         self.likelihood = likelihood
         self.first_stage = first_stage
 
+    @property
+    def code_map(self) -> tuple[int, int, int] | None:
+        """Channels, height and width of the code, if it is a map: `z.unflatten(1, code_map)`; else None."""
+        return self.config.code_map(self.summary)
+
     def posterior(self, x: Tensor) -> Posterior:
         """The posterior of what the encoder reads: images [B, C, H, W], or the first stage's codes for `stacked`."""
         outputs = self.encoder(x)  # [B, d] or [B, 2d]
@@ -213,10 +218,11 @@ def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:
     A `stacked` model comes with an untrained first stage: load the state of a trained one into `first_stage`.
 
     Raises:
-        UserError: `network` or `likelihood` is unknown, or they do not go together.
+        UserError: `network` or `likelihood` is unknown, they do not go together, or `latent_dim` makes no whole map.
     """
     if config.network not in NETWORKS:
         raise UserError(f"network={config.network!r}: choose from {', '.join(NETWORKS)}")
+    config.code_map(summary)  # it refuses a latent size that makes no whole map
     first_stage = None
     seen = summary
     if config.network == "stacked":

@@ -6,38 +6,16 @@ A network is a pair of modules: an encoder [B, C, H, W] -> [B, encoder_outputs],
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch.nn as nn
 
-from study.config import UserError
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkSize:
-    """The sizes a network is built for.
-
-    Attributes:
-        channels: Colour channels of an image.
-        height: Pixels.
-        width: Pixels.
-        latent_dim: Size of the code, d.
-        encoder_outputs: d, or 2d if the encoder also outputs a log variance.
-        decoder_channels: Maps that the likelihood needs from the decoder: C, or 2C.
-        hidden: `TrialConfig.width`: units of a hidden layer, or channels of the first convolution.
-    """
-
-    channels: int
-    height: int
-    width: int
-    latent_dim: int
-    encoder_outputs: int
-    decoder_channels: int
-    hidden: int
-
+from study.config import DOWNSAMPLING, UserError
+from study.model.residual import residual
+from study.model.sizes import NetworkSize, pad_and_crop
 
 Network = Callable[[NetworkSize], tuple[nn.Module, nn.Module]]
 
@@ -65,17 +43,6 @@ def _mlp(size: NetworkSize, encoder_hidden: list[int], decoder_hidden: list[int]
 def mlp(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
     """Two hidden layers of `hidden` units on either side: small, and fast on a CPU."""
     return _mlp(size, [size.hidden] * 2, [size.hidden] * 2)
-
-
-def pad_and_crop(height: int, width: int, multiple: int) -> tuple[nn.Module, nn.Module, int, int]:
-    """Modules that pad images with black to a multiple of a size and crop them again; the padded height and width."""
-    extra_height, extra_width = -height % multiple, -width % multiple
-    left, top = extra_width // 2, extra_height // 2
-    right, bottom = extra_width - left, extra_height - top
-    if not extra_width and not extra_height:
-        return nn.Identity(), nn.Identity(), height, width
-    pad, crop = nn.ZeroPad2d((left, right, top, bottom)), nn.ZeroPad2d((-left, -right, -top, -bottom))  # below 0: crops
-    return pad, crop, height + extra_height, width + extra_width
 
 
 def conv(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
@@ -210,5 +177,7 @@ NETWORKS: dict[str, Network] = {
     "conv_64": conv_64,
     "conv_64_mlp": conv_64_mlp,
     "deep": deep,
+    "residual_f4": partial(residual, factor=DOWNSAMPLING["residual_f4"]),
+    "residual_f8": partial(residual, factor=DOWNSAMPLING["residual_f8"]),
     "stacked": mlp,  # on the codes of a first stage, see `study.model.stacked`
 }

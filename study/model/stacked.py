@@ -16,7 +16,7 @@ from torch import Tensor
 
 from study.config import DataSummary, UserError
 from study.model.adam import Adam, set_one_cycle
-from study.model.networks import pad_and_crop
+from study.model.sizes import pad_and_crop
 
 CODE_CHANNELS = 10
 HIDDEN = 32

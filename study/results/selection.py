@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from study.config import TrialConfig, UserError
 from study.disk.layout import trial_path
@@ -84,7 +85,8 @@ def select(
     else:
         row = _row_of_front(frames, nearly_best, max_mse)
     found = frames.trials.iloc[row]
-    params = {field.name: found[field.name] for field in dataclasses.fields(TrialConfig)}
+    # A study recorded before a parameter existed trained at what is now its default.
+    params = {field.name: found[field.name] for field in dataclasses.fields(TrialConfig) if pd.notna(found[field.name])}
     metrics = {column: float(found[column]) for column in frames.trials if column.startswith(("val/", "test/"))}
     return Selection(
         directory=(runs_dir / name).absolute(),

@@ -187,9 +187,7 @@ def make_plan(request: Request) -> Plan:
     }
     if settings["scheduler"] == "asha":
         settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
-        epochs = int(
-            request.loaded.space.config(data.summary, {}, _set_values(settings["seed"], settings["epochs"])).epochs
-        )
+        epochs = request.loaded.space.epochs(data.summary, _set_values(settings["seed"], settings["epochs"]))
         check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
     warm_start.check_first_points(request.loaded.space, data.summary)
     record = study_json.new_study(request.name, request.loaded, data.summary, directions, settings)

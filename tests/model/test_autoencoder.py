@@ -12,7 +12,7 @@ from study.model.likelihoods import LIKELIHOODS
 from study.model.loss import compute_loss
 from study.model.networks import NETWORKS
 from study.model.regularizers import build_regularizer
-from tests.helpers import made_summary
+from tests.helpers import made_summary, units
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -28,8 +28,9 @@ def _config(**changes: str | int | float) -> TrialConfig:
 @pytest.mark.parametrize("shade", [0.0, 1.0])
 def test_network_gradients_are_finite_at_extreme_inputs(network: str, likelihood: str, shade: float) -> None:
     torch.manual_seed(0)
+    summary = made_summary(channels=1, height=12, width=12)
     config = _config(network=network, likelihood=likelihood, encoder="gaussian", regularizer="kl", weight=1.0)
-    model = build_autoencoder(config, made_summary(channels=1, height=12, width=12))
+    model = build_autoencoder(config.replace(latent_dim=units(network, summary)), summary)
     x = torch.full((4, 1, 12, 12), shade)
     terms = compute_loss(model, build_regularizer(config), x, 1.0, _generator())
     terms.loss.backward()

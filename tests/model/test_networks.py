@@ -7,20 +7,21 @@ import torch
 
 from study.config import TrialConfig, UserError
 from study.model.autoencoder import build_autoencoder
-from study.model.networks import NETWORKS, NetworkSize, deep, latent_critic
-from tests.helpers import made_summary
+from study.model.networks import NETWORKS, deep, latent_critic
+from study.model.sizes import NetworkSize
+from tests.helpers import made_summary, units
 
 WIDTHS = {"mlp": 16, "conv": 4, "deep": 4}
 SIZES = [(8, 8), (28, 28), (32, 32), (64, 64), (13, 21), (1, 5)]
 
 
-def _size(channels: int, height: int, width: int, hidden: int = 4) -> NetworkSize:
+def _size(channels: int, height: int, width: int, hidden: int = 4, latent_dim: int = 3) -> NetworkSize:
     return NetworkSize(
         channels=channels,
         height=height,
         width=width,
-        latent_dim=3,
-        encoder_outputs=6,
+        latent_dim=latent_dim,
+        encoder_outputs=2 * latent_dim,
         decoder_channels=2 * channels,
         hidden=hidden,
     )
@@ -30,17 +31,19 @@ def _size(channels: int, height: int, width: int, hidden: int = 4) -> NetworkSiz
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_network_shapes(name: str, channels: int, height: int, width: int) -> None:
-    encoder, decoder = NETWORKS[name](_size(channels, height, width, WIDTHS.get(name, 4)))
-    assert encoder(torch.rand(2, channels, height, width)).shape == (2, 6)
-    assert decoder(torch.randn(2, 3)).shape == (2, 2 * channels, height, width)
+    d = units(name, made_summary(channels, height, width))
+    encoder, decoder = NETWORKS[name](_size(channels, height, width, WIDTHS.get(name, 4), d))
+    assert encoder(torch.rand(2, channels, height, width)).shape == (2, 2 * d)
+    assert decoder(torch.randn(2, d)).shape == (2, 2 * channels, height, width)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network_output_depends_on_every_parameter_and_pixel(name: str) -> None:
     torch.manual_seed(0)
-    encoder, decoder = NETWORKS[name](_size(1, 12, 12, 8))
+    d = units(name, made_summary(1, 12, 12))
+    encoder, decoder = NETWORKS[name](_size(1, 12, 12, 8, d))
     x = torch.rand(4, 1, 12, 12, requires_grad=True)
-    decoder(encoder(x)[:, :3]).square().sum().backward()
+    decoder(encoder(x)[:, :d]).square().sum().backward()
     assert x.grad is not None and (x.grad.abs().sum(dim=0) > 0).all()
     unused = [name for module in (encoder, decoder) for name, p in module.named_parameters() if p.grad is None]
     assert not unused
@@ -50,13 +53,14 @@ def test_network_output_depends_on_every_parameter_and_pixel(name: str) -> None:
 @pytest.mark.parametrize("encoder", ["deterministic", "gaussian"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_network_makes_an_autoencoder(name: str, encoder: str, channels: int) -> None:
-    config = TrialConfig(network=name, width=8, latent_dim=4, encoder=encoder)
-    model = build_autoencoder(config, made_summary(channels, 28, 28)).eval()
+    summary = made_summary(channels, 28, 28)
+    config = TrialConfig(network=name, width=8, latent_dim=units(name, summary), encoder=encoder)
+    model = build_autoencoder(config, summary).eval()
     if model.first_stage:
         model.first_stage.scale.fill_(1)
     x = torch.rand(2, channels, 28, 28)
     posterior = model.encode(x)
-    assert posterior.mu.shape == (2, 4)
+    assert posterior.mu.shape == (2, config.latent_dim)
     assert (posterior.logvar is None) == (encoder == "deterministic")
     assert model.reconstruct(x).shape == x.shape
 
