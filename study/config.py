@@ -29,6 +29,9 @@ METHODS: dict[str, tuple[str, str]] = {
 }
 """Method name -> (encoder, regularizer). The pair defines the method; the name is for people."""
 
+FOR_FITTED_PRIORS = ("none", "rae_l2")
+"""Regularizers that do not make the codes N(0, I). Their models are meant to be sampled from a fitted prior."""
+
 
 class UserError(Exception):
     """A mistake that the user can correct. The commands print it as one line and exit with status 2."""
@@ -142,6 +145,11 @@ class TrialConfig:
         """The method's name, or `encoder + regularizer` for a pair without one."""
         pair = (self.encoder, self.regularizer)
         return next((name for name, known in METHODS.items() if known == pair), " + ".join(pair))
+
+    @property
+    def is_made_for_normal(self) -> bool:
+        """Whether the method shapes the codes for draws from N(0, I)."""
+        return self.regularizer not in FOR_FITTED_PRIORS
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> TrialConfig:

@@ -28,6 +28,8 @@ WORST_OF_MEDIAN = 0.8
 
 In resampled digits studies this leaves out 86 % of RAE-L2 trials with d >= 8, 61 % of trials whose samples are 50
 repeated images (`copies` sees all of them), and .7 % of good trials (`benchmarks.recommendation`)."""
+METHOD = "method"
+"""What is wrong with a trial whose method does not make its codes N(0, I), when samples come from there."""
 COPIES = "val/copies"
 MOST_COPIES = 0.05
 """A trial copies if more than this share of its samples do: new images have .01, models .00 to .01 on digits, a set of
@@ -56,8 +58,8 @@ class LeftOut(NamedTuple):
 
     Attributes:
         row: Of the study's trials.
-        metric: Which metric is among the study's worst, or `COPIES`.
-        value: Its value.
+        metric: Which metric is among the study's worst; or `COPIES`, or `METHOD`.
+        value: Its value; NaN for `METHOD`.
     """
 
     row: int
