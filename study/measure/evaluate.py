@@ -235,18 +235,18 @@ class Evaluator:
         return Generated(
             self.context,
             (self.features, self.second),
-            decode=lambda z: self._images(model, z),
+            decode=lambda z: self.images(model, z),
             normal_codes=lambda n: self._prior_codes(n, model.latent_dim),
-            training_codes=lambda: self._training_codes(model),
+            training_codes=lambda: self.training_codes(model),
         )
 
-    def _images(self, model: Autoencoder, z: Tensor) -> Iterator[Tensor]:
+    def images(self, model: Autoencoder, z: Tensor) -> Iterator[Tensor]:
         """Batches of the images that codes [n, d] decode to."""
         return (model.decode(batch) for batch in z.split(images_per_batch(self.data.train.images)))
 
     def _decoded(self, model: Autoencoder, z: Tensor) -> FeatureSet:
         """The features of the images that codes [n, d] decode to."""
-        return self.context.first.feature_set(map(self.features, self._images(model, z)))
+        return self.context.first.feature_set(map(self.features, self.images(model, z)))
 
     def _measure(self, model: Autoencoder, split: str, generated: Generated) -> _Measured:
         real = self._real(split)
@@ -292,7 +292,7 @@ class Evaluator:
                 metrics["elbo"] = metrics["log_likelihood"] - metrics["kl"]
         return _Measured(metrics, Posterior(mu, logvar))
 
-    def _training_codes(self, model: Autoencoder) -> Tensor:
+    def training_codes(self, model: Autoencoder) -> Tensor:
         """Codes [n, d], one drawn from the posterior of each training image."""
         generator = self._generator()
         batches = self._train_images.split(images_per_batch(self._train_images))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from study.priors.density import Density
-from study.priors.fitted import FittedPrior
+from study.priors.fitted import FittedPrior, from_record
 from study.priors.mixture import Mixture
 from study.priors.normal import Normal
 
@@ -70,4 +70,5 @@ def fit_prior(codes: Tensor, seed: int = 0, candidates: Sequence[Fit] = CANDIDAT
 def _prior(mean: Tensor, basis: Tensor, density: Density | None) -> FittedPrior:
     prior = FittedPrior(len(mean), len(basis), density)
     prior.mean, prior.basis = mean, basis
-    return prior.float().eval().requires_grad_(False)
+    # Read back, its tensors lie in memory as a loaded prior's do, so both give bitwise equal draws.
+    return from_record(prior.float().record())

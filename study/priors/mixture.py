@@ -20,9 +20,15 @@ LEAST_VARIANCES = (0.02, 0.004, 0.0008)
 then allow only ten, where twenty or forty give better samples (`benchmarks.priors`)."""
 
 
+MOST_UNITS = 64
+"""Fitting full covariances takes time and codes that grow with the square of the units."""
+
+
 @final
 class Mixture(Density):
     """Gaussians with full covariances (the "ex-post" density of Ghosh et al. 1903.12436, §4, whose number is ten).
+
+    Of more than `MOST_UNITS` units, the last ones (in which codes vary most) have the mixture, the others N(0, I).
 
     Args:
         units: r.
@@ -36,9 +42,11 @@ class Mixture(Density):
 
     def __init__(self, units: int, components: int) -> None:
         super().__init__()
+        self.units = units
+        mixed = min(units, MOST_UNITS)
         self.register_buffer("shares", torch.full((components,), 1 / components))
-        self.register_buffer("means", torch.zeros(components, units))
-        self.register_buffer("roots", torch.eye(units).repeat(components, 1, 1))  # lower Cholesky factors
+        self.register_buffer("means", torch.zeros(components, mixed))
+        self.register_buffer("roots", torch.eye(mixed).repeat(components, 1, 1))  # lower Cholesky factors
 
     @classmethod
     def fit(cls, train: Tensor, held_out: Tensor, seed: int) -> Self:
@@ -65,7 +73,7 @@ class Mixture(Density):
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near its optimum it samples just as well
-            found.fit(train.numpy())
+            found.fit(train[:, -MOST_UNITS:].numpy())
         density = cls(train.shape[1], min(components, len(train))).double()
         density.shares = torch.from_numpy(found.weights_)
         density.means = torch.from_numpy(found.means_)
@@ -74,24 +82,25 @@ class Mixture(Density):
 
     @property
     def sizes(self) -> dict[str, int]:
-        return {"units": self.means.shape[1], "components": len(self.means)}
+        return {"units": self.units, "components": len(self.means)}
 
     def log_prob(self, u: Tensor) -> Tensor:
-        units = self.means.shape[1]
+        plain, mixed = u.tensor_split([self.units - self.means.shape[1]], dim=1)
         terms = []
         for share, mean, root in zip(self.shares, self.means, self.roots, strict=True):
-            standard = torch.linalg.solve_triangular(root, (u - mean).T, upper=False)  # [r, n]
+            standard = torch.linalg.solve_triangular(root, (mixed - mean).T, upper=False)  # [mixed units, n]
             terms.append(share.log() - 0.5 * standard.square().sum(dim=0) - root.diagonal().log().sum())
-        return torch.logsumexp(torch.stack(terms), dim=0) - HALF_LOG_TWO_PI * units
+        standard_normal = -0.5 * plain.square().sum(dim=1) - HALF_LOG_TWO_PI * self.units
+        return torch.logsumexp(torch.stack(terms), dim=0) + standard_normal
 
     def sample(self, n: int, generator: torch.Generator | None) -> Tensor:
         like = self.means
         chosen = torch.multinomial(self.shares, n, replacement=True, generator=generator)
-        noise = torch.randn((n, like.shape[1]), generator=generator, device=like.device, dtype=like.dtype)
-        drawn = torch.empty_like(noise)
+        drawn = torch.randn((n, self.units), generator=generator, device=like.device, dtype=like.dtype)
+        mixed = drawn[:, self.units - like.shape[1] :]
         for component in range(len(like)):  # one at a time: a root for every draw would not fit the memory
             inside = chosen == component
-            drawn[inside] = like[component] + noise[inside] @ self.roots[component].T
+            mixed[inside] = like[component] + mixed[inside] @ self.roots[component].T
         return drawn
 
 

@@ -187,13 +187,13 @@ def test_what_a_model_generates_is_made_once_for_both_splits(
     evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    decoded = Evaluator._images
+    decoded = Evaluator.images
 
     def noting(self: Evaluator, model: Autoencoder, z: Tensor) -> Any:
         made.append(len(z))
         return decoded(self, model, z)
 
-    monkeypatch.setattr(Evaluator, "_images", noting)
+    monkeypatch.setattr(Evaluator, "images", noting)
     metrics = evaluator.final_metrics(model())
     # midpoints of each split; both networks look at samples of both priors, the first at those of ten Gaussians
     assert sorted(made) == [360, 360, *[3_000] * 5]
@@ -219,7 +219,6 @@ def test_metrics_of_the_fitted_prior_are_those_of_its_samples(evaluator: Evaluat
     assert found.metrics["test/fitted_fid"] == pytest.approx(real.fid(first), rel=1e-4)
     assert found.metrics["test/fitted_coverage"] == pytest.approx(real.neighbourhood(first).coverage, abs=0.01)
     assert found.metrics["test/fitted_second_fid"] == pytest.approx(real_second.fid(second), rel=1e-4)
-    assert found.metrics["test/fitted_fid"] < found.metrics["test/sample_fid"]  # an AE's codes are not N(0, I)
     assert found.metrics["val/prior_components"] == found.prior.components >= 1
 
 
@@ -307,7 +306,7 @@ def test_metrics_of_a_tiny_data_set(
     evaluator = Evaluator(data, prepare_context(data, tmp_path))
     config = TrialConfig(encoder="gaussian", regularizer="kl", weight=1.0, latent_dim=3, width=8)
     metrics = of_split("test", evaluator.final_metrics(build_autoencoder(config, summary)))
-    assert set(metrics) == set(METRICS) - {"copies"}  # which needs some hundred held-out images
+    assert set(metrics) == set(METRICS) - {"copies", "fitted_copies"}  # which needs some hundred held-out images
 
 
 @pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.direction != "none"])

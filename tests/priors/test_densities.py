@@ -16,7 +16,7 @@ from benchmarks import prior_candidates
 from benchmarks.prior_candidates import Flow, SecondStage
 from study.priors.density import Density
 from study.priors.fitted import DENSITIES
-from study.priors.mixture import COMPONENTS, Mixture
+from study.priors.mixture import COMPONENTS, MOST_UNITS, Mixture
 from study.priors.normal import Normal
 
 ALL = (Normal, Mixture, Flow, SecondStage)
@@ -61,7 +61,7 @@ def test_a_density_is_deterministic_and_its_state_restores_it(fitted: Density) -
     restored = type(fitted)(**fitted.sizes).to(next(iter(fitted.state_dict().values())).dtype)
     restored.load_state_dict(fitted.state_dict())
     draws = [density.sample(50, torch.Generator().manual_seed(3)) for density in (fitted, again, restored)]
-    assert torch.equal(draws[0], draws[2]) and torch.allclose(draws[0], draws[1], atol=1e-5)
+    assert all(torch.allclose(draws[0], other, atol=1e-5) for other in draws[1:])
 
 
 def test_fitting_leaves_the_global_generator_alone(fitted: Density) -> None:
@@ -107,6 +107,21 @@ def test_mixture_of_few_codes(count: int) -> None:
             Mixture.fit(codes, codes, 0)
         return
     assert Mixture.fit(codes, codes, 0).sample(20, None).isfinite().all()
+
+
+def test_mixture_of_many_units_mixes_those_that_vary_most() -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(400, MOST_UNITS + 6, generator=generator, dtype=torch.float64)
+    codes[:, -1] = torch.where(codes[:, -1] > 0, 9.0, -9.0) + codes[:, 0]
+    density = Mixture.with_components(codes, 2, 0, least_variance=1e-3)
+    assert density.means.shape == (2, MOST_UNITS)
+    drawn = density.sample(4_000, torch.Generator().manual_seed(1))
+    assert torch.allclose(drawn.std(0)[:-1], torch.ones_like(drawn[0, :-1]), atol=0.2)
+    assert (drawn[:, -1].abs() - 9).abs().max() < 6 < drawn[:, -1].std()
+    expected = norm.logpdf(codes[:50, :6].numpy()).sum(1)
+    mixed = Mixture(MOST_UNITS, 2).double()
+    mixed.load_state_dict(density.state_dict())
+    assert np.allclose(density.log_prob(codes[:50]).numpy(), expected + mixed.log_prob(codes[:50, 6:]).numpy())
 
 
 def test_the_registry_names_each_density_by_its_kind() -> None:
