@@ -16,7 +16,7 @@ from torch import Tensor
 
 from study.model.divergences import gaussian_kl
 from study.model.networks import perceptron
-from study.priors.density import HALF_LOG_TWO_PI, Density
+from study.priors.density import LOG_TWO_PI, Density
 
 STEPS, BATCH, LEARNING_RATE = 2_000, 256, 2e-3
 CHECKS, PATIENCE = 40, 6
@@ -103,7 +103,7 @@ class Flow(Density):
             log_scale, shift = self._coupling(net, kept)
             x = torch.cat([kept, changed * log_scale.exp() + shift], dim=1)
             total = total + log_scale.sum(dim=1)
-        return total - (0.5 * x.square() + HALF_LOG_TWO_PI).sum(dim=1)
+        return total - (0.5 * x.square() + 0.5 * LOG_TWO_PI).sum(dim=1)
 
     def sample(self, n: int, generator: torch.Generator | None) -> Tensor:
         like = self.rotations
@@ -152,7 +152,7 @@ class SecondStage(Density):
 
     def _log_likelihood(self, u: Tensor, z: Tensor) -> Tensor:
         logvar = self.logvar.clamp(min=-10)
-        return -(0.5 * (u - self.decoder(z)).square() * (-logvar).exp() + 0.5 * logvar + HALF_LOG_TWO_PI).sum(-1)
+        return -(0.5 * (u - self.decoder(z)).square() * (-logvar).exp() + 0.5 * logvar + 0.5 * LOG_TWO_PI).sum(-1)
 
     def _bound(self, u: Tensor) -> Tensor:
         mu, logvar = self._posterior(u)

@@ -10,7 +10,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+LOG_TWO_PI = math.log(2 * math.pi)
 
 
 class Density(nn.Module, ABC):

@@ -10,7 +10,7 @@ from typing import Self, TypeVar, final
 import torch
 from torch import Tensor
 
-from study.priors.density import HALF_LOG_TWO_PI, Density
+from study.priors.density import LOG_TWO_PI, Density
 
 Found = TypeVar("Found")
 COMPONENTS = (10, 20, 40, 80)
@@ -90,7 +90,7 @@ class Mixture(Density):
         for share, mean, root in zip(self.shares, self.means, self.roots, strict=True):
             standard = torch.linalg.solve_triangular(root, (mixed - mean).T, upper=False)  # [mixed units, n]
             terms.append(share.log() - 0.5 * standard.square().sum(dim=0) - root.diagonal().log().sum())
-        standard_normal = -0.5 * plain.square().sum(dim=1) - HALF_LOG_TWO_PI * self.units
+        standard_normal = -0.5 * plain.square().sum(dim=1) - 0.5 * LOG_TWO_PI * self.units
         return torch.logsumexp(torch.stack(terms), dim=0) + standard_normal
 
     def sample(self, n: int, generator: torch.Generator | None) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Self, final
 import torch
 from torch import Tensor
 
-from study.priors.density import HALF_LOG_TWO_PI, Density
+from study.priors.density import LOG_TWO_PI, Density
 
 
 @final
@@ -31,7 +31,7 @@ class Normal(Density):
         return {"units": self.units}
 
     def log_prob(self, u: Tensor) -> Tensor:
-        return -(0.5 * u.square() + HALF_LOG_TWO_PI).sum(dim=1)
+        return -(0.5 * u.square() + 0.5 * LOG_TWO_PI).sum(dim=1)
 
     def sample(self, n: int, generator: torch.Generator | None) -> Tensor:
         like = self.deviation
