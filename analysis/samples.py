@@ -23,10 +23,12 @@ class Samples(NamedTuple):
     Attributes:
         missing: Why there is nothing to draw, or "".
         trials: One per method and latent size, in that order.
+        array: Which of their arrays holds the samples.
     """
 
     missing: str
     trials: list[Representative]
+    array: str = "samples"
 
 
 def info(frames: StudyFrames) -> Samples:
@@ -51,7 +53,7 @@ def plot(info: Samples) -> Figure:
         if trial is None:
             axes.set_axis_off()
             continue
-        show(axes, tile(trial.arrays["samples"], ROW))
+        show(axes, tile(trial.arrays[info.array], ROW))
         axes.set_title(trial.label, loc="left", fontsize=8, fontweight="normal", color=text_colour(trial.method))
     return figure
 

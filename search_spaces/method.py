@@ -8,7 +8,7 @@ regularizer has its own range of weights, see `study.space.WEIGHT_RANGES`.
 
 Cost: about four minutes on two CPU cores for digits (estimated). Expected: methods share the front. Plain AEs have the
 smallest errors, and regularised ones at moderate weights have the best samples. RAE-L2 is not meant to be sampled from
-N(0, I), so compare its `expost_fid`.
+N(0, I), so compare its `fitted_fid`.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ DOWNSAMPLING: dict[str, int] = {"residual_f4": 4, "residual_f8": 8}
 """Network whose code is a map -> by how much the map is smaller than the image. Codes of other networks have no map."""
 NO_MAP = "-"
 """`TrialConfig.latent_shape` of a code that is no map, or whose map nobody has named yet."""
+FOR_FITTED_PRIORS = ("none", "rae_l2")
+"""Regularizers that do not make the codes N(0, I). Their models are meant to be sampled from a fitted prior."""
 
 
 class UserError(Exception):
@@ -183,6 +185,11 @@ class TrialConfig:
             UserError: As `code_map`.
         """
         return dataclasses.replace(self, latent_shape=_shape_text(self.code_map(data)))
+
+    @property
+    def is_made_for_normal(self) -> bool:
+        """Whether the method shapes the codes for draws from N(0, I)."""
+        return self.regularizer not in FOR_FITTED_PRIORS
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> TrialConfig:

@@ -2,14 +2,14 @@
 
     python -m study.sample --study wae_weight --out samples.png
 
-The codes come from N(0, I).
+The codes come from N(0, I), or from the prior that was fitted to the model's codes.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,12 @@ def sample(
     knee: KneeOption = False,
     nearly_best: NearlyBestOption = None,
     max_mse: MaxMseOption = None,
+    prior: Annotated[
+        Literal["normal", "fitted"] | None,
+        typer.Option(
+            help="Draw codes from N(0, I), or from the fitted prior.", show_default="what the method is made for"
+        ),
+    ] = None,
     draws: Annotated[
         bool, typer.Option("--draws", help="Draw pixels from p(x|z), with their noise, instead of showing its mean.")
     ] = False,
@@ -46,14 +52,15 @@ def sample(
     from study.measure.pictures import grid
 
     model = load_model(selection)
-    images = model.sample(n, torch.Generator().manual_seed(seed), draw=draws)
+    images = model.sample(n, torch.Generator().manual_seed(seed), prior=prior, draw=draws)
     pixels = (images * 255).round().to(torch.uint8).numpy()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         grid(pixels, math.isqrt(n - 1) + 1).save(out)
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror or error}") from error
-    typer.echo(f"{n} images of {selection.describe()}\n{out}")
+    source = {"normal": "N(0, I)", "fitted": "the fitted prior"}[prior or model.default_prior]
+    typer.echo(f"{n} images of {selection.describe()}, codes from {source}\n{out}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 
 from study.config import DataSummary, TrialConfig
 from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.priors.choosing import fit_prior
 from study.training import checkpoint
 from tests.helpers_study import study_record, write_trial
 
@@ -28,6 +29,8 @@ def made_model(config: TrialConfig, summary: DataSummary) -> Autoencoder:
         for tensor in model.state_dict().values():
             if tensor.is_floating_point():
                 tensor.add_(0.05 * torch.rand_like(tensor))
+    codes = torch.randn(400, config.latent_dim, generator=torch.Generator().manual_seed(config.seed))
+    model.prior = fit_prior(torch.where(codes > 0, codes + 2, codes) if config.seed % 2 else codes)  # a mixture, or not
     return model.eval()
 
 
@@ -49,6 +52,9 @@ def write_study(directory: Path, summary: DataSummary, models: dict[int, Autoenc
             for epoch in range(1, EPOCHS + 1)
         ]
         folder = write_trial(directory, number, model.config, rows)
-        state = {"config": model.config.to_params(), "epoch": EPOCHS, "model": model.state_dict()}
+        trained = {name: value for name, value in model.state_dict().items() if not name.startswith("prior.")}
+        state = {"config": model.config.to_params(), "epoch": EPOCHS, "model": trained}
+        if model.prior is not None:
+            state["prior"] = model.prior.record()
         checkpoint.save(folder / "attempt-1", EPOCHS, state)
     return directory

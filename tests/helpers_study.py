@@ -102,6 +102,7 @@ def metrics_at(config: TrialConfig, epoch: int, generator: np.random.Generator) 
         "reconstruction_mse": mse,
         "reconstruction_fid": 4 + 200 * mse,
         "sample_fid": fid,
+        "fitted_fid": 2 + 250 * mse + 0.3 * config.latent_dim,
         "latent_mmd": 0.05 / (1 + strength),
         "latent_rms": 1 + 1 / (1 + strength),
     }
@@ -143,6 +144,7 @@ def arrays_of(config: TrialConfig, seed: int) -> dict[str, Any]:
         "history": images(4, 10),
         "history_epochs": np.array([3, 6, 9, 12]),
         "morph_classes": np.array([[0, 1], [1, 2], [2, 3]]),
+        "fitted_samples": images(49),
     }
 
 

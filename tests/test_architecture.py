@@ -24,18 +24,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.disk": _BASE,
     "study.cli": {"study.config", "study.disk"},
     "study.data": {"study.config"},
-    "study.model": {"study.config"},
-    "study.measure": {"study.config", "study.disk", *_MATHEMATICS},
+    "study.model": {"study.config", "study.priors"},
+    "study.priors": {"study.config"},
+    "study.measure": {"study.config", "study.disk", *_MATHEMATICS, "study.priors"},
     "study.training": {"study.config", "study.disk", *_MATHEMATICS, "study.measure"},
     "study.search": {*_BASE, "study.disk", "study.measure.metrics", "study.results.pareto"},
-    "study.results": {"study.config", "study.disk"},
+    "study.results": {"study.config", "study.disk", "study.measure.metrics"},
     "study.tracking": {"study.config", "study.disk", "study.results"},
     "study.checks": {
         *{"study.config", "study.cli", "study.disk", "study.training", "study.tracking", "study.tuning"},
         "study.session.resuming",
     },
     "study.exporting": {
-        *{"study.config", "study.disk", "study.model", "study.training", "study.results", "study.tracking"}
+        *{"study.config", "study.disk", "study.model", "study.priors", "study.training"},
+        *{"study.results", "study.tracking"},
     },
     "study.tuning": {
         *{"study.config", "study.disk", *_MATHEMATICS, "study.measure", "study.training", "study.search"},
@@ -76,6 +78,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "study.cli": set(),
     "study.data": {"torch", "torchvision"},
     "study.model": {"torch"},
+    "study.priors": {"torch"},
     "study.measure": {"torch"},
     "study.training": {"torch"},
     "study.search": {"optuna"},

@@ -58,6 +58,9 @@ for folder in sorted(home.iterdir()):
     encoded = model.encode(x)
     found = {"mu": encoded.mu, "reconstruct": model.reconstruct(x), "decode": model.decode(encoded.mu)}
     found["sample"] = model.sample(16, torch.Generator().manual_seed(3))
+    found["normal"], found["fitted"] = (
+        model.sample(64, torch.Generator().manual_seed(3), prior=prior) for prior in ("normal", "fitted")
+    )
     found["interpolate"] = model.interpolate(x[:2], x[2:4], 5)
     if encoded.logvar is not None:
         found["logvar"] = encoded.logvar
@@ -126,6 +129,8 @@ def test_an_exported_model_gives_the_same_without_the_project(
     posterior = model.encode(x)
     expected = {"mu": posterior.mu, "reconstruct": model.reconstruct(x), "decode": model.decode(posterior.mu)}
     expected["sample"] = model.sample(16, torch.Generator().manual_seed(3))
+    for prior in ("normal", "fitted"):
+        expected[prior] = model.sample(64, torch.Generator().manual_seed(3), prior=prior)
     expected["interpolate"] = model.interpolate(x[:2], x[2:4], 5)
     if posterior.logvar is not None:
         expected["logvar"] = posterior.logvar

@@ -169,3 +169,23 @@ def test_bad_usage_is_one_line(
     assert study_sample("--study", "toy", "--runs-dir", runs, *arguments) == 2
     captured = capsys.readouterr().err.strip()
     assert len(captured.splitlines()) == 1 and word in captured
+
+
+def test_codes_come_from_the_prior_that_the_method_is_made_for_unless_one_is_named(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = {}
+    for prior in ("", "normal", "fitted"):
+        out = tmp_path / f"{prior}.png"
+        named = ["--prior", prior] if prior else []
+        assert study_sample("--study", "toy", "--trial", 0, "--n", 9, "--out", out, "--runs-dir", runs, *named) == 0
+        source = "N(0, I)" if prior == "normal" else "the fitted prior"
+        assert f"codes from {source}\n" in capsys.readouterr().out
+        written[prior] = out.read_bytes()
+    assert written[""] == written["fitted"] != written["normal"]  # a plain AE
+    model = load_model(select(runs, "toy", trial=0))
+    model.prior = None
+    with pytest.raises(UserError, match="no prior was fitted to this model's codes"):
+        model.sample(1, prior="fitted")
+    with pytest.raises(UserError, match="choose from normal, fitted"):
+        model.sample(1, prior="gaussian")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -17,6 +17,8 @@ LABELS: dict[str, str] = {
     "weight": "Current weight w · m(t)",
     "latent_dim": "Latent size d",
 } | {name: metric.label for name, metric in METRICS.items()}
+MOST_NAMES = 8
+"""More trials are not listed one by one."""
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -41,7 +43,7 @@ def short_label(column: str) -> str:
 
 def nearly_best(column: str) -> str:
     """What a trial is that is nearly the best in an objective: `Nearly the best samples`."""
-    names = {"reconstruction_mse": "reconstruction", "sample_fid": "samples"}
+    names = {"reconstruction_mse": "reconstruction", "sample_fid": "samples", "fitted_fid": "samples"}
     return f"Nearly the best {names.get(metric_name(column), short_label(column))}"
 
 
@@ -67,3 +69,11 @@ def configuration(frames: StudyFrames, row: int) -> str:
     trial = frames.trials.iloc[row]
     weight = f", w={number(trial['weight'])}" if trial["regularizer"] != "none" else ""
     return f"{trial['method']}, d={trial['latent_dim']}{weight}"
+
+
+def listed(trials: Sequence[str]) -> str:
+    """`trial 1`, `trials 1, 2 and 3`, `trials 1, 2, … and 5 more`."""
+    shown = [*trials[:MOST_NAMES], *([f"{len(trials) - MOST_NAMES} more"] if len(trials) > MOST_NAMES else [])]
+    if len(shown) == 1:
+        return f"trial {shown[0]}"
+    return f"trials {', '.join(shown[:-1])} and {shown[-1]}"

@@ -179,6 +179,7 @@ def _recommendation(frames: StudyFrames, choice: Choice) -> list[str]:
         *picks.knee(frames, choice, between_seeds),
         *picks.left_out(frames, choice),
         *second_opinion.sentences(frames, choice),
+        *picks.with_fitted_prior(frames),
     ]
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from analysis import (
     collapse,
     first_stage,
+    fitted_samples,
     importances,
     interpolations,
     latent_scatter,
@@ -17,6 +18,7 @@ from analysis import (
     morphs,
     parallel,
     posterior_range,
+    priors,
     rate_distortion,
     reconstruction_history,
     reconstructions,
@@ -54,8 +56,10 @@ class FigureSpec(NamedTuple):
 
 FIGURES: dict[str, FigureSpec] = {
     "tradeoff": FigureSpec("The trade-off", tradeoff),
+    "priors": FigureSpec("The trade-off under both priors", priors),
     "replicates": FigureSpec("Fresh seeds", replicates),
-    "samples": FigureSpec("Random samples", samples),
+    "samples": FigureSpec("Random samples from N(0, I)", samples),
+    "fitted_samples": FigureSpec("Random samples from the fitted prior", fitted_samples),
     "reconstructions": FigureSpec("Reconstructions", reconstructions),
     "first_stage": FigureSpec("The first stage alone", first_stage),
     "weight_curves": FigureSpec("Effect of the weight", weight_curves),

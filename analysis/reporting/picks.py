@@ -8,9 +8,10 @@ import numpy as np
 
 from analysis.plotting import naming
 from study.results import pareto
-from study.results.choice import Choice, replicates_of
+from study.results.choice import Choice, choose, replicates_of
+from study.results.choice import with_fitted_prior as with_fitted
 from study.results.frame import StudyFrames
-from study.results.recommendation import SCORE_NOISE
+from study.results.recommendation import METHOD, SCORE_NOISE
 
 
 def trial(frames: StudyFrames, row: int) -> str:
@@ -110,13 +111,44 @@ def _changed(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]
 def left_out(frames: StudyFrames, choice: Choice) -> list[str]:
     """A sentence that names the trials of the front that are not picked for their samples; none without such trials."""
     found = [out for out in choice.left_out if out.row in choice.front]
-    if not found:
-        return []
     labels = frames.labels()
-    parts = [f"trial {labels[out.row]} ({naming.short_label(out.metric)} {naming.number(out.value)})" for out in found]
+    sentences = []
+    if unmade := [labels[out.row] for out in found if out.metric == METHOD]:
+        sentences.append(
+            "Not picked for their samples, since their method does not shape the codes for N(0, I) (see the fitted "
+            f"prior): {naming.listed(unmade)}."
+        )
+    parts = [
+        f"trial {labels[out.row]} ({naming.short_label(out.metric)} {naming.number(out.value)})"
+        for out in found
+        if out.metric != METHOD
+    ]
+    if parts:
+        sentences.append(
+            "Not picked for their samples, which are among the study's worst in precision or coverage or copy "
+            f"training images: {', '.join(parts)}."
+        )
+    return sentences
+
+
+def with_fitted_prior(frames: StudyFrames) -> list[str]:
+    """What to take if codes come from the prior fitted to them, and how much of the front stays; or nothing."""
+    fitted = with_fitted(frames)
+    if fitted is None:
+        return []
+    normal, choice = choose(frames), choose(fitted)
+    if choice.knee is None:
+        return []
+    best = {"knee": "the knee", "compromise": "a compromise", "best": "the best in every objective"}[choice.role]
+    stays = len(np.intersect1d(normal.front, choice.front))
+    text = (
+        f"With a prior fitted to the codes, take {trial(fitted, choice.knee)}, {best} of that front: "
+        f"{price(fitted, choice, choice.knee)}."
+    )
     return [
-        "Not picked for their samples, which are among the study's worst in precision or coverage or copy training "
-        f"images: {', '.join(parts)}."
+        text,
+        f"Of the {naming.count(len(normal.front))} on the front under N(0, I), {stays} "
+        f"{'stays' if stays == 1 else 'stay'} on the front of {len(choice.front)} under the fitted prior.",
     ]
 
 

@@ -11,7 +11,8 @@ from analysis.plotting import naming
 from study.results.choice import Choice, choose
 from study.results.frame import StudyFrames
 
-SCORE, SECOND = "val/sample_fid", "val/second_fid"
+SECOND = {"val/sample_fid": "val/second_fid", "val/fitted_fid": "val/fitted_second_fid"}
+"""Score of the first network -> that of the second."""
 FEWEST = 4
 """Fewer trials have no order to speak of."""
 CLOSE, LOOSE = 0.9, 0.6
@@ -37,14 +38,15 @@ class SecondOpinion(NamedTuple):
 
 
 def info(frames: StudyFrames, choice: Choice) -> SecondOpinion | None:
-    """Judges the trials by the second network; None if `sample_fid` is no objective, or hardly any trial has both."""
-    if SCORE not in frames.objectives:
+    """Judges the trials by the second network; None if no objective has one, or hardly any trial has both."""
+    score = next((name for name in frames.objectives if name in SECOND), None)
+    if score is None:
         return None
-    other = choose(frames, tuple(SECOND if name == SCORE else name for name in frames.objectives))
+    other = choose(frames, tuple(SECOND.get(name, name) for name in frames.objectives))
     both = choice.eligible & other.eligible
     if both.sum() < FEWEST or other.knee is None:
         return None
-    ranks = [scipy.stats.rankdata(frames.column(name)[both]) for name in (SCORE, SECOND)]
+    ranks = [scipy.stats.rankdata(frames.column(name)[both]) for name in (score, SECOND[score])]
     front = [row for row in choice.front if both[row]]
     return SecondOpinion(
         int(both.sum()),

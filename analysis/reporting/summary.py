@@ -13,7 +13,6 @@ from study.results import pareto
 from study.results.choice import Choice, choose, front_of, seed_groups
 from study.results.frame import StudyFrames
 
-MOST_NAMES = 8
 FEW_SEEDS = 4
 
 
@@ -65,6 +64,7 @@ def summarise(frames: StudyFrames) -> Summary:
     sentences += picks.nearly_best(frames, choice)
     sentences += picks.left_out(frames, choice)
     sentences += second_opinion.sentences(frames, choice)
+    sentences += picks.with_fitted_prior(frames)
     sentences += _test(frames, choice.knee)
     sentences += _by_method(methods)
     sentences += _certainty(frames, choice, noise, next((rows for rows in seeds if choice.knee in rows), []))
@@ -147,7 +147,7 @@ def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...], sa
     near = [row for row in np.flatnonzero(choice.eligible & ~apart.any(axis=1)) if row not in tested]
     which = "unreplicated " if is_tested else ""
     if near:
-        names = _listed([frames.labels()[row] for row in near]) + (" (unreplicated)" if is_tested else "")
+        names = naming.listed([frames.labels()[row] for row in near]) + (" (unreplicated)" if is_tested else "")
         return [*sentences, f"{text} Within that noise, the recommended trial cannot be distinguished from {names}."]
     return [*sentences, f"{text} No other {which}trial is within that noise of the recommended one in every objective."]
 
@@ -180,16 +180,10 @@ def _replicated(found: replicates.Replicates) -> list[str]:
     if len(found.rows) > 1:
         alike = replicates.alike(found, knee)
         test = "(Welch's t-test on the fresh seeds, 5 %, Holm's correction)"
-        result = f"does not differ significantly from {_listed(alike)}" if alike else "differs from every other one"
+        result = (
+            f"does not differ significantly from {naming.listed(alike)}" if alike else "differs from every other one"
+        )
         sentences.append(f"Of the {len(found.rows)} replicated trials, it {result} {test}.")
         if alike and min(map(len, found.values)) < FEW_SEEDS:
             sentences[-1] += " So few seeds detect only large differences: those trials need not be equally good."
     return sentences
-
-
-def _listed(names: list[str]) -> str:
-    """`trial 1`, `trials 1, 2 and 3`, `trials 1, 2, … and 5 more`."""
-    shown = [*names[:MOST_NAMES], *([f"{len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else [])]
-    if len(shown) == 1:
-        return f"trial {shown[0]}"
-    return f"trials {', '.join(shown[:-1])} and {shown[-1]}"

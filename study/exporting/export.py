@@ -47,8 +47,12 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
         "params": selection.config.to_params(),
         "data": dataclasses.asdict(selection.study.data),
         "metrics": selection.metrics,
+        "prior": None if model.prior is None else model.prior.description,
     }
-    source = standalone_source({"NETWORKS": selection.config.network, "LIKELIHOODS": selection.config.likelihood})
+    chosen = {"NETWORKS": selection.config.network, "LIKELIHOODS": selection.config.likelihood}
+    if model.prior is not None and model.prior.density is not None:
+        chosen["DENSITIES"] = model.prior.density.kind
+    source = standalone_source(chosen)
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     contents = (
@@ -102,7 +106,9 @@ def _log(
         if client.get_logged_model(output.model_id).tags.get("model.hash") == digest:
             return f"models:/{output.model_id}"
     images = Schema([TensorSpec(np.dtype(np.float32), (-1, *model.summary.shape))])
-    params = ParamSchema([ParamSpec("n", DataType.long, 0), ParamSpec("seed", DataType.long, 0)])
+    params = ParamSchema(
+        [ParamSpec("n", DataType.long, 0), ParamSpec("seed", DataType.long, 0), ParamSpec("prior", DataType.string, "")]
+    )
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=experiment_id)
     # `mlflow.pyfunc.log_model` would restart the run, which changes its status and end time.

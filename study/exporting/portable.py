@@ -3,7 +3,9 @@
 from model import load
 
 model = load()                          # reads model.safetensors and config.json beside this file
-model.sample(16)                        # images [16, C, H, W] in [0, 1] of codes drawn from N(0, I)
+model.sample(16, prior="normal")        # images [16, C, H, W] in [0, 1] of codes drawn from N(0, I)
+model.sample(16, prior="fitted")        # of codes drawn from the prior that was fitted to the codes after training
+model.sample(16)                        # from the fitted prior if the method does not shape codes for N(0, I)
 model.reconstruct(x)                    # of images [B, C, H, W] in [0, 1]
 model.encode(x)                         # Posterior(mu [B, d], logvar [B, d] or None)
 model.decode(z)                         # of codes [B, d]
@@ -20,6 +22,7 @@ from safetensors.torch import load_file
 
 from study.config import DataSummary, TrialConfig
 from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.priors.fitted import described
 
 
 def load(directory: str | Path | None = None, device: str | torch.device = "cpu") -> Autoencoder:
@@ -38,5 +41,7 @@ def load(directory: str | Path | None = None, device: str | torch.device = "cpu"
     config, summary = TrialConfig.from_params(content["params"]), DataSummary(**content["data"])
     with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten at once
         model = build_autoencoder(config, summary)
+    if content["prior"] is not None:
+        model.prior = described(**content["prior"])
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.to(device).eval()

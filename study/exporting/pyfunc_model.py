@@ -16,7 +16,7 @@ from mlflow.pyfunc.model import PythonModel
 
 
 class ExportedAutoencoder(PythonModel):
-    """Reconstructs images. If the parameter `n` is above 0, draws n new images instead.
+    """Reconstructs images. If the parameter `n` is above 0, draws n new images instead, from `prior` if it is given.
 
     Input and output are float32 [B, C, H, W] in [0, 1]. A DataFrame holds one flattened image per row, in one column.
     """
@@ -33,7 +33,8 @@ class ExportedAutoencoder(PythonModel):
     def predict(self, context, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
         params = params or {}
         if count := int(params.get("n", 0)):
-            return self.model.sample(count, torch.Generator().manual_seed(int(params.get("seed", 0)))).numpy()
+            generator = torch.Generator().manual_seed(int(params.get("seed", 0)))
+            return self.model.sample(count, generator, prior=params.get("prior") or None).numpy()
         return self.model.reconstruct(torch.tensor(np.asarray(model_input, np.float32))).numpy()
 
 

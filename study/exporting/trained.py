@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from study.config import TrialConfig, UserError
 from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.priors.fitted import from_record
 from study.results.selection import Selection
 from study.training import checkpoint
 
@@ -25,4 +26,6 @@ def load_model(selection: Selection) -> Autoencoder:
         raise UserError(f"the last checkpoint of trial {selection.number} belongs to another configuration")
     model = build_autoencoder(config, selection.study.data)
     model.load_state_dict(state["model"])
+    if (prior := state.get("prior")) is not None:  # version 0.1 fitted none
+        model.prior = from_record(prior)
     return model.eval()

@@ -12,7 +12,7 @@ same images of the validation split, and all images of the test split.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -24,19 +24,13 @@ from study.data.datasets import ImageData
 from study.measure.comparison import COPY_IMAGES, LEAST_HELD_OUT, FeatureSet, copied_share, nearest_distances
 from study.measure.context import COMPARED, EvaluationContext, compare_features
 from study.measure.features import as_float, images_per_batch
+from study.measure.generated import Generated, Source
 from study.measure.instrument import Features
-from study.measure.latent import (
-    DENSITIES,
-    Density,
-    active_units,
-    iwae_nll,
-    mmd_to_prior,
-    normal_points,
-    random_midpoints,
-)
-from study.measure.metrics import METRICS, MetricError, require_finite
+from study.measure.latent import active_units, iwae_nll, mmd_to_prior, normal_points, random_midpoints
+from study.measure.metrics import FITTED, METRICS, MetricError, require_finite
 from study.model.autoencoder import Autoencoder, Posterior
 from study.model.divergences import gaussian_kl
+from study.priors.fitted import FittedPrior
 
 MAX_TRAINING_CODES = 10_000
 IWAE_IMAGES, IWAE_SAMPLES = 500, 64
@@ -55,6 +49,18 @@ def measuring(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+class FinalMeasurement(NamedTuple):
+    """What is known of a trained model.
+
+    Attributes:
+        metrics: By recorded name, `val/...` and `test/...`.
+        prior: The prior that was fitted to its codes.
+    """
+
+    metrics: dict[str, float]
+    prior: FittedPrior
 
 
 class _Measured(NamedTuple):
@@ -106,7 +112,10 @@ class Evaluator:
         return self.data.train.first(MAX_TRAINING_CODES).images.to(self.device)
 
     def search_metrics(self, model: Autoencoder, objectives: Collection[str] = ()) -> dict[str, float]:
-        """The cheap metrics and the objectives on the validation split. Search and early stopping see these.
+        """The cheap metrics and the objectives on the validation split. Early stopping sees these.
+
+        Ten Gaussians stand for the fitted prior, since they are fitted in a tenth of the time. `final_metrics` measures
+        the fitted prior itself, and what the search learns at a trial's end is that.
 
         Args:
             model: On the evaluator's device.
@@ -116,14 +125,14 @@ class Evaluator:
             MetricError: A metric is not finite, or this model has no such objective.
         """
         with measuring(model):
-            generated = _Generated(self, model)
+            generated = self._generated(model)
             measured = self._measure(model, "validation", generated)
             require_finite(measured.metrics)
             missing = set(objectives) - measured.metrics.keys()
-            metrics = measured.metrics | self._costly(model, "validation", generated, measured, missing)
+            metrics = measured.metrics | self._costly(model, "validation", generated, measured, missing, stand_in=True)
         if absent := missing - metrics.keys():
             why = "a deterministic encoder has none; search Gaussian encoders alone"
-            if not absent.isdisjoint({"second_fid", "copies"}):
+            if not absent.isdisjoint({"second_fid", "fitted_second_fid", "copies", "fitted_copies"}):
                 why = "these data have too few images, or no second feature network, for it"
             elif measured.posterior.logvar is not None:
                 why = f"{model.config.likelihood} has a variance only beside a KL of weight above 0; search VAEs alone"
@@ -132,47 +141,54 @@ class Evaluator:
         return metrics
 
     def final_metrics(self, model: Autoencoder) -> dict[str, float]:
+        """The metrics of `final_measurement`."""
+        return self.final_measurement(model).metrics
+
+    def final_measurement(self, model: Autoencoder) -> FinalMeasurement:
         """Every metric on the validation and the test split. Call it once, at the end of a trial.
 
         Args:
             model: A fully trained model on the evaluator's device.
-
-        Returns:
-            The metrics by recorded name, `val/...` and `test/...`.
 
         Raises:
             MetricError: A metric is not finite.
         """
         metrics = {}
         with measuring(model):
-            generated = _Generated(self, model)
+            generated = self._generated(model)
             for split, prefix in _PREFIXES.items():
                 found = self._final(model, split, generated)
                 metrics.update({f"{prefix}/{name}": value for name, value in found.items()})
-        return metrics
+        return FinalMeasurement(metrics, generated.prior)
 
-    def _final(self, model: Autoencoder, split: str, generated: _Generated) -> dict[str, float]:
+    def _final(self, model: Autoencoder, split: str, generated: Generated) -> dict[str, float]:
         measured = self._measure(model, split, generated)
         require_finite(measured.metrics)  # the others need finite codes and features
         metrics = measured.metrics | self._costly(model, split, generated, measured, METRICS)
-        metrics["prior_gap"] = metrics["sample_fid"] - metrics["expost_fid"]
+        metrics["prior_gap"] = metrics["sample_fid"] - metrics["fitted_fid"]
         require_finite(metrics)
         return metrics
 
     def _costly(
-        self, model: Autoencoder, split: str, generated: _Generated, measured: _Measured, wanted: Collection[str]
+        self,
+        model: Autoencoder,
+        split: str,
+        generated: Generated,
+        measured: _Measured,
+        wanted: Collection[str],
+        *,
+        stand_in: bool = False,
     ) -> dict[str, float]:
         """The wanted ones among the metrics that `_measure` leaves out, and those that come with them."""
         real, count, posterior = self._real(split), self.context.samples[split], measured.posterior
-        metrics: dict[str, float] = {}
-        if not COMPARED.isdisjoint(wanted):
-            metrics |= compare_features(real.features, generated.from_prior(count))
-        for name in DENSITIES.keys() & wanted:
-            metrics[name] = real.features.fid(generated.from_density(name, count))
-        if "copies" in wanted and len(real.features) >= LEAST_HELD_OUT:
-            metrics["copies"] = self._copies(split, real, generated.to_training(count))
-        if "second_fid" in wanted and split in self._second_real:
-            metrics["second_fid"] = self._second_real[split].fid(generated.second_from_prior(count))
+        metrics = self._of_samples(split, generated, "normal", set(wanted) - {"sample_fid"})
+        fitted = {name for name, under_fitted in FITTED.items() if under_fitted in wanted}
+        found = self._of_samples(split, generated, "ten" if stand_in else "fitted", fitted)
+        metrics |= {FITTED[name]: value for name, value in found.items()}
+        if "expost_fid" in wanted:
+            metrics["expost_fid"] = real.features.fid(generated.features("ten", count))
+        if "prior_components" in wanted:
+            metrics["prior_components"] = float(generated.prior.components)
         if "interpolation_fid" in wanted:
             middle = random_midpoints(posterior.mu[: len(real.features)], _SEED)
             metrics["interpolation_fid"] = real.features.fid(self._decoded(model, middle))
@@ -184,6 +200,22 @@ class Evaluator:
             generator = self._generator()
             bounds = [iwae_nll(model, batch, IWAE_SAMPLES, generator) for batch in images.split(size)]
             metrics["nll"] = float(torch.cat(bounds).mean())
+        return metrics
+
+    def _of_samples(
+        self, split: str, generated: Generated, source: Source, wanted: Collection[str]
+    ) -> dict[str, float]:
+        """The wanted metrics of samples from one source, named as if that were N(0, I), and those that come along."""
+        real, count = self._real(split).features, self.context.samples[split]
+        metrics: dict[str, float] = {}
+        if not COMPARED.isdisjoint(wanted):
+            metrics |= compare_features(real, generated.features(source, count))
+        elif "sample_fid" in wanted:
+            metrics["sample_fid"] = real.fid(generated.features(source, count))
+        if "copies" in wanted and len(real) >= LEAST_HELD_OUT:
+            metrics["copies"] = self._copies(split, real, generated.to_training(source, count))
+        if "second_fid" in wanted and split in self._second_real:
+            metrics["second_fid"] = self._second_real[split].fid(generated.second(source, count))
         return metrics
 
     def _real(self, split: str) -> _Real:
@@ -199,19 +231,24 @@ class Evaluator:
             self._codes = normal_points(max(n, have), max(latent_dim, size), _SEED).to(self.device)
         return self._codes[:n, :latent_dim]
 
-    def _features(self, images: Iterable[Tensor]) -> FeatureSet:
-        """The features of batches of images in [0, 1]."""
-        return self.context.first.feature_set(self.features(batch) for batch in images)
+    def _generated(self, model: Autoencoder) -> Generated:
+        return Generated(
+            self.context,
+            (self.features, self.second),
+            decode=lambda z: self.images(model, z),
+            normal_codes=lambda n: self._prior_codes(n, model.latent_dim),
+            training_codes=lambda: self.training_codes(model),
+        )
 
-    def _images(self, model: Autoencoder, z: Tensor) -> Iterator[Tensor]:
+    def images(self, model: Autoencoder, z: Tensor) -> Iterator[Tensor]:
         """Batches of the images that codes [n, d] decode to."""
         return (model.decode(batch) for batch in z.split(images_per_batch(self.data.train.images)))
 
     def _decoded(self, model: Autoencoder, z: Tensor) -> FeatureSet:
         """The features of the images that codes [n, d] decode to."""
-        return self._features(self._images(model, z))
+        return self.context.first.feature_set(map(self.features, self.images(model, z)))
 
-    def _measure(self, model: Autoencoder, split: str, generated: _Generated) -> _Measured:
+    def _measure(self, model: Autoencoder, split: str, generated: Generated) -> _Measured:
         real = self._real(split)
         errors, features, posteriors, distortions = [], [], [], []
         left = len(real.features)
@@ -238,7 +275,7 @@ class Evaluator:
         metrics = {
             "reconstruction_mse": float(torch.stack(errors).sum()) / real.images.numel(),
             "reconstruction_fid": real.features.fid(self.context.first.feature_set(features)),
-            "sample_fid": real.features.fid(generated.from_prior(self.context.samples[split])),
+            "sample_fid": real.features.fid(generated.features("normal", self.context.samples[split])),
             "latent_rms": float(second_moment.mean().sqrt()),
             "mu_low": float(mu.min()),
             "mu_high": float(mu.max()),
@@ -255,66 +292,14 @@ class Evaluator:
                 metrics["elbo"] = metrics["log_likelihood"] - metrics["kl"]
         return _Measured(metrics, Posterior(mu, logvar))
 
-    def _training_codes(self, model: Autoencoder) -> Tensor:
+    def training_codes(self, model: Autoencoder) -> Tensor:
         """Codes [n, d], one drawn from the posterior of each training image."""
         generator = self._generator()
         batches = self._train_images.split(images_per_batch(self._train_images))
         return torch.cat([model.encode(as_float(batch)).sample(generator) for batch in batches])
 
-    def _copies(self, split: str, real: _Real, distances: np.ndarray) -> float:
+    def _copies(self, split: str, real: FeatureSet, distances: np.ndarray) -> float:
         """How many samples lie as near to a training image as hardly any held-out image does."""
         if split not in self._to_training:
-            self._to_training[split] = nearest_distances(real.features.features[:COPY_IMAGES], self.context.training)
+            self._to_training[split] = nearest_distances(real.features[:COPY_IMAGES], self.context.training)
         return copied_share(distances, self._to_training[split])
-
-
-class _Generated:
-    """Features of the images that a model generates. Both splits are compared with the same ones, made once.
-
-    Args:
-        evaluator: It has the feature network, the data and the draws from the prior.
-        model: It must not change while this object is in use.
-    """
-
-    def __init__(self, evaluator: Evaluator, model: Autoencoder) -> None:
-        self._evaluator = evaluator
-        self._model = model
-        self._sets: dict[tuple[str, int], FeatureSet] = {}
-        self._to_training: dict[int, np.ndarray] = {}
-
-    def from_prior(self, n: int) -> FeatureSet:
-        """Features of images decoded from n draws from the prior."""
-        return self._set("prior", n, lambda: self._evaluator._prior_codes(n, self._model.latent_dim))
-
-    def second_from_prior(self, n: int) -> FeatureSet:
-        """The second instrument's features of the same images."""
-        evaluator, second = self._evaluator, self._evaluator.context.second
-        assert second is not None and evaluator.second is not None
-        if ("second", n) not in self._sets:
-            images = evaluator._images(self._model, evaluator._prior_codes(n, self._model.latent_dim))
-            self._sets["second", n] = second.feature_set(map(evaluator.second, images))
-        return self._sets["second", n]
-
-    def to_training(self, n: int) -> np.ndarray:
-        """Distances of the first of those images to their nearest training image."""
-        if n not in self._to_training:
-            first = self.from_prior(n).features[:COPY_IMAGES]
-            self._to_training[n] = nearest_distances(first, self._evaluator.context.training)
-        return self._to_training[n]
-
-    def from_density(self, name: str, n: int) -> FeatureSet:
-        """Features of images decoded from n draws from one of `DENSITIES`, fitted to codes of training images."""
-        device = self._evaluator.device
-        return self._set(name, n, lambda: torch.from_numpy(self._densities[name].sample(n)).to(device, torch.float32))
-
-    @cached_property
-    def _densities(self) -> dict[str, Density]:
-        codes = self._evaluator._training_codes(self._model).cpu().numpy().astype(np.float64)
-        if not np.isfinite(codes).all():
-            raise MetricError("not a finite metric: codes of training images are not finite")
-        return {name: density(codes) for name, density in DENSITIES.items()}
-
-    def _set(self, source: str, n: int, draw: Callable[[], Tensor]) -> FeatureSet:
-        if (source, n) not in self._sets:
-            self._sets[source, n] = self._evaluator._decoded(self._model, draw())
-        return self._sets[source, n]

@@ -1,11 +1,8 @@
-"""Measurements on codes: active units, the likelihood bound, and densities fitted after training."""
+"""Measurements on codes: draws from the prior, active units, the likelihood bound and midpoints."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -86,54 +83,6 @@ def iwae_nll(model: Autoencoder, x: Tensor, samples: int, generator: torch.Gener
         repeated = x.expand(count, *x.shape).flatten(0, 1)
         log_weights.append(log_ratio + model.log_likelihood(repeated, z.flatten(0, 1)).unflatten(0, (count, len(x))))
     return math.log(samples) - torch.logsumexp(torch.cat(log_weights).double(), dim=0)
-
-
-class Density(Protocol):
-    """A density over codes that can be sampled."""
-
-    def sample(self, n: int) -> np.ndarray:
-        """n codes, float64 [n, d], the same at every call."""
-        ...
-
-
-class GaussianDensity:
-    """One Gaussian with full covariance, fitted to codes [N, d]."""
-
-    def __init__(self, codes: np.ndarray) -> None:
-        self.mean = codes.mean(0)
-        values, vectors = np.linalg.eigh(np.cov(codes, rowvar=False).reshape(len(self.mean), -1))
-        self.root = vectors * np.sqrt(values.clip(min=0))
-
-    def sample(self, n: int) -> np.ndarray:
-        noise = np.random.default_rng(0).standard_normal((n, len(self.mean)))
-        return self.mean + noise @ self.root.T
-
-
-class MixtureDensity:
-    """A mixture of Gaussians with full covariances, fitted to codes [N, d] (Ghosh et al. 1903.12436, §4)."""
-
-    def __init__(self, codes: np.ndarray, components: int = 10) -> None:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-
-        # The least variance of a component follows the codes' scale. Otherwise collapsed codes could not be fitted.
-        least_variance = max(1e-6 * float(codes.var(0).mean()), 1e-12)
-        self.mixture = GaussianMixture(
-            min(components, len(codes)), reg_covar=least_variance, max_iter=50, tol=1e-2, random_state=0
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture near its optimum samples just as well
-            self.mixture.fit(codes)
-
-    def sample(self, n: int) -> np.ndarray:
-        return np.random.default_rng(0).permutation(self.mixture.sample(n)[0])
-
-
-DENSITIES: dict[str, Callable[[np.ndarray], Density]] = {
-    "expost_fid": MixtureDensity,
-    "expost_gaussian_fid": GaussianDensity,
-}
-"""The densities fitted to training codes, by the metric that measures their samples."""
 
 
 def spherical_midpoint(a: Tensor, b: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ and name it in `METRICS`. A metric that is not finite is never hidden: `require_
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,9 +59,9 @@ METRICS: dict[str, Metric] = {
     "density": Metric("maximize", "Density"),
     "coverage": Metric("maximize", "Coverage"),
     "copies": Metric("minimize", "Copies: samples unusually near to a training image"),
-    "expost_fid": Metric("minimize", "Sample FID, mixture of 10 Gaussians fitted to the codes", logarithmic=True),
-    "expost_gaussian_fid": Metric("minimize", "Sample FID, one Gaussian fitted to the codes", logarithmic=True),
-    "prior_gap": Metric("none", "Prior gap (sample FID less mixture FID)"),
+    "expost_fid": Metric("minimize", "Sample FID, ten Gaussians fitted to the codes", logarithmic=True),
+    "prior_gap": Metric("none", "Prior gap (sample FID less that from the fitted prior)"),
+    "prior_components": Metric("none", "Gaussians in the fitted prior"),
     "interpolation_fid": Metric("minimize", "Interpolation FID", logarithmic=True),
     "latent_mmd": Metric("none", "MMD² of the codes to N(0, I)"),
     "latent_rms": Metric("none", "Root mean square of the codes"),
@@ -76,6 +77,16 @@ METRICS: dict[str, Metric] = {
     "nll": Metric("minimize", "Negative log-likelihood (IWAE bound, own likelihood, nats per image)"),
 }
 """Every metric by name. Records put `val/` or `test/` before it."""
+
+FITTED: dict[str, str] = {
+    name: f"fitted_{name.removeprefix('sample_')}"
+    for name in ("sample_fid", "second_fid", "sample_kid", "precision", "recall", "density", "coverage", "copies")
+}
+"""Metric of samples from N(0, I) -> the same of samples from the fitted prior."""
+METRICS |= {
+    fitted: dataclasses.replace(METRICS[name], label=f"{METRICS[name].label}, fitted prior", function=None)
+    for name, fitted in FITTED.items()
+}
 
 
 def metric_name(column: str) -> str:

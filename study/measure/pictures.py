@@ -19,6 +19,7 @@ from study.measure.evaluate import measuring
 from study.measure.features import as_float
 from study.model.autoencoder import Autoencoder, Posterior, class_direction
 from study.model.divergences import unit_kl
+from study.priors.fitted import FittedPrior
 
 SAMPLES = 49
 PAIRS = 8
@@ -33,15 +34,17 @@ _GAP = 2
 _SEED = 49
 
 
-def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None:
+def write_pictures(model: Autoencoder, data: ImageData, directory: Path, prior: FittedPrior | None = None) -> None:
     """Writes a trained model's pictures and arrays. Each file appears whole or not at all.
 
     `images/samples.png`: 49 samples. Their codes, drawn from N(0, I), are the same for every model of one latent size.
+    `images/fitted_samples.png`: 49 samples from the fitted prior.
     `images/reconstructions.png`: 20 validation images, each above its reconstruction.
     `arrays.npz`, with images as uint8 [..., C, H, W]:
     - `codes` float32 [n, d] and `labels` int64 [n]: posterior means of up to 2,000 validation images;
     - `kl_per_unit` float32 [d]: their mean KL to the prior in nats, for Gaussian encoders only;
     - `samples` [49], `originals` [20] and `reconstructions` [20]: as in the pictures;
+    - `fitted_samples` [49]: likewise, only with a `prior`;
     - `interpolations` [8, 11]: between pairs of validation images; the first and last reconstruct the pair;
     - `first_stage` [20]: the originals through the first stage alone, for `stacked` only;
     - `morphs` [m, 11] and `morph_classes` int64 [m, 2]: images of the first class moved in the direction of the second;
@@ -52,6 +55,7 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
         model: A model on the device of `data`.
         data: Shown are images of the validation split; class directions come from the training split.
         directory: The attempt's folder, which exists.
+        prior: The prior fitted to the model's codes.
 
     Raises:
         OSError: A file cannot be written.
@@ -71,6 +75,7 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
             "labels": validation.labels.cpu().numpy(),
             **_kl_per_unit(posteriors),
             "samples": _as_bytes(model.decode(z)),
+            **_fitted_samples(model, prior, device),
             "originals": _as_bytes(shown),
             "reconstructions": _as_bytes(model.reconstruct(shown)),
             "interpolations": _as_bytes(model.interpolate(ends[:half], ends[half : 2 * half], STEPS).transpose(0, 1)),
@@ -79,7 +84,8 @@ def write_pictures(model: Autoencoder, data: ImageData, directory: Path) -> None
             **_read_history(directory.parent),
         }
     (directory / "images").mkdir(exist_ok=True)
-    _write(directory / "images" / "samples.png", _png(grid(arrays["samples"], 7)))
+    for name in {"samples", "fitted_samples"} & arrays.keys():
+        _write(directory / "images" / f"{name}.png", _png(grid(arrays[name], 7)))
     pairs = _interleaved(arrays["originals"], arrays["reconstructions"], COLUMNS)
     _write(directory / "images" / "reconstructions.png", _png(grid(pairs, min(COLUMNS, len(shown)))))
     buffer = io.BytesIO()
@@ -135,6 +141,13 @@ def grid(images: np.ndarray, columns: int) -> Image.Image:
         top, left = (index // columns) * step_y + _GAP, (index % columns) * step_x + _GAP
         canvas[top : top + height * factor, left : left + width * factor] = cell
     return Image.fromarray(canvas)
+
+
+def _fitted_samples(model: Autoencoder, prior: FittedPrior | None, device: torch.device) -> dict[str, np.ndarray]:
+    if prior is None:
+        return {}
+    z = prior.sample(SAMPLES, torch.Generator().manual_seed(_SEED)).to(device)
+    return {"fitted_samples": _as_bytes(model.decode(z))}
 
 
 def _first_stage(model: Autoencoder, x: Tensor) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from study.config import DataSummary, TrialConfig, UserError
 from study.model.likelihoods import Likelihood, build_likelihood
 from study.model.networks import NETWORKS, NetworkSize
 from study.model.stacked import FirstStage
+from study.priors.fitted import FittedPrior
 
 LOGVAR_MIDDLE, LOGVAR_REACH = -5.0, 15.0
 """A tanh keeps the encoder's log variance inside (-20, 10). Below, a deviation (4.5e-5) is lost in float32 beside a
@@ -52,6 +53,7 @@ class Autoencoder(nn.Module):
         summary: The data set it was built for.
         latent_dim: Size of the code, d.
         first_stage: For `stacked`, the frozen autoencoder whose codes the encoder reads; None otherwise.
+        prior: The prior that was fitted to its codes after training; None before.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Autoencoder(nn.Module):
         self.decoder = decoder
         self.likelihood = likelihood
         self.first_stage = first_stage
+        self.prior: FittedPrior | None = None
 
     @property
     def code_map(self) -> tuple[int, int, int] | None:
@@ -114,23 +117,53 @@ class Autoencoder(nn.Module):
         mean = raw[:, : x.shape[1]] if self.first_stage else self.likelihood.mean(raw)
         return (mean - x).square().sum() / (len(x) * self.summary.total_variance)
 
+    @property
+    def default_prior(self) -> str:
+        """What to draw codes from: `fitted` if the method does not shape codes for N(0, I), else `normal`."""
+        return "fitted" if self.prior is not None and not self.config.is_made_for_normal else "normal"
+
     @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator | None = None, *, draw: bool = False) -> Tensor:
-        """Images of n codes from the prior N(0, I), [n, C, H, W] in [0, 1].
+    def sample_codes(self, n: int, generator: torch.Generator | None = None, prior: str | None = None) -> Tensor:
+        """n codes from `normal`, which is N(0, I), or from the `fitted` prior: [n, d]; by default `default_prior`.
+
+        Raises:
+            UserError: There is no such prior, or none was fitted to this model.
+        """
+        parameter = next(self.parameters())
+        chosen = prior or self.default_prior
+        if chosen == "normal":
+            shape = (n, self.latent_dim)
+            return torch.randn(shape, generator=generator, device=parameter.device, dtype=parameter.dtype)
+        if chosen != "fitted":
+            raise UserError(f"prior={chosen!r}: choose from normal, fitted")
+        if self.prior is None:
+            raise UserError("no prior was fitted to this model's codes: draw from prior=normal")
+        return self.prior.sample(n, generator)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        *,
+        prior: str | None = None,
+        draw: bool = False,
+    ) -> Tensor:
+        """Images of n codes from a prior, [n, C, H, W] in [0, 1].
 
         Args:
             n: Number of images.
             generator: Source of randomness on the model's device; torch's global one if None.
+            prior: `normal`, which is N(0, I), or `fitted`; by default `default_prior`.
             draw: Return draws from p(x|z), with their pixel noise, instead of its means. Where `likelihood_scale` is
                 None, the noise has unit scale.
 
         Raises:
-            UserError: `draw` on a `stacked` model, which has no likelihood of pixels.
+            UserError: There is no such prior; or `draw` on a `stacked` model, which has no likelihood of pixels.
         """
         if draw and self.first_stage:
             raise UserError("network=stacked has no likelihood of pixels: ask for means instead of draws")
-        parameter = next(self.parameters())
-        z = torch.randn((n, self.latent_dim), generator=generator, device=parameter.device, dtype=parameter.dtype)
+        z = self.sample_codes(n, generator, prior)
         return (
             self.likelihood.draw(self.decoder(z), generator, self.likelihood_scale or 1.0) if draw else self.decode(z)
         )

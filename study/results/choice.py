@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from study.config import METHODS, Origin, TrialConfig
+from study.config import FOR_FITTED_PRIORS, METHODS, Origin, TrialConfig
+from study.measure.metrics import FITTED, metric_name
 from study.results import pareto
 from study.results.frame import StudyFrames
-from study.results.recommendation import COPIES, DIVERSITY, LeftOut, Pick, left_out_of, picks_of, share_changed
+from study.results.recommendation import COPIES, DIVERSITY, METHOD, LeftOut, Pick, left_out_of, picks_of, share_changed
 
 RECONSTRUCTION = "reconstruction_mse"
 
@@ -22,10 +24,11 @@ class Choice(NamedTuple):
         values: Objectives, low is good (a maximised one is negated), [trials, k].
         eligible: Trials that may join the front (`pareto.may_join_front`) and have finite objectives, boolean [trials].
         front: Rows on the Pareto front, sorted by the first objective.
-        left_out: Eligible trials that are not picked for their samples, because these copy training images, or are
-            among the study's worst in precision or coverage. They stay on the front, and one may be nearly the best
-            reconstruction.
-        candidates: Rows on the Pareto front of the eligible trials that are not left out, sorted like `front`.
+        left_out: Eligible trials that are not picked for their samples, because these copy training images, are among
+            the study's worst in precision or coverage, or come from N(0, I) and the method is not made for that. They
+            stay on the front, and one may be nearly the best reconstruction.
+        members: Trials among which the recommended one is found, boolean [trials].
+        candidates: Rows on their Pareto front, sorted like `front`.
         picks: The recommended trial and the nearly best in each objective, see `recommendation.picks_of`.
     """
 
@@ -33,6 +36,7 @@ class Choice(NamedTuple):
     eligible: np.ndarray
     front: np.ndarray
     left_out: tuple[LeftOut, ...]
+    members: np.ndarray
     candidates: np.ndarray
     picks: tuple[Pick, ...]
 
@@ -55,9 +59,7 @@ class Choice(NamedTuple):
 
     def share_changed(self, noise: np.ndarray) -> float:
         """How often noise of this size would change the recommended trial, see `recommendation.share_changed`."""
-        members = self.eligible.copy()
-        members[[trial.row for trial in self.left_out]] = False
-        return share_changed(self.values, members, noise)
+        return share_changed(self.values, self.members, noise)
 
 
 def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Choice:
@@ -70,8 +72,29 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     may_join = np.array([pareto.may_join_front(*trial) for trial in trials], dtype=bool)
     eligible = may_join & np.isfinite(values).all(axis=1) & bool(names)
     unjudged = [index for index, name in enumerate(names) if name.endswith(RECONSTRUCTION)]
-    diversity = {name: frames.column(name) for name in DIVERSITY}
-    return chosen_from(values, eligible, diversity, unjudged, copies=frames.column(COPIES))
+    metrics = [metric_name(name) for name in names]
+    judge = under_fitted if any(name in FITTED.values() for name in metrics) else str
+    diversity = {name: frames.column(name) for name in map(judge, DIVERSITY)}
+    unmade = np.isin(frames.text("regularizer"), FOR_FITTED_PRIORS) & any(name in FITTED for name in metrics)
+    return chosen_from(values, eligible, diversity, unjudged, copies=frames.column(judge(COPIES)), unmade=unmade)
+
+
+def under_fitted(column: str) -> str:
+    """The column that holds the same metric under the fitted prior: `val/fitted_fid` for `val/sample_fid`.
+
+    A metric without such a counterpart keeps its column.
+    """
+    split, slash, name = column.rpartition("/")
+    return split + slash + FITTED.get(name, name)
+
+
+def with_fitted_prior(frames: StudyFrames) -> StudyFrames | None:
+    """The study as if it had traded off samples from the fitted prior; None if it did, or no trial measured them."""
+    objectives = {under_fitted(name): direction for name, direction in frames.objectives.items()}
+    if objectives == frames.objectives or not all(np.isfinite(frames.column(name)).any() for name in objectives):
+        return None
+    records = tuple(record.model_copy(update={"objectives": objectives}) for record in frames.records)
+    return dataclasses.replace(frames, records=records)
 
 
 def chosen_from(
@@ -80,6 +103,7 @@ def chosen_from(
     diversity: Mapping[str, np.ndarray],
     unjudged: Collection[int] = (0,),
     copies: np.ndarray | None = None,
+    unmade: np.ndarray | None = None,
 ) -> Choice:
     """The choice among trials given as arrays.
 
@@ -90,12 +114,19 @@ def chosen_from(
         unjudged: Objectives that say nothing of samples, such as the reconstruction error: the trial that is nearly
             the best in one may have the worst samples.
         copies: The metric `copies`, [trials]; NaN where it was not measured.
+        unmade: Trials whose method is not made for the prior that was sampled from, boolean [trials].
     """
     front = front_of(values, eligible)
     left_out = left_out_of(diversity, eligible, copies)
-    allowed = eligible & ~np.isin(np.arange(len(eligible)), [trial.row for trial in left_out])
-    candidates = front_of(values, allowed)
-    return Choice(values, eligible, front, left_out, candidates, picks_of(values, candidates, front, unjudged))
+    members = eligible & ~np.isin(np.arange(len(eligible)), [trial.row for trial in left_out])
+    made = members if unmade is None or not (members & ~unmade).any() else members & ~unmade
+    left_out += tuple(LeftOut(int(row), METHOD, np.nan) for row in np.flatnonzero(members & ~made))
+    candidates = front_of(values, members)
+    # A plain autoencoder is an end of the front that shapes its knee, but it is not picked for its samples.
+    if candidates.size and not made[candidates[pareto.recommended(values[candidates])]]:
+        members, candidates = made, front_of(values, made)
+    picks = picks_of(values, candidates, front, unjudged, front_of(values, made))
+    return Choice(values, eligible, front, left_out, members, candidates, picks)
 
 
 def _missing_weight(frames: StudyFrames) -> np.ndarray:

@@ -28,6 +28,8 @@ WORST_OF_MEDIAN = 0.8
 
 In resampled digits studies this leaves out 86 % of RAE-L2 trials with d >= 8, 61 % of trials whose samples are 50
 repeated images (`copies` sees all of them), and .7 % of good trials (`benchmarks.recommendation`)."""
+METHOD = "method"
+"""What is wrong with a trial whose method does not make its codes N(0, I), when samples come from there."""
 COPIES = "val/copies"
 MOST_COPIES = 0.05
 """A trial copies if more than this share of its samples do: new images have .01, models .00 to .01 on digits, a set of
@@ -56,8 +58,8 @@ class LeftOut(NamedTuple):
 
     Attributes:
         row: Of the study's trials.
-        metric: Which metric is among the study's worst, or `COPIES`.
-        value: Its value.
+        metric: Which metric is among the study's worst; or `COPIES`, or `METHOD`.
+        value: Its value; NaN for `METHOD`.
     """
 
     row: int
@@ -84,21 +86,22 @@ def nearly_best(front: np.ndarray, objective: int) -> int:
 
 
 def picks_of(
-    values: np.ndarray, candidates: np.ndarray, front: np.ndarray, any_of_front: Collection[int] = ()
+    values: np.ndarray, candidates: np.ndarray, front: np.ndarray, any_of_front: Collection[int], made: np.ndarray
 ) -> tuple[Pick, ...]:
     """The recommended trial, then for each objective the one that is nearly the best.
 
     Args:
         values: Minimised objectives, [trials, k].
-        candidates: Rows on the Pareto front of those that may be picked.
+        candidates: Rows on the Pareto front of those that may be recommended.
         front: Rows on the Pareto front of all.
         any_of_front: Objectives whose nearly best trial may be left out otherwise: its samples do not matter there.
+        made: Rows on the Pareto front of those that may be picked for their samples.
     """
     if not candidates.size:
         return ()
     picks = [Pick(int(candidates[pareto.recommended(values[candidates])]), None)]
     for objective in range(values.shape[1]):
-        rows = front if objective in any_of_front else candidates
+        rows = front if objective in any_of_front else made
         picks.append(Pick(int(rows[nearly_best(values[rows], objective)]), objective))
     return tuple(picks)
 

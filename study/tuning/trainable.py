@@ -192,22 +192,25 @@ def _train(
     ):
         for result in epochs:
             last = result.epoch == config.epochs
-            record = _record(result)
+            record, metrics, prior = _record(result), result.metrics, {}
             if result.epoch in shown:
                 write_history(result.model, data, attempt, result.epoch)
             if last:
                 start = time.perf_counter()
-                record |= evaluator.final_metrics(result.model)
-                write_pictures(result.model, data, attempt)
+                final, fitted = evaluator.final_measurement(result.model)
+                record |= final
+                prior = {"prior": fitted.record()}
+                metrics = {name: final[f"val/{name}"] for name in metrics}  # under the fitted prior, not its stand-in
+                write_pictures(result.model, data, attempt, fitted)
                 record["final_seconds"] = time.perf_counter() - start
                 if device.type == "cuda":
                     record["gpu_memory_share"] = memory_share()
             file.write(json.dumps(record) + "\n")
             if result.metrics:
                 os.fsync(file.fileno())  # no checkpoint outlives the epochs that led to it
-                checkpoint.save(attempt, result.epoch, {**result.trainer.state(), "metrics": result.metrics})
+                checkpoint.save(attempt, result.epoch, {**result.trainer.state(), "metrics": metrics, **prior})
             if result.epoch in reported:
-                _report(result.epoch, result.multiplier, result.metrics)
+                _report(result.epoch, result.multiplier, metrics)
 
 
 def _resume_from(directory: Path, epochs: int, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:

@@ -43,9 +43,27 @@ def test_nearly_the_best_of_three_objectives_minds_the_worst_of_the_others() -> 
 
 def test_the_picks_are_rows_of_the_study() -> None:
     values = np.array([[9.0, 9.0], *STEEP])
-    found = picks_of(values, np.arange(1, 6), np.arange(1, 6))
-    assert found == (Pick(5, None), Pick(2, 0), Pick(5, 1))
-    assert picks_of(values, np.arange(0), np.arange(0)) == ()
+    rows = np.arange(1, 6)
+    assert picks_of(values, rows, rows, (0,), rows) == (Pick(5, None), Pick(2, 0), Pick(5, 1))
+    none = np.arange(0)
+    assert picks_of(values, none, none, (0,), none) == ()
+
+
+def test_a_method_that_is_not_made_for_the_prior_shapes_the_knee_and_is_not_picked_for_its_samples() -> None:
+    values = np.array([[1.0, 90.0], [1.2, 20.0], [8.0, 9.0], [9.0, 8.9]])
+    eligible = np.ones(4, bool)
+
+    def chosen(*unmade: int) -> tuple[list[int], int | None, list[int]]:
+        choice = chosen_from(values, eligible, {}, unmade=np.isin(np.arange(4), unmade))
+        assert [out.metric for out in choice.left_out] == ["method"] * (len(unmade) if len(unmade) < 4 else 0)
+        assert choice.front.tolist() == [0, 1, 2, 3]
+        return choice.candidates.tolist(), choice.knee, [pick.row for pick in choice.picks[1:]]
+
+    assert chosen() == ([0, 1, 2, 3], 1, [0, 2])
+    assert chosen(0) == ([0, 1, 2, 3], 1, [0, 2])  # the plain AE is the end that makes the other one a knee
+    assert chosen(2) == ([0, 1, 2, 3], 1, [0, 3])
+    assert chosen(0, 1)[0] == [2, 3] and chosen(0, 1)[1] in (2, 3)
+    assert chosen(0, 1, 2, 3) == chosen()
 
 
 @given(POINTS, st.sampled_from([0.01, 0.5, 8.0]), st.randoms())

@@ -14,10 +14,11 @@ from tests.helpers_study import make_study, write_trial
 POINTS = {  # (method, mse, fid); knee: trial 1
     0: ("VAE", 0.010, 100.0),
     1: ("VAE", 0.015, 20.0),
-    2: ("AE", 0.060, 10.0),
-    3: ("AE", 0.061, 101.0),
+    2: ("WAE-GAN", 0.060, 10.0),
+    3: ("WAE-GAN", 0.061, 101.0),
 }
 CONFIGS = {"VAE": TrialConfig(encoder="gaussian", regularizer="kl", weight=0.05), "AE": TrialConfig()}
+CONFIGS["WAE-GAN"] = TrialConfig(regularizer="adversarial", weight=0.05)
 
 
 def study(tmp_path: Path) -> Path:
@@ -41,7 +42,7 @@ def test_recommends_the_knee_and_names_the_two_other_picks(tmp_path: Path) -> No
         "sample FID 100 (10 times the best)."
     )
     assert text[3] == (
-        "Nearly the best samples: trial 2 (AE, d=8): reconstruction error 0.06 (6 times the best), "
+        "Nearly the best samples: trial 2 (WAE-GAN, d=8, w=0.05): reconstruction error 0.06 (6 times the best), "
         "sample FID 10 (the best)."
     )
     assert "On the test images" in text[4]
@@ -54,7 +55,7 @@ def test_methods_are_ranked_by_the_area_they_dominate(tmp_path: Path) -> None:
     rows = summarise(load_study(tmp_path, "toy")).methods
     assert [(row.method, row.completed, row.on_front, row.best) for row in rows] == [
         ("VAE", 2, 2, (0.010, 20.0)),
-        ("AE", 2, 1, (0.060, 10.0)),
+        ("WAE-GAN", 2, 1, (0.060, 10.0)),
     ]
     assert 0 < rows[1].share < rows[0].share < 1
 

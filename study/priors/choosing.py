@@ -1,0 +1,74 @@
+"""Fits the prior of a model: whitens its codes and keeps the density under which held-out codes are the most likely."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from study.priors.density import Density
+from study.priors.fitted import FittedPrior, from_record
+from study.priors.mixture import Mixture
+from study.priors.normal import Normal
+
+Fit = Callable[[Tensor, Tensor, int], Density]
+"""Fits a density to whitened codes, as `Density.fit` does."""
+CANDIDATES: tuple[Fit, ...] = (Normal.fit, Mixture.fit)
+HELD_OUT = 0.1
+FEWEST = 20
+"""Fewer codes get one Gaussian: a tenth of them would decide nothing."""
+LEAST_SHARE = 1e-8
+"""A direction in which codes vary less than this share of the largest variance counts as constant."""
+
+
+def whitening(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [d] and basis [r, d] of codes [n, d], float64: `(codes - mean) @ pinv(basis)` has covariance I.
+
+    r is below d where a unit is constant, units depend on each other, or there are fewer codes than units.
+    """
+    mean = codes.mean(dim=0)
+    centred = codes - mean
+    variances, directions = torch.linalg.eigh(centred.T @ centred / max(len(codes) - 1, 1))
+    size = max(float(codes.abs().max()), 1.0)
+    varies = variances > max(LEAST_SHARE * float(variances.max()), (1e-7 * size) ** 2)  # below that it is rounding
+    return mean, (directions[:, varies] * variances[varies].sqrt()).T
+
+
+@torch.no_grad()
+def fit_prior(codes: Tensor, seed: int = 0, candidates: Sequence[Fit] = CANDIDATES) -> FittedPrior:
+    """Fits a prior to codes of training images.
+
+    Held-out codes are the first tenth; the others are whitened and fitted to.
+
+    Args:
+        codes: One per image, draws from the posterior if it is Gaussian, in random order: [n, d], n at least 1.
+        seed: The same seed gives the same prior.
+        candidates: Of these the one with the highest mean log density of held-out codes is kept.
+
+    Returns:
+        On the CPU, float32.
+
+    Raises:
+        ValueError: A code is not finite.
+    """
+    codes = codes.detach().cpu().double()
+    if not torch.isfinite(codes).all():
+        raise ValueError("codes of training images are not finite")
+    held_out, train = codes.tensor_split([round(HELD_OUT * len(codes))]) if len(codes) >= FEWEST else (codes, codes)
+    mean, basis = whitening(train)
+    if not len(basis):
+        warnings.warn("all codes of training images are equal: the fitted prior is one point", stacklevel=2)
+        return _prior(mean, basis, None)
+    inverse = torch.linalg.pinv(basis)
+    white, white_held_out = (train - mean) @ inverse, (held_out - mean) @ inverse
+    found = [fit(white, white_held_out, seed) for fit in (candidates if len(codes) >= FEWEST else [Normal.fit])]
+    return _prior(mean, basis, max(found, key=lambda density: float(density.log_prob(white_held_out).mean())))
+
+
+def _prior(mean: Tensor, basis: Tensor, density: Density | None) -> FittedPrior:
+    prior = FittedPrior(len(mean), len(basis), density)
+    prior.mean, prior.basis = mean, basis
+    # Read back, its tensors lie in memory as a loaded prior's do, so both give bitwise equal draws.
+    return from_record(prior.float().record())

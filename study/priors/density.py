@@ -1,0 +1,49 @@
+"""What every density over whitened codes can do."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+
+class Density(nn.Module, ABC):
+    """A density over whitened codes [n, r]: mean 0, covariance I, no unit without variance.
+
+    The constructor takes whole numbers alone, `sizes`, and makes a density of no use until its state is loaded.
+
+    Attributes:
+        kind: Its name in records and exported models.
+    """
+
+    kind: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, train: Tensor, held_out: Tensor, seed: int) -> Self:
+        """A density fitted to codes.
+
+        Args:
+            train: Codes [n, r], float64 on the CPU, r at least 1.
+            held_out: Codes [m, r] of other images. They decide sizes and when to stop.
+            seed: The same seed gives the same density.
+        """
+
+    @property
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """The arguments of the constructor."""
+
+    @abstractmethod
+    def log_prob(self, u: Tensor) -> Tensor:
+        """log p(u), or a lower bound on it, of codes [n, r]: [n], nats."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator | None) -> Tensor:
+        """n draws, [n, r]."""
