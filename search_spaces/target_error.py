@@ -8,8 +8,8 @@ error at each step and which asks for nothing.
 
     python -m study.run --space target_error
 
-Cost: about a minute on two CPU cores for digits (estimated). Expected: on digits requests within reach are met within a few
-percent (predicted), and the front of the eight is near a search's (predicted).
+Cost: about a minute on two CPU cores for digits (estimated). Predicted: the eight come within a few percent of what
+they request, and their front is near that of a search with three times the epochs.
 """
 
 from __future__ import annotations

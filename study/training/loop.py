@@ -23,7 +23,7 @@ from study.model.autoencoder import Autoencoder, build_autoencoder
 from study.model.loss import compute_loss
 from study.model.regularizers import Adversarial, Regularizer, build_regularizer
 from study.model.schedules import Schedule, build_schedule
-from study.model.target_error import WeightControl, build_control, in_turn
+from study.model.target_error import LEAST_CHECKS, WeightControl, build_control, in_turn
 from study.training.graph import GraphedSteps, graphs_wanted
 from study.training.pretrained import Pretrained
 
@@ -31,8 +31,8 @@ CRITIC_BETAS = (0.5, 0.999)
 """Adam's betas for a WAE-GAN's critic. With the defaults, the codes' MMD to the prior was twice as large on MNIST."""
 NOTHING_PRETRAINED = Pretrained()
 CHECKS = 16
-"""How often per epoch the reconstruction is observed: by a schedule that waits for it, on the current batch, or by a
-requested error's control, on validation images."""
+"""How often per epoch the reconstruction is observed: by a schedule that waits for it, on the current batch; or, at
+least so often, by a requested error's control, on validation images."""
 EVALUATIONS = 8
 """Evaluations spread over a training, so that metrics exist at 1/8, 1/4, 1/2 and the end of any training."""
 
@@ -138,7 +138,8 @@ class Trainer:
             self.critic_optimizer = Adam(critic, config.learning_rate, betas=CRITIC_BETAS)
         self.batch_size = min(config.batch_size, len(self.inputs))
         self.steps = len(self.inputs) // self.batch_size
-        self.check_every = max(1, self.steps // CHECKS)
+        checks = max(CHECKS, LEAST_CHECKS // config.epochs) if self.control else CHECKS  # in an epoch
+        self.check_every = max(1, self.steps // checks)
         self.epoch = 0
         self.multiplier = 0.0
         self._graphed = self._graphed_steps()
@@ -233,7 +234,7 @@ class Trainer:
     def _validation_error(self, check: int) -> float:
         """Squared error per pixel of the next few validation images; changes nothing, like `_unexplained`."""
         turn = self.epoch * math.ceil(self.steps / self.check_every) + check
-        # An epoch's checks cost about a tenth of its steps, or a third if its steps are few.
+        # An epoch's checks cost about a tenth of its steps, or a third if its steps are few and each is checked.
         images = in_turn(self.validation, turn, max(self.batch_size, self.check_every * self.batch_size // 4))
         self.model.eval()
         x = _as_inputs(images)

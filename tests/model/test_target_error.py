@@ -55,7 +55,7 @@ def test_the_control_finds_the_weight_of_the_requested_error(
     """`wanted` is the weight with the requested error."""
     plant = Plant(slope, noise)
     control = WeightControl(plant.error(wanted), start)
-    assert plant.train(control, range(STEPS)) == pytest.approx(plant.error(wanted), rel=0.03)
+    assert plant.train(control, range(STEPS)) == pytest.approx(plant.error(wanted), rel=0.05)
 
 
 def test_the_weight_grows_below_the_request_and_shrinks_above_it() -> None:
@@ -67,6 +67,20 @@ def test_the_weight_grows_below_the_request_and_shrinks_above_it() -> None:
             weights.append(control.weight)
         steps = [direction * (later - earlier) for earlier, later in itertools.pairwise(weights)]
         assert min(steps) >= 0 and max(steps) > 0
+
+
+def test_a_steady_drift_of_the_right_weight_leaves_no_miss() -> None:
+    """A model that goes on learning: at a constant weight its error would fall by a quarter in the second half."""
+    plant = Plant(0.3)
+    control = WeightControl(0.02, 1.0)
+    misses = []
+    for step in range(STEPS):
+        progress = (step + 1) / STEPS
+        plant.settled += 0.04 * (plant.slope * math.log(control.weight) - plant.settled)
+        miss = plant.settled - 0.58 * (progress - 0.5)
+        misses.append(miss)
+        control.observe(progress, 0.02 * math.exp(miss))
+    assert max(map(abs, misses[-STEPS // 4 :])) < 0.015
 
 
 def test_the_weight_waits_while_the_error_falls_to_the_request_by_itself() -> None:
