@@ -13,7 +13,7 @@ Three changes, because here the training's length is fixed and the error is to b
 - A model goes on learning to the end, so the right w goes on growing. Following it from behind left errors 2 to 5 %
   below the request. So w also moves as it has been moving lately.
 - The error is measured on validation images, because a training error would miss the request by what the model
-  overfits: 20 % for small errors on digits. So w is chosen on them, as a search chooses its weights.
+  overfits: by a fifth for small errors on digits. So w is chosen on them, as a search chooses its weights.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis import weight_curves
+from analysis.plotting import naming
 from study.config import TrialConfig
 from study.results.choice import choose, full_weight
 from study.results.frame import load_study
@@ -30,6 +31,7 @@ def test_a_trial_that_requested_an_error_has_the_weight_it_came_to(tmp_path: Pat
     assert full_weight(frames).tolist() == [0.5, 0.5, 0.05]
     assert choose(frames).eligible.tolist() == [True, False, True]
     assert weight_curves.info(frames).weight.tolist() == [0.5, 0.05]
+    assert naming.configuration(frames, 2).endswith("w=0.05")
     assert "weight 0.5" in select(tmp_path, "toy", trial=0).describe()
     assert "target_error 0.02" in select(tmp_path, "toy", trial=2).describe()
 
