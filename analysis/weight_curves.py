@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.plotting import command, naming, style
-from study.results.choice import choose, latent_groups
+from study.results.choice import choose, full_weight, latent_groups
 from study.results.frame import StudyFrames
 
 BINS = 10
@@ -51,7 +51,7 @@ def info(frames: StudyFrames) -> WeightCurves:
     choice = choose(frames)
     drawn = frames.keep(choice.eligible)
     objectives = list(frames.objectives)
-    weight, method = drawn.column("weight"), drawn.text("method")
+    weight, method = full_weight(drawn), drawn.text("method")
     columns = [drawn.column(name) for name in objectives]
     values = np.stack(columns, axis=1) if columns else np.empty((len(weight), 0))
     labels, group = [], np.full(len(weight), -1)

@@ -101,6 +101,8 @@ class TrialConfig:
             the other fields and the images: see `with_map`.
         annealing: A name in `study.model.schedules.SCHEDULES`, the m(t) above.
         annealing_fraction: Share of the training that the schedule takes to reach its full weight, in [0, 1].
+        target_error: Requested mean squared error per pixel on the validation split. w then begins at `weight` and is
+            adapted while training, see `study.model.target_error`; 0 requests none, and w stays.
         network: A name in `study.model.networks.NETWORKS`.
         width: Units of a hidden layer, or channels of the first convolution.
         likelihood: A name in `study.model.likelihoods.LIKELIHOODS`, the D above.
@@ -121,6 +123,7 @@ class TrialConfig:
     latent_shape: str = NO_MAP
     annealing: str = "constant"
     annealing_fraction: float = 0.0
+    target_error: float = 0.0
     network: str = "mlp"
     width: int = 128
     likelihood: str = "gaussian"
@@ -135,7 +138,7 @@ class TrialConfig:
         for name, low in {"latent_dim": 1, "width": 1, "batch_size": 2, "epochs": 1, "seed": 0}.items():
             if getattr(self, name) < low:
                 raise UserError(f"{name}={getattr(self, name)}: it must be at least {low}")
-        for name in ("weight", "perceptual_weight", "total_variation_weight"):
+        for name in ("weight", "target_error", "perceptual_weight", "total_variation_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name}={getattr(self, name)}: it must be a finite number, at least 0")
         if not 0 < self.learning_rate < math.inf:
@@ -144,6 +147,10 @@ class TrialConfig:
             raise UserError(f"annealing_fraction={self.annealing_fraction}: it must lie in [0, 1]")
         if self.annealing != "constant" and not self.annealing_fraction:
             raise UserError(f"annealing={self.annealing}: give an annealing_fraction above 0, or it anneals nothing")
+        if self.target_error and (self.regularizer == "none" or not self.weight):
+            raise UserError(f"target_error={self.target_error}: give a regularizer and a weight above 0 to begin with")
+        if self.target_error and self.annealing != "constant":
+            raise UserError(f"target_error={self.target_error}: it adapts the weight itself; use annealing=constant")
         if self.encoder not in ("deterministic", "gaussian"):
             raise UserError(f"encoder={self.encoder!r}: choose from deterministic, gaussian")
 

@@ -85,8 +85,12 @@ def study_export(*arguments: object) -> int:
 
 @pytest.fixture(scope="module")
 def models() -> list[Autoencoder]:
-    """One model of every network and likelihood, by turns with a Gaussian encoder, on grey and on coloured images."""
+    """One model of every network and likelihood, by turns with a Gaussian encoder, on grey and on coloured images.
+
+    Every fourth one has come to a weight of its own, which the model keeps.
+    """
     summaries = made_summary(1, 8, 8), made_summary(3, 9, 10)
+    adapted = {"regularizer": "kl", "weight": 0.1, "target_error": 0.02}
     return [
         made_model(
             TrialConfig(
@@ -97,6 +101,7 @@ def models() -> list[Autoencoder]:
                 encoder="deterministic" if index % 2 else "gaussian",
                 epochs=2,
                 seed=index,
+                **({} if index % 4 else adapted),
             ),
             summary,
         )

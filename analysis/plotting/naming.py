@@ -8,6 +8,7 @@ import numpy as np
 
 from study.config import METHODS
 from study.measure.metrics import METRICS, is_logarithmic, metric_name
+from study.results.choice import full_weight
 from study.results.frame import StudyFrames
 
 LABELS: dict[str, str] = {
@@ -65,9 +66,9 @@ def count(number: int, noun: str = "trial") -> str:
 
 
 def configuration(frames: StudyFrames, row: int) -> str:
-    """A trial's method, latent size and weight: `VAE, d=8, w=0.0465`."""
+    """A trial's method, latent size and weight, which may be one that it came to: `VAE, d=8, w=0.0465`."""
     trial = frames.trials.iloc[row]
-    weight = f", w={number(trial['weight'])}" if trial["regularizer"] != "none" else ""
+    weight = f", w={number(full_weight(frames)[row])}" if trial["regularizer"] != "none" else ""
     return f"{trial['method']}, d={trial['latent_dim']}{weight}"
 
 

@@ -22,7 +22,7 @@ from study.results.choice import Choice, choose, seed_groups
 from study.results.frame import MEMORY, StudyFrames, load_study
 from study.tracking.store import one_line
 
-_COLUMNS = ("method", "latent_dim", "weight", "kernel", "annealing")
+_COLUMNS = ("method", "latent_dim", "weight", "target_error", "kernel", "annealing")
 
 
 class Ending:

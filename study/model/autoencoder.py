@@ -20,7 +20,7 @@ LOGVAR_MIDDLE, LOGVAR_REACH = -5.0, 15.0
 code of size 1; above, exp overflows within a few steps of a bad start. A hard clamp would pass no gradient back from
 outside, and a posterior that shrank while the weight was still zero could not widen again."""
 
-CODE_LIKELIHOODS = ("gaussian", "gaussian_scalar", "gaussian_pixel", "laplace")
+CODE_LIKELIHOODS = ("gaussian", "gaussian_scalar", "gaussian_optimal", "gaussian_pixel", "laplace")
 """Likelihoods with an unbounded mean, as the codes of a first stage need."""
 
 
@@ -54,7 +54,10 @@ class Autoencoder(nn.Module):
         latent_dim: Size of the code, d.
         first_stage: For `stacked`, the frozen autoencoder whose codes the encoder reads; None otherwise.
         prior: The prior that was fitted to its codes after training; None before.
+        adapted_weight: For a trial with a `target_error`, the w that training came to, 0-dim. Other models have none.
     """
+
+    adapted_weight: Tensor
 
     def __init__(
         self,
@@ -74,6 +77,8 @@ class Autoencoder(nn.Module):
         self.likelihood = likelihood
         self.first_stage = first_stage
         self.prior: FittedPrior | None = None
+        if config.target_error:
+            self.register_buffer("adapted_weight", torch.tensor(config.weight))
 
     @property
     def code_map(self) -> tuple[int, int, int] | None:
@@ -208,12 +213,15 @@ class Autoencoder(nn.Module):
         """The scale s of p(x|z) ∝ exp(-D / s) that the model was trained with: a variance for `gaussian`.
 
         D + w KL is w times the negative ELBO of a decoder with s = w, constants aside (σ-VAE, 2006.13202, §3). So s is
-        the KL's full weight. Learned variances, and `bernoulli`, need no s: it is 1. Otherwise it is None, because the
-        weight of another regularizer says nothing about the noise, and a weight of 0 leaves no noise.
+        the KL's full weight, or the one that training came to. Learned variances, and `bernoulli`, need no s: it is 1.
+        Otherwise it is None, because the weight of another regularizer says nothing about the noise, and a weight of 0
+        leaves no noise.
         """
         if self.likelihood.scale_nats is None:
             return 1.0
-        return self.config.weight or None if self.config.regularizer == "kl" else None
+        if self.config.regularizer != "kl":
+            return None
+        return float(self.adapted_weight) if self.config.target_error else self.config.weight or None
 
     def distortion(self, x: Tensor, z: Tensor) -> Tensor:
         """D of x = `inputs(images)` at codes z [B, d], without perceptual and total-variation terms: [B], nats."""

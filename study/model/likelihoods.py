@@ -27,6 +27,9 @@ LOWEST_LOGVAR = 2 * math.log(0.05)
 before that their gradients drown the others: with one grey level as the bound, digits trained to twice the error.
 """
 
+AVERAGED = 0.1
+"""Share of a batch in the moving average of its variance."""
+
 
 class Likelihood(nn.Module, ABC):
     """p(x|z) of an image, given the decoder's raw output.
@@ -132,6 +135,41 @@ class GaussianScalar(Likelihood):
 
     def draw(self, raw: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
         return (raw + (0.5 * self.logvar).exp() * _normal(raw, generator)).clamp(0, 1)
+
+
+@final
+class GaussianOptimal(Likelihood):
+    """One variance for all pixels, at each step the one under which the batch is likeliest (2006.13202, §3.2, eq. 8).
+
+    That is the batch's mean squared error. It needs no learning rate, and its gradient is zero at the optimum, so the
+    cost's gradient is that of P/2 log MSE (P numbers in an image). Afterwards the variance is a moving average over
+    training batches, as batch normalisation keeps its own.
+    """
+
+    variance: Tensor
+
+    def __init__(self, summary: DataSummary) -> None:
+        super().__init__()
+        numbers = summary.channels * summary.height * summary.width
+        self.register_buffer("variance", torch.tensor(summary.total_variance / numbers))
+
+    def logvar(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Logarithm of the variance of a batch of images while training, else of the moving average: 0-dim."""
+        if self.training:
+            error = (x - raw).detach().square().mean()
+            self.variance.lerp_(error.to(self.variance), AVERAGED)
+            return _bounded_below(error.log())
+        return _bounded_below(self.variance.log())
+
+    def cost(self, raw: Tensor, x: Tensor) -> Tensor:
+        return _gaussian_cost(raw, self.logvar(raw, x), x)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        return raw.clamp(0, 1)
+
+    def draw(self, raw: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
+        deviation = (0.5 * _bounded_below(self.variance.log())).exp()
+        return (raw + deviation * _normal(raw, generator)).clamp(0, 1)
 
 
 @final
@@ -241,6 +279,7 @@ LIKELIHOODS: dict[str, Callable[[DataSummary], Likelihood]] = {
     "gaussian": Gaussian,
     "gaussian_tanh": partial(Gaussian, tanh=True),
     "gaussian_scalar": GaussianScalar,
+    "gaussian_optimal": GaussianOptimal,
     "gaussian_pixel": GaussianPixel,
     "laplace": Laplace,
     "laplace_tanh": partial(Laplace, tanh=True),

@@ -131,8 +131,14 @@ def chosen_from(
 
 def _missing_weight(frames: StudyFrames) -> np.ndarray:
     """Share of the full weight that each trial missed at its last epoch, [trials]; NaN for trials without a weight."""
-    weight = frames.column("weight")
+    weight = full_weight(frames)
     return 1 - frames.column("train/weight") / np.where(weight > 0, weight, np.nan)
+
+
+def full_weight(frames: StudyFrames) -> np.ndarray:
+    """The weight w of each trial, [trials]: its parameter, or what it came to if the trial requested an error."""
+    adapted = frames.column("target_error") > 0
+    return np.where(adapted, frames.column("train/weight"), frames.column("weight"))
 
 
 def front_of(values: np.ndarray, members: np.ndarray) -> np.ndarray:

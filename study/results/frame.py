@@ -36,6 +36,8 @@ MEMORY = "gpu_memory_share"
 
 _SPLITS = {"val": "validation"}
 _PARAMS: dict[str, str] = {"method": "str"} | {field.name: str(field.type) for field in dataclasses.fields(TrialConfig)}
+_ADDED = {"target_error": 0.0}
+"""Parameters that were added later -> the value that earlier trials had."""
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]
 """Trial number -> its arrays (see `study.measure.pictures`), or None."""
@@ -195,6 +197,7 @@ def build_frames(
         if column not in trials:
             trials[column] = None
         trials[column] = _typed(trials[column], kind)
+    trials = trials.fillna(_ADDED)
     trials = trials[[*fixed, *_PARAMS, *others]].sort_values("number", ignore_index=True)
     trials.insert(0, "study", pd.Series(name, index=trials.index, dtype="str"))
     groups = history.groupby("number")

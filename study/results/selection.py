@@ -46,7 +46,10 @@ class Selection:
         """The trial in a few words."""
         config = self.config
         parts = [config.method, f"latent_dim {config.latent_dim}"]
-        parts += [] if config.regularizer == "none" else [f"weight {config.weight:.4g}"]
+        if config.target_error:
+            parts.append(f"target_error {config.target_error:.4g}")
+        elif config.regularizer != "none":
+            parts.append(f"weight {config.weight:.4g}")
         parts += [f"{name} {self.metrics[name]:.4g}" for name in self.study.objectives if name in self.metrics]
         return f"trial {self.number} of {self.directory.name}: {', '.join(parts)}"
 

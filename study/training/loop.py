@@ -1,7 +1,7 @@
 """The training loop: a generator of epochs, over data that stay on the device.
 
-No step waits for the device: an epoch's losses are read once, at its end. The exception is a schedule that waits for
-the reconstruction, which it observes a few times per epoch.
+No step waits for the device: an epoch's losses are read once, at its end. The exceptions are a schedule that waits for
+the reconstruction, and a weight that is adapted to a requested error: they observe the model a few times per epoch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from study.model.autoencoder import Autoencoder, build_autoencoder
 from study.model.loss import compute_loss
 from study.model.regularizers import Adversarial, Regularizer, build_regularizer
 from study.model.schedules import Schedule, build_schedule
+from study.model.target_error import LEAST_CHECKS, WeightControl, build_control, in_turn
 from study.training.graph import GraphedSteps, graphs_wanted
 from study.training.pretrained import Pretrained
 
@@ -30,7 +31,8 @@ CRITIC_BETAS = (0.5, 0.999)
 """Adam's betas for a WAE-GAN's critic. With the defaults, the codes' MMD to the prior was twice as large on MNIST."""
 NOTHING_PRETRAINED = Pretrained()
 CHECKS = 16
-"""How often per epoch a schedule that waits for the reconstruction observes it, on the current batch."""
+"""How often per epoch the reconstruction is observed: by a schedule that waits for it, on the current batch; or, at
+least so often, by a requested error's control, on validation images."""
 EVALUATIONS = 8
 """Evaluations spread over a training, so that metrics exist at 1/8, 1/4, 1/2 and the end of any training."""
 
@@ -125,6 +127,8 @@ class Trainer:
             self.model.first_stage.load_state_dict(pretrained.first_stage)
             self.inputs = pretrained.codes
         self.schedule: Schedule = build_schedule(config)
+        self.control: WeightControl | None = build_control(config)
+        self.validation = data.validation.images
         self.generator = torch.Generator(device).manual_seed(config.seed)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = Adam(trained, config.learning_rate)
@@ -134,6 +138,8 @@ class Trainer:
             self.critic_optimizer = Adam(critic, config.learning_rate, betas=CRITIC_BETAS)
         self.batch_size = min(config.batch_size, len(self.inputs))
         self.steps = len(self.inputs) // self.batch_size
+        checks = max(CHECKS, LEAST_CHECKS // config.epochs) if self.control else CHECKS  # in an epoch
+        self.check_every = max(1, self.steps // checks)
         self.epoch = 0
         self.multiplier = 0.0
         self._graphed = self._graphed_steps()
@@ -152,6 +158,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict() if self.critic_optimizer else None,
             "schedule": self.schedule.state_dict(),
+            "control": self.control.state_dict() if self.control else None,
             "generator": self.generator.get_state(),
         }
 
@@ -174,6 +181,8 @@ class Trainer:
         if self.critic_optimizer:
             self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        if self.control:
+            self.control.load_state_dict(state["control"])
         if continues_randomness(state, self.device):
             self.generator.set_state(state["generator"].cpu())
         else:
@@ -194,12 +203,15 @@ class Trainer:
         self.model.train()
         order = torch.randperm(len(self.inputs), generator=self.generator, device=self.inputs.device)
         terms: list[torch.Tensor] = []
+        weight = 0.0
         for step, batch in enumerate(order[: self.steps * self.batch_size].split(self.batch_size)):
             done = (self.epoch * self.steps + step + 1) / (self.config.epochs * self.steps)
-            if step % max(1, self.steps // CHECKS) == 0 and self.schedule.waiting(done):
+            if step % self.check_every == 0 and self.schedule.waiting(done):
                 self.schedule.observe(done, self._unexplained(self.inputs[batch]))
+            if step % self.check_every == 0 and self.control:
+                self.control.observe(done, self._validation_error(step // self.check_every))
             self.multiplier = self.schedule.multiplier(done)
-            weight = self.config.weight * self.multiplier
+            weight = (self.control.weight if self.control else self.config.weight) * self.multiplier
             terms.extend(self._graphed.run(self._step, batch, weight) if self._graphed else self._step(batch, weight))
         self.epoch += 1
         loss, reconstruction, penalty = torch.stack(terms).view(self.steps, 3).double().mean(0).tolist()
@@ -208,7 +220,8 @@ class Trainer:
                 f"the loss became {loss} in epoch {self.epoch} (reconstruction {reconstruction}, penalty {penalty}): "
                 f"try a smaller learning_rate than {self.config.learning_rate:g} or another weight"
             )
-        weight = self.config.weight * self.multiplier
+        if self.control:
+            self.model.adapted_weight.fill_(weight)
         return {"loss": loss, "reconstruction": reconstruction, "penalty": penalty, "weight": weight}
 
     def _unexplained(self, batch: torch.Tensor) -> float:
@@ -217,6 +230,17 @@ class Trainer:
         unexplained = float(self.model.unexplained(_as_inputs(batch)))
         self.model.train()
         return unexplained
+
+    def _validation_error(self, check: int) -> float:
+        """Squared error per pixel of the next few validation images; changes nothing, like `_unexplained`."""
+        turn = self.epoch * math.ceil(self.steps / self.check_every) + check
+        # An epoch's checks cost about a tenth of its steps, or a third if its steps are few and each is checked.
+        images = in_turn(self.validation, turn, max(self.batch_size, self.check_every * self.batch_size // 4))
+        self.model.eval()
+        x = _as_inputs(images)
+        error = float((self.model.reconstruct(x) - x).square().mean())
+        self.model.train()
+        return error
 
     def _step(
         self, batch: torch.Tensor, weight: float | torch.Tensor

@@ -162,6 +162,21 @@ def test_without_a_kls_weight_only_a_learned_variance_has_a_likelihood(regulariz
     assert learned.log_likelihood(torch.rand(2, 1, 8, 8), torch.randn(2, 3)).isfinite().all()
 
 
+def test_the_likelihoods_scale_is_the_weight_that_training_came_to() -> None:
+    changes = {"encoder": "gaussian", "weight": 0.1, "target_error": 0.02}
+    model = build_autoencoder(_config(**changes, regularizer="kl"), made_summary())
+    assert model.likelihood_scale == pytest.approx(0.1)
+    model.adapted_weight.fill_(0.7)
+    again = build_autoencoder(_config(**changes, regularizer="kl"), made_summary())
+    again.load_state_dict(model.state_dict())
+    assert again.likelihood_scale == pytest.approx(0.7)
+    x, z = torch.rand(2, 1, 8, 8), torch.randn(2, 3)
+    expected = torch.distributions.Normal(again.decoder(z), 0.7**0.5).log_prob(x).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(again.log_likelihood(x, z).float(), expected)
+    assert build_autoencoder(_config(**changes, regularizer="mmd"), made_summary()).likelihood_scale is None
+    assert "adapted_weight" not in build_autoencoder(_config(), made_summary()).state_dict()  # as ever
+
+
 def test_draws_scatter_by_the_trained_variance() -> None:
     torch.manual_seed(0)
     config = _config(encoder="gaussian", regularizer="kl", weight=0.0004)

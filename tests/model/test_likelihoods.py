@@ -10,8 +10,10 @@ from torch.distributions import ContinuousBernoulli, Distribution, Laplace, Norm
 
 from study.config import TrialConfig, UserError
 from study.model.likelihoods import (
+    AVERAGED,
     LIKELIHOODS,
     LOWEST_LOGVAR,
+    GaussianOptimal,
     GaussianPixel,
     GaussianScalar,
     Likelihood,
@@ -29,22 +31,31 @@ def _raw(likelihood: Likelihood, batch: int = 2, size: float = 1.0) -> torch.Ten
     return size * torch.randn(batch, likelihood.maps * 3, 5, 4, generator=generator, dtype=torch.float64)
 
 
-def _oracle(name: str, likelihood: Likelihood, raw: torch.Tensor) -> Distribution:
+def _oracle(name: str, likelihood: Likelihood, raw: torch.Tensor, x: torch.Tensor | None = None) -> Distribution:
+    """The density of an image; of a training batch x, where the likelihood takes its variance from that."""
     center = 0.5 + 0.5 * torch.tanh(raw) if name.endswith("_tanh") else raw
     if name == "gaussian_scalar":
         assert isinstance(likelihood, GaussianScalar)
         return Normal(raw, (0.5 * likelihood.logvar).exp())
+    if name == "gaussian_optimal":
+        assert isinstance(likelihood, GaussianOptimal)
+        return Normal(raw, _bounded((likelihood.variance if x is None else (raw - x).square().mean()).item()) ** 0.5)
     if name == "gaussian_pixel":
         lowest = 2 * math.log(0.05)
         return Normal(raw[:, :3], (0.5 * (lowest + torch.log1p((raw[:, 3:] - lowest).exp()))).exp())
     return Normal(center, 1.0) if name.startswith("gaussian") else Laplace(center, 1.0)
 
 
+def _bounded(variance: float) -> float:
+    """exp(lowest + softplus(log variance - lowest)) by its closed form: the variance plus the lowest one."""
+    return variance + 0.05**2
+
+
 @pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != "bernoulli"])
 def test_likelihood_equals_torch_distributions(name: str) -> None:
     likelihood = LIKELIHOODS[name](SUMMARY).double()
     raw, x = _raw(likelihood), torch.rand(2, 3, 5, 4, dtype=torch.float64)
-    expected = -_oracle(name, likelihood, raw).log_prob(x).sum(dim=(1, 2, 3))
+    expected = -_oracle(name, likelihood, raw, x).log_prob(x).sum(dim=(1, 2, 3))
     torch.testing.assert_close(-likelihood.log_density(likelihood.cost(raw, x), 60, 1.0), expected)
 
 
@@ -110,6 +121,41 @@ def test_learned_variance_likelihood_starts_at_the_data_and_finds_the_error() ->
         likelihood.cost(raw, x).mean().backward()
         optimizer.step()
     assert likelihood.logvar.exp().item() == pytest.approx(x.square().mean().item(), rel=0.01)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.2, 3.0])
+def test_an_optimal_variance_is_the_batchs_error_and_its_cost_the_logarithm_of_that(spread: float) -> None:
+    """Eq. 8 of 2006.13202: -log p of a batch at its best variance is P/2 (log(2 pi MSE) + 1), P numbers in an image."""
+    likelihood = GaussianOptimal(SUMMARY).double()
+    generator = torch.Generator().manual_seed(0)
+    raw = torch.randn(8, 3, 5, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    x = raw.detach() + spread * torch.randn(8, 3, 5, 4, generator=generator, dtype=torch.float64)
+    error = (x - raw).square().mean()
+    variance = error + 0.05**2  # the bound
+    cost = likelihood.cost(raw, x).mean()
+    expected = 30 * (torch.log(2 * math.pi * variance) + error / variance)
+    torch.testing.assert_close(cost, expected)
+    if spread > 1:  # the bound no longer matters, so no other variance is likelier
+        near = [-Normal(raw, (factor * error).sqrt()).log_prob(x).sum() / 8 for factor in (0.9, 1.1)]
+        assert cost < min(near)
+        [found] = torch.autograd.grad(cost, raw, retain_graph=True)
+        [wanted] = torch.autograd.grad(30 * torch.log(error), raw)
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=0)
+
+
+def test_an_optimal_variance_is_averaged_while_training_and_used_afterwards() -> None:
+    likelihood = GaussianOptimal(SUMMARY)
+    variance, raw = SUMMARY.total_variance / 60, torch.zeros(8, 3, 5, 4)
+    for shade in (0.1, 0.4, 0.2):
+        likelihood.cost(raw, torch.full_like(raw, shade))
+        variance += AVERAGED * (shade**2 - variance)
+    assert likelihood.variance.item() == pytest.approx(variance, rel=1e-5)
+    likelihood.eval()
+    x = torch.rand(8, 3, 5, 4)
+    expected = -Normal(raw, math.sqrt(_bounded(variance))).log_prob(x).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(likelihood.cost(raw, x), expected)
+    torch.testing.assert_close(likelihood.cost(raw[:1], x[:1]), expected[:1])  # whatever else is in the batch
+    assert likelihood.variance.item() == pytest.approx(variance, rel=1e-5)
 
 
 def test_a_learned_variance_is_bounded_below() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from study.config import TrialConfig, UserError
 from study.results.frame import join_studies, load_study
+from study.results.selection import select
 from tests.helpers_study import make_study, write_trial
 
 
@@ -93,6 +94,16 @@ def test_empty_and_full_studies_have_the_same_dtypes(tmp_path: Path) -> None:
         shared = list(getattr(empty, frame).columns)
         assert getattr(full, frame)[shared].dtypes.to_dict() == getattr(empty, frame).dtypes.to_dict()
     assert np.isnan(full.column("no such column")).all()
+
+
+def test_trials_recorded_before_an_error_could_be_requested_requested_none(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=3)
+    path = directory / "trials" / "0001" / "trial.json"
+    record = json.loads(path.read_text())
+    del record["params"]["target_error"]
+    path.write_text(json.dumps(record))
+    assert load_study(tmp_path, "toy").column("target_error").tolist() == [0, 0, 0]
+    assert select(tmp_path, "toy", trial=1).config.target_error == 0
 
 
 def test_unknown_and_damaged_studies_are_errors(tmp_path: Path) -> None:

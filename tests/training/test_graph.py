@@ -85,6 +85,18 @@ def test_a_training_by_graphed_steps_is_the_same(repeated: None, monkeypatch, re
         torch.testing.assert_close(graphed.state()[part], plain.state()[part])
 
 
+def test_graphed_steps_follow_an_adapted_weight(repeated: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _config("kl").replace(annealing="constant", annealing_fraction=0.0, target_error=0.05)
+    data = made_data(160, (1, 8, 8))
+    graphed, plain = _graphed(monkeypatch, config, data), Trainer(config, data)
+    weights = []
+    for _ in range(config.epochs):
+        found, expected = graphed.train_epoch(), plain.train_epoch()
+        assert found == pytest.approx(expected, rel=1e-5)
+        weights.append(found["weight"])
+    assert len(set(weights)) == config.epochs
+
+
 def test_loading_drops_the_graph(repeated: None, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = _graphed(monkeypatch, _config("mmd"), made_data(160, (1, 8, 8)))
     trainer.train_epoch()

@@ -10,8 +10,10 @@ from study.data.datasets import ImageData
 from study.model.likelihoods import LIKELIHOODS
 from study.model.regularizers import REGULARIZERS
 from study.model.schedules import SCHEDULES
+from study.model.stacked import FirstStage
 from study.training import checkpoint
 from study.training.loop import EpochResult, Trainer, TrainingError, evaluation_epochs, train
+from study.training.pretrained import Pretrained
 
 EPOCHS = 4
 
@@ -63,6 +65,57 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, few_digits: Imag
     epochs.close()
     resumed = _run(config, few_digits, checkpoint.load(path))
     assert _numbers(resumed) == whole[2:]
+
+
+@pytest.mark.parametrize("regularizer", [name for name in REGULARIZERS if name != "none"])
+def test_a_resumed_training_goes_on_towards_its_requested_error(tmp_path, few_digits: ImageData, regularizer) -> None:
+    config = _config(regularizer=regularizer, encoder=_encoder(regularizer), target_error=0.03)
+    whole = _numbers(_run(config, few_digits))
+    epochs = train(config, few_digits, evaluate=_evaluate)
+    next(epochs)
+    path = checkpoint.save(tmp_path, 2, next(epochs).trainer.state())
+    epochs.close()
+    assert _numbers(_run(config, few_digits, checkpoint.load(path))) == whole[2:]
+    assert len({train["weight"] for _, train, _, _ in whole}) == EPOCHS  # it changed all along
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_the_error_at_the_end_is_the_requested_one(digits: ImageData, share: float) -> None:
+    """Of the mean image's error. Errors of these models differ by 3 % from epoch to epoch at any weight."""
+    request = share * digits.summary.total_variance / 64
+    config = TrialConfig(encoder="gaussian", regularizer="kl", weight=request, target_error=request, epochs=40)
+    x = digits.validation.images.float() / 255
+    for result in train(config, digits, evaluate=lambda model: {}):
+        model, weight = result.model, result.train["weight"]
+    model.eval()
+    assert float((model.reconstruct(x) - x).square().mean()) == pytest.approx(request, rel=0.12)
+    assert model.likelihood_scale == pytest.approx(weight) and weight > 2 * request
+
+
+def test_checking_a_requested_error_changes_nothing_else(few_digits: ImageData) -> None:
+    config = _config(network="deep", regularizer="mmd", target_error=0.03)
+    trainer = Trainer(config, few_digits)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.batch_size = len(few_digits.validation)
+    error = trainer._validation_error(0)
+    trainer.model.eval()
+    x = few_digits.validation.images.float() / 255
+    assert error == pytest.approx(float((trainer.model.reconstruct(x) - x).square().mean()), rel=1e-5)
+    assert trainer.model.state_dict().keys() == before.keys()
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_requested_error_of_a_stacked_model_is_one_of_pixels(few_digits: ImageData) -> None:
+    config = _config(network="stacked", regularizer="mmd", target_error=0.03, batch_size=256)
+    stage = FirstStage(few_digits.summary)
+    stage.scale.fill_(1.0)
+    codes = stage.encode(few_digits.train.images.float() / 255).detach()
+    trainer = Trainer(config, few_digits, pretrained=Pretrained(first_stage=stage.state_dict(), codes=codes))
+    error = trainer._validation_error(0)
+    trainer.model.eval()
+    x = few_digits.validation.images.float() / 255
+    assert error == pytest.approx(float((trainer.model.reconstruct(x) - x).square().mean()), rel=1e-5)
 
 
 def test_evaluating_does_not_change_training(few_digits: ImageData) -> None:
