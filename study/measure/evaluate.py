@@ -25,6 +25,7 @@ from study.measure.comparison import COPY_IMAGES, LEAST_HELD_OUT, FeatureSet, co
 from study.measure.context import COMPARED, EvaluationContext, compare_features
 from study.measure.features import as_float, images_per_batch
 from study.measure.generated import Generated, Source
+from study.measure.image_quality import psnr, ssim
 from study.measure.instrument import Features
 from study.measure.latent import active_units, iwae_nll, mmd_to_prior, normal_points, random_midpoints
 from study.measure.metrics import FITTED, METRICS, MetricError, require_finite
@@ -34,6 +35,8 @@ from study.priors.fitted import FittedPrior
 
 MAX_TRAINING_CODES = 10_000
 IWAE_IMAGES, IWAE_SAMPLES = 500, 64
+IMAGE_QUALITY = frozenset({"reconstruction_psnr", "reconstruction_ssim"})
+"""What `_measure` leaves out unless it is asked: SSIM takes as long as the rest."""
 _SEED = 20_190_329
 _PREFIXES = {"validation": "val", "test": "test"}  # of a split's metrics in the records
 
@@ -126,7 +129,8 @@ class Evaluator:
         """
         with measuring(model):
             generated = self._generated(model)
-            measured = self._measure(model, "validation", generated)
+            quality = not IMAGE_QUALITY.isdisjoint(objectives)
+            measured = self._measure(model, "validation", generated, image_quality=quality)
             require_finite(measured.metrics)
             missing = set(objectives) - measured.metrics.keys()
             metrics = measured.metrics | self._costly(model, "validation", generated, measured, missing, stand_in=True)
@@ -162,7 +166,7 @@ class Evaluator:
         return FinalMeasurement(metrics, generated.prior)
 
     def _final(self, model: Autoencoder, split: str, generated: Generated) -> dict[str, float]:
-        measured = self._measure(model, split, generated)
+        measured = self._measure(model, split, generated, image_quality=True)
         require_finite(measured.metrics)  # the others need finite codes and features
         metrics = measured.metrics | self._costly(model, split, generated, measured, METRICS)
         metrics["prior_gap"] = metrics["sample_fid"] - metrics["fitted_fid"]
@@ -248,9 +252,11 @@ class Evaluator:
         """The features of the images that codes [n, d] decode to."""
         return self.context.first.feature_set(map(self.features, self.images(model, z)))
 
-    def _measure(self, model: Autoencoder, split: str, generated: Generated) -> _Measured:
+    def _measure(
+        self, model: Autoencoder, split: str, generated: Generated, *, image_quality: bool = False
+    ) -> _Measured:
         real = self._real(split)
-        errors, features, posteriors, distortions = [], [], [], []
+        errors, features, posteriors, distortions, quality = [], [], [], [], []
         left = len(real.features)
         # Every model of this latent size gets the same noise, so only the models make their bounds differ.
         noise = iter(self._prior_codes(len(real.images), model.latent_dim).split(images_per_batch(real.images)))
@@ -260,6 +266,8 @@ class Evaluator:
             posterior = model.posterior(inputs)
             reconstruction = model.decode(posterior.mu)
             errors.append((reconstruction - x).square().sum(dtype=torch.float64))
+            if image_quality:
+                quality.append(torch.stack([psnr(reconstruction, x), ssim(reconstruction, x)]))
             posteriors.append(posterior)
             if posterior.logvar is not None:
                 z = posterior.mu + (0.5 * posterior.logvar).exp() * next(noise)
@@ -280,6 +288,9 @@ class Evaluator:
             "mu_low": float(mu.min()),
             "mu_high": float(mu.max()),
         }
+        if quality:
+            psnr_mean, ssim_mean = torch.cat(quality, dim=1).double().mean(dim=1).tolist()
+            metrics |= {"reconstruction_psnr": psnr_mean, "reconstruction_ssim": ssim_mean}
         if logvar is not None:
             metrics["sigma_low"] = float((0.5 * logvar.min()).exp())
             metrics["sigma_high"] = float((0.5 * logvar.max()).exp())

@@ -51,6 +51,8 @@ def require_finite(values: Mapping[str, float]) -> None:
 METRICS: dict[str, Metric] = {
     "reconstruction_mse": Metric("minimize", "Reconstruction error (MSE per pixel)", logarithmic=True),
     "reconstruction_fid": Metric("minimize", "Reconstruction FID", logarithmic=True),
+    "reconstruction_psnr": Metric("maximize", "Reconstruction PSNR (dB, mean over images)"),
+    "reconstruction_ssim": Metric("maximize", "Reconstruction SSIM"),
     "sample_fid": Metric("minimize", "Sample FID", logarithmic=True),
     "second_fid": Metric("minimize", "Sample FID, second feature network", logarithmic=True),
     "sample_kid": Metric("minimize", "Sample KID", FeatureSet.kid),
