@@ -8,10 +8,10 @@ error at each step and which asks for nothing.
 
     python -m study.run --space target_error
 
-Cost: about a minute and a half on two CPU cores for digits (estimated). Measured there (docs/experiments.md): 18 of 21
-trials come within 3 % of the validation error that they request. The front has 98 % of the hypervolume of a search for a
-VAE's weight and size (`vae_beta`), for 57 % of its epochs, but three quarters of `wae_weight`'s, whose WAE-MMDs sample
-better from N(0, I). A request chooses a point of a method's curve, and no method.
+Cost: about a minute and a half on two CPU cores for digits (estimated). Measured there (docs/experiments.md): 18 of
+21 trials come within 3 % of the validation error that they request. The front has 98 % of the hypervolume of a search
+for a VAE's weight and size (`vae_beta`), for 57 % of its epochs, but three quarters of `wae_weight`'s, whose WAE-MMDs
+sample better from N(0, I). A request chooses a point of a method's curve, and no method.
 """
 
 from __future__ import annotations
