@@ -24,11 +24,14 @@ import typer
 from study.cli import (
     DONE,
     AddressOption,
+    CpusOption,
     DataOption,
+    GpusOption,
     MaxFailuresOption,
     RunsOption,
     TrackingOption,
     console,
+    ranged,
     run_command,
 )
 from study.config import DataSummary, TrialConfig, UserError
@@ -59,12 +62,12 @@ def run(
     ] = "digits",
     data_dir: DataOption = None,
     num_trials: Annotated[
-        int | None, typer.Option(min=1, help="Number of trials.", show_default="as the space says")
+        int | None, ranged("num_trials", help="Number of trials.", default="as the space says")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of each trial.", show_default="as the space or data set says")
+        int | None, ranged("epochs", help="Epochs of each trial.", default="as the space or data set says")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of search and training.", show_default="0")] = None,
+    seed: Annotated[int | None, ranged("seed", help="Seed of search and training.", default="0")] = None,
     sampler: Annotated[
         Sampler | None, typer.Option(help="Optuna sampler that suggests trials.", show_default="tpe")
     ] = None,
@@ -73,7 +76,7 @@ def run(
         typer.Option(help="asha stops bad trials early, none stops no trial.", show_default="asha; none for a grid"),
     ] = None,
     eta: Annotated[
-        float | None, typer.Option(help="With asha, one trial in ETA continues at each rung.", show_default="2")
+        float | None, ranged("eta", help="With asha, one trial in ETA continues at each rung.", default="2")
     ] = None,
     feature_network: Annotated[
         str | None,
@@ -87,16 +90,16 @@ def run(
         str | None, typer.Option(metavar="STUDY", help="Train the Pareto-optimal points of this study first.")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Start no trial once this many in a row were not Pareto-optimal.")
+        int | None, ranged("patience", help="Start no trial once this many in a row were not Pareto-optimal.")
     ] = None,
     name: Annotated[
         str | None,
         typer.Option("--study", "--name", help="Name of the study.", show_default="the space and the data set"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study of this name.")] = False,
-    cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores for each trial.")] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs for each trial; 0.25 puts four on one GPU.")] = 0,
-    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Most trials to run at once.")] = None,
+    cpus_per_trial: CpusOption = 1,
+    gpus_per_trial: GpusOption = 0,
+    max_concurrent: Annotated[int | None, ranged("max_concurrent", help="Most trials to run at once.")] = None,
     max_failures: MaxFailuresOption = 2,
     address: AddressOption = None,
     storage: Annotated[
@@ -109,11 +112,11 @@ def run(
     ] = None,
     tracking_uri: TrackingOption = None,
     runs_dir: RunsOption = Path("runs"),
-    time_budget: Annotated[float | None, typer.Option(min=1, help="Start no trial after this many seconds.")] = None,
+    time_budget: Annotated[float | None, ranged("time_budget", help="Start no trial after this many seconds.")] = None,
     replicates: Annotated[
         int,
-        typer.Option(
-            min=0,
+        ranged(
+            "replicates",
             help="Train each Pareto-optimal trial again with this many fresh seeds; "
             f"--replicates alone means {DEFAULT_REPLICATES}.",
         ),

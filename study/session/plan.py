@@ -148,7 +148,10 @@ def make_plan(request: Request) -> Plan:
     """
     if request.sampler is not None and request.sampler not in SAMPLERS:
         raise UserError(f"--sampler {request.sampler}: choose from {', '.join(SAMPLERS)}")
+    _check_paths(request)
     _check_writable(request.runs)
+    if request.directory.exists() and not request.directory.is_dir():
+        raise UserError(f"{request.directory} is a file: choose another --study")
     existing = study_json.read_study(request.directory)
     if existing is not None and not request.resume:
         raise UserError(
@@ -260,6 +263,16 @@ def _open_earlier(request: Request, record: StudyRecord) -> optuna.Study:
 def _default_num_trials(request: Request, data: ImageData) -> int:
     space = request.loaded.space
     return sum(map(len, space.known_trials(data.summary))) if space.grid else space.num_trials
+
+
+def _check_paths(request: Request) -> None:
+    """Refuses what `study.json` cannot hold: Linux allows names that are not text."""
+    paths = {"--dataset": request.dataset, "--data-dir": request.data_dir, "--runs-dir": request.runs}
+    for option, path in {**paths, "--space": request.loaded.path}.items():
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{option} {str(path)!a}: a name in this path is not UTF-8; rename it") from None
 
 
 def _check_writable(runs: Path) -> None:
