@@ -35,7 +35,7 @@ from study.cli import (
     run_command,
 )
 from study.config import DataSummary, TrialConfig, UserError
-from study.disk.layout import STUDY_NAME
+from study.disk.layout import STUDY_NAME, check_is_there
 from study.disk.lock import living_driver
 from study.disk.study_json import read_study
 from study.space import LoadedSpace, builtin_spaces, load_space
@@ -97,6 +97,7 @@ def run(
         typer.Option("--study", "--name", help="Name of the study.", show_default="the space and the data set"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study of this name.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="With --resume, begin the study if there is none.")] = False,
     cpus_per_trial: CpusOption = 1,
     gpus_per_trial: GpusOption = 0,
     max_concurrent: Annotated[int | None, ranged("max_concurrent", help="Most trials to run at once.")] = None,
@@ -137,6 +138,8 @@ def run(
             f"--study {study_name}: use at most 100 letters, digits, dots, - and _, and begin with a letter or digit"
         )
     runs = runs_dir.expanduser().absolute()
+    if resume and not create:
+        check_is_there(runs, study_name)
     importing = threading.Thread(target=_import_the_rest, name="imports", daemon=True)
     with contextlib.ExitStack() as stack:
         with quick_imports():

@@ -13,6 +13,7 @@ checkpoints belong to `study.training.checkpoint`, those of pictures to `study.m
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import re
@@ -26,6 +27,7 @@ STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TRIAL, OUTCOME = "trial.json", "outcome.json"
 METRICS, ERROR, PROCESS, WARNINGS = "metrics.jsonl", "error.txt", "process.json", "warnings.txt"
 ARRAYS, PICTURE = "arrays.npz", "tradeoff.png"
+_SHOWN_NAMES = 10
 _TRIAL_FOLDER = re.compile(r"\d{4,9}", re.ASCII)
 _ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)", re.ASCII)
 
@@ -79,9 +81,28 @@ def find_study(runs: Path, name: str) -> Path:
     directory = runs / name
     if STUDY_NAME.fullmatch(name) and study_path(directory).is_file():
         return directory
-    known = study_names(runs)
-    choices = f"choose from {', '.join(known)}" if known else f"there is none in {runs}"
+    choices = f"choose from {_near_names(runs, name)}" if study_names(runs) else f"there is none in {runs}"
     raise UserError(f"no study {name!r} in {runs}: {choices}")
+
+
+def check_is_there(runs: Path, name: str) -> None:
+    """Refuses to resume a study that is not there among others: its name may be misspelt.
+
+    Raises:
+        UserError: There are studies, but none of that name; the message lists the near ones.
+    """
+    if study_names(runs) and not study_path(runs / name).is_file():
+        raise UserError(
+            f"--resume: no study {name!r} in {runs}, which has {_near_names(runs, name)}: correct --study, or add "
+            "--create to begin it"
+        )
+
+
+def _near_names(runs: Path, name: str) -> str:
+    """The studies whose names are most like a name, or all if none is like it; at most ten."""
+    known = study_names(runs)
+    chosen = difflib.get_close_matches(name, known, n=3) or known
+    return ", ".join(chosen[:_SHOWN_NAMES]) + ", ..." * (len(chosen) > _SHOWN_NAMES)
 
 
 def trials_path(study: Path) -> Path:

@@ -16,7 +16,7 @@ from pydantic import AliasChoices, Field, StrictBool, StrictStr
 
 from study.config import RANGES, DataSummary, UserError
 from study.disk.files import read_json, write_json
-from study.disk.layout import STUDY_NAME, study_path
+from study.disk.layout import STUDY_NAME, ledger_path, study_path, trial_folders
 from study.disk.timestamp import now
 from study.space import LoadedSpace
 
@@ -160,10 +160,12 @@ def read_study(directory: Path) -> StudyRecord | None:
     """The record in a study's folder; None if there is no study.
 
     Raises:
-        UserError: The record is damaged, or of a later format.
+        UserError: The record is damaged or of a later format, or it is missing where a study has trials.
     """
     path = study_path(directory)
     if not path.exists():
+        if ledger_path(directory).exists() or trial_folders(directory):
+            raise UserError(f"{path} is missing, and the study has trials: restore it, or choose another --study")
         return None
     content = read_json(path)
     if content is None:
