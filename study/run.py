@@ -38,14 +38,12 @@ from study.config import DataSummary, TrialConfig, UserError
 from study.disk.layout import STUDY_NAME, check_is_there
 from study.disk.lock import living_driver
 from study.disk.study_json import read_study
-from study.space import LoadedSpace, builtin_spaces, load_space
+from study.space import LoadedSpace, SearchSpace, builtin_spaces, load_space
 from study.tuning.imports import quick_imports
 
 DEFAULT_REPLICATES = 5
 SHOWN_TRIALS = 20
-"""Trials that `--dry-run` shows."""
-CHECKED_TRIALS = 4
-"""Trials that are configured before a new study begins: baselines and points of the space take turns."""
+"""Trials that are built before a new study begins, and that `--dry-run` shows."""
 _WIDEST_LIST = 100
 
 Sampler = Literal["tpe", "nsga2", "random"]
@@ -177,12 +175,11 @@ def run(
                 feature_network=feature_network,
             )
         )
-        if dry_run:
+        if dry_run or plan.is_new:  # a mistake in the space is told before the study has a folder
             configs = first_configs(plan, limit=SHOWN_TRIALS)
-            _build_models(configs, plan.data.summary)
-            return _show_first(configs)
-        if plan.is_new:  # a mistake in the space is told before the study has a folder
-            first_configs(plan, limit=CHECKED_TRIALS)
+            _build_models(configs, plan.data.summary, loaded.space)
+            if dry_run:
+                return _show_first(configs)
         screen = console()
         ending = Ending(screen, runs, study_name)
         result = run_study(
@@ -221,7 +218,7 @@ def _import_the_rest() -> None:
             importlib.import_module(name)
 
 
-def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary) -> None:
+def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: SearchSpace) -> None:
     """Builds model, regularizer and schedule of each trial, without memory for their weights.
 
     Raises:
@@ -241,7 +238,7 @@ def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary) -> Non
                 build_regularizer(config)
             build_schedule(config)
         except UserError as error:
-            raise UserError(f"trial {number}: {error}") from None
+            raise UserError(f"{space.place(str(error))}trial {number}: {error}") from None
 
 
 def _show_first(configs: list[Mapping[str, Any]]) -> int:

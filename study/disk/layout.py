@@ -1,7 +1,7 @@
 """Where a study keeps what: the one home of file names, trial folders and attempts.
 
     runs/<study>/
-        study.json  optuna.db  driver.json  .driver.lock  progress.jsonl  tradeoff.png  report/
+        study.json  optuna.db  driver.json  .driver.lock  progress.jsonl  tradeoff.png  report/  before-1/
         trials/0007/
             trial.json  outcome.json
             attempt-1/   metrics.jsonl  process.json  error.txt  warnings.txt  checkpoint-000060.pt  arrays.npz
@@ -17,6 +17,7 @@ import difflib
 import itertools
 import os
 import re
+import shutil
 from pathlib import Path
 
 from study.config import UserError
@@ -122,6 +123,24 @@ def trial_folders(study: Path) -> list[tuple[int, Path]]:
     except OSError:
         return []
     return sorted((int(path.name), path) for path in found)
+
+
+def set_aside(study: Path) -> Path:
+    """Moves what a study has into its next `before-N`, because it begins anew; the driver's own files stay.
+
+    `study.json` is copied: until the new one takes its place, the folder is that of the old study.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    past = next(path for number in itertools.count(1) if not (path := study / f"before-{number}").exists())
+    past.mkdir()
+    kept = {driver_path(study), study_path(study)}
+    for path in sorted(study.iterdir()):
+        if path not in kept and path.suffix != ".lock" and not path.name.startswith("before-"):
+            path.rename(past / path.name)
+    shutil.copy(study_path(study), past)
+    return past
 
 
 def attempt_folders(trial: Path) -> list[tuple[int, Path]]:

@@ -23,7 +23,7 @@ from study.search.ledger import Ledger
 from study.search.rungs import DEFAULT_ETA, check_settings
 from study.search.samplers import SAMPLERS
 from study.search.storage import open_storage, public_url
-from study.session.resuming import check_resumable
+from study.session.resuming import begins_anew, check_resumable, kept_options
 from study.space import LoadedSpace
 from study.tuning.scheduler import SCHEDULERS
 
@@ -85,13 +85,15 @@ class Plan:
         request: What the user asked for.
         data: The data set, loaded.
         record: The content of `study.json`, new or existing.
-        is_new: The study does not exist yet.
+        is_new: The study does not exist yet, or begins anew.
+        replaces: A study of this name is there, whose files are to be set aside.
     """
 
     request: Request
     data: ImageData
     record: StudyRecord
     is_new: bool
+    replaces: bool = False
 
     @property
     def eta(self) -> float | None:
@@ -119,8 +121,8 @@ class Plan:
         return ledger
 
     def scratch_ledger(self, directory: Path) -> Ledger:
-        """An empty ledger in `directory`."""
-        return self._ledger(directory)
+        """An empty ledger in `directory`, gone with this process."""
+        return self._ledger(directory, optuna.storages.InMemoryStorage(), self.record.name)
 
     def _ledger(
         self, directory: Path, storage: optuna.storages.BaseStorage | None = None, name: str | None = None
@@ -157,6 +159,11 @@ def make_plan(request: Request) -> Plan:
         raise UserError(
             f"study {request.name!r} exists in {request.runs}: add --resume to continue it, or choose another --study"
         )
+    replaces = existing is not None and begins_anew(existing, request.loaded, request.directory)
+    if existing is not None and replaces:
+        kept = kept_options(existing, request.loaded)
+        request = dataclasses.replace(request, **{k: v for k, v in kept.items() if getattr(request, k) is None})
+        existing = None
     storage = None if request.storage is None else public_url(request.storage)
     data = load_dataset(request.dataset, request.data_dir)
     given = {
@@ -196,7 +203,7 @@ def make_plan(request: Request) -> Plan:
         check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
     warm_start.check_first_points(request.loaded.space, data.summary)
     record = study_json.new_study(request.name, request.loaded, data.summary, directions, settings)
-    return Plan(request, data, record, is_new=True)
+    return Plan(request, data, record, is_new=True, replaces=replaces)
 
 
 def _directions(loaded: LoadedSpace) -> dict[str, str]:
@@ -208,7 +215,8 @@ def _directions(loaded: LoadedSpace) -> dict[str, str]:
     better = [name for name, metric in METRICS.items() if metric.direction != "none"]
     for name in loaded.space.objectives:
         if name not in better:
-            raise UserError(f"{loaded.path}: objective {name!r}: choose from {', '.join(better)}")
+            place = loaded.space.place(f"objectives={name!r}")
+            raise UserError(f"{place}objective {name!r}: choose from {', '.join(better)}")
     return {f"val/{name}": METRICS[name].direction for name in loaded.space.objectives}
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from study.config import DataSummary, UserError
+from study.disk.files import read_json
+from study.disk.layout import OUTCOME, trial_folders
 from study.disk.study_json import StudyRecord
 from study.space import LoadedSpace, builtin_spaces, load_space
 
@@ -55,6 +57,22 @@ def check_resumable(
             raise UserError(
                 f"study {name!r} was begun with {_option(record, flag)}: leave it out, or choose another --study"
             )
+
+
+def begins_anew(record: StudyRecord, loaded: LoadedSpace, directory: Path) -> bool:
+    """Whether a study takes another space file: its own has changed, and no trial has completed, so nothing is lost."""
+    outcomes = [(read_json(trial / OUTCOME) or {}).get("outcome") for _, trial in trial_folders(directory)]
+    has_changed = record.space == loaded.name and not loaded.is_same(record.space_hash)
+    return has_changed and "completed" not in outcomes
+
+
+def kept_options(record: StudyRecord, loaded: LoadedSpace) -> dict[str, Any]:
+    """The options of a study that begins anew, as they were recorded; what depends on a grid is left to its space."""
+    names = ["seed", "epochs", "sampler", "feature_network", "storage"]
+    if not (record.grid or loaded.space.grid):
+        names += ["num_trials", "scheduler", "eta"]
+    kept = {name: getattr(record, name) for name in names}
+    return {**kept, "warm_start": record.warm_start and record.warm_start.study}
 
 
 def _option(record: StudyRecord, flag: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from study.config import UserError
-from study.disk.layout import check_is_there, find_study
+from study.disk.layout import check_is_there, find_study, set_aside
 from tests.helpers_study import make_study
 from tests.test_run import study_run
 
@@ -38,6 +38,19 @@ def test_faults_met_resume_begins_no_study_by_accident(runs: Path, capsys: pytes
     assert study_run(*arguments, "--dry-run", "--create") == 0
     assert study_run(*arguments[:-2], runs / "none", "--resume", "--dry-run") == 0  # as `make study` the first time
     assert not (runs / "wae_wieght").exists()
+
+
+def test_faults_met_what_a_study_had_is_set_aside_and_nothing_is_lost(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, "a", trials=2)
+    (directory / "optuna.db").write_bytes(b"1")
+    (directory / "driver.json").write_text("{}")
+    before = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()} - {"driver.json"}
+    for number in (1, 2):
+        past = set_aside(directory)
+        assert past == directory / f"before-{number}"
+        found = {str(path.relative_to(past)) for path in past.rglob("*") if path.is_file()}
+        assert found == (before if number == 1 else {"study.json"})
+    assert sorted(path.name for path in directory.iterdir()) == ["before-1", "before-2", "driver.json", "study.json"]
 
 
 def test_many_names_are_cut_off(tmp_path: Path) -> None:

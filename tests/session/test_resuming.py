@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study.config import UserError
+from study.config import TrialConfig, UserError
 from study.disk.study_json import StudyRecord, parse_study
-from study.session.resuming import check_resumable, check_same_instrument, recorded_instrument
+from study.session.resuming import (
+    begins_anew,
+    check_resumable,
+    check_same_instrument,
+    kept_options,
+    recorded_instrument,
+)
 from study.space import load_space
-from tests.helpers_study import study_record
+from tests.helpers_study import study_record, write_trial
 
 CLASSES = {"instrument": {"name": "classes", "spec": "a", "hash": "1"}, "second_instrument": None}
 
@@ -43,6 +50,31 @@ def test_a_study_that_has_measured_nothing_yet_takes_the_network_that_was_asked_
     begun = record({}, feature_network="contrast")
     check_same_instrument(begun, CLASSES)
     assert recorded_instrument(begun) == "contrast"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "changed", "expected"),
+    [([], True, True), (["failed", "stopped"], True, True), (["failed", "completed"], True, False), ([], False, False)],
+)
+def test_faults_met_a_study_without_a_completed_trial_takes_a_mended_space(
+    tmp_path: Path, outcomes: list[str], changed: bool, expected: bool
+) -> None:
+    loaded = load_space("wae_weight")
+    for number, outcome in enumerate(outcomes):
+        write_trial(tmp_path, number, TrialConfig(), [], outcome=outcome)
+    begun = record({}, space="wae_weight", space_hash="0" if changed else loaded.hash)
+    assert begins_anew(begun, loaded, tmp_path) == expected
+
+
+def test_faults_met_a_study_that_begins_anew_keeps_its_options() -> None:
+    begun = record({}, seed=3, epochs=5, num_trials=7, scheduler="asha", eta=4.0, sampler="random")
+    kept = {"seed": 3, "epochs": 5, "sampler": "random", "num_trials": 7, "scheduler": "asha", "eta": 4.0}
+    given = kept_options(begun, load_space("wae_weight"))
+    assert {name: value for name, value in given.items() if value is not None} == kept
+    of_grid = kept_options(begun, load_space("latent_dim"))
+    assert {name: value for name, value in of_grid.items() if value is not None} == {
+        name: kept[name] for name in ("seed", "epochs", "sampler")
+    }
 
 
 def test_a_study_of_version_0_1_is_refused_before_anything_is_written() -> None:
