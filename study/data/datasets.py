@@ -5,6 +5,7 @@ To add one, write a loader `(directory, download) -> Loaded` and name it in `DAT
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -24,6 +25,8 @@ from study.config import DataSummary, Params, UserError
 from study.data.folder import load_folder
 from study.data.splits import Split, content_hash, three_way, total_variance
 
+logger = logging.getLogger(__name__)
+
 _HELD_OUT = 10_000
 """Images in the validation split of a large data set."""
 _PROBE_SECONDS = 6.0
@@ -40,6 +43,7 @@ class ImageData:
         test: Used once, at the end of a trial.
         classes: Names of the labels, in order.
         summary: Sizes, hash, variance and suitable trial parameters.
+        notes: What the user should know of it, one line each.
     """
 
     name: str
@@ -48,6 +52,7 @@ class ImageData:
     test: Split
     classes: tuple[str, ...]
     summary: DataSummary
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Split:
         """The split called `train`, `validation` or `test`."""
@@ -59,7 +64,7 @@ class ImageData:
     def to(self, device: torch.device | str) -> ImageData:
         """The same data on another device."""
         splits = [split.to(device) for split in (self.train, self.validation, self.test)]
-        return ImageData(self.name, splits[0], splits[1], splits[2], self.classes, self.summary)
+        return ImageData(self.name, splits[0], splits[1], splits[2], self.classes, self.summary, self.notes)
 
 
 class Loaded(NamedTuple):
@@ -89,11 +94,10 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
     """
     directory = Path("data" if data_dir is None else data_dir).expanduser().absolute()
     kind, _, path = name.partition(":")
+    notes: tuple[str, ...] = ()
     if kind == "folder" and path:
         root = Path(path).expanduser().absolute()
-        whole, classes = load_folder(root)
-        held_out = min(_HELD_OUT, max(1, len(whole) // 5))
-        loaded = Loaded(*three_way(whole, held_out, held_out), classes)
+        loaded, notes = _load_folder(root)
         name = f"folder:{root}"
     elif name in DATASETS:
         loaded = DATASETS[name](directory, download)
@@ -114,7 +118,27 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
         hash=content_hash(splits),
         defaults=_defaults(channels, height, width, len(loaded.train)),
     )
-    return ImageData(name, *loaded, summary)
+    return ImageData(name, *loaded, summary, notes)
+
+
+def _load_folder(root: Path) -> tuple[Loaded, tuple[str, ...]]:
+    """The splits that a folder gives; those it lacks are cut from its training images, a fifth of these each."""
+    found = load_folder(root)
+    train = found.parts["train"]
+    held_out = min(_HELD_OUT, max(1, len(train) // 5))
+    missing = [name for name in ("validation", "test") if name not in found.given]
+    sizes = [held_out * (name in missing) for name in ("validation", "test")]
+    cut = dict(zip(("train", "validation", "test"), three_way(train, *sizes), strict=True)) if missing else found.parts
+    parts = {**cut, **{name: found.parts[name] for name in found.given if name != "train"}}
+    notes = found.notes
+    if found.given:
+        cut_off = f"; {' and '.join(missing)} cut from train" if missing else ""
+        counts = ", ".join(f"{name} {len(parts[name])}" for name in parts)
+        notes = (f"splits given: {', '.join(found.given)}{cut_off} ({counts} images)", *notes)
+    notes = tuple(f"folder:{root}: {note}" for note in notes)
+    for note in notes:
+        logger.warning("%s", note)
+    return Loaded(parts["train"], parts["validation"], parts["test"], found.classes), notes
 
 
 def _defaults(channels: int, height: int, width: int, train_size: int) -> Params:
