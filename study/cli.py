@@ -38,8 +38,8 @@ def ranged(name: str, *, default: str | bool = True, help: str) -> Any:
         help: What it does.
     """
     allowed = RANGES[name]
-    shown = {} if allowed.is_open else {"min": allowed.low}
-    return typer.Option(help=help, show_default=default, callback=_within, **shown)
+    lowest = None if allowed.is_open else allowed.low
+    return typer.Option(help=help, show_default=default, callback=_within, min=lowest)
 
 
 StudyOption = Annotated[str, typer.Option("--study", "--name", help="Name of the study.")]

@@ -128,8 +128,10 @@ def _load_folder(root: Path) -> tuple[Loaded, tuple[str, ...]]:
     held_out = min(_HELD_OUT, max(1, len(train) // 5))
     missing = [name for name in ("validation", "test") if name not in found.given]
     sizes = [held_out * (name in missing) for name in ("validation", "test")]
-    cut = dict(zip(("train", "validation", "test"), three_way(train, *sizes), strict=True)) if missing else found.parts
-    parts = {**cut, **{name: found.parts[name] for name in found.given if name != "train"}}
+    parts = dict(found.parts)
+    if missing:
+        cut = zip(("train", "validation", "test"), three_way(train, *sizes), strict=True)
+        parts = {name: part if name == "train" or name in missing else parts[name] for name, part in cut}
     notes = found.notes
     if found.given:
         cut_off = f"; {' and '.join(missing)} cut from train" if missing else ""

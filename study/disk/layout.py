@@ -17,6 +17,7 @@ import difflib
 import itertools
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def cache_path(runs: Path) -> Path:
 def ledger_path(study: Path) -> Path:
     """Optuna's database of the study, if it is not kept on a server."""
     return study / "optuna.db"
+
+
+def rebuild_command(study: Path) -> str:
+    """The command that rebuilds the ledger from the trials' folders, quoted for a shell."""
+    options = ["--study", study.name, "--runs-dir", str(study.parent), "--rebuild-ledger"]
+    return shlex.join(["python", "-m", "study.doctor", *options])
 
 
 def progress_path(study: Path) -> Path:

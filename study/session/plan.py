@@ -20,6 +20,7 @@ from study.measure.instrument import check_name
 from study.measure.metrics import METRICS
 from study.search import warm_start
 from study.search.ledger import Ledger
+from study.search.ledger_file import check_ledger_file
 from study.search.rungs import DEFAULT_ETA, check_settings
 from study.search.samplers import SAMPLERS
 from study.search.storage import open_storage, public_url
@@ -165,6 +166,8 @@ def make_plan(request: Request) -> Plan:
         request = dataclasses.replace(request, **{k: v for k, v in kept.items() if getattr(request, k) is None})
         existing = None
     storage = None if request.storage is None else public_url(request.storage)
+    if existing is not None and existing.storage is None and request.storage is None:
+        check_ledger_file(request.directory)
     data = load_dataset(request.dataset, request.data_dir)
     given = {
         "seed": request.seed,
