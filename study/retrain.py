@@ -69,7 +69,7 @@ def retrain(
             loaded=load_space(recorded_space(selection.study)),
             name=study,
             runs=runs,
-            dataset=selection.config.dataset,
+            dataset=selection.study.data.name,
             data_dir=data_dir,
             num_trials=None,
             epochs=None,

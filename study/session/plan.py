@@ -24,7 +24,7 @@ from study.search.ledger_file import check_ledger_file
 from study.search.rungs import DEFAULT_ETA, check_settings
 from study.search.samplers import SAMPLERS
 from study.search.storage import open_storage, public_url
-from study.session.resuming import begins_anew, check_resumable, kept_options
+from study.session.resuming import begins_anew, check_resumable, is_moved, kept_options
 from study.space import LoadedSpace
 from study.tuning.scheduler import SCHEDULERS
 
@@ -182,7 +182,9 @@ def make_plan(request: Request) -> Plan:
         check_resumable(existing, request.loaded, data.summary, directions, given)
         warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
         wanted = max(existing.num_trials, request.num_trials or 0)
-        return Plan(request, data, existing.replace(num_trials=wanted), is_new=False)
+        summary = data.summary if is_moved(existing, data.summary) else existing.data
+        record = existing.replace(num_trials=wanted, data=summary, data_dir=_data_dir(request) or existing.data_dir)
+        return Plan(request, data, record, is_new=False)
     if request.feature_network is not None:
         check_name(request.feature_network, data.summary.num_classes)
     settings = {
@@ -194,7 +196,7 @@ def make_plan(request: Request) -> Plan:
         "feature_network": request.feature_network,
         "num_trials": request.num_trials or _default_num_trials(request, data),
         "command": request.command,
-        "data_dir": None if request.data_dir is None else str(request.data_dir.expanduser().absolute()),
+        "data_dir": _data_dir(request),
         "storage": storage,
         "warm_start": _warm_start(request, data),
     }
@@ -207,6 +209,10 @@ def make_plan(request: Request) -> Plan:
     warm_start.check_first_points(request.loaded.space, data.summary)
     record = study_json.new_study(request.name, request.loaded, data.summary, directions, settings)
     return Plan(request, data, record, is_new=True, replaces=replaces)
+
+
+def _data_dir(request: Request) -> str | None:
+    return None if request.data_dir is None else str(request.data_dir.expanduser().absolute())
 
 
 def _directions(loaded: LoadedSpace) -> dict[str, str]:

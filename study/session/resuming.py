@@ -14,6 +14,12 @@ from study.disk.study_json import StudyRecord
 from study.space import LoadedSpace, builtin_spaces, load_space
 
 
+def is_moved(record: StudyRecord, data: DataSummary) -> bool:
+    """Whether the study's folder of images lies at another path now, with the same content."""
+    both = record.data.name.startswith("folder:") and data.name.startswith("folder:")
+    return both and record.data.name != data.name and record.data.hash == data.hash
+
+
 def check_resumable(
     record: StudyRecord,
     loaded: LoadedSpace,
@@ -40,11 +46,17 @@ def check_resumable(
         )
     if not loaded.is_same(record.space_hash):
         raise UserError(f"{loaded.path} has changed since study {name!r} began: restore it, or choose another --study")
-    if record.data.name != data.name:
-        raise UserError(f"study {name!r} was begun with --dataset {record.data.name}: choose another --study")
+    if record.data.name != data.name and not is_moved(record, data):
+        both = record.data.name.startswith("folder:") and data.name.startswith("folder:")
+        differs = ", which holds other images" if both else ""
+        raise UserError(
+            f"study {name!r} was begun with --dataset {record.data.name}, not {data.name}{differs}: choose another "
+            "--study"
+        )
     if record.data.hash != data.hash:
         raise UserError(
-            f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --study"
+            f"the data of {data.name} have changed since study {name!r} began (the path is the same, the content is "
+            "not): restore them, or choose another --study"
         )
     if list(record.objectives.items()) != list(directions.items()):
         raise UserError(

@@ -17,7 +17,9 @@ from study.cli import build_command
 from study.config import RANGES, UserError
 from study.disk.study_json import read_study, write_study
 from study.session.plan import Request, make_plan
+from study.session.resuming import resume_command
 from study.space import load_space
+from tests.data.test_folder import write_images
 
 COMMAND = build_command(run.run)
 _EDGES = [2**31 - 1, 2**31, 2**32, 2**63, 2**64, 10**20]
@@ -88,6 +90,18 @@ def test_faults_met_no_option_takes_what_its_range_does_not_hold(name: str, outs
     with pytest.raises(typer.TyperException) as raised:
         COMMAND.make_context("run", [f"--{name.replace('_', '-')}", value])
     assert f"--{name.replace('_', '-')}" in raised.value.format_message()
+
+
+def test_faults_met_a_moved_folder_of_images_resumes(tmp_path: Path) -> None:
+    write_images(tmp_path / "old" / "imgs")
+    plan = make_plan(request(tmp_path / "runs", dataset=f"folder:{tmp_path / 'old' / 'imgs'}", num_trials=2))
+    plan.request.directory.mkdir(parents=True)
+    write_study(plan.request.directory, plan.record)
+    (tmp_path / "old").rename(tmp_path / "new")
+    new = f"folder:{tmp_path / 'new' / 'imgs'}"
+    resumed = make_plan(request(tmp_path / "runs", dataset=new, resume=True))
+    assert not resumed.is_new and resumed.record == plan.record.replace(data=resumed.data.summary)
+    assert f"--dataset {new} " in resume_command(resumed.record, tmp_path / "runs")
 
 
 def test_faults_met_a_file_in_the_place_of_the_study_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from study.session.resuming import (
     begins_anew,
     check_resumable,
     check_same_instrument,
+    is_moved,
     kept_options,
     recorded_instrument,
 )
@@ -50,6 +52,33 @@ def test_a_study_that_has_measured_nothing_yet_takes_the_network_that_was_asked_
     begun = record({}, feature_network="contrast")
     check_same_instrument(begun, CLASSES)
     assert recorded_instrument(begun) == "contrast"
+
+
+OLD, NEW = "folder:/mnt/old", "folder:/mnt/new"
+
+
+@pytest.mark.parametrize(
+    ("begun", "now", "hash", "message"),
+    [
+        (OLD, NEW, "1", None),
+        (OLD, NEW, "2", "begun with --dataset folder:/mnt/old, not folder:/mnt/new, which holds other images: choose"),
+        (OLD, OLD, "2", "the path is the same, the content is not"),
+        ("digits", NEW, "1", "begun with --dataset digits, not folder:/mnt/new: choose"),
+    ],
+)
+def test_faults_met_data_that_were_moved_are_not_data_that_were_changed(
+    begun: str, now: str, hash: str, message: str | None
+) -> None:
+    loaded = load_space("wae_weight")
+    old = record({}, space="wae_weight", space_hash=loaded.hash)
+    old = old.replace(data=dataclasses.replace(old.data, name=begun, hash="1"))
+    data = dataclasses.replace(old.data, name=now, hash=hash)
+    assert is_moved(old, data) == (message is None)
+    if message is None:
+        check_resumable(old, loaded, data, old.objectives, {})
+    else:
+        with pytest.raises(UserError, match=message):
+            check_resumable(old, loaded, data, old.objectives, {})
 
 
 @pytest.mark.parametrize(
