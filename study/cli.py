@@ -99,6 +99,11 @@ def command_status(function: Callable[..., int | None], arguments: list[str] | N
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except SystemExit as end:  # Click's answer to a closed pipe, without a word
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _fail("the reader of the output has closed its pipe, so the command ended early: write into a file instead")
+        return FAILED
     except Exception as error:  # a full or read-only disk shows itself by many; the others go on
         why = disk_error_reason(error)
         if why is None:

@@ -234,9 +234,16 @@ def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space:
         config = TrialConfig.from_params({key: value for key, value in params.items() if key != "origin"})
         try:
             with torch.device("meta"):
-                build_autoencoder(config, summary)
+                model = build_autoencoder(config, summary)
                 build_regularizer(config)
             build_schedule(config)
+            needs = ("kl", "distortion", "elbo", "nll") if config.encoder == "deterministic" else ()
+            needs = needs or (("elbo", "nll") if model.likelihood_scale is None else ())
+            if lacking := [name for name in space.objectives if name in needs]:
+                raise UserError(
+                    f"objectives={lacking[0]!r}: a trial of {config.method} with likelihood {config.likelihood} has "
+                    "none; leave such trials out, or trade off another metric"
+                )
         except UserError as error:
             raise UserError(f"{space.place(str(error))}trial {number}: {error}") from None
 

@@ -104,6 +104,9 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
     else:
         raise UserError(f"no data set {name!r}: choose from {', '.join(DATASETS)}, or folder:PATH")
     splits = (loaded.train, loaded.validation, loaded.test)
+    variance = total_variance(loaded.train.images)
+    if not variance:
+        raise UserError(f"data set {name}: all training images are the same, so there is nothing to learn")
     _, channels, height, width = loaded.train.images.shape
     summary = DataSummary(
         name=name,
@@ -114,7 +117,7 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
         validation_size=len(loaded.validation),
         test_size=len(loaded.test),
         num_classes=len(loaded.classes),
-        total_variance=total_variance(loaded.train.images),
+        total_variance=variance,
         hash=content_hash(splits),
         defaults=_defaults(channels, height, width, len(loaded.train)),
     )

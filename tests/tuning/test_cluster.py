@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,3 +112,31 @@ def test_ray_leaves_the_signals_as_they_were(monkeypatch: pytest.MonkeyPatch) ->
     with Cluster(None, Resources()) as joined:
         joined.join()
         assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_faults_met_a_long_temporary_folder_comes_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: Any) -> None:
+        raise OSError("AF_UNIX path length cannot exceed 107 bytes: /long")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(UserError, match="107 bytes: /long; set RAY_TMPDIR to a folder with a short path"):
+        Cluster(None, Resources()).join()
+
+
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_faults_met_no_session_folder_of_our_own_ray_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str | None
+) -> None:
+    session = tmp_path / "session_1"
+    (session / "logs").mkdir(parents=True)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: SimpleNamespace(address_info={"session_dir": str(session)}))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    _set_nodes(monkeypatch, [CPU_NODE])
+    with Cluster(address, Resources()) as joined:
+        joined.join()
+        assert session.exists()
+    assert session.exists() == (address is not None)
