@@ -5,6 +5,7 @@ Nothing here imports torch, so Ray can start while a command still imports the r
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -13,6 +14,7 @@ import secrets
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -127,12 +129,13 @@ class Cluster:
         before = signal.getsignal(signal.SIGTERM)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study's end tells what failed
         try:
-            joined = ray.init(
-                address=address or "local",  # without one Ray would join any cluster that runs on this machine
-                include_dashboard=None if address else False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _children_in_another_group():
+                joined = ray.init(
+                    address=address or "local",  # without one Ray would join any cluster that runs on this machine
+                    include_dashboard=None if address else False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
             if not address:
                 self._session = Path(joined.address_info["session_dir"])
         except Exception as error:  # Ray raises anything, on a busy machine a bare Exception
@@ -149,6 +152,23 @@ class Cluster:
             ) from error
         finally:
             signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with status 15
+
+
+@contextlib.contextmanager
+def _children_in_another_group() -> Iterator[None]:
+    """Processes that begin in the block are in another process group than this one.
+
+    `timeout` and batch systems signal a whole group. If Ray's servers ended at the same moment as the driver is asked
+    to, Ray would wait a minute for them and then end the driver in the middle of its last words.
+    """
+    group = os.getpgrp()
+    with contextlib.suppress(PermissionError):  # the leader of a session cannot leave its group
+        os.setpgid(0, 0)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.setpgid(0, group)
 
 
 def _ensure_token() -> None:
