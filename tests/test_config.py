@@ -95,16 +95,15 @@ FIELDS = [field.name for field in dataclasses.fields(TrialConfig) if field.name 
 def test_faults_met_a_trial_has_the_ranges_of_the_command(name: str) -> None:
     allowed = RANGES[name]
     for value in (allowed.low, allowed.high):
-        annealing = {} if name != "annealing_fraction" else {"annealing": "constant"}
         if allowed.is_open:
             with pytest.raises(UserError, match=f"^{name}=.*: it must be a finite number, above 0$"):
-                TrialConfig(**{name: value})
+                TrialConfig.from_params({name: allowed.low})
         else:
-            config = TrialConfig(**{name: value, **annealing})
+            config = TrialConfig.from_params({name: value})
             assert TrialConfig.from_params(config.to_params()) == config
     for value in (allowed.low - 1, allowed.high * 2 + 1, math.nan):
         with pytest.raises(UserError, match=f"^{name}="):
-            TrialConfig(**{name: value})
+            TrialConfig.from_params({name: value})
 
 
 def test_faults_met_seeds_beyond_32_bits_are_refused_with_their_range() -> None:

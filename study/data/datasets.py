@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _HELD_OUT = 10_000
 """Images in the validation split of a large data set."""
+FEW_IMAGES = 50
+"""With fewer held-out images scores of samples are noise, and the user is told so."""
 _PROBE_SECONDS = 6.0
 
 
@@ -121,6 +123,11 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
         hash=content_hash(splits),
         defaults=_defaults(channels, height, width, len(loaded.train)),
     )
+    held_out = min(len(loaded.validation), len(loaded.test))
+    if held_out < FEW_IMAGES:
+        few = f"{name}: only {held_out} images to measure with: trust no score of samples and no recommendation"
+        logger.warning("%s", few)
+        notes = (*notes, few)
     return ImageData(name, *loaded, summary, notes)
 
 

@@ -185,7 +185,8 @@ class _Session:
         kinds = _kinds(ledger, self.record.num_trials)
         context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record))
         check_same_instrument(self.record, context.summary())
-        self._write(evaluation=context.summary())
+        notes = [*plan.data.notes, *context.notes]
+        self._write(evaluation={**context.summary(), "notes": notes})
         for note in context.notes:
             self.console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
         self.searcher = LedgerSearcher(

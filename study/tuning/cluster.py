@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 # Ray reads these when it is imported.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our trials write their own records
@@ -130,7 +131,7 @@ class Cluster:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study's end tells what failed
         try:
             with _children_in_another_group():
-                joined = ray.init(
+                joined: Any = ray.init(
                     address=address or "local",  # without one Ray would join any cluster that runs on this machine
                     include_dashboard=None if address else False,
                     log_to_driver=False,
