@@ -20,7 +20,7 @@ OUT ?= $(RUNS)/$(STUDY)/report
 	touch $@
 
 study: .venv/.installed
-	.venv/bin/python -m study.run --space wae_weight --runs-dir $(RUNS) --resume
+	.venv/bin/python -m study.run --space wae_weight --runs-dir $(RUNS) --resume --create
 
 test: .venv/.installed
 	.venv/bin/python -m pytest -m 'not fault and not cluster and not browser and not slow'
@@ -71,7 +71,7 @@ down:
 
 # More options of study.run: make cluster-study SPACE=method ARGS='--dataset mnist --num-trials 40'
 cluster-study:
-	$(COMPOSE) exec ray-head python -m study.run --space $(SPACE) --resume $(ARGS)
+	$(COMPOSE) exec ray-head python -m study.run --space $(SPACE) --resume --create $(ARGS)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

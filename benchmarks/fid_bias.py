@@ -15,6 +15,7 @@ its effect. The last row says whether the models keep their order at all these c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def sample_features(evaluator: Evaluator, model: Autoencoder, count: int) -> np.
     generator = torch.Generator().manual_seed(1)
     with measuring(model):
         codes = torch.randn(count, model.latent_dim, generator=generator)
-        return evaluator._features(model.decode(batch) for batch in codes.split(1_000)).features
+        return _features(evaluator, (model.decode(batch) for batch in codes.split(1_000)))
 
 
 def training_features(evaluator: Evaluator, count: int) -> np.ndarray:
@@ -68,7 +69,11 @@ def training_features(evaluator: Evaluator, count: int) -> np.ndarray:
     train = evaluator.data.train
     images = train.images[stratified_order(train.labels)[:count]]
     with torch.no_grad():
-        return evaluator._features(batch.float() / 255 for batch in images.split(1_000)).features
+        return _features(evaluator, (batch.float() / 255 for batch in images.split(1_000)))
+
+
+def _features(evaluator: Evaluator, batches: Iterator[torch.Tensor]) -> np.ndarray:
+    return evaluator.context.first.feature_set(map(evaluator.features, batches)).features
 
 
 def by_count(real: np.ndarray, generated: np.ndarray, count: int) -> np.ndarray:

@@ -14,11 +14,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from study.config import UserError
+from study.config import RANGES, UserError
 from study.disk.files import disk_error_reason
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def _within(context: typer.Context, parameter: typer.CallbackParam, value: float | None) -> float | None:
+    """Refuses a number outside its range; Click's own check lets NaN and open ends pass."""
+    allowed = RANGES[str(parameter.name)]
+    if value is not None and not allowed.holds(value):
+        raise typer.BadParameter(f"{value} is not in its range: it must be {allowed}")
+    return value
+
+
+def ranged(name: str, *, default: str | bool = True, help: str) -> Any:
+    """An option `--name` whose values lie in `RANGES[name]`.
+
+    Args:
+        name: Its parameter's name.
+        default: How the help describes the default; by default as it is.
+        help: What it does.
+    """
+    allowed = RANGES[name]
+    lowest = None if allowed.is_open else allowed.low
+    return typer.Option(help=help, show_default=default, callback=_within, min=lowest)
+
 
 StudyOption = Annotated[str, typer.Option("--study", "--name", help="Name of the study.")]
 TrialOption = Annotated[
@@ -47,7 +69,9 @@ AddressOption = Annotated[
     str | None,
     typer.Option(help="A running Ray cluster, HOST:PORT or auto.", show_default="Ray on this machine"),
 ]
-MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Retries of a trial whose process died.")]
+MaxFailuresOption = Annotated[int, ranged("max_failures", help="Retries of a trial whose process died.")]
+CpusOption = Annotated[float, ranged("cpus_per_trial", help="CPU cores for each trial.")]
+GpusOption = Annotated[float, ranged("gpus_per_trial", help="GPUs for each trial; 0.25 puts four on one GPU.")]
 
 DISTRIBUTION = "autoencoder-tradeoff-study"
 PROJECT_FILE = Path(__file__).parents[1] / "pyproject.toml"
@@ -75,6 +99,11 @@ def command_status(function: Callable[..., int | None], arguments: list[str] | N
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except SystemExit as end:  # Click's answer to a closed pipe, without a word
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _fail("the reader of the output has closed its pipe, so the command ended early: write into a file instead")
+        return FAILED
     except Exception as error:  # a full or read-only disk shows itself by many; the others go on
         why = disk_error_reason(error)
         if why is None:

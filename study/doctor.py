@@ -2,7 +2,8 @@
 
     python -m study.doctor --study wae_weight
 
-The exit status is 1 if there is something to do.
+The exit status is 1 if there is something to do. --rebuild-ledger writes a study's lost or damaged optuna.db again from
+the folders of its trials, and keeps the old file.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from study.checks.finding import Finding, check_database
 from study.checks.installation import check_cluster, check_devices, check_folders, check_mlflow, check_versions
 from study.checks.study import check_driver, check_files, check_ledger, sound_record
 from study.cli import DONE, FAILED, RunsOption, TrackingOption, run_command
-from study.disk.layout import find_study
+from study.config import UserError
+from study.disk.layout import find_study, ledger_path
+from study.disk.lock import driving
+from study.disk.study_json import read_study
+from study.session.resuming import recorded_space, resume_command
+from study.space import load_space
 from study.tracking import default_tracking_uri
 
 
@@ -31,10 +37,15 @@ def doctor(
     storage: Annotated[
         str | None, typer.Option(envvar="STUDY_STORAGE", help="PostgreSQL URL of the database that lists the trials.")
     ] = None,
+    rebuild_ledger: Annotated[
+        bool, typer.Option("--rebuild-ledger", help="Write the study's optuna.db again from its trials' folders.")
+    ] = False,
 ) -> int:
     """The command, see the module."""
     runs = runs_dir.expanduser().absolute()
     directory = None if study is None else find_study(runs, study)
+    if rebuild_ledger:
+        return _rebuild(directory)
     given = storage
     record = None if directory is None else sound_record(directory)
     storage = storage or (None if record is None else record.storage)
@@ -61,6 +72,25 @@ def doctor(
             print(f"{finding.subject:<14} {finding.seen}  {verdict}", flush=True)
             failed |= bool(finding.remedy)
     return FAILED if failed else DONE
+
+
+def _rebuild(directory: Path | None) -> int:
+    """Rebuilds the ledger of a study that nobody runs."""
+    from study.search.ledger_file import rebuild  # imports Optuna
+
+    record = None if directory is None else read_study(directory)
+    if directory is None or record is None:
+        raise UserError("--rebuild-ledger: name the study with --study")
+    if record.storage is not None:
+        raise UserError(f"the ledger of study {record.name!r} lies in {record.storage}: restore it there")
+    loaded = load_space(recorded_space(record))
+    if not loaded.is_same(record.space_hash):
+        raise UserError(f"{loaded.path} is not the space that study {record.name!r} began with: restore it first")
+    with driving(directory):
+        count, aside = rebuild(directory, record, loaded.space)
+    kept = f"; the old file is {aside}" if aside else ""
+    print(f"{count} trials are in {ledger_path(directory)}{kept}; next: {resume_command(record, directory.parent)}")
+    return DONE
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from study.cli import (
     DONE,
     FAILED,
     AddressOption,
+    CpusOption,
     DataOption,
+    GpusOption,
     KneeOption,
     MaxFailuresOption,
     MaxMseOption,
@@ -28,6 +28,7 @@ from study.cli import (
     TrackingOption,
     TrialOption,
     console,
+    ranged,
     run_command,
 )
 from study.config import TrialConfig, UserError
@@ -39,14 +40,14 @@ from study.space import load_space
 
 def retrain(
     study: StudyOption,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs, more than the trial had.")],
+    epochs: Annotated[int, ranged("epochs", help="Epochs, more than the trial had.")],
     trial: TrialOption = None,
     knee: KneeOption = False,
     nearly_best: NearlyBestOption = None,
     max_mse: MaxMseOption = None,
     data_dir: DataOption = None,
-    cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores for the trial.")] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs for the trial.")] = 0,
+    cpus_per_trial: CpusOption = 1,
+    gpus_per_trial: GpusOption = 0,
     max_failures: MaxFailuresOption = 2,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
@@ -68,7 +69,7 @@ def retrain(
             loaded=load_space(recorded_space(selection.study)),
             name=study,
             runs=runs,
-            dataset=selection.config.dataset,
+            dataset=selection.study.data.name,
             data_dir=data_dir,
             num_trials=None,
             epochs=None,

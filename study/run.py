@@ -24,25 +24,26 @@ import typer
 from study.cli import (
     DONE,
     AddressOption,
+    CpusOption,
     DataOption,
+    GpusOption,
     MaxFailuresOption,
     RunsOption,
     TrackingOption,
     console,
+    ranged,
     run_command,
 )
 from study.config import DataSummary, TrialConfig, UserError
-from study.disk.layout import STUDY_NAME
+from study.disk.layout import STUDY_NAME, check_is_there
 from study.disk.lock import living_driver
 from study.disk.study_json import read_study
-from study.space import LoadedSpace, builtin_spaces, load_space
+from study.space import LoadedSpace, SearchSpace, builtin_spaces, load_space
 from study.tuning.imports import quick_imports
 
 DEFAULT_REPLICATES = 5
 SHOWN_TRIALS = 20
-"""Trials that `--dry-run` shows."""
-CHECKED_TRIALS = 4
-"""Trials that are configured before a new study begins: baselines and points of the space take turns."""
+"""Trials that are built before a new study begins, and that `--dry-run` shows."""
 _WIDEST_LIST = 100
 
 Sampler = Literal["tpe", "nsga2", "random"]
@@ -59,12 +60,12 @@ def run(
     ] = "digits",
     data_dir: DataOption = None,
     num_trials: Annotated[
-        int | None, typer.Option(min=1, help="Number of trials.", show_default="as the space says")
+        int | None, ranged("num_trials", help="Number of trials.", default="as the space says")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of each trial.", show_default="as the space or data set says")
+        int | None, ranged("epochs", help="Epochs of each trial.", default="as the space or data set says")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of search and training.", show_default="0")] = None,
+    seed: Annotated[int | None, ranged("seed", help="Seed of search and training.", default="0")] = None,
     sampler: Annotated[
         Sampler | None, typer.Option(help="Optuna sampler that suggests trials.", show_default="tpe")
     ] = None,
@@ -73,7 +74,7 @@ def run(
         typer.Option(help="asha stops bad trials early, none stops no trial.", show_default="asha; none for a grid"),
     ] = None,
     eta: Annotated[
-        float | None, typer.Option(help="With asha, one trial in ETA continues at each rung.", show_default="2")
+        float | None, ranged("eta", help="With asha, one trial in ETA continues at each rung.", default="2")
     ] = None,
     feature_network: Annotated[
         str | None,
@@ -87,16 +88,17 @@ def run(
         str | None, typer.Option(metavar="STUDY", help="Train the Pareto-optimal points of this study first.")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Start no trial once this many in a row were not Pareto-optimal.")
+        int | None, ranged("patience", help="Start no trial once this many in a row were not Pareto-optimal.")
     ] = None,
     name: Annotated[
         str | None,
         typer.Option("--study", "--name", help="Name of the study.", show_default="the space and the data set"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study of this name.")] = False,
-    cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="CPU cores for each trial.")] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs for each trial; 0.25 puts four on one GPU.")] = 0,
-    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Most trials to run at once.")] = None,
+    create: Annotated[bool, typer.Option("--create", help="With --resume, begin the study if there is none.")] = False,
+    cpus_per_trial: CpusOption = 1,
+    gpus_per_trial: GpusOption = 0,
+    max_concurrent: Annotated[int | None, ranged("max_concurrent", help="Most trials to run at once.")] = None,
     max_failures: MaxFailuresOption = 2,
     address: AddressOption = None,
     storage: Annotated[
@@ -109,11 +111,11 @@ def run(
     ] = None,
     tracking_uri: TrackingOption = None,
     runs_dir: RunsOption = Path("runs"),
-    time_budget: Annotated[float | None, typer.Option(min=1, help="Start no trial after this many seconds.")] = None,
+    time_budget: Annotated[float | None, ranged("time_budget", help="Start no trial after this many seconds.")] = None,
     replicates: Annotated[
         int,
-        typer.Option(
-            min=0,
+        ranged(
+            "replicates",
             help="Train each Pareto-optimal trial again with this many fresh seeds; "
             f"--replicates alone means {DEFAULT_REPLICATES}.",
         ),
@@ -134,6 +136,8 @@ def run(
             f"--study {study_name}: use at most 100 letters, digits, dots, - and _, and begin with a letter or digit"
         )
     runs = runs_dir.expanduser().absolute()
+    if resume and not create:
+        check_is_there(runs, study_name)
     importing = threading.Thread(target=_import_the_rest, name="imports", daemon=True)
     with contextlib.ExitStack() as stack:
         with quick_imports():
@@ -171,12 +175,11 @@ def run(
                 feature_network=feature_network,
             )
         )
-        if dry_run:
+        if dry_run or plan.is_new:  # a mistake in the space is told before the study has a folder
             configs = first_configs(plan, limit=SHOWN_TRIALS)
-            _build_models(configs, plan.data.summary)
-            return _show_first(configs)
-        if plan.is_new:  # a mistake in the space is told before the study has a folder
-            first_configs(plan, limit=CHECKED_TRIALS)
+            _build_models(configs, plan.data.summary, loaded.space)
+            if dry_run:
+                return _show_first(configs)
         screen = console()
         ending = Ending(screen, runs, study_name)
         result = run_study(
@@ -215,7 +218,7 @@ def _import_the_rest() -> None:
             importlib.import_module(name)
 
 
-def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary) -> None:
+def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: SearchSpace) -> None:
     """Builds model, regularizer and schedule of each trial, without memory for their weights.
 
     Raises:
@@ -231,11 +234,18 @@ def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary) -> Non
         config = TrialConfig.from_params({key: value for key, value in params.items() if key != "origin"})
         try:
             with torch.device("meta"):
-                build_autoencoder(config, summary)
+                model = build_autoencoder(config, summary)
                 build_regularizer(config)
             build_schedule(config)
+            needs = ("kl", "distortion", "elbo", "nll") if config.encoder == "deterministic" else ()
+            needs = needs or (("elbo", "nll") if model.likelihood_scale is None else ())
+            if lacking := [name for name in space.objectives if name in needs]:
+                raise UserError(
+                    f"objectives={lacking[0]!r}: a trial of {config.method} with likelihood {config.likelihood} has "
+                    "none; leave such trials out, or trade off another metric"
+                )
         except UserError as error:
-            raise UserError(f"trial {number}: {error}") from None
+            raise UserError(f"{space.place(str(error))}trial {number}: {error}") from None
 
 
 def _show_first(configs: list[Mapping[str, Any]]) -> int:

@@ -13,7 +13,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from study.cli import KneeOption, MaxMseOption, NearlyBestOption, RunsOption, StudyOption, TrialOption, run_command
+from study.cli import (
+    KneeOption,
+    MaxMseOption,
+    NearlyBestOption,
+    RunsOption,
+    StudyOption,
+    TrialOption,
+    ranged,
+    run_command,
+)
 from study.config import UserError
 from study.results.selection import select
 
@@ -37,7 +46,7 @@ def sample(
     draws: Annotated[
         bool, typer.Option("--draws", help="Draw pixels from p(x|z), with their noise, instead of showing its mean.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the images.")] = 0,
+    seed: Annotated[int, ranged("seed", help="Seed of the images.")] = 0,
     runs_dir: RunsOption = Path("runs"),
 ) -> None:
     """The command, see the module."""

@@ -7,6 +7,8 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.util
+import inspect
+import linecache
 import pkgutil
 import re
 import sys
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.config import DataSummary, Params, TrialConfig, UserError
+from study.config import RANGES, DataSummary, Params, TrialConfig, UserError
 
 if TYPE_CHECKING:
     import optuna
@@ -78,8 +80,12 @@ class SearchSpace:
     references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] | None = None
 
     def __post_init__(self) -> None:
-        if not self.objectives:
-            raise UserError("SearchSpace(objectives=()): name at least one metric")
+        if isinstance(self.objectives, str) or not self.objectives:
+            raise UserError(f"SearchSpace(objectives={self.objectives!r}): name at least one metric, in a tuple")
+        if len(set(self.objectives)) < len(self.objectives):
+            raise UserError(f"SearchSpace(objectives={self.objectives!r}): name each metric once")
+        if not isinstance(self.num_trials, int) or not RANGES["num_trials"].holds(self.num_trials):
+            raise UserError(f"SearchSpace(num_trials={self.num_trials!r}): it must be {RANGES['num_trials']}")
         if self.references is not None:
             if self.baselines is not _no_points:
                 raise UserError("SearchSpace: references is the old name of baselines; give only baselines")
@@ -100,7 +106,8 @@ class SearchSpace:
         with _located_errors():
             values = self.suggest(trial, data)
         if not isinstance(values, Mapping):
-            raise UserError(f"suggest of the search space returns {values!r}: return the trial's parameters as a dict")
+            place = self.place("def suggest")
+            raise UserError(f"{place}suggest returns {values!r}: return the trial's parameters as a dict")
         return values
 
     def known_trials(self, data: DataSummary) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
@@ -110,7 +117,10 @@ class SearchSpace:
             UserError: One of them raised an error, whose file and line the message names.
         """
         with _located_errors():
-            return list(self.baselines(data)), list(self.first_points(data))
+            known = list(self.baselines(data)), list(self.first_points(data))
+        if self.grid and not known[1]:
+            raise UserError(f"{self.place('grid')}grid=True, and first_points gives none: give the points of the grid")
+        return known
 
     def config(self, data: DataSummary, overrides: Mapping[str, Any], fixed: Mapping[str, Any]) -> TrialConfig:
         """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line).
@@ -121,7 +131,30 @@ class SearchSpace:
         params = self._params(data, {**overrides, **fixed})
         if "seed" in overrides:
             params["seed"] = overrides["seed"]
-        return TrialConfig.from_params(params).with_map(data)
+        try:
+            return TrialConfig.from_params(params).with_map(data)
+        except UserError as error:
+            raise UserError(f"{self.place(str(error))}{error}") from None
+
+    def place(self, complaint: str) -> str:
+        """Where in the space's file a complaint points to, as `FILE, line N: `.
+
+        Args:
+            complaint: It begins with a parameter, alone or as `parameter='value'`. The first line with that value in
+                quotes counts, else the first with that parameter, else the one where `suggest` begins.
+        """
+        code = getattr(inspect.unwrap(self.suggest), "__code__", None)
+        if code is None:
+            return ""
+        linecache.checkcache(code.co_filename)
+        lines = linecache.getlines(code.co_filename)
+        match = re.match(r"(?:unknown parameter )?([\w ]+)(?:=(?:'([^']*)')?)?", complaint)
+        for word in (match[2], match[1]) if match else ():
+            quoted = re.compile(rf"""["']{re.escape(word)}["']|\b{re.escape(word)}(?=\(| ?=[^=])""") if word else None
+            for number, line in enumerate(lines if quoted else (), start=1):
+                if quoted and quoted.search(line):
+                    return f"{code.co_filename}, line {number}: "
+        return f"{code.co_filename}, line {code.co_firstlineno}: "
 
     def epochs(self, data: DataSummary, fixed: Mapping[str, Any]) -> int:
         """Epochs of a trial that suggests none."""
@@ -142,7 +175,9 @@ def _located_errors() -> Iterator[None]:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename != __file__ and "site-packages" not in frame.filename]
         place = f"{own[-1].filename}, line {own[-1].lineno}: " if own else ""
-        raise UserError(f"{place}{type(error).__name__}: {error}") from error
+        asked = re.search(r"""suggest_\w+\(\s*["'](\w+)["']""", (own[-1].line if own else None) or "")
+        parameter = f"{asked[1]}: " if asked else ""
+        raise UserError(f"{place}{parameter}{type(error).__name__}: {error}") from error
 
 
 def builtin_spaces() -> list[str]:
@@ -230,16 +265,18 @@ def load_space(name: str) -> LoadedSpace:
         package = "search_spaces" if path == _builtin_path(path.stem) else "search_space_files"
         module_spec = importlib.util.spec_from_file_location(f"{package}.{path.stem}", path)
         if module_spec is None or module_spec.loader is None:
-            raise UserError(f"search space {path}: not a Python file")
+            raise UserError("not a Python file")
         module = importlib.util.module_from_spec(module_spec)
         sys.modules[module_spec.name] = module
         module_spec.loader.exec_module(module)
     except OSError as error:
         raise UserError(f"search space {path}: {error.strerror or error}") from error
-    except UserError:
-        raise
     except (Exception, SystemExit) as error:  # a user's file may raise anything at all
-        raise UserError(f"search space {path} does not run: {type(error).__name__}: {error}") from error
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = frames[-1].lineno if frames else getattr(error, "lineno", None)
+        place = f"{path}, line {line}" if line else path
+        told = error if isinstance(error, UserError) else f"it does not run: {type(error).__name__}: {error}"
+        raise UserError(f"search space {place}: {told}") from error
     space = getattr(module, "SPACE", None)
     if not isinstance(space, SearchSpace):
         raise UserError(f"search space {path}: define SPACE = SearchSpace(...), as the files in search_spaces/ do")

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import functools
 import importlib.metadata
+import os
 import re
 import runpy
 import shlex
@@ -141,3 +142,15 @@ def test_options_offer_what_there_is() -> None:
 def test_names_in_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     cli.console().print("folder:/images/[red]/[axis]")
     assert capsys.readouterr().out == "folder:/images/[red]/[axis]\n"
+
+
+def test_faults_met_a_pipe_that_closes_is_told() -> None:
+    command = f"{shlex.quote(sys.executable)} -m study.run --list; echo status $? >&2"
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(["sh", "-c", command], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert result.stderr.splitlines() == [
+        "error: the reader of the output has closed its pipe, so the command ended early: write into a file instead",
+        "status 1",
+    ]

@@ -60,6 +60,7 @@ def test_dry_run_builds_every_space(name: str, tmp_path: Path) -> None:
     assert study_run("--space", name, "--dry-run", "--runs-dir", tmp_path / "runs") == 0
 
 
+FOURTH = 'return {"weight": 1.0 / (3 - trial.number) * trial.suggest_float("weight", 1, 1)}'
 WEIGHT = 'return {"weight": trial.suggest_float("weight", 1, 2)}'
 
 
@@ -67,17 +68,35 @@ WEIGHT = 'return {"weight": trial.suggest_float("weight", 1, 2)}'
 @pytest.mark.parametrize(
     ("body", "more", "message"),
     [
-        ('return {"weight": trial.suggest_float("weight", 2, 1)}', "", "line 5: ValueError: `low <= high` must hold"),
+        (
+            'return {"weight": trial.suggest_float("weight", 2, 1)}',
+            "",
+            "line 5: weight: ValueError: `low <= high` must hold",
+        ),
         ("return 1 / 0", "", "line 5: ZeroDivisionError"),
-        ("return None", "", "returns None: return the trial's parameters as a dict"),
-        ('return {"wieght": 1.0}', "", "unknown parameter wieght"),
-        (WEIGHT, "objectives=()", "name at least one metric"),
+        ("return None", "", "line 4: suggest returns None: return the trial's parameters as a dict"),
+        ('return {"wieght": 1.0}', "", "line 5: unknown parameter wieght"),
+        ('return {"weight": -1.0}', "", "line 5: weight=-1.0: it must be a finite number, at least 0"),
+        (FOURTH, "", "line 5: weight: ZeroDivisionError"),
+        (WEIGHT, "base={'network': 'nope'}", "line 8: trial 0: network='nope': choose from mlp"),
+        (WEIGHT, "base={'regularizer': 'mmd', 'kernel': 'nope'}", "line 8: trial 0: kernel='nope': regularizer mmd"),
+        (WEIGHT, "grid=True", "line 8: grid=True, and first_points gives none"),
+        (WEIGHT, "objectives=('nope',)", "line 8: objective 'nope': choose from"),
+        (WEIGHT, "objectives=('sample_fid', 'sample_fid')", "line 8: SearchSpace(objectives=('sample_fid', 'sample_f"),
+        (WEIGHT, "objectives='sample_fid'", "line 8: SearchSpace(objectives='sample_fid'): name at least one metric"),
+        (WEIGHT, "num_trials=0", "line 8: SearchSpace(num_trials=0): it must be from 1 to 1000000"),
+        (WEIGHT, "quesiton=1", "line 8: it does not run: TypeError"),
+        (WEIGHT, "objectives=()", "line 8: SearchSpace(objectives=()): name at least one metric"),
         (WEIGHT, "first_points=lambda data: [{}['a']]", "KeyError: 'a'"),
         (WEIGHT, "baselines=lambda data: 1 / 0", "line 8: ZeroDivisionError"),
-        (WEIGHT, 'first_points=lambda data: [{"wieght": 1.0}]', "suggest does not ask for wieght"),
+        (
+            WEIGHT,
+            'first_points=lambda data: [{"wieght": 1.0}]',
+            "line 8: first point {'wieght': 1.0}: suggest does not ask for wieght",
+        ),
     ],
 )
-def test_a_mistake_in_a_space_is_one_line_that_says_where(
+def test_faults_met_a_mistake_in_a_space_is_one_line_that_says_where(
     tmp_path: Path, capsys, body: str, more: str, message: str
 ) -> None:
     path = tmp_path / "mine.py"

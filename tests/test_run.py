@@ -346,4 +346,4 @@ def test_a_collapsed_first_stage_ends_the_study_in_one_line(
 def test_a_setting_that_no_record_could_hold_is_refused_in_one_line(tmp_path: Path, capsys, option) -> None:
     assert study_run("--space", "wae_weight", "--runs-dir", tmp_path / "runs", "--dry-run", *option) == 2
     error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1 and option[0] in error and "less than" in error
+    assert len(error.splitlines()) == 1 and option[0] in error and "is not in its range" in error

@@ -48,12 +48,19 @@ def test_a_study_trades_off_what_its_space_names(tmp_path: Path, objectives: tup
         assert len(values) > 1  # at the rungs too
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_trials_without_the_objective_fail_with_the_reason(tmp_path: Path, capsys) -> None:
-    space = write_space(tmp_path, ("reconstruction_mse", "nll"), "deterministic", "rae_l2")
-    arguments = ["--space", space, "--runs-dir", tmp_path / "runs", "--study", "a", "--num-trials", 2, "--epochs", 2]
-    assert study_run(*arguments) == 1
-    assert "objective nll: a deterministic encoder has none" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("objective", "encoder", "regularizer", "method"),
+    [("nll", "deterministic", "rae_l2", "RAE-L2"), ("elbo", "gaussian", "mmd", "WAE-MMD Gaussian")],
+)
+def test_faults_met_trials_that_lack_an_objective_are_refused_beforehand(
+    tmp_path: Path, capsys, objective: str, encoder: str, regularizer: str, method: str
+) -> None:
+    space = write_space(tmp_path, ("reconstruction_mse", objective), encoder, regularizer)
+    space.write_text(space.read_text().replace('"latent_dim": 4', '"latent_dim": 4, "kernel": "imq"'))
+    assert study_run("--space", space, "--runs-dir", tmp_path / "runs", "--dry-run") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{space}, line 8: trial 0: objectives='{objective}': a trial of {method} with likelihood gaussian" in line
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

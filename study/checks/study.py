@@ -12,7 +12,7 @@ import filelock
 from study.checks.finding import Finding, check_database, unwritable
 from study.config import UserError
 from study.disk.files import disk_error_reason, read_json
-from study.disk.layout import attempt_folders, driver_path, ledger_path, lock_path, trial_folders
+from study.disk.layout import attempt_folders, driver_path, ledger_path, lock_path, rebuild_command, trial_folders
 from study.disk.study_json import StudyRecord, read_study
 from study.session.resuming import resume_command
 
@@ -75,12 +75,12 @@ def check_ledger(directory: Path, storage: str | None, given: str | None) -> Ite
             states = dict(connection.execute("SELECT state, COUNT(*) FROM trials GROUP BY state").fetchall())
             numbers = {row[0] for row in connection.execute("SELECT number FROM trials WHERE state != 'WAITING'")}
     except sqlite3.Error as error:
-        restore = "restore optuna.db from a copy and leave the trials' folders as they are"
+        restore = f"rebuild it: {rebuild_command(directory)}"
         remedy = "make room, and give yourself permission to write there" if disk_error_reason(error) else restore
         yield Finding("ledger", f"{database}: {error}", remedy)
         return
     if complaints != ["ok"]:
-        remedy = f"sqlite3 {database} .recover | sqlite3 new.db, then put new.db in its place"
+        remedy = f"rebuild it: {rebuild_command(directory)}"
         yield Finding("ledger", f"{len(complaints)} errors, the first: {complaints[0]}", remedy)
     else:
         counted = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
@@ -90,7 +90,7 @@ def check_ledger(directory: Path, storage: str | None, given: str | None) -> Ite
     if missing:
         yield Finding("folders", f"trials {missing[:5]} have none", "restore them: the ledger lists these trials")
     if strange:
-        remedy = "remove them, or restore the ledger that lists them"
+        remedy = f"rebuild it: {rebuild_command(directory)}"
         yield Finding("folders", f"the ledger does not list trials {strange[:5]}", remedy)
 
 

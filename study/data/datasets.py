@@ -5,6 +5,7 @@ To add one, write a loader `(directory, download) -> Loaded` and name it in `DAT
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -24,8 +25,12 @@ from study.config import DataSummary, Params, UserError
 from study.data.folder import load_folder
 from study.data.splits import Split, content_hash, three_way, total_variance
 
+logger = logging.getLogger(__name__)
+
 _HELD_OUT = 10_000
 """Images in the validation split of a large data set."""
+FEW_IMAGES = 50
+"""With fewer held-out images scores of samples are noise, and the user is told so."""
 _PROBE_SECONDS = 6.0
 
 
@@ -40,6 +45,7 @@ class ImageData:
         test: Used once, at the end of a trial.
         classes: Names of the labels, in order.
         summary: Sizes, hash, variance and suitable trial parameters.
+        notes: What the user should know of it, one line each.
     """
 
     name: str
@@ -48,6 +54,7 @@ class ImageData:
     test: Split
     classes: tuple[str, ...]
     summary: DataSummary
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Split:
         """The split called `train`, `validation` or `test`."""
@@ -59,7 +66,7 @@ class ImageData:
     def to(self, device: torch.device | str) -> ImageData:
         """The same data on another device."""
         splits = [split.to(device) for split in (self.train, self.validation, self.test)]
-        return ImageData(self.name, splits[0], splits[1], splits[2], self.classes, self.summary)
+        return ImageData(self.name, splits[0], splits[1], splits[2], self.classes, self.summary, self.notes)
 
 
 class Loaded(NamedTuple):
@@ -89,17 +96,19 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
     """
     directory = Path("data" if data_dir is None else data_dir).expanduser().absolute()
     kind, _, path = name.partition(":")
+    notes: tuple[str, ...] = ()
     if kind == "folder" and path:
         root = Path(path).expanduser().absolute()
-        whole, classes = load_folder(root)
-        held_out = min(_HELD_OUT, max(1, len(whole) // 5))
-        loaded = Loaded(*three_way(whole, held_out, held_out), classes)
+        loaded, notes = _load_folder(root)
         name = f"folder:{root}"
     elif name in DATASETS:
         loaded = DATASETS[name](directory, download)
     else:
         raise UserError(f"no data set {name!r}: choose from {', '.join(DATASETS)}, or folder:PATH")
     splits = (loaded.train, loaded.validation, loaded.test)
+    variance = total_variance(loaded.train.images)
+    if not variance:
+        raise UserError(f"data set {name}: all training images are the same, so there is nothing to learn")
     _, channels, height, width = loaded.train.images.shape
     summary = DataSummary(
         name=name,
@@ -110,11 +119,38 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
         validation_size=len(loaded.validation),
         test_size=len(loaded.test),
         num_classes=len(loaded.classes),
-        total_variance=total_variance(loaded.train.images),
+        total_variance=variance,
         hash=content_hash(splits),
         defaults=_defaults(channels, height, width, len(loaded.train)),
     )
-    return ImageData(name, *loaded, summary)
+    held_out = min(len(loaded.validation), len(loaded.test))
+    if held_out < FEW_IMAGES:
+        few = f"{name}: only {held_out} images to measure with: trust no score of samples and no recommendation"
+        logger.warning("%s", few)
+        notes = (*notes, few)
+    return ImageData(name, *loaded, summary, notes)
+
+
+def _load_folder(root: Path) -> tuple[Loaded, tuple[str, ...]]:
+    """The splits that a folder gives; those it lacks are cut from its training images, a fifth of these each."""
+    found = load_folder(root)
+    train = found.parts["train"]
+    held_out = min(_HELD_OUT, max(1, len(train) // 5))
+    missing = [name for name in ("validation", "test") if name not in found.given]
+    sizes = [held_out * (name in missing) for name in ("validation", "test")]
+    parts = dict(found.parts)
+    if missing:
+        cut = zip(("train", "validation", "test"), three_way(train, *sizes), strict=True)
+        parts = {name: part if name == "train" or name in missing else parts[name] for name, part in cut}
+    notes = found.notes
+    if found.given:
+        cut_off = f"; {' and '.join(missing)} cut from train" if missing else ""
+        counts = ", ".join(f"{name} {len(parts[name])}" for name in parts)
+        notes = (f"splits given: {', '.join(found.given)}{cut_off} ({counts} images)", *notes)
+    notes = tuple(f"folder:{root}: {note}" for note in notes)
+    for note in notes:
+        logger.warning("%s", note)
+    return Loaded(parts["train"], parts["validation"], parts["test"], found.classes), notes
 
 
 def _defaults(channels: int, height: int, width: int, train_size: int) -> Params:

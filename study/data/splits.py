@@ -11,6 +11,8 @@ from torch import Tensor
 
 _SPLIT_SEED = 20_180_504
 _CHUNK = 8_192
+_CHUNK_PIXELS = 2**25
+"""Pixels that are floats at once: 128 MiB."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def total_variance(images: Tensor) -> float:
     """
     total = torch.zeros(images.shape[1:], dtype=torch.float64)
     squares = torch.zeros_like(total)
-    for chunk in images.split(_CHUNK):
+    for chunk in images.split(max(1, min(_CHUNK, _CHUNK_PIXELS // images[0].numel()))):
         values = chunk.float()
         total += values.sum(0)
         squares += values.square().sum(0)  # at most 8192 * 255^2, of which float32 keeps about seven digits

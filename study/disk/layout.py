@@ -1,7 +1,7 @@
 """Where a study keeps what: the one home of file names, trial folders and attempts.
 
     runs/<study>/
-        study.json  optuna.db  driver.json  .driver.lock  progress.jsonl  tradeoff.png  report/
+        study.json  optuna.db  driver.json  .driver.lock  progress.jsonl  tradeoff.png  report/  before-1/
         trials/0007/
             trial.json  outcome.json
             attempt-1/   metrics.jsonl  process.json  error.txt  warnings.txt  checkpoint-000060.pt  arrays.npz
@@ -13,9 +13,12 @@ checkpoints belong to `study.training.checkpoint`, those of pictures to `study.m
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 from study.config import UserError
@@ -26,6 +29,7 @@ STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 TRIAL, OUTCOME = "trial.json", "outcome.json"
 METRICS, ERROR, PROCESS, WARNINGS = "metrics.jsonl", "error.txt", "process.json", "warnings.txt"
 ARRAYS, PICTURE = "arrays.npz", "tradeoff.png"
+_SHOWN_NAMES = 10
 _TRIAL_FOLDER = re.compile(r"\d{4,9}", re.ASCII)
 _ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)", re.ASCII)
 
@@ -43,6 +47,12 @@ def cache_path(runs: Path) -> Path:
 def ledger_path(study: Path) -> Path:
     """Optuna's database of the study, if it is not kept on a server."""
     return study / "optuna.db"
+
+
+def rebuild_command(study: Path) -> str:
+    """The command that rebuilds the ledger from the trials' folders, quoted for a shell."""
+    options = ["--study", study.name, "--runs-dir", str(study.parent), "--rebuild-ledger"]
+    return shlex.join(["python", "-m", "study.doctor", *options])
 
 
 def progress_path(study: Path) -> Path:
@@ -79,9 +89,28 @@ def find_study(runs: Path, name: str) -> Path:
     directory = runs / name
     if STUDY_NAME.fullmatch(name) and study_path(directory).is_file():
         return directory
-    known = study_names(runs)
-    choices = f"choose from {', '.join(known)}" if known else f"there is none in {runs}"
+    choices = f"choose from {_near_names(runs, name)}" if study_names(runs) else f"there is none in {runs}"
     raise UserError(f"no study {name!r} in {runs}: {choices}")
+
+
+def check_is_there(runs: Path, name: str) -> None:
+    """Refuses to resume a study that is not there among others: its name may be misspelt.
+
+    Raises:
+        UserError: There are studies, but none of that name; the message lists the near ones.
+    """
+    if study_names(runs) and not study_path(runs / name).is_file():
+        raise UserError(
+            f"--resume: no study {name!r} in {runs}, which has {_near_names(runs, name)}: correct --study, or add "
+            "--create to begin it"
+        )
+
+
+def _near_names(runs: Path, name: str) -> str:
+    """The studies whose names are most like a name, or all if none is like it; at most ten."""
+    known = study_names(runs)
+    chosen = difflib.get_close_matches(name, known, n=3) or known
+    return ", ".join(chosen[:_SHOWN_NAMES]) + ", ..." * (len(chosen) > _SHOWN_NAMES)
 
 
 def trials_path(study: Path) -> Path:
@@ -101,6 +130,24 @@ def trial_folders(study: Path) -> list[tuple[int, Path]]:
     except OSError:
         return []
     return sorted((int(path.name), path) for path in found)
+
+
+def set_aside(study: Path) -> Path:
+    """Moves what a study has into its next `before-N`, because it begins anew; the driver's own files stay.
+
+    `study.json` is copied: until the new one takes its place, the folder is that of the old study.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    past = next(path for number in itertools.count(1) if not (path := study / f"before-{number}").exists())
+    past.mkdir()
+    kept = {driver_path(study), study_path(study)}
+    for path in sorted(study.iterdir()):
+        if path not in kept and path.suffix != ".lock" and not path.name.startswith("before-"):
+            path.rename(past / path.name)
+    shutil.copy(study_path(study), past)
+    return past
 
 
 def attempt_folders(trial: Path) -> list[tuple[int, Path]]:

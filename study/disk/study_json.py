@@ -14,16 +14,28 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AliasChoices, Field, StrictBool, StrictStr
 
-from study.config import DataSummary, UserError
+from study.config import RANGES, DataSummary, UserError
 from study.disk.files import read_json, write_json
-from study.disk.layout import STUDY_NAME, study_path
+from study.disk.layout import STUDY_NAME, ledger_path, study_path, trial_folders
 from study.disk.timestamp import now
 from study.space import LoadedSpace
 
 FORMAT = 1
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
 
-_Count = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
+
+def _in_range(name: str) -> pydantic.AfterValidator:
+    """Refuses what lies outside the option's range."""
+
+    def check(value: float) -> float:
+        if not RANGES[name].holds(value):
+            raise ValueError(f"it must be {RANGES[name]}")
+        return value
+
+    return pydantic.AfterValidator(check)
+
+
+_StrictInt = Annotated[int, Field(strict=True)]
 _Plain = StrictStr | int | float
 
 
@@ -82,13 +94,13 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
     grid: StrictBool = False
     objectives: Annotated[dict[str, Literal["minimize", "maximize"]], Field(min_length=1)]
     data: DataSummary
-    seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)]
-    epochs: _Count | None = None
+    seed: Annotated[_StrictInt, _in_range("seed")]
+    epochs: Annotated[_StrictInt, _in_range("epochs")] | None = None
     sampler: StrictStr
     scheduler: StrictStr | None = None
-    eta: Annotated[float, Field(gt=1, lt=1e6)] | None = None
+    eta: Annotated[float, _in_range("eta")] | None = None
     feature_network: StrictStr | None = None
-    num_trials: _Count
+    num_trials: Annotated[_StrictInt, _in_range("num_trials")]
     command: StrictStr | None = None
     data_dir: StrictStr | None = None
     storage: StrictStr | None = None
@@ -148,10 +160,12 @@ def read_study(directory: Path) -> StudyRecord | None:
     """The record in a study's folder; None if there is no study.
 
     Raises:
-        UserError: The record is damaged, or of a later format.
+        UserError: The record is damaged or of a later format, or it is missing where a study has trials.
     """
     path = study_path(directory)
     if not path.exists():
+        if ledger_path(directory).exists() or trial_folders(directory):
+            raise UserError(f"{path} is missing, and the study has trials: restore it, or choose another --study")
         return None
     content = read_json(path)
     if content is None:

@@ -251,6 +251,13 @@ class Ledger:
             if ending and not (trial_path(self.directory, trial.number) / OUTCOME).exists():
                 ending.write(self.directory, trial.number)
 
+    def settle(self) -> None:
+        """Tells Optuna of the trials that it takes for running and whose end is recorded, in the order they ended."""
+        endings = [(ending, trial.number) for trial in self._adoptable if (ending := Ending.of(trial.user_attrs))]
+        for ending, number in sorted(endings, key=lambda found: (found[0].ended, found[1])):
+            self._tell(self._live(number), ending)
+        self._adoptable = [trial for trial in self._adoptable if Ending.of(trial.user_attrs) is None]
+
     def _enqueue(self, values: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         self._study.enqueue_trial(dict(values), user_attrs=dict(attributes))
         self._waiting += 1

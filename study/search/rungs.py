@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from study.config import UserError
+from study.config import RANGES, UserError
 from study.results.pareto import dominates
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
@@ -58,8 +58,10 @@ def check_settings(trials: int, epochs: int, objectives: int, eta: float) -> Non
     Raises:
         UserError: They do not; the message gives the expected number of completed trials.
     """
-    if not 1 < eta < math.inf:
-        raise UserError(f"--eta {eta:g}: one trial in eta goes on at a rung, so it must be above 1; 2 is the default")
+    if not RANGES["eta"].holds(eta):
+        raise UserError(
+            f"--eta {eta:g}: one trial in eta goes on at a rung, so it must be {RANGES['eta']}; 2 is the default"
+        )
     expected = expected_completions(trials, len(rung_epochs(epochs)), objectives, eta)
     if expected < min(_FEWEST, trials / 2) or expected < _LEAST_SHARE * trials:
         raise UserError(

@@ -69,10 +69,14 @@ class Ending:
 
     def store(self, trial: optuna.trial.Trial) -> None:
         """Sets the user attributes, `outcome` last: with it the record is whole."""
+        for name, value in self.attributes().items():
+            trial.set_user_attr(name, value)
+
+    def attributes(self) -> dict[str, Any]:
+        """The user attributes, `outcome` last."""
         stored = dataclasses.asdict(self)
         outcome = stored.pop("outcome")
-        for name, value in (*stored.items(), ("outcome", outcome)):
-            trial.set_user_attr(name, value)
+        return {**stored, "outcome": outcome}
 
     def write(self, directory: Path, number: int) -> None:
         """Writes the trial's `outcome.json` below the study's folder."""
@@ -103,8 +107,13 @@ class RungResult(NamedTuple):
 
 def store_rung(trial: optuna.trial.Trial, order: int, result: RungResult) -> None:
     """Sets the user attribute of a result at a rung, the `order`-th of its study."""
-    record = {"order": order, "values": result.values, "goes_on": result.goes_on}
-    trial.set_user_attr(f"{_RUNG}{result.epoch}", record)
+    for name, record in rung_attribute(order, result).items():
+        trial.set_user_attr(name, record)
+
+
+def rung_attribute(order: int, result: RungResult) -> dict[str, Any]:
+    """That user attribute by its name."""
+    return {f"{_RUNG}{result.epoch}": {"order": order, "values": result.values, "goes_on": result.goes_on}}
 
 
 def rung_results(trials: Iterable[FrozenTrial]) -> list[RungResult]:

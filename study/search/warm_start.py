@@ -85,7 +85,8 @@ def check_first_points(space: SearchSpace, data: DataSummary) -> None:
         space.suggested(trial, data)
         strangers = sorted(set(point) - set(trial.params))
         if strangers:
-            raise UserError(f"first point {dict(point)}: suggest does not ask for {', '.join(strangers)}")
+            place = space.place(strangers[0])
+            raise UserError(f"{place}first point {dict(point)}: suggest does not ask for {', '.join(strangers)}")
 
 
 def check_same(record: StudyRecord, name: str | None, space: SearchSpace, data: DataSummary) -> None:

@@ -20,10 +20,11 @@ from study.measure.instrument import check_name
 from study.measure.metrics import METRICS
 from study.search import warm_start
 from study.search.ledger import Ledger
+from study.search.ledger_file import check_ledger_file
 from study.search.rungs import DEFAULT_ETA, check_settings
 from study.search.samplers import SAMPLERS
 from study.search.storage import open_storage, public_url
-from study.session.resuming import check_resumable
+from study.session.resuming import begins_anew, check_resumable, is_moved, kept_options
 from study.space import LoadedSpace
 from study.tuning.scheduler import SCHEDULERS
 
@@ -85,13 +86,15 @@ class Plan:
         request: What the user asked for.
         data: The data set, loaded.
         record: The content of `study.json`, new or existing.
-        is_new: The study does not exist yet.
+        is_new: The study does not exist yet, or begins anew.
+        replaces: A study of this name is there, whose files are to be set aside.
     """
 
     request: Request
     data: ImageData
     record: StudyRecord
     is_new: bool
+    replaces: bool = False
 
     @property
     def eta(self) -> float | None:
@@ -119,8 +122,8 @@ class Plan:
         return ledger
 
     def scratch_ledger(self, directory: Path) -> Ledger:
-        """An empty ledger in `directory`."""
-        return self._ledger(directory)
+        """An empty ledger in `directory`, gone with this process."""
+        return self._ledger(directory, optuna.storages.InMemoryStorage(), self.record.name)
 
     def _ledger(
         self, directory: Path, storage: optuna.storages.BaseStorage | None = None, name: str | None = None
@@ -148,13 +151,23 @@ def make_plan(request: Request) -> Plan:
     """
     if request.sampler is not None and request.sampler not in SAMPLERS:
         raise UserError(f"--sampler {request.sampler}: choose from {', '.join(SAMPLERS)}")
+    _check_paths(request)
     _check_writable(request.runs)
+    if request.directory.exists() and not request.directory.is_dir():
+        raise UserError(f"{request.directory} is a file: choose another --study")
     existing = study_json.read_study(request.directory)
     if existing is not None and not request.resume:
         raise UserError(
             f"study {request.name!r} exists in {request.runs}: add --resume to continue it, or choose another --study"
         )
+    replaces = existing is not None and begins_anew(existing, request.loaded, request.directory)
+    if existing is not None and replaces:
+        kept = kept_options(existing, request.loaded)
+        request = dataclasses.replace(request, **{k: v for k, v in kept.items() if getattr(request, k) is None})
+        existing = None
     storage = None if request.storage is None else public_url(request.storage)
+    if existing is not None and existing.storage is None and request.storage is None:
+        check_ledger_file(request.directory)
     data = load_dataset(request.dataset, request.data_dir)
     given = {
         "seed": request.seed,
@@ -169,7 +182,9 @@ def make_plan(request: Request) -> Plan:
         check_resumable(existing, request.loaded, data.summary, directions, given)
         warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
         wanted = max(existing.num_trials, request.num_trials or 0)
-        return Plan(request, data, existing.replace(num_trials=wanted), is_new=False)
+        summary = data.summary if is_moved(existing, data.summary) else existing.data
+        record = existing.replace(num_trials=wanted, data=summary, data_dir=_data_dir(request) or existing.data_dir)
+        return Plan(request, data, record, is_new=False)
     if request.feature_network is not None:
         check_name(request.feature_network, data.summary.num_classes)
     settings = {
@@ -181,7 +196,7 @@ def make_plan(request: Request) -> Plan:
         "feature_network": request.feature_network,
         "num_trials": request.num_trials or _default_num_trials(request, data),
         "command": request.command,
-        "data_dir": None if request.data_dir is None else str(request.data_dir.expanduser().absolute()),
+        "data_dir": _data_dir(request),
         "storage": storage,
         "warm_start": _warm_start(request, data),
     }
@@ -191,7 +206,11 @@ def make_plan(request: Request) -> Plan:
         check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
     warm_start.check_first_points(request.loaded.space, data.summary)
     record = study_json.new_study(request.name, request.loaded, data.summary, directions, settings)
-    return Plan(request, data, record, is_new=True)
+    return Plan(request, data, record, is_new=True, replaces=replaces)
+
+
+def _data_dir(request: Request) -> str | None:
+    return None if request.data_dir is None else str(request.data_dir.expanduser().absolute())
 
 
 def _directions(loaded: LoadedSpace) -> dict[str, str]:
@@ -203,7 +222,8 @@ def _directions(loaded: LoadedSpace) -> dict[str, str]:
     better = [name for name, metric in METRICS.items() if metric.direction != "none"]
     for name in loaded.space.objectives:
         if name not in better:
-            raise UserError(f"{loaded.path}: objective {name!r}: choose from {', '.join(better)}")
+            place = loaded.space.place(f"objectives={name!r}")
+            raise UserError(f"{place}objective {name!r}: choose from {', '.join(better)}")
     return {f"val/{name}": METRICS[name].direction for name in loaded.space.objectives}
 
 
@@ -258,6 +278,16 @@ def _open_earlier(request: Request, record: StudyRecord) -> optuna.Study:
 def _default_num_trials(request: Request, data: ImageData) -> int:
     space = request.loaded.space
     return sum(map(len, space.known_trials(data.summary))) if space.grid else space.num_trials
+
+
+def _check_paths(request: Request) -> None:
+    """Refuses what `study.json` cannot hold: Linux allows names that are not text."""
+    paths = {"--dataset": request.dataset, "--data-dir": request.data_dir, "--runs-dir": request.runs}
+    for option, path in {**paths, "--space": request.loaded.path}.items():
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{option} {str(path)!a}: a name in this path is not UTF-8; rename it") from None
 
 
 def _check_writable(runs: Path) -> None:

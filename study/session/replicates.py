@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection
+
+from study.config import RANGES
 from study.results.choice import choose
 from study.results.frame import load_study
 from study.search.ledger import Ledger
@@ -11,8 +15,15 @@ from study.session.plan import Plan
 def replicate_front(plan: Plan, replicates: int, ledger: Ledger) -> None:
     """Enqueues each Pareto-optimal configuration with seeds that the search has not used, the same for all."""
     frames = load_study(plan.request.runs, plan.request.name)
-    first = 1 + int(frames.column("seed")[frames.text("origin") != "replicate"].max())
-    seeds = range(first, first + replicates)
+    used = frames.column("seed")[frames.text("origin") != "replicate"]
+    seeds = fresh_seeds({int(seed) for seed in used}, replicates)
     numbers = frames.trials["number"].iloc[choose(frames).front]
     for number in numbers:
         ledger.replicate(int(number), seeds)
+
+
+def fresh_seeds(used: Collection[int], count: int) -> list[int]:
+    """The seeds that follow the largest one used; after the largest that there is, the smallest unused ones."""
+    largest = int(RANGES["seed"].high)
+    candidates = itertools.chain(range(1 + max(used), 1 + largest), range(largest))
+    return list(itertools.islice((seed for seed in candidates if seed not in used), count))

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from study.config import DataSummary, UserError
+from study.disk.files import read_json
+from study.disk.layout import OUTCOME, trial_folders
 from study.disk.study_json import StudyRecord
 from study.space import LoadedSpace, builtin_spaces, load_space
+
+
+def is_moved(record: StudyRecord, data: DataSummary) -> bool:
+    """Whether the study's folder of images lies at another path now, with the same content."""
+    both = record.data.name.startswith("folder:") and data.name.startswith("folder:")
+    return both and record.data.name != data.name and record.data.hash == data.hash
 
 
 def check_resumable(
@@ -38,11 +46,17 @@ def check_resumable(
         )
     if not loaded.is_same(record.space_hash):
         raise UserError(f"{loaded.path} has changed since study {name!r} began: restore it, or choose another --study")
-    if record.data.name != data.name:
-        raise UserError(f"study {name!r} was begun with --dataset {record.data.name}: choose another --study")
+    if record.data.name != data.name and not is_moved(record, data):
+        both = record.data.name.startswith("folder:") and data.name.startswith("folder:")
+        differs = ", which holds other images" if both else ""
+        raise UserError(
+            f"study {name!r} was begun with --dataset {record.data.name}, not {data.name}{differs}: choose another "
+            "--study"
+        )
     if record.data.hash != data.hash:
         raise UserError(
-            f"the data of {data.name} have changed since study {name!r} began: restore them, or choose another --study"
+            f"the data of {data.name} have changed since study {name!r} began (the path is the same, the content is "
+            "not): restore them, or choose another --study"
         )
     if list(record.objectives.items()) != list(directions.items()):
         raise UserError(
@@ -55,6 +69,22 @@ def check_resumable(
             raise UserError(
                 f"study {name!r} was begun with {_option(record, flag)}: leave it out, or choose another --study"
             )
+
+
+def begins_anew(record: StudyRecord, loaded: LoadedSpace, directory: Path) -> bool:
+    """Whether a study takes another space file: its own has changed, and no trial has completed, so nothing is lost."""
+    outcomes = [(read_json(trial / OUTCOME) or {}).get("outcome") for _, trial in trial_folders(directory)]
+    has_changed = record.space == loaded.name and not loaded.is_same(record.space_hash)
+    return has_changed and "completed" not in outcomes
+
+
+def kept_options(record: StudyRecord, loaded: LoadedSpace) -> dict[str, Any]:
+    """The options of a study that begins anew, as they were recorded; what depends on a grid is left to its space."""
+    names = ["seed", "epochs", "sampler", "feature_network", "storage"]
+    if not (record.grid or loaded.space.grid):
+        names += ["num_trials", "scheduler", "eta"]
+    kept = {name: getattr(record, name) for name in names}
+    return {**kept, "warm_start": record.warm_start and record.warm_start.study}
 
 
 def _option(record: StudyRecord, flag: str) -> str:

@@ -16,7 +16,7 @@ from study.cli import DONE, FAILED, INTERRUPTED
 from study.config import TrialConfig, UserError
 from study.disk import study_json
 from study.disk.files import disk_error_reason
-from study.disk.layout import cache_path
+from study.disk.layout import cache_path, set_aside
 from study.disk.lock import driving
 from study.search.ledger import Ledger, Tally
 from study.search.storage import lost_database, public_url
@@ -115,6 +115,12 @@ def run_study(
     check_server(uri)
     deadline = None if limits.time_budget is None else time.time() + limits.time_budget
     with Interrupts() as interrupts, driving(plan.request.directory, deadline):
+        if plan.replaces:
+            past = set_aside(plan.request.directory)
+            note = (
+                f"note: the space has changed and no trial had completed, so the study begins anew; {past} has the rest"
+            )
+            console.print(note, soft_wrap=True, highlight=False, markup=False)
         session = _Session(plan, console, cluster, uri, limits, deadline, interrupts)
         session.open()
         try:
@@ -179,7 +185,8 @@ class _Session:
         kinds = _kinds(ledger, self.record.num_trials)
         context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record))
         check_same_instrument(self.record, context.summary())
-        self._write(evaluation=context.summary())
+        notes = [*plan.data.notes, *context.notes]
+        self._write(evaluation={**context.summary(), "notes": notes})
         for note in context.notes:
             self.console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
         self.searcher = LedgerSearcher(
@@ -225,8 +232,8 @@ class _Session:
         notes, searcher = [], self.searcher
         if searcher is not None and searcher.all_failed:
             notes.append(
-                "no trial succeeded, and failed trials are not trained again: fix the first error above, then begin "
-                "another study with --study"
+                "no trial succeeded, and failed trials are not trained again: fix the first error above; if that "
+                "changes the space's file, --resume begins the study anew, else choose another --study"
             )
         if searcher is not None and self.outcome == "stopped":
             notes.append(f"ended by {searcher.limit} before its last trial: add --resume to continue")

@@ -5,15 +5,19 @@ Nothing here imports torch, so Ray can start while a command still imports the r
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import logging
 import os
 import secrets
+import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 # Ray reads these when it is imported.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our trials write their own records
@@ -67,6 +71,7 @@ class Cluster:
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._joined = False
         self._leaving: threading.Thread | None = None
+        self._session: Path | None = None
 
     def __enter__(self) -> Cluster:
         return self
@@ -104,8 +109,14 @@ class Cluster:
         if self._joined:
             self._joined = False
             gc.collect()  # freeing a Ray object during the shutdown would end this process without a message
-            self._leaving = threading.Thread(target=ray.shutdown, name="ray-shutdown")
+            self._leaving = threading.Thread(target=self._shut_down, name="ray-shutdown")
             self._leaving.start()
+
+    def _shut_down(self) -> None:
+        ray.shutdown()
+        if self._session is not None:  # Ray would leave its logs and sockets behind, a folder for every study
+            shutil.rmtree(self._session, ignore_errors=True)
+            self._session = None
 
     def wait(self) -> None:
         """Waits until Ray has ended its processes here; interrupted trials have been told to end."""
@@ -119,25 +130,46 @@ class Cluster:
         before = signal.getsignal(signal.SIGTERM)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study's end tells what failed
         try:
-            ray.init(
-                address=address or "local",  # without one Ray would join any cluster that runs on this machine
-                include_dashboard=None if address else False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _children_in_another_group():
+                joined: Any = ray.init(
+                    address=address or "local",  # without one Ray would join any cluster that runs on this machine
+                    include_dashboard=None if address else False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+            if not address:
+                self._session = Path(joined.address_info["session_dir"])
         except Exception as error:  # Ray raises anything, on a busy machine a bare Exception
             why = disk_error_reason(error)
             if why is not None and not address:
                 raise UserError(f"Ray cannot start: {why}: set RAY_TMPDIR to a folder that you may write") from error
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             if not address:
-                raise UserError(f"Ray does not start on this machine: {reason}") from error
+                remedy = "; set RAY_TMPDIR to a folder with a short path, such as /tmp" if "AF_UNIX" in reason else ""
+                raise UserError(f"Ray does not start on this machine: {reason}{remedy}") from error
             raise UserError(
                 f"--address {address}: this process cannot join the cluster ({reason}): run it on a node of the "
                 "cluster, with its token and versions"
             ) from error
         finally:
             signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with status 15
+
+
+@contextlib.contextmanager
+def _children_in_another_group() -> Iterator[None]:
+    """Processes that begin in the block are in another process group than this one.
+
+    `timeout` and batch systems signal a whole group. If Ray's servers ended at the same moment as the driver is asked
+    to, Ray would wait a minute for them and then end the driver in the middle of its last words.
+    """
+    group = os.getpgrp()
+    with contextlib.suppress(PermissionError):  # the leader of a session cannot leave its group
+        os.setpgid(0, 0)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.setpgid(0, group)
 
 
 def _ensure_token() -> None:

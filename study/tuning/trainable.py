@@ -55,7 +55,8 @@ def unpack(packed: tuple[DataSummary, tuple[str, ...], Arrays]) -> ImageData:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to the data
         splits = {name: Split(*(torch.from_numpy(array) for array in arrays[name])) for name in _SPLITS}
-    return ImageData(name=summary.name, classes=classes, summary=summary, **splits)
+    train, validation, test = (splits[name] for name in _SPLITS)
+    return ImageData(summary.name, train, validation, test, classes, summary)
 
 
 def assigned_device() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from study.config import TrialConfig, UserError
 from study.data import datasets
@@ -130,3 +131,26 @@ def test_unknown_name_lists_the_choices(name: str) -> None:
 def test_to_moves_every_split() -> None:
     data = load_dataset("digits").to("meta")
     assert {split.images.device.type for split in (data.train, data.validation, data.test)} == {"meta"}
+
+
+@pytest.mark.parametrize(("images", "held_out"), [(50, 10), (250, 50)])
+def test_faults_met_too_few_images_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, images: int, held_out: int
+) -> None:
+    for index in range(images):
+        path = tmp_path / f"class-{index % 2}" / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), index).save(path)
+    data = load_dataset(f"folder:{tmp_path}")
+    expected = (f"folder:{tmp_path}: only 10 images to measure with: trust no score of samples and no recommendation",)
+    assert len(data.test) == held_out and data.notes == (expected if images == 50 else ())
+    assert all(note in caplog.text for note in data.notes)
+
+
+def test_faults_met_constant_images_are_refused(tmp_path: Path) -> None:
+    for index in range(20):
+        path = tmp_path / f"class-{index % 2}" / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 99).save(path)
+    with pytest.raises(UserError, match="all training images are the same"):
+        load_dataset(f"folder:{tmp_path}")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -78,8 +80,68 @@ def test_strays_are_reported_and_not_fatal(tmp_path: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.WARNING):
         data = load_dataset(f"folder:{tmp_path}")
     assert len(data.train) + len(data.validation) + len(data.test) == 20
-    assert len(caplog.messages) == 1
+    assert len(caplog.messages) == 2  # the other: these are few images
     assert "left out 3 files" in caplog.messages[0] and "cat/notes.txt" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("bits", "white"), [(8, 255), (10, 1023), (12, 4095), (14, 16383), (16, 65535), (13, 16383), (9, 1023)]
+)
+def test_faults_met_the_bits_in_use_are_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bits: int, white: int
+) -> None:
+    largest = 2**bits - 1
+    values = np.linspace(0, largest, 12).astype(np.uint16)
+    for index, value in enumerate(values):
+        path = tmp_path / f"class-{index % 3}" / f"{index:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), value, np.uint16)).save(path)
+    found = folder.load_folder(tmp_path)
+    expected = np.rint(values.astype(float) / white * 255)
+    assert sorted(found.parts["train"].images[:, 0, 0, 0].tolist()) == sorted(expected.astype(int).tolist())
+    [note] = found.notes
+    assert f"reach {largest}, so {white} is white" in note
+    load_dataset(f"folder:{tmp_path}")
+    assert note in caplog.text
+
+
+def test_faults_met_floats_have_one_scale_for_the_folder(tmp_path: Path) -> None:
+    for index in range(12):
+        path = tmp_path / f"class-{index % 3}" / f"{index:02}.tiff"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), index / 11 * 200, np.float32)).save(path)
+    images = folder.load_folder(tmp_path).parts["train"].images
+    assert sorted(images[:, 0, 0, 0].tolist()) == [round(index / 11 * 200) for index in range(12)]
+
+
+@pytest.mark.parametrize("place", ["cat/pipe", "pipe"])
+def test_faults_met_a_named_pipe_is_left_out(tmp_path: Path, place: str) -> None:
+    write_images(tmp_path)
+    os.mkfifo(tmp_path / place)
+    data = load_dataset(f"folder:{tmp_path}")
+    assert len(data.train) == 12
+    assert data.notes[0] == f"folder:{tmp_path}: left out 1 files that are not readable images: {place}"
+
+
+def test_faults_met_copies_are_counted_and_named(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    for name in ("cat/002.png", "dog/100.png"):
+        shutil.copy(tmp_path / "cat" / "000.png", tmp_path / name)
+    note, _ = load_dataset(f"folder:{tmp_path}").notes  # the other: these are few images
+    assert "2 images are copies of others" in note and note.endswith(": cat/002.png, dog/100.png")
+
+
+def test_faults_met_a_set_that_does_not_fit_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_images(tmp_path)  # 20 images of 20 x 12 pixels
+    monkeypatch.setattr(folder, "LARGE_BYTES", 4800)
+    load_dataset(f"folder:{tmp_path}")
+    assert "20 images of 1x12x20 take 0 MiB of memory, twice that while they are read" in caplog.text
+    monkeypatch.setattr(folder, "_pixels", None)
+    monkeypatch.setattr(folder, "_free_memory", lambda: 9599)
+    with pytest.raises(UserError, match="use fewer or smaller images"):
+        load_dataset(f"folder:{tmp_path}")
 
 
 def test_broken_images_only(tmp_path: Path) -> None:
@@ -122,9 +184,9 @@ def test_jpeg_orientation_and_nesting(tmp_path: Path) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6  # stored rotated by 90 degrees
         image.save(path, exif=exif)
-    data = load_dataset(f"folder:{tmp_path}")
-    assert data.summary.shape == (3, 40, 20)
-    assert data.train.images[..., 15:].float().mean() > 250 and data.train.images[..., :5].float().mean() < 5
+    images = folder.load_folder(tmp_path).parts["train"].images
+    assert images.shape == (10, 3, 40, 20)
+    assert images[..., 15:].float().mean() > 250 and images[..., :5].float().mean() < 5
 
 
 @pytest.mark.parametrize(("side", "expected"), [(128, 128), (256, 256), (257, 64)])
@@ -141,5 +203,5 @@ def test_sixteen_bits_have_one_scale(tmp_path: Path) -> None:
         path = tmp_path / f"class-{index % 3}" / f"{index:02}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((8, 8), 10 * index, np.uint16)).save(path)
-    everything, _ = folder.load_folder(tmp_path)
-    assert everything.images.max() == 0  # 110 of 65,535 is black, even if no image is brighter
+    everything = folder.load_folder(tmp_path).parts["train"]
+    assert everything.images.max() == 110  # eight bits are enough for these, and keep their values

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from study.data import splits
 from study.data.splits import Split, content_hash, stratified_order, three_way, total_variance
 
 
@@ -46,3 +47,20 @@ def test_hash_sees_every_pixel_label_and_shape() -> None:
     hashes = {content_hash((variant,)) for variant in variants}
     assert len(hashes) == 4
     assert content_hash((Split(split.images.clone(), split.labels.clone()),)) in hashes
+
+
+def test_faults_met_the_variance_of_large_images_needs_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (50, 3, 16, 16), np.uint8))
+    expected = images.numpy().astype(np.float64).var(0).sum() / 255**2
+    sizes: list[int] = []
+
+    def as_float(tensor: torch.Tensor) -> torch.Tensor:
+        sizes.append(tensor.numel())
+        return tensor.to(torch.float32)
+
+    monkeypatch.setattr(splits, "_CHUNK_PIXELS", 5 * 3 * 16 * 16)
+    monkeypatch.setattr(torch.Tensor, "float", as_float)
+    assert total_variance(images) == pytest.approx(expected, rel=1e-6)
+    assert sizes == [5 * 3 * 16 * 16] * 10
+    monkeypatch.setattr(splits, "_CHUNK_PIXELS", 1)  # one image is more than that
+    assert total_variance(images) == pytest.approx(expected, rel=1e-6)

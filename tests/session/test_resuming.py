@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study.config import UserError
+from study.config import TrialConfig, UserError
 from study.disk.study_json import StudyRecord, parse_study
-from study.session.resuming import check_resumable, check_same_instrument, recorded_instrument
+from study.session.resuming import (
+    begins_anew,
+    check_resumable,
+    check_same_instrument,
+    is_moved,
+    kept_options,
+    recorded_instrument,
+)
 from study.space import load_space
-from tests.helpers_study import study_record
+from tests.helpers_study import study_record, write_trial
 
 CLASSES = {"instrument": {"name": "classes", "spec": "a", "hash": "1"}, "second_instrument": None}
 
@@ -43,6 +52,58 @@ def test_a_study_that_has_measured_nothing_yet_takes_the_network_that_was_asked_
     begun = record({}, feature_network="contrast")
     check_same_instrument(begun, CLASSES)
     assert recorded_instrument(begun) == "contrast"
+
+
+OLD, NEW = "folder:/mnt/old", "folder:/mnt/new"
+
+
+@pytest.mark.parametrize(
+    ("begun", "now", "hash", "message"),
+    [
+        (OLD, NEW, "1", None),
+        (OLD, NEW, "2", "begun with --dataset folder:/mnt/old, not folder:/mnt/new, which holds other images: choose"),
+        (OLD, OLD, "2", "the path is the same, the content is not"),
+        ("digits", NEW, "1", "begun with --dataset digits, not folder:/mnt/new: choose"),
+    ],
+)
+def test_faults_met_data_that_were_moved_are_not_data_that_were_changed(
+    begun: str, now: str, hash: str, message: str | None
+) -> None:
+    loaded = load_space("wae_weight")
+    old = record({}, space="wae_weight", space_hash=loaded.hash)
+    old = old.replace(data=dataclasses.replace(old.data, name=begun, hash="1"))
+    data = dataclasses.replace(old.data, name=now, hash=hash)
+    assert is_moved(old, data) == (message is None)
+    if message is None:
+        check_resumable(old, loaded, data, old.objectives, {})
+    else:
+        with pytest.raises(UserError, match=message):
+            check_resumable(old, loaded, data, old.objectives, {})
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "changed", "expected"),
+    [([], True, True), (["failed", "stopped"], True, True), (["failed", "completed"], True, False), ([], False, False)],
+)
+def test_faults_met_a_study_without_a_completed_trial_takes_a_mended_space(
+    tmp_path: Path, outcomes: list[str], changed: bool, expected: bool
+) -> None:
+    loaded = load_space("wae_weight")
+    for number, outcome in enumerate(outcomes):
+        write_trial(tmp_path, number, TrialConfig(), [], outcome=outcome)
+    begun = record({}, space="wae_weight", space_hash="0" if changed else loaded.hash)
+    assert begins_anew(begun, loaded, tmp_path) == expected
+
+
+def test_faults_met_a_study_that_begins_anew_keeps_its_options() -> None:
+    begun = record({}, seed=3, epochs=5, num_trials=7, scheduler="asha", eta=4.0, sampler="random")
+    kept = {"seed": 3, "epochs": 5, "sampler": "random", "num_trials": 7, "scheduler": "asha", "eta": 4.0}
+    given = kept_options(begun, load_space("wae_weight"))
+    assert {name: value for name, value in given.items() if value is not None} == kept
+    of_grid = kept_options(begun, load_space("latent_dim"))
+    assert {name: value for name, value in of_grid.items() if value is not None} == {
+        name: kept[name] for name in ("seed", "epochs", "sampler")
+    }
 
 
 def test_a_study_of_version_0_1_is_refused_before_anything_is_written() -> None:

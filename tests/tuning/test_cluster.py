@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +18,11 @@ from study.config import UserError
 from study.tuning import cluster
 from study.tuning.cluster import Cluster, Resources
 
+ROOT = Path(__file__).parents[2]
 HEAD: dict[str, float] = {"memory": 4e9}
 CPU_NODE = {"CPU": 2.0}
 GPU_NODE = {"CPU": 8.0, "GPU": 1.0}
+JOINED = SimpleNamespace(address_info={"session_dir": "/none/session_1"})
 
 
 def _set_nodes(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]]) -> None:
@@ -70,7 +77,7 @@ def test_a_ray_that_was_there_before_is_used_and_left_running(ray_session: None)
 def test_ray_is_begun_once_and_left_on_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **options: calls.append(f"init {options['address']}"))
+    monkeypatch.setattr(ray, "init", lambda **options: calls.append(f"init {options['address']}") or JOINED)
     monkeypatch.setattr(ray, "shutdown", lambda: calls.append(threading.current_thread().name))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     _set_nodes(monkeypatch, [CPU_NODE])
@@ -88,7 +95,7 @@ def test_ray_is_begun_once_and_left_on_a_thread(monkeypatch: pytest.MonkeyPatch)
 def test_ray_is_left_where_no_trial_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **options: calls.append("init"))
+    monkeypatch.setattr(ray, "init", lambda **options: calls.append("init") or JOINED)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
     _set_nodes(monkeypatch, [CPU_NODE])
@@ -98,8 +105,9 @@ def test_ray_is_left_where_no_trial_fits(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_ray_leaves_the_signals_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    def init(**options: Any) -> None:
+    def init(**options: Any) -> SimpleNamespace:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return JOINED
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
@@ -110,3 +118,46 @@ def test_ray_leaves_the_signals_as_they_were(monkeypatch: pytest.MonkeyPatch) ->
     with Cluster(None, Resources()) as joined:
         joined.join()
         assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_faults_met_a_long_temporary_folder_comes_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: Any) -> None:
+        raise OSError("AF_UNIX path length cannot exceed 107 bytes: /long")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(UserError, match="107 bytes: /long; set RAY_TMPDIR to a folder with a short path"):
+        Cluster(None, Resources()).join()
+
+
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_faults_met_no_session_folder_of_our_own_ray_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str | None
+) -> None:
+    session = tmp_path / "session_1"
+    (session / "logs").mkdir(parents=True)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: SimpleNamespace(address_info={"session_dir": str(session)}))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    _set_nodes(monkeypatch, [CPU_NODE])
+    with Cluster(address, Resources()) as joined:
+        joined.join()
+        assert session.exists()
+    assert session.exists() == (address is not None)
+
+
+def test_faults_met_a_signal_to_our_process_group_does_not_reach_ray() -> None:
+    code = (
+        "import os, subprocess, sys\n"
+        "from study.tuning.cluster import _children_in_another_group\n"
+        "with _children_in_another_group():\n"
+        "    child = subprocess.Popen(['sleep', '60'])\n"
+        "print(os.getpgid(child.pid) == os.getpgrp(), os.getpgrp() == int(sys.argv[1]))\n"
+        "child.kill()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(os.getpgrp())], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["False", "True"]
