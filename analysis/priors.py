@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.plotting import command, labels, naming, style
-from study.results.choice import choose, with_fitted_prior
+from study.results.choice import choose, under_fitted, with_fitted_prior
 from study.results.frame import StudyFrames
 
 _TITLES = ("Codes from N(0, I)", "Codes from the fitted prior")
@@ -26,8 +26,8 @@ class Priors(NamedTuple):
     Attributes:
         missing: Why there is nothing to draw, or "".
         name: Name of the study or studies.
-        x_name: The first objective's column.
-        y_names: The second objective's column, under N(0, I) and under the fitted prior.
+        x_name: Column of the objective that is no score of samples.
+        y_names: Columns of the score of samples, under N(0, I) and under the fitted prior.
         trial: Labels.
         method: Method names.
         x: Values.
@@ -59,21 +59,23 @@ def info(frames: StudyFrames) -> Priors:
     """Computes both fronts over the trials that measured both."""
     fitted = with_fitted_prior(frames)
     objectives = list(frames.objectives)
-    if fitted is None or len(objectives) != 2:
+    sampled = [name for name in objectives if under_fitted(name) != name]
+    if fitted is None or len(objectives) != 2 or len(sampled) != 1:
         why = frames.nothing("no trial has measured samples from a fitted prior")
-        if len(objectives) != 2:
-            why = "the study does not have two objectives"
+        if len(objectives) != 2 or len(sampled) != 1:
+            why = "needs two objectives, one of them a score of samples from N(0, I)"
         none = np.empty(0, np.int64)
         return Priors(why, frames.name, "", ("", ""), none, none, none, np.empty((2, 0)), (none, none), (None, None),
                       ("", ""))  # fmt: skip
-    names = (objectives[1], list(fitted.objectives)[1])
-    x, y = frames.column(objectives[0]), np.stack([frames.column(name) for name in names])
+    names = (sampled[0], under_fitted(sampled[0]))
+    [x_name] = [name for name in objectives if name != sampled[0]]
+    x, y = frames.column(x_name), np.stack([frames.column(name) for name in names])
     can = choose(frames).eligible & choose(fitted).eligible
     shown, choices = frames.keep(can), (choose(frames.keep(can)), choose(fitted.keep(can)))
     return Priors(
         missing="" if can.any() else frames.nothing("no completed trial has both scores"),
         name=frames.name,
-        x_name=objectives[0],
+        x_name=x_name,
         y_names=names,
         trial=shown.labels(),
         method=shown.text("method"),
@@ -101,8 +103,8 @@ def plot(info: Priors) -> Figure:
         if (knee := info.knees[which]) is not None:
             point = (float(info.x[knee]), float(info.y[which, knee]))
             labels.call_out(axes, point, f"{info.roles[which]}: trial {info.trial[knee]}")
-    panels[0].set_ylabel("Sample FID, validation — lower is better")
-    figure.supxlabel(f"{naming.label(info.x_name)} — lower is better", fontsize=9)
+    panels[0].set_ylabel(naming.label(info.y_names[0]))
+    figure.supxlabel(naming.label(info.x_name), fontsize=9)
     figure.suptitle(f"{info.name}: the front under both priors", x=0.01, ha="left", fontsize=10, fontweight="bold")
     figure.legend(handles=_legend(info), loc="outside right upper")
     return figure
@@ -110,7 +112,8 @@ def plot(info: Priors) -> Figure:
 
 def _draw(axes: Axes, info: Priors, which: int) -> None:
     y, front, knee = info.y[which], info.fronts[which], info.knees[which]
-    axes.step(info.x[front], y[front], where="post", zorder=1, **_FRONT)
+    steps = front[np.argsort(info.x[front])]
+    axes.step(info.x[steps], y[steps], where="post", zorder=1, **_FRONT)
     for method in naming.methods_in_order(info.method):
         colour, marker = style.method_style(method)
         for rows, alpha, order in ((np.setdiff1d(np.arange(len(y)), front), 0.35, 3), (front, 1.0, 5)):

@@ -238,7 +238,7 @@ def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space:
                 build_regularizer(config)
             build_schedule(config)
             needs = ("kl", "distortion", "elbo", "nll") if config.encoder == "deterministic" else ()
-            needs = needs or (("elbo", "nll") if model.likelihood_scale is None else ())
+            needs = needs or (() if model.has_density else ("elbo", "nll"))
             if lacking := [name for name in space.objectives if name in needs]:
                 raise UserError(
                     f"objectives={lacking[0]!r}: a trial of {config.method} with likelihood {config.likelihood} has "

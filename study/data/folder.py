@@ -197,7 +197,7 @@ def _header(path: Path) -> _Header | None:
             width, height = image.size
             if image.getexif().get(0x0112, 1) >= 5:  # these orientations swap the sides
                 width, height = height, width
-            largest = float(np.nan_to_num(np.asarray(image)).max()) if _is_deep(image.mode) else 255.0
+            largest = float(_finite(np.asarray(image)).max()) if _is_deep(image.mode) else 255.0
             return _Header((height, width), image.mode in _GREY_MODES, image.mode, largest)
     except UserError:
         raise
@@ -208,6 +208,11 @@ def _header(path: Path) -> _Header | None:
 def _is_deep(mode: str) -> bool:
     """Whether pixels of this mode may have more than eight bits; the mode does not say how many are used."""
     return mode.startswith("I") or mode == "F"
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Pixels without a value, and infinite ones, are black: as the largest they would make all others black."""
+    return np.nan_to_num(values, posinf=0, neginf=0)
 
 
 def _tops(headers: list[_Header]) -> dict[str, tuple[float, float]]:
@@ -250,7 +255,7 @@ def _pixels(path: Path, mode: str, height: int, width: int, tops: Mapping[str, f
 def _flat(image: Image.Image, mode: str, tops: Mapping[str, float]) -> Image.Image:
     """The image with eight bits per channel and no transparency."""
     if _is_deep(image.mode):
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64)) / tops[image.mode]
+        values = _finite(np.asarray(image, dtype=np.float64)) / tops[image.mode]
         image = Image.fromarray((values * 255).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

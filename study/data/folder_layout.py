@@ -11,10 +11,13 @@ from study.config import UserError
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
     "train": "train",
+    "training": "train",
+    "dev": "validation",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -49,8 +52,8 @@ class Layout(NamedTuple):
 def read_layout(root: Path) -> Layout:
     """Finds every file under `root/<class>/` or `root/<split>/<class>/`, also in nested folders.
 
-    Hidden files are left out. Folders called train, val, valid, validation and test are splits if there is a train
-    folder with folders in it, and no other folder.
+    Hidden files are left out. Folders called train, training, val, valid, validation, dev, test and testing are splits
+    if there is a train folder with folders in it, and no other folder.
 
     Raises:
         UserError: There is no such folder, it holds no class folders, or it is not clear which folders are splits.

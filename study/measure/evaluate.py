@@ -198,7 +198,7 @@ class Evaluator:
             metrics["interpolation_fid"] = real.features.fid(self._decoded(model, middle))
         if "latent_mmd" in wanted:
             metrics["latent_mmd"] = mmd_to_prior(posterior.sample(self._generator()), _SEED)
-        if "nll" in wanted and posterior.logvar is not None and model.likelihood_scale is not None:
+        if "nll" in wanted and posterior.logvar is not None and model.has_density:
             images = as_float(real.images[:IWAE_IMAGES])
             size = max(1, images_per_batch(images) // 4)
             generator = self._generator()
@@ -298,7 +298,7 @@ class Evaluator:
             metrics["active_units"] = float(active_units(mu))
             distortion = torch.cat(distortions).mean()
             metrics["distortion"] = float(distortion)
-            if model.likelihood_scale is not None:
+            if model.has_density:
                 metrics["log_likelihood"] = float(model.log_density(distortion))
                 metrics["elbo"] = metrics["log_likelihood"] - metrics["kl"]
         return _Measured(metrics, Posterior(mu, logvar))

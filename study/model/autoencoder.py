@@ -209,6 +209,11 @@ class Autoencoder(nn.Module):
         return self.first_stage.encode(x) if self.first_stage else x
 
     @property
+    def has_density(self) -> bool:
+        """Whether `likelihood_scale` is known, so that p(x|z) is a density."""
+        return self.likelihood.scale_nats is None or (self.config.regularizer == "kl" and self.config.weight > 0)
+
+    @property
     def likelihood_scale(self) -> float | None:
         """The scale s of p(x|z) ∝ exp(-D / s) that the model was trained with: a variance for `gaussian`.
 
@@ -217,11 +222,11 @@ class Autoencoder(nn.Module):
         Otherwise it is None, because the weight of another regularizer says nothing about the noise, and a weight of 0
         leaves no noise.
         """
+        if not self.has_density:
+            return None
         if self.likelihood.scale_nats is None:
             return 1.0
-        if self.config.regularizer != "kl":
-            return None
-        return float(self.adapted_weight) if self.config.target_error else self.config.weight or None
+        return float(self.adapted_weight) if self.config.target_error else self.config.weight
 
     def distortion(self, x: Tensor, z: Tensor) -> Tensor:
         """D of x = `inputs(images)` at codes z [B, d], without perceptual and total-variation terms: [B], nats."""

@@ -23,8 +23,10 @@ LEAST_SHARE = 1e-8
 """A direction in which codes vary less than this share of the largest variance counts as constant."""
 
 
-def whitening(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [d] and basis [r, d] of codes [n, d], float64: `(codes - mean) @ pinv(basis)` has covariance I.
+def whitening(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean [d], basis [r, d] and its inverse [d, r] of codes [n, d], float64.
+
+    `(codes - mean) @ inverse` has covariance I, and `@ basis` leads back.
 
     r is below d where a unit is constant, units depend on each other, or there are fewer codes than units.
     """
@@ -33,7 +35,8 @@ def whitening(codes: Tensor) -> tuple[Tensor, Tensor]:
     variances, directions = torch.linalg.eigh(centred.T @ centred / max(len(codes) - 1, 1))
     size = max(float(codes.abs().max()), 1.0)
     varies = variances > max(LEAST_SHARE * float(variances.max()), (1e-7 * size) ** 2)  # below that it is rounding
-    return mean, (directions[:, varies] * variances[varies].sqrt()).T
+    deviations = variances[varies].sqrt()
+    return mean, (directions[:, varies] * deviations).T, directions[:, varies] / deviations
 
 
 @torch.no_grad()
@@ -57,11 +60,10 @@ def fit_prior(codes: Tensor, seed: int = 0, candidates: Sequence[Fit] = CANDIDAT
     if not torch.isfinite(codes).all():
         raise ValueError("codes of training images are not finite")
     held_out, train = codes.tensor_split([round(HELD_OUT * len(codes))]) if len(codes) >= FEWEST else (codes, codes)
-    mean, basis = whitening(train)
+    mean, basis, inverse = whitening(train)
     if not len(basis):
         warnings.warn("all codes of training images are equal: the fitted prior is one point", stacklevel=2)
         return _prior(mean, basis, None)
-    inverse = torch.linalg.pinv(basis)
     white, white_held_out = (train - mean) @ inverse, (held_out - mean) @ inverse
     found = [fit(white, white_held_out, seed) for fit in (candidates if len(codes) >= FEWEST else [Normal.fit])]
     return _prior(mean, basis, max(found, key=lambda density: float(density.log_prob(white_held_out).mean())))

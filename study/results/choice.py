@@ -75,8 +75,10 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     metrics = [metric_name(name) for name in names]
     judge = under_fitted if any(name in FITTED.values() for name in metrics) else str
     diversity = {name: frames.column(name) for name in map(judge, DIVERSITY)}
-    unmade = np.isin(frames.text("regularizer"), FOR_FITTED_PRIORS) & any(name in FITTED for name in metrics)
-    return chosen_from(values, eligible, diversity, unjudged, copies=frames.column(judge(COPIES)), unmade=unmade)
+    from_normal = any(name in FITTED for name in metrics) and with_fitted_prior(frames) is not None
+    unmade = np.isin(frames.text("regularizer"), FOR_FITTED_PRIORS) & from_normal
+    copies = judge(COPIES)
+    return chosen_from(values, eligible, diversity, unjudged, frames.column(copies), copies, unmade)
 
 
 def under_fitted(column: str) -> str:
@@ -91,6 +93,8 @@ def under_fitted(column: str) -> str:
 def with_fitted_prior(frames: StudyFrames) -> StudyFrames | None:
     """The study as if it had traded off samples from the fitted prior; None if it did, or no trial measured them."""
     objectives = {under_fitted(name): direction for name, direction in frames.objectives.items()}
+    if len(objectives) < len(frames.objectives):
+        return None  # it traded off the samples of both
     if objectives == frames.objectives or not all(np.isfinite(frames.column(name)).any() for name in objectives):
         return None
     records = tuple(record.model_copy(update={"objectives": objectives}) for record in frames.records)
@@ -103,6 +107,7 @@ def chosen_from(
     diversity: Mapping[str, np.ndarray],
     unjudged: Collection[int] = (0,),
     copies: np.ndarray | None = None,
+    copies_name: str = COPIES,
     unmade: np.ndarray | None = None,
 ) -> Choice:
     """The choice among trials given as arrays.
@@ -114,10 +119,11 @@ def chosen_from(
         unjudged: Objectives that say nothing of samples, such as the reconstruction error: the trial that is nearly
             the best in one may have the worst samples.
         copies: The metric `copies`, [trials]; NaN where it was not measured.
+        copies_name: Its column.
         unmade: Trials whose method is not made for the prior that was sampled from, boolean [trials].
     """
     front = front_of(values, eligible)
-    left_out = left_out_of(diversity, eligible, copies)
+    left_out = left_out_of(diversity, eligible, copies, copies_name)
     members = eligible & ~np.isin(np.arange(len(eligible)), [trial.row for trial in left_out])
     made = members if unmade is None or not (members & ~unmade).any() else members & ~unmade
     left_out += tuple(LeftOut(int(row), METHOD, np.nan) for row in np.flatnonzero(members & ~made))

@@ -58,7 +58,7 @@ class LeftOut(NamedTuple):
 
     Attributes:
         row: Of the study's trials.
-        metric: Which metric is among the study's worst; or `COPIES`, or `METHOD`.
+        metric: Which metric is among the study's worst; or the one that counts copies; or `METHOD`.
         value: Its value; NaN for `METHOD`.
     """
 
@@ -107,7 +107,10 @@ def picks_of(
 
 
 def left_out_of(
-    measured: Mapping[str, np.ndarray], completed: np.ndarray, copies: np.ndarray | None = None
+    measured: Mapping[str, np.ndarray],
+    completed: np.ndarray,
+    copies: np.ndarray | None = None,
+    copies_name: str = COPIES,
 ) -> tuple[LeftOut, ...]:
     """Trials whose samples copy training images, or are among the study's worst in precision or coverage.
 
@@ -117,6 +120,7 @@ def left_out_of(
         measured: Metric name -> values of all trials, [trials]; more is better; NaN where it was not measured.
         completed: Trials that may join the front, boolean [trials].
         copies: The metric `copies` of all trials, [trials]; NaN where it was not measured.
+        copies_name: Its column.
 
     Returns:
         At most one entry per trial, sorted by row. Of the trials that do not copy at least one stays, whatever its
@@ -124,7 +128,7 @@ def left_out_of(
     """
     share = np.full(len(completed), np.nan) if copies is None else copies
     copying = completed & (share > MOST_COPIES)
-    found = {row: LeftOut(row, COPIES, float(share[row])) for row in np.flatnonzero(copying).tolist()}
+    found = {row: LeftOut(row, copies_name, float(share[row])) for row in np.flatnonzero(copying).tolist()}
     honest = completed & ~copying
     if not honest.any():
         return ()

@@ -100,7 +100,7 @@ def rebuild(directory: Path, record: StudyRecord, space: SearchSpace) -> tuple[i
     rungs = itertools.count()
     for number in range(max(known) + 1):
         study.add_trial(_trial(folders[number], known[number], record, space, rungs) if number in known else _LOST)
-    Ledger(
+    ledger = Ledger(
         directory,
         space,
         record.data,
@@ -109,7 +109,9 @@ def rebuild(directory: Path, record: StudyRecord, space: SearchSpace) -> tuple[i
         seed=record.seed,
         sampler=record.sampler,
         storage=storage,
-    ).settle()
+    )
+    ledger.settle()
+    ledger.reconcile()  # the file of the search's progress had these trials already
     storage.engine.dispose()
     return len(known), _put_in_place(new, ledger_path(directory))
 
@@ -179,7 +181,7 @@ def _ending(
         ended, values = int(outcome["epochs"]), outcome["values"]
         missing = 1 - ended / config.epochs if outcome["outcome"] == "stopped" else 0.0
         lacks = 0.0
-        if outcome["outcome"] == "completed" and config.weight > 0:
+        if outcome["outcome"] == "completed" and config.weight > 0 and not config.target_error:
             lacks = 1 - epochs.get(ended, {}).get("train/weight", config.weight) / config.weight
         extra = {"extra": 1.0} if origin.is_extra else {}
         infeasible = {"budget": missing, "weight": lacks if lacks > WEIGHT_TOLERANCE else 0.0, **extra}

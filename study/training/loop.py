@@ -128,7 +128,7 @@ class Trainer:
             self.inputs = pretrained.codes
         self.schedule: Schedule = build_schedule(config)
         self.control: WeightControl | None = build_control(config)
-        self.validation = data.validation.images
+        self.validation = data.validation.first(len(data.validation)).images  # classes mixed
         self.generator = torch.Generator(device).manual_seed(config.seed)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = Adam(trained, config.learning_rate)

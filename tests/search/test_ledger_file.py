@@ -21,7 +21,7 @@ from study import doctor
 from study.checks.study import check_files, check_ledger
 from study.cli import command_status
 from study.config import UserError
-from study.disk.layout import METRICS, ledger_path, new_attempt, trial_folders, trial_path
+from study.disk.layout import METRICS, ledger_path, new_attempt, progress_path, trial_folders, trial_path
 from study.disk.study_json import parse_study, read_study, write_study
 from study.results.frame import load_study
 from study.search.ledger import Ledger
@@ -112,7 +112,9 @@ def test_faults_met_a_rebuilt_ledger_is_the_one_that_was_lost(study: tuple[Path,
     ledger_path(directory).unlink()
     record = read_study(directory)
     assert record is not None
+    progress = progress_path(directory).read_bytes()
     assert rebuild(directory, record, SPACE.space) == (TRIALS + 1, None)
+    assert progress_path(directory).read_bytes() == progress != b""
     check_ledger_file(directory)
     after = opened(directory, sampler)
     assert whole(after) == whole(before)
