@@ -161,7 +161,9 @@ class SecondStage(Density):
 
     def log_prob(self, u: Tensor) -> Tensor:
         """The importance-weighted bound with 64 draws (Burda et al. 1509.00519), from the same noise at every call."""
-        u = u.to(self.logvar.dtype)
+        return torch.cat([self._log_prob(part) for part in u.to(self.logvar.dtype).split(500)])
+
+    def _log_prob(self, u: Tensor) -> Tensor:
         mu, logvar = self._posterior(u)
         generator = torch.Generator(u.device).manual_seed(0)
         noise = torch.randn((BOUND_SAMPLES, *mu.shape), generator=generator, device=u.device, dtype=u.dtype)
