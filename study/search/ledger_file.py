@@ -86,19 +86,19 @@ def rebuild(directory: Path, record: StudyRecord, space: SearchSpace) -> tuple[i
         The number of trials, and where the old file is, if there was one.
 
     Raises:
-        UserError: There is no trial to rebuild it from.
+        UserError: There are folders of trials, but none says what its trial was.
     """
     folders = dict(trial_folders(directory))
     known = {number: found for number, trial in folders.items() if (found := _described(trial)) is not None}
-    if not known:
-        raise UserError(f"{directory} holds no trial to rebuild the ledger from")
+    if folders and not known:
+        raise UserError(f"no folder in {directory} says what its trial was, so the ledger cannot be rebuilt from them")
     new = ledger_path(directory).with_suffix(".new")
     new.unlink(missing_ok=True)
     storage = optuna.storages.RDBStorage(f"sqlite:///{new}")
     directions = list(record.objectives.values())
     study = optuna.create_study(study_name=directory.name, storage=storage, directions=directions)
     rungs = itertools.count()
-    for number in range(max(known) + 1):
+    for number in range(max(known, default=-1) + 1):
         study.add_trial(_trial(folders[number], known[number], record, space, rungs) if number in known else _LOST)
     ledger = Ledger(
         directory,

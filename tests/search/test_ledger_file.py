@@ -190,8 +190,13 @@ def test_a_study_that_has_begun_nothing_needs_no_ledger(tmp_path: Path) -> None:
     check_ledger_file(directory)
     record = read_study(directory)
     assert record is not None
-    with pytest.raises(UserError, match="holds no trial"):
-        rebuild(directory, record, SPACE.space)
+    ledger_path(directory).write_bytes(b"garbage" * 99)
+    with pytest.raises(UserError, match="rebuild-ledger"):
+        check_ledger_file(directory)
+    record = record.model_copy(update={"sampler": "tpe"})
+    count, aside = rebuild(directory, record, SPACE.space)  # what that line advises
+    assert count == 0 and aside is not None and aside.read_bytes() == b"garbage" * 99
+    check_ledger_file(directory)
 
 
 def test_a_trial_without_a_record_keeps_its_number(study: tuple[Path, str], tmp_path: Path) -> None:
