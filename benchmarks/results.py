@@ -47,6 +47,7 @@ BENCHMARKS = {
     "fid_bias": "--data-dir",
     "instrument": "--data-dir",
     "recommendation": "",
+    "priors": "--data-dir",
     "target_error": "--data-dir",
 }
 """Name -> the option of this command that it takes; in the order of the sections."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from study.config import RANGES, UserError
+from study.config import UserError
 from study.disk.files import disk_error_reason
+from study.ranges import RANGES
 
 if TYPE_CHECKING:
     from rich.console import Console

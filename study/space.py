@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.config import RANGES, DataSummary, Params, TrialConfig, UserError
+from study.config import DataSummary, Params, TrialConfig, UserError
+from study.ranges import RANGES
 
 if TYPE_CHECKING:
     import optuna

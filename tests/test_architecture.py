@@ -14,15 +14,16 @@ PACKAGES = ("study", "search_spaces", "analysis", "benchmarks", "tests")
 LONGEST_MODULE = 320
 """Lines; a longer module has more than one idea in it."""
 
-_BASE = {"study.config", "study.space"}
+_BASE = {"study.config", "study.ranges", "study.space"}
 _MATHEMATICS = {"study.data", "study.model"}
 _COMMANDS = ("run", "retrain", "status", "doctor", "sync", "export", "sample")
 MAY_IMPORT: dict[str, set[str]] = {
-    "study.config": set(),
-    "study.space": {"study.config", "search_spaces"},
+    "study.ranges": set(),
+    "study.config": {"study.ranges"},
+    "study.space": {"study.config", "study.ranges", "search_spaces"},
     "search_spaces": _BASE,
     "study.disk": _BASE,
-    "study.cli": {"study.config", "study.disk"},
+    "study.cli": {"study.config", "study.ranges", "study.disk"},
     "study.data": {"study.config"},
     "study.model": {"study.config", "study.priors"},
     "study.priors": {"study.config"},
@@ -71,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 _HEAVY = {"torch", "torchvision", "ray", "optuna", "mlflow", "pandas", "matplotlib"}
 MAY_KNOW: dict[str, set[str]] = {
+    "study.ranges": set(),
     "study.config": set(),
     "study.space": {"optuna"},  # for type checkers alone
     "search_spaces": {"optuna"},

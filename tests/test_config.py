@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.config import METHODS, RANGES, TrialConfig, UserError, map_pixels
+from study.config import METHODS, TrialConfig, UserError, map_pixels
+from study.ranges import RANGES
 from tests.helpers import made_summary
 
 configs = st.builds(
@@ -109,12 +110,13 @@ FIELDS = [field.name for field in dataclasses.fields(TrialConfig) if field.name 
 @pytest.mark.parametrize("name", FIELDS)
 def test_faults_met_a_trial_has_the_ranges_of_the_command(name: str) -> None:
     allowed = RANGES[name]
+    others = {"regularizer": "kl", "weight": 1.0} if name == "target_error" else {}
     for value in (allowed.low, allowed.high):
         if allowed.is_open:
             with pytest.raises(UserError, match=f"^{name}=.*: it must be a finite number, above 0$"):
                 TrialConfig.from_params({name: allowed.low})
         else:
-            config = TrialConfig.from_params({name: value})
+            config = TrialConfig.from_params({**others, name: value})
             assert TrialConfig.from_params(config.to_params()) == config
     for value in (allowed.low - 1, allowed.high * 2 + 1, math.nan):
         with pytest.raises(UserError, match=f"^{name}="):

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AliasChoices, Field, StrictBool, StrictStr
 
-from study.config import RANGES, DataSummary, UserError
+from study.config import DataSummary, UserError
 from study.disk.files import read_json, write_json
 from study.disk.layout import STUDY_NAME, ledger_path, study_path, trial_folders
 from study.disk.timestamp import now
+from study.ranges import RANGES
 from study.space import LoadedSpace
 
 FORMAT = 1

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from study.config import RANGES, UserError
+from study.config import UserError
+from study.ranges import RANGES
 from study.results.pareto import dominates
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)

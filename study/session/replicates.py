@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 
-from study.config import RANGES
+from study.ranges import RANGES
 from study.results.choice import choose
 from study.results.frame import load_study
 from study.search.ledger import Ledger

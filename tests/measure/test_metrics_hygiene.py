@@ -90,8 +90,8 @@ def test_a_metric_that_is_nan_fails_the_trial_by_name(
 ) -> None:
     search, final = Evaluator._measure, evaluate.random_midpoints
 
-    def broken_search(self: Evaluator, *arguments: Any) -> Any:
-        result = search(self, *arguments)
+    def broken_search(self: Evaluator, *arguments: Any, **options: Any) -> Any:
+        result = search(self, *arguments, **options)
         result.metrics[name] = math.nan
         return result
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from study import run
 from study.cli import build_command
-from study.config import RANGES, UserError
+from study.config import UserError
 from study.disk.study_json import read_study, write_study
+from study.ranges import RANGES
 from study.session.plan import Request, make_plan
 from study.session.resuming import resume_command
 from study.space import load_space

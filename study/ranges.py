@@ -1,0 +1,64 @@
+"""What each number of an option, a record or a trial may be."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The values that a number may have.
+
+    Attributes:
+        low: The smallest, or what it must exceed.
+        high: The largest, or what it must stay below.
+        is_open: The ends do not belong to it.
+    """
+
+    low: float
+    high: float
+    is_open: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a value lies in it; NaN does not."""
+        return self.low < value < self.high if self.is_open else self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if self.high == _LARGEST:
+            return f"a finite number, {'above' if self.is_open else 'at least'} {self.low:g}"
+        return (
+            f"above {self.low:g} and below {self.high:g}"
+            if self.is_open
+            else f"from {self.low:.15g} to {self.high:.15g}"
+        )
+
+
+_LARGEST = sys.float_info.max
+_COUNT = Range(1, 2**31 - 1)
+RANGES: dict[str, Range] = {
+    "seed": Range(0, 2**31 - 1),  # NumPy's older generators take 32 bits, and replicates count upwards from it
+    "epochs": Range(1, 999_999),  # as many digits as the names of checkpoints have
+    "num_trials": Range(1, 1_000_000),
+    "eta": Range(1, 1e6, is_open=True),
+    "latent_dim": _COUNT,
+    "width": _COUNT,
+    "batch_size": Range(2, 2**31 - 1),
+    "weight": Range(0, _LARGEST),
+    "target_error": Range(0, _LARGEST),
+    "perceptual_weight": Range(0, _LARGEST),
+    "total_variation_weight": Range(0, _LARGEST),
+    "learning_rate": Range(0, _LARGEST, is_open=True),
+    "annealing_fraction": Range(0, 1),
+    "patience": _COUNT,
+    "replicates": Range(0, 1000),
+    "time_budget": Range(1, 1e9),
+    "cpus_per_trial": Range(0.01, 1e6),
+    "gpus_per_trial": Range(0, 1e6),
+    "max_concurrent": Range(1, 1_000_000),
+    "max_failures": Range(0, 1_000_000),
+}
+"""What each number may be, by the name of the option, of the field in `study.json` or of the trial parameter.
+
+Commands, records and search spaces all ask here, so that none accepts what another refuses.
+"""
