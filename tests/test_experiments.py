@@ -67,7 +67,8 @@ def test_photographs_train_with_the_deep_network_and_every_loss_term(
     monkeypatch.setattr(context, "MIN_GENERATED", 40)  # the deep network is slow on a CPU
     with caplog.at_level(logging.WARNING):
         data = load_dataset(f"folder:{flowers(tmp_path / 'flowers')}")
-    assert len(caplog.messages) == 1 and "notes.txt" in caplog.messages[0]
+    assert "notes.txt" in caplog.messages[0] and "only 7 images to measure with" in caplog.messages[1]
+    assert len(caplog.messages) == 2
     assert data.summary.shape == (3, 64, 64) and data.classes == ("class0", "class1", "class2")
     assert data.summary.train_size + data.summary.validation_size + data.summary.test_size == 36
     config = first_point("loss_terms", data, 1, epochs=4)
