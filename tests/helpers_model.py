@@ -34,6 +34,11 @@ def made_model(config: TrialConfig, summary: DataSummary) -> Autoencoder:
     return model.eval()
 
 
+def weights_of(model: Autoencoder) -> dict[str, torch.Tensor]:
+    """What a training's checkpoint holds of a model: all but the prior that was fitted afterwards."""
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("prior.")}
+
+
 def write_study(directory: Path, summary: DataSummary, models: dict[int, Autoencoder]) -> Path:
     """Writes a completed study with these trials, at most three."""
     directory.mkdir(parents=True)
@@ -52,8 +57,7 @@ def write_study(directory: Path, summary: DataSummary, models: dict[int, Autoenc
             for epoch in range(1, EPOCHS + 1)
         ]
         folder = write_trial(directory, number, model.config, rows)
-        trained = {name: value for name, value in model.state_dict().items() if not name.startswith("prior.")}
-        state = {"config": model.config.to_params(), "epoch": EPOCHS, "model": trained}
+        state = {"config": model.config.to_params(), "epoch": EPOCHS, "model": weights_of(model)}
         if model.prior is not None:
             state["prior"] = model.prior.record()
         checkpoint.save(folder / "attempt-1", EPOCHS, state)

@@ -22,7 +22,7 @@ from study.sample import sample
 from study.training import checkpoint
 from study.training.loop import train
 from tests.helpers import made_summary
-from tests.helpers_model import EPOCHS, made_model, write_study
+from tests.helpers_model import EPOCHS, made_model, weights_of, write_study
 from tests.helpers_study import make_study
 
 
@@ -94,16 +94,16 @@ def test_what_cannot_be_chosen_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_the_newest_attempts_last_checkpoint_is_taken_and_no_other(runs: Path) -> None:
     selection = select(runs, "toy", trial=1)
-    config, weights = selection.config, load_model(selection).state_dict()
+    config, weights = selection.config, weights_of(load_model(selection))
     doubled = {name: 2 * tensor for name, tensor in weights.items()}
     attempt = selection.trial_directory / "attempt-2"
     attempt.mkdir()
     path = checkpoint.save(attempt, EPOCHS, {"config": config.to_params(), "epoch": EPOCHS, "model": doubled})
-    for name, tensor in load_model(selection).state_dict().items():
+    for name, tensor in weights_of(load_model(selection)).items():
         assert torch.equal(tensor, doubled[name])
 
     path.write_bytes(path.read_bytes()[:-1])  # damaged: the first attempt's, as good, takes its place
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_model(selection).state_dict().items())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in weights_of(load_model(selection)).items())
 
     first = selection.trial_directory / "attempt-1"
     (first / f"checkpoint-{EPOCHS:06d}.pt").unlink()
@@ -132,14 +132,12 @@ def test_a_checkpoint_of_another_configuration_is_refused(runs: Path) -> None:
 
 def test_the_picture_is_the_one_the_trial_left(runs: Path, few_digits: ImageData, tmp_path: Path) -> None:
     model = load_model(select(runs, "toy", trial=0))
-    write_pictures(model, few_digits, tmp_path)
+    write_pictures(model, few_digits, tmp_path, model.prior)
     arguments = ["--study", "toy", "--trial", 0, "--n", 49, "--seed", 49, "--runs-dir", runs]
-    assert study_sample(*arguments, "--out", tmp_path / "new" / "grid.png") == 0
-    with (
-        Image.open(tmp_path / "new" / "grid.png") as found,
-        Image.open(tmp_path / "images" / "samples.png") as expected,
-    ):
-        assert np.array_equal(np.asarray(found), np.asarray(expected))
+    for prior, left in (("normal", "samples.png"), ("fitted", "fitted_samples.png")):
+        assert study_sample(*arguments, "--prior", prior, "--out", tmp_path / "new" / "grid.png") == 0
+        with Image.open(tmp_path / "new" / "grid.png") as found, Image.open(tmp_path / "images" / left) as expected:
+            assert np.array_equal(np.asarray(found), np.asarray(expected))
 
 
 def test_draws_are_the_models_own(runs: Path, tmp_path: Path) -> None:
@@ -176,7 +174,7 @@ def test_codes_come_from_the_prior_that_the_method_is_made_for_unless_one_is_nam
 ) -> None:
     written = {}
     for prior in ("", "normal", "fitted"):
-        out = tmp_path / f"{prior}.png"
+        out = tmp_path / f"from-{prior}.png"
         named = ["--prior", prior] if prior else []
         assert study_sample("--study", "toy", "--trial", 0, "--n", 9, "--out", out, "--runs-dir", runs, *named) == 0
         source = "N(0, I)" if prior == "normal" else "the fitted prior"
