@@ -246,6 +246,8 @@ def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space:
                 )
         except UserError as error:
             raise UserError(f"{space.place(str(error))}trial {number}: {error}") from None
+        except RuntimeError as error:  # sizes that torch cannot count
+            raise UserError(f"{space.place(str(error))}trial {number}: its model cannot be built: {error}") from None
 
 
 def _show_first(configs: list[Mapping[str, Any]]) -> int:
