@@ -30,7 +30,8 @@ from study.data.datasets import ImageData
 from study.data.splits import stratified_order
 from study.measure.comparison import fid
 from study.measure.context import prepare_context
-from study.measure.evaluate import Evaluator, measuring
+from study.measure.evaluate import Evaluator
+from study.measure.features import measuring
 from study.model.autoencoder import Autoencoder
 from study.training.loop import Trainer
 

@@ -38,8 +38,8 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.measure.comparison import FeatureSet
 from study.measure.context import prepare_context
-from study.measure.evaluate import Evaluator, measuring
-from study.measure.features import as_float
+from study.measure.evaluate import Evaluator
+from study.measure.features import as_float, measuring
 from study.measure.generated import PRIOR_SEED
 from study.measure.latent import spherical_midpoint
 from study.model.autoencoder import Autoencoder, build_autoencoder

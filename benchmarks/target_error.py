@@ -29,7 +29,7 @@ from search_spaces.target_error import SHARES, SPACE
 from study.cli import run_command
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
-from study.measure.evaluate import measuring
+from study.measure.features import measuring
 from study.model.autoencoder import Autoencoder
 from study.training.loop import Trainer
 

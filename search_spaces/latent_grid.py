@@ -16,7 +16,7 @@ leave blurred images with a checkerboard.
 
 from __future__ import annotations
 
-from study.config import map_pixels
+from study.code_map import map_pixels
 from study.space import SearchSpace
 
 NETWORKS = ("residual_f4", "residual_f8")

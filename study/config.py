@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from study.code_map import DOWNSAMPLING, NO_MAP, map_shape, shape_text
+from study.components import FIELDS, NO_COMPONENTS, Components, Value
+from study.errors import UserError as UserError
 from study.ranges import RANGES
 
 Params = dict[str, str | int | float]
@@ -30,16 +33,8 @@ METHODS: dict[str, tuple[str, str]] = {
 }
 """Method name -> (encoder, regularizer). The pair defines the method; the name is for people."""
 
-DOWNSAMPLING: dict[str, int] = {"residual_f4": 4, "residual_f8": 8}
-"""Network whose code is a map -> by how much the map is smaller than the image. Codes of other networks have no map."""
-NO_MAP = "-"
-"""`TrialConfig.latent_shape` of a code that is no map, or whose map nobody has named yet."""
 FOR_FITTED_PRIORS = ("none", "rae_l2")
 """Regularizers that do not make the codes N(0, I). Their models are meant to be sampled from a fitted prior."""
-
-
-class UserError(Exception):
-    """A mistake that the user can correct. The commands print it as one line and exit with status 2."""
 
 
 class Origin(StrEnum):
@@ -113,6 +108,8 @@ class TrialConfig:
         batch_size: Images in a step.
         epochs: Passes over the training split.
         seed: Seeds initialisation, batch order and noise.
+        own: Hyperparameters of the space's own components, by trial parameter such as `mine.depth`, sorted.
+        components: The space's own components. They are code, and no part of what is compared and recorded.
     """
 
     dataset: str = "digits"
@@ -134,9 +131,11 @@ class TrialConfig:
     batch_size: int = 64
     epochs: int = 60
     seed: int = 0
+    own: tuple[tuple[str, Value], ...] = ()
+    components: Components = dataclasses.field(default=NO_COMPONENTS, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in dataclasses.fields(self) if field.name in RANGES):
+        for name in (name for name in PARAMS if name in RANGES):
             if not RANGES[name].holds(getattr(self, name)):
                 raise UserError(f"{name}={getattr(self, name)}: it must be {RANGES[name]}")
         if self.annealing != "constant" and not self.annealing_fraction:
@@ -152,7 +151,25 @@ class TrialConfig:
     def method(self) -> str:
         """The method's name, or `encoder + regularizer` for a pair without one."""
         pair = (self.encoder, self.regularizer)
-        return next((name for name, known in METHODS.items() if known == pair), " + ".join(pair))
+        named = getattr(self._own("regularizer"), "methods", {}).get(self.encoder)
+        return named or next((name for name, known in METHODS.items() if known == pair), " + ".join(pair))
+
+    def _own(self, kind: str) -> Any | None:
+        """The space's own component that the trial names; None if it names a built-in one."""
+        return self.components.of_kind(kind).get(getattr(self, kind))
+
+    def build_own(self, kind: str, *arguments: Any) -> Any | None:
+        """The space's own component that the trial names, with its hyperparameters; None if it names a built-in one.
+
+        Args:
+            kind: A field that names a component.
+            arguments: What every component of this kind is built from.
+        """
+        return self.components.build(kind, getattr(self, kind), dict(self.own), *arguments)
+
+    def choices(self, kind: str, built_in: Mapping[str, Any]) -> str:
+        """The names that a field may have, for messages."""
+        return ", ".join([*self.components.of_kind(kind), *built_in])
 
     def code_map(self, data: DataSummary) -> tuple[int, int, int] | None:
         """Channels, height and width of the code's map for these images; None if the code is no map.
@@ -160,22 +177,12 @@ class TrialConfig:
         Raises:
             UserError: `latent_dim` is no multiple of the map's pixels, or `latent_shape` names another map.
         """
-        factor = DOWNSAMPLING.get(self.network)
-        shape = None
-        if factor is not None:
-            pixels = map_pixels(data, self.network)
-            channels, rest = divmod(self.latent_dim, pixels)
-            if rest or not channels:
-                below = f"{channels * pixels} or " if channels else ""
-                raise UserError(
-                    f"latent_dim={self.latent_dim}: network {self.network} needs a multiple of {pixels} for images of "
-                    f"{data.height}x{data.width}, the nearest is {below}{(channels + 1) * pixels}"
-                )
-            shape = (channels, -(-data.height // factor), -(-data.width // factor))
-        if self.latent_shape not in (NO_MAP, _shape_text(shape)):
+        factor = getattr(self._own("network"), "downsampling", DOWNSAMPLING.get(self.network))
+        shape = None if factor is None else map_shape(data, self.network, factor, self.latent_dim)
+        if self.latent_shape not in (NO_MAP, shape_text(shape)):
             raise UserError(
                 f"latent_shape={self.latent_shape}: with this network, latent_dim and images it is "
-                f"{_shape_text(shape)}; leave it out"
+                f"{shape_text(shape)}; leave it out"
             )
         return shape
 
@@ -185,59 +192,62 @@ class TrialConfig:
         Raises:
             UserError: As `code_map`.
         """
-        return dataclasses.replace(self, latent_shape=_shape_text(self.code_map(data)))
+        return dataclasses.replace(self, latent_shape=shape_text(self.code_map(data)))
 
     @property
     def is_made_for_normal(self) -> bool:
         """Whether the method shapes the codes for draws from N(0, I)."""
-        return self.regularizer not in FOR_FITTED_PRIORS
+        return getattr(self._own("regularizer"), "is_made_for_normal", self.regularizer not in FOR_FITTED_PRIORS)
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> TrialConfig:
+    def from_params(cls, params: Mapping[str, Any], components: Components = NO_COMPONENTS) -> TrialConfig:
         """Builds a config from flat parameters, strictly.
 
         Args:
             params: Field values by name; strings are converted to the field's type, so that MLflow params can be read
-                back. Missing fields keep their defaults. `method` is derived, and checked if it is given.
+                back. Missing fields keep their defaults. `method` is derived, and checked if it is given. A name with
+                a dot is a hyperparameter of a component of a space's own.
+            components: The space's own components. Without them, their hyperparameters are taken as they are.
 
         Raises:
             UserError: A name is not a field, or a value has the wrong type or is out of range.
         """
-        fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        unknown = sorted(set(params) - set(fields) - {"method"})
+        own = components.read({key: value for key, value in params.items() if "." in key})
+        unknown = sorted(set(params) - set(PARAMS) - set(own) - {"method"})
         if unknown:
-            raise UserError(f"unknown parameter {', '.join(unknown)}: choose from {', '.join(fields)}")
-        values: dict[str, Any] = {
-            key: _read(key, fields[key], value) for key, value in params.items() if key != "method"
+            raise UserError(f"unknown parameter {', '.join(unknown)}: choose from {', '.join(PARAMS)}")
+        values: dict[str, Any] = {key: _read(key, PARAMS[key], value) for key, value in params.items() if key in PARAMS}
+        config = cls(**values, own=tuple(sorted(own.items())), components=components)
+        is_known = config._own("regularizer") is not None or config.regularizer in {
+            pair[1] for pair in METHODS.values()
         }
-        config = cls(**values)
-        if params.get("method", config.method) != config.method:
+        if is_known and params.get("method", config.method) != config.method:
             raise UserError(f"method={params['method']!r} contradicts encoder and regularizer ({config.method})")
         return config
 
     def to_params(self) -> Params:
         """The flat parameters, `method` among them; `from_params` reads them back to an equal config."""
-        return {"method": self.method, **dataclasses.asdict(self)}
+        return {"method": self.method, **{name: getattr(self, name) for name in PARAMS}, **dict(self.own)}
 
     def replace(self, **changes: Any) -> TrialConfig:
-        """A copy with some fields changed, checked as strictly as `from_params`."""
-        return TrialConfig.from_params({**dataclasses.asdict(self), **changes})
+        """A copy with some parameters changed, checked as strictly as `from_params`."""
+        params = {name: value for name, value in self.to_params().items() if name != "method"}
+        return TrialConfig.from_params({**params, **changes}, self.components)
+
+    def completed(self) -> TrialConfig:
+        """This config with every hyperparameter of the components that it names, and with no other.
+
+        Raises:
+            UserError: A hyperparameter belongs to no component of the space.
+        """
+        own = self.components.complete({kind: getattr(self, kind) for kind in FIELDS}, dict(self.own))
+        return dataclasses.replace(self, own=tuple(sorted(own.items())))
 
 
-def map_pixels(data: DataSummary, network: str) -> int:
-    """Pixels of a code map, height times width: a code of c channels has c times as many units.
-
-    Raises:
-        UserError: The network's codes are no maps.
-    """
-    if network not in DOWNSAMPLING:
-        raise UserError(f"network={network}: its code is no map; choose from {', '.join(DOWNSAMPLING)}")
-    factor = DOWNSAMPLING[network]
-    return -(-data.height // factor) * -(-data.width // factor)
-
-
-def _shape_text(shape: tuple[int, int, int] | None) -> str:
-    return NO_MAP if shape is None else "x".join(map(str, shape))
+PARAMS: dict[str, str] = {
+    field.name: str(field.type) for field in dataclasses.fields(TrialConfig) if field.name not in ("own", "components")
+}
+"""Trial parameter -> its type; those of own components come on top, see `TrialConfig.own`."""
 
 
 def _read(name: str, kind: str, value: Any) -> str | int | float:

@@ -83,7 +83,7 @@ def _rebuild(directory: Path | None) -> int:
         raise UserError("--rebuild-ledger: name the study with --study")
     if record.storage is not None:
         raise UserError(f"the ledger of study {record.name!r} lies in {record.storage}: restore it there")
-    loaded = load_space(recorded_space(record))
+    loaded = load_space(recorded_space(record, directory))
     if not loaded.is_same(record.space_hash):
         raise UserError(f"{loaded.path} is not the space that study {record.name!r} began with: restore it first")
     with driving(directory):

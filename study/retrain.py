@@ -66,7 +66,7 @@ def retrain(
 
     plan = make_plan(
         Request(
-            loaded=load_space(recorded_space(selection.study)),
+            loaded=load_space(recorded_space(selection.study, selection.directory)),
             name=study,
             runs=runs,
             dataset=selection.study.data.name,

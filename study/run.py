@@ -34,11 +34,11 @@ from study.cli import (
     ranged,
     run_command,
 )
-from study.config import DataSummary, TrialConfig, UserError
+from study.config import UserError
 from study.disk.layout import STUDY_NAME, check_is_there
 from study.disk.lock import living_driver
 from study.disk.study_json import read_study
-from study.space import LoadedSpace, SearchSpace, builtin_spaces, load_space
+from study.space import LoadedSpace, builtin_spaces, load_space
 from study.tuning.imports import quick_imports
 
 DEFAULT_REPLICATES = 5
@@ -150,6 +150,7 @@ def run(
                 cluster.join()  # on this thread: Ray's processes end with the thread that started them
             importing.join()
             from analysis.reporting.ending import Ending
+            from study.session.first_models import build_models
             from study.session.plan import Request, first_configs, make_plan
             from study.session.replicates import replicate_front
             from study.session.session import Limits, run_study
@@ -177,7 +178,7 @@ def run(
         )
         if dry_run or plan.is_new:  # a mistake in the space is told before the study has a folder
             configs = first_configs(plan, limit=SHOWN_TRIALS)
-            _build_models(configs, plan.data.summary, loaded.space)
+            build_models(configs, plan.data.summary, loaded.space)
             if dry_run:
                 return _show_first(configs)
         screen = console()
@@ -216,38 +217,6 @@ def _import_the_rest() -> None:
             "study.session.session",
         ):
             importlib.import_module(name)
-
-
-def _build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: SearchSpace) -> None:
-    """Builds model, regularizer and schedule of each trial, without memory for their weights.
-
-    Raises:
-        UserError: A trial names something unknown, or its parts do not fit together.
-    """
-    import torch
-
-    from study.model.autoencoder import build_autoencoder
-    from study.model.regularizers import build_regularizer
-    from study.model.schedules import build_schedule
-
-    for number, params in enumerate(configs):
-        config = TrialConfig.from_params({key: value for key, value in params.items() if key != "origin"})
-        try:
-            with torch.device("meta"):
-                model = build_autoencoder(config, summary)
-                build_regularizer(config)
-            build_schedule(config)
-            needs = ("kl", "distortion", "elbo", "nll") if config.encoder == "deterministic" else ()
-            needs = needs or (() if model.has_density else ("elbo", "nll"))
-            if lacking := [name for name in space.objectives if name in needs]:
-                raise UserError(
-                    f"objectives={lacking[0]!r}: a trial of {config.method} with likelihood {config.likelihood} has "
-                    "none; leave such trials out, or trade off another metric"
-                )
-        except UserError as error:
-            raise UserError(f"{space.place(str(error))}trial {number}: {error}") from None
-        except RuntimeError as error:  # sizes that torch cannot count
-            raise UserError(f"{space.place(str(error))}trial {number}: its model cannot be built: {error}") from None
 
 
 def _show_first(configs: list[Mapping[str, Any]]) -> int:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import dataclasses
 import hashlib
-import importlib.util
 import inspect
 import linecache
 import pkgutil
 import re
-import sys
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.config import DataSummary, Params, TrialConfig, UserError
+from study.components import Components
+from study.config import DataSummary, Params, TrialConfig
+from study.errors import UserError, located_errors
 from study.ranges import RANGES
+from study.source import Source, gather, run
 
 if TYPE_CHECKING:
     import optuna
@@ -39,9 +37,9 @@ samples first differ from a plain autoencoder's, and ends at about twice the err
 """
 
 
-def weight_range(data: DataSummary, *regularizers: str) -> tuple[float, float]:
-    """The smallest absolute weight range that covers the named regularizers on this data set."""
-    ranges = [WEIGHT_RANGES[name] for name in regularizers]
+def weight_range(data: DataSummary, *regularizers: Any) -> tuple[float, float]:
+    """The smallest absolute weight range on this data set that covers regularizers: names, or own components."""
+    ranges = [WEIGHT_RANGES[item] if isinstance(item, str) else item.weight_range for item in regularizers]
     return min(low for low, _ in ranges) * data.total_variance, max(high for _, high in ranges) * data.total_variance
 
 
@@ -65,6 +63,8 @@ class SearchSpace:
         num_trials: Trials of a default study, baselines included; a grid has as many as it has points.
         objectives: Metrics to trade off, on the validation split: any that has a direction, see
             `study.measure.metrics.METRICS`.
+        components: Networks, regularizers, likelihoods, annealing curves, metrics and data sets of the space's own, see
+            `study.components`. Trials name them as they name built-in ones.
         cost: How long the default study takes and on which machine, for `--list`.
         references: The old name of `baselines`.
     """
@@ -77,6 +77,7 @@ class SearchSpace:
     grid: bool = False
     num_trials: int = 24
     objectives: tuple[str, ...] = ("reconstruction_mse", "sample_fid")
+    components: Sequence[Any] = ()
     cost: str = ""
     references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] | None = None
 
@@ -87,6 +88,8 @@ class SearchSpace:
             raise UserError(f"SearchSpace(objectives={self.objectives!r}): name each metric once")
         if not isinstance(self.num_trials, int) or not RANGES["num_trials"].holds(self.num_trials):
             raise UserError(f"SearchSpace(num_trials={self.num_trials!r}): it must be {RANGES['num_trials']}")
+        object.__setattr__(self, "components", tuple(self.components))
+        _ = self.own
         if self.references is not None:
             if self.baselines is not _no_points:
                 raise UserError("SearchSpace: references is the old name of baselines; give only baselines")
@@ -98,13 +101,22 @@ class SearchSpace:
             object.__setattr__(self, "baselines", self.references)
             object.__setattr__(self, "references", None)
 
+    @property
+    def own(self) -> Components:
+        """The components of the space's own.
+
+        Raises:
+            UserError: One of them is not a component, or two have the same name.
+        """
+        return Components(tuple(self.components))
+
     def suggested(self, trial: optuna.trial.BaseTrial, data: DataSummary) -> Mapping[str, Any]:
         """What `suggest` returns.
 
         Raises:
             UserError: `suggest` raised an error, whose file and line the message names, or returned no mapping.
         """
-        with _located_errors():
+        with located_errors():
             values = self.suggest(trial, data)
         if not isinstance(values, Mapping):
             place = self.place("def suggest")
@@ -117,7 +129,7 @@ class SearchSpace:
         Raises:
             UserError: One of them raised an error, whose file and line the message names.
         """
-        with _located_errors():
+        with located_errors():
             known = list(self.baselines(data)), list(self.first_points(data))
         if self.grid and not known[1]:
             raise UserError(f"{self.place('grid')}grid=True, and first_points gives none: give the points of the grid")
@@ -133,7 +145,7 @@ class SearchSpace:
         if "seed" in overrides:
             params["seed"] = overrides["seed"]
         try:
-            return TrialConfig.from_params(params).with_map(data)
+            return TrialConfig.from_params(params, self.own).completed().with_map(data)
         except UserError as error:
             raise UserError(f"{self.place(str(error))}{error}") from None
 
@@ -159,26 +171,10 @@ class SearchSpace:
 
     def epochs(self, data: DataSummary, fixed: Mapping[str, Any]) -> int:
         """Epochs of a trial that suggests none."""
-        return TrialConfig.from_params(self._params(data, fixed)).epochs
+        return TrialConfig.from_params(self._params(data, fixed), self.own).epochs
 
     def _params(self, data: DataSummary, values: Mapping[str, Any]) -> Params:
         return {"dataset": data.name, **data.defaults, **self.base, **values}
-
-
-@contextlib.contextmanager
-def _located_errors() -> Iterator[None]:
-    """Turns an error of a user's own code into one line with its place."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # a user's code may raise anything
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename != __file__ and "site-packages" not in frame.filename]
-        place = f"{own[-1].filename}, line {own[-1].lineno}: " if own else ""
-        asked = re.search(r"""suggest_\w+\(\s*["'](\w+)["']""", (own[-1].line if own else None) or "")
-        parameter = f"{asked[1]}: " if asked else ""
-        raise UserError(f"{place}{parameter}{type(error).__name__}: {error}") from error
 
 
 def builtin_spaces() -> list[str]:
@@ -206,38 +202,37 @@ _HASHES_OF_0_1 = {
 
 @dataclasses.dataclass(frozen=True)
 class LoadedSpace:
-    """A space with the file it came from, so that a changed file is noticed on resume.
+    """A space with the code it came from, so that a changed file is noticed on resume.
 
     Attributes:
         name: The file's name without its suffix.
-        path: The file.
-        source: Its content.
+        source: Its file and the modules beside it that it imports.
         space: What it defines.
     """
 
     name: str
-    path: Path
-    source: bytes
+    source: Source
     space: SearchSpace
 
     @property
+    def path(self) -> Path:
+        """The space's file."""
+        return self.source.path
+
+    @property
     def hash(self) -> str:
-        """Hash of the file's code: comments, docstrings and layout do not count."""
-        tree = ast.parse(self.source)
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-                body[0] = ast.Expr(ast.Constant(""))
-        return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+        """Hash of the code: comments, docstrings and layout do not count."""
+        return self.source.hash
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is one of the files in `search_spaces/`."""
+        return self.path == _builtin_path(self.name)
 
     def is_same(self, recorded: str) -> bool:
         """Whether a study recorded this space's hash."""
-        earlier = {hashlib.sha256(self.source).hexdigest(), self.hash}
+        earlier = {hashlib.sha256(self.source.files[self.path.name]).hexdigest(), self.hash}
         return recorded in earlier or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _builtin_path(name: str) -> Path:
@@ -261,24 +256,12 @@ def load_space(name: str) -> LoadedSpace:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", path.stem):
         raise UserError(f"search space file {path.name}: name it in letters, digits, - and _ alone")
     try:
-        source = path.read_bytes()
-        # A separate package name: a user's file may have a built-in space's name and import that space.
-        package = "search_spaces" if path == _builtin_path(path.stem) else "search_space_files"
-        module_spec = importlib.util.spec_from_file_location(f"{package}.{path.stem}", path)
-        if module_spec is None or module_spec.loader is None:
-            raise UserError("not a Python file")
-        module = importlib.util.module_from_spec(module_spec)
-        sys.modules[module_spec.name] = module
-        module_spec.loader.exec_module(module)
+        source = gather(path)
     except OSError as error:
         raise UserError(f"search space {path}: {error.strerror or error}") from error
-    except (Exception, SystemExit) as error:  # a user's file may raise anything at all
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = frames[-1].lineno if frames else getattr(error, "lineno", None)
-        place = f"{path}, line {line}" if line else path
-        told = error if isinstance(error, UserError) else f"it does not run: {type(error).__name__}: {error}"
-        raise UserError(f"search space {place}: {told}") from error
+    # A separate package name: a user's file may have a built-in space's name and import that space.
+    module = run(source, "search_spaces" if path == _builtin_path(path.stem) else "search_space_files")
     space = getattr(module, "SPACE", None)
     if not isinstance(space, SearchSpace):
         raise UserError(f"search space {path}: define SPACE = SearchSpace(...), as the files in search_spaces/ do")
-    return LoadedSpace(path.stem, path, source, space)
+    return LoadedSpace(path.stem, source, space)

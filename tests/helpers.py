@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from study.config import DOWNSAMPLING, DataSummary, map_pixels
+from study.code_map import DOWNSAMPLING, map_pixels
+from study.config import DataSummary
 from study.data.datasets import ImageData
 
 

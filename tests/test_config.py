@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.config import METHODS, TrialConfig, UserError, map_pixels
+from study.code_map import map_pixels
+from study.config import METHODS, PARAMS, TrialConfig, UserError
 from study.ranges import RANGES
 from tests.helpers import made_summary
 
@@ -46,7 +46,7 @@ def test_fuzz_any_params_give_a_config_or_one_line(params: dict[str, object]) ->
 
 
 @given(
-    st.sampled_from([field.name for field in dataclasses.fields(TrialConfig)]),
+    st.sampled_from(list(PARAMS)),
     st.one_of(st.text(), st.floats(), st.none()),
 )
 def test_fuzz_any_value_of_a_field_gives_a_config_or_one_line(name: str, value: object) -> None:
@@ -104,7 +104,7 @@ def test_a_code_map_follows_from_network_size_and_images() -> None:
         map_pixels(data, "conv")
 
 
-FIELDS = [field.name for field in dataclasses.fields(TrialConfig) if field.name in RANGES]
+FIELDS = [name for name in PARAMS if name in RANGES]
 
 
 @pytest.mark.parametrize("name", FIELDS)

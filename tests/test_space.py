@@ -177,7 +177,7 @@ def test_studies_of_version_0_1_know_the_builtin_spaces_and_no_other_file(tmp_pa
     recorded = "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c610073dd50fd9ff4bf310e6bc6"  # of wae_weight
     assert load_space("wae_weight").is_same(recorded) and not load_space("method").is_same(recorded)
     path = tmp_path / "wae_weight.py"
-    path.write_bytes(load_space("wae_weight").source.replace(b"latent_dim", b"width"))
+    path.write_bytes(load_space("wae_weight").path.read_bytes().replace(b"latent_dim", b"width"))
     assert not load_space(str(path)).is_same(recorded)  # other code under the same name
     path.write_text("from search_spaces.wae_weight import SPACE\n")
     assert not load_space(str(path)).is_same(recorded)

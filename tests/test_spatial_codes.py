@@ -20,7 +20,8 @@ from tests.test_sample import study_sample
 
 SPACE = """
 from study import SearchSpace
-from study.config import METHODS, map_pixels
+from study.code_map import map_pixels
+from study.config import METHODS
 
 
 def suggest(trial, data):

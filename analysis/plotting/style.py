@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -62,9 +63,16 @@ COLOURS: dict[str, tuple[str, str]] = {
 Gaussian encoder have similar colours; the marker tells them apart."""
 
 
+_SPARE_COLOURS = ("#882255", "#44AA99", "#999933", "#AA4499", "#661100", "#6699CC")
+_SPARE_MARKERS = ("d", "*", "8", "H", "p")
+
+
 def method_style(method: str) -> tuple[str, str]:
-    """(colour, marker) of a method; grey diamonds for an unknown one."""
-    return COLOURS.get(method, (GREY, "d"))
+    """(colour, marker) of a method. One that is not built in gets those that its name leads to, the same everywhere."""
+    if method in COLOURS:
+        return COLOURS[method]
+    chosen = zlib.crc32(method.encode())
+    return _SPARE_COLOURS[chosen % len(_SPARE_COLOURS)], _SPARE_MARKERS[chosen // 8 % len(_SPARE_MARKERS)]
 
 
 def class_colour(label: int) -> str:

@@ -5,6 +5,7 @@ To add one, write a loader `(directory, download) -> Loaded` and name it in `DAT
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import shutil
@@ -62,6 +63,10 @@ class ImageData:
         if name not in splits:
             raise ValueError(f"no split {name!r}: choose from {', '.join(splits)}")
         return splits[name]
+
+    def named(self, name: str) -> ImageData:
+        """The same data under another name."""
+        return dataclasses.replace(self, name=name, summary=dataclasses.replace(self.summary, name=name))
 
     def to(self, device: torch.device | str) -> ImageData:
         """The same data on another device."""

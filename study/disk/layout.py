@@ -1,7 +1,7 @@
 """Where a study keeps what: the one home of file names, trial folders and attempts.
 
     runs/<study>/
-        study.json  optuna.db  driver.json  .driver.lock  progress.jsonl  tradeoff.png  report/  before-1/
+        study.json  optuna.db  driver.json  .driver.lock  progress.jsonl  tradeoff.png  report/  code/  before-1/
         trials/0007/
             trial.json  outcome.json
             attempt-1/   metrics.jsonl  process.json  error.txt  warnings.txt  checkpoint-000060.pt  arrays.npz
@@ -58,6 +58,11 @@ def rebuild_command(study: Path) -> str:
 def progress_path(study: Path) -> Path:
     """One line per trial that ended: trials and epochs so far, and the hypervolume."""
     return study / "progress.jsonl"
+
+
+def code_path(study: Path) -> Path:
+    """The code of a space of the user's own, see `study.disk.code`."""
+    return study / "code"
 
 
 def driver_path(study: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AliasChoices, Field, StrictBool, StrictStr
 
+from study.components import Components, Described
 from study.config import DataSummary, UserError
 from study.disk.files import read_json, write_json
 from study.disk.layout import STUDY_NAME, ledger_path, study_path, trial_folders
@@ -77,6 +78,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         data_dir: Where data sets lay, if the user said so.
         storage: The database of the ledger, without its password; None for the study's own file.
         warm_start: The earlier study it began with.
+        components: What the space brings of its own; their code is in the folder `code`.
         versions: Version by package.
         git_commit: Of this code.
         created: ISO 8601, UTC.
@@ -106,6 +108,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
     data_dir: StrictStr | None = None
     storage: StrictStr | None = None
     warm_start: WarmStart | None = None
+    components: tuple[Described, ...] = ()
     versions: dict[str, Any] | None = None
     git_commit: StrictStr | None = None
     created: StrictStr
@@ -129,6 +132,11 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         """
         found = [self.evaluation.get(key) or {} for key in ("instrument", "second_instrument")]
         return tuple((network.get("name"), network.get("spec")) for network in found)
+
+    @property
+    def described(self) -> Components:
+        """The descriptions of the space's own components: names and types without code."""
+        return Components(self.components)
 
     def replace(self, **changes: Any) -> StudyRecord:
         """A copy with some fields changed."""
@@ -203,6 +211,7 @@ def new_study(
         "question": loaded.space.question,
         "grid": loaded.space.grid,
         "objectives": dict(directions),
+        "components": tuple(Described.of(component) for component in loaded.space.components),
         "data": data,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "git_commit": _git_commit(),

@@ -7,13 +7,17 @@ import hashlib
 import importlib.metadata
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.components import FIELDS, Described
 from study.config import UserError
+from study.disk.code import carried_path
 from study.disk.files import write_atomic
-from study.exporting.standalone import standalone_source
+from study.exporting.standalone import NO_OWN_CODE, OwnCode, standalone_source
 from study.results.selection import Selection
+from study.source import gather
 from study.tracking import redact, sync_study
 from study.tracking.store import connect, one_line
 
@@ -37,6 +41,7 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
 
     Raises:
         OSError: The folder cannot be written.
+        UserError: A component of the space's own is written in a way that no one file can hold.
     """
     import safetensors.torch
 
@@ -49,10 +54,17 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
         "metrics": selection.metrics,
         "prior": None if model.prior is None else model.prior.description,
     }
-    chosen = {"NETWORKS": selection.config.network, "LIKELIHOODS": selection.config.likelihood}
+    used = {kind: model.config.components.of_kind(kind).get(getattr(model.config, kind)) for kind in FIELDS}
+    chosen: dict[str, str | None] = {
+        "NETWORKS": None if used["network"] else selection.config.network,
+        "LIKELIHOODS": None if used["likelihood"] else selection.config.likelihood,
+    }
     if model.prior is not None and model.prior.density is not None:
         chosen["DENSITIES"] = model.prior.density.kind
-    source = standalone_source(chosen)
+    try:
+        source = standalone_source(chosen, own=_own_code(selection, used))
+    except ValueError as error:  # a user's own code may be written in any way
+        raise UserError(f"the model's code cannot be put into one file: {error}") from error
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     contents = (
@@ -62,6 +74,25 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
     )
     for name, content in zip(FILES, contents, strict=True):
         write_atomic(directory / name, content)
+
+
+def _own_code(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
+    """Where the code of the components lies that a model is built from, as far as they are the space's own."""
+    own = {kind: component for kind, component in used.items() if component is not None}
+    if not own:
+        return NO_OWN_CODE
+    path = carried_path(selection.study, selection.directory)
+    source = gather(path)
+    built = [own[kind].__name__ for kind in ("network", "likelihood") if kind in own]
+    # What trained the model is not needed to use it; that it was of the space's own is.
+    described = [Described.of(component) for kind, component in own.items() if kind not in ("network", "likelihood")]
+    homes = {path.stem: path} | source.modules
+    expression = f"Components(({', '.join([*built, *map(repr, described)])},))"
+    names = {"Components": "study.components", "Described": "study.components"}
+    for component in (own[kind] for kind in ("network", "likelihood") if kind in own):
+        name = component.__module__
+        names[component.__name__] = path.stem if name == f"search_space_files.{path.stem}" else name
+    return OwnCode(homes, {"COMPONENTS": expression}, names)
 
 
 def log_model(selection: Selection, model: Autoencoder, directory: Path, tracking_uri: str) -> str:

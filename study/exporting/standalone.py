@@ -3,7 +3,8 @@
 A program saved by `torch.export` is tied to the torch that wrote it, fixes one method and its shapes per file, and
 cannot be read. A second, short implementation kept by hand would drift from the first. So the file ends with
 `study.exporting.portable`, preceded by all definitions that it uses, as they are in their modules. Of `NETWORKS` and
-`LIKELIHOODS` it keeps only the entry that is needed.
+`LIKELIHOODS` it keeps only the entry that is needed. Components of a space's own are gathered from the study's copy of
+its code in the same way.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _Key = tuple[str, str]
 """A module and a name in it."""
+_Given = tuple[Mapping[str, "str | None"], "OwnCode"]
+"""The entries to keep, and the code of own components: see `standalone_source`."""
 
 
 @dataclasses.dataclass
@@ -45,17 +49,39 @@ class _Module:
     external: dict[str, tuple[str, ast.alias]]
 
 
-def standalone_source(chosen: Mapping[str, str], root: str = "study.exporting.portable") -> str:
+@dataclasses.dataclass(frozen=True)
+class OwnCode:
+    """The code of a space's own components.
+
+    Attributes:
+        files: Module name -> file, of the space and of the modules beside it.
+        constants: Constant of `study.exporting.portable` -> its value, as an expression.
+        names: Name in those expressions -> the module that defines it.
+    """
+
+    files: Mapping[str, Path]
+    constants: Mapping[str, str]
+    names: Mapping[str, str]
+
+
+NO_OWN_CODE = OwnCode({}, {}, {})
+
+
+def standalone_source(
+    chosen: Mapping[str, str | None], root: str = "study.exporting.portable", own: OwnCode = NO_OWN_CODE
+) -> str:
     """The source of a module with everything it uses of this project, in one text.
 
     Args:
-        chosen: Registry name -> the one key to keep (`{"NETWORKS": "conv"}`). Other registries stay whole.
+        chosen: Registry name -> the one key to keep (`{"NETWORKS": "conv"}`), or None for no key. Other registries stay
+            whole.
         root: The module.
+        own: The code of a space's own components.
 
     Raises:
         ValueError: A module is written in a way that cannot be gathered. The message says where and what.
     """
-    modules = dict(_modules(root, chosen, {}))
+    modules = dict(_modules(root, (chosen, own), {}))
     wanted = _reachable(modules, root)
     texts: list[str] = []
     external: dict[str, tuple[str, ast.alias]] = {}
@@ -79,26 +105,32 @@ def standalone_source(chosen: Mapping[str, str], root: str = "study.exporting.po
     return "\n\n\n".join(["\n\n".join(head), *texts]) + "\n"
 
 
-def _modules(name: str, chosen: Mapping[str, str], seen: dict[str, None]) -> Iterator[tuple[str, _Module]]:
+def _modules(name: str, given: _Given, seen: dict[str, None]) -> Iterator[tuple[str, _Module]]:
     """A module and all that it imports of this project. Each comes after the modules it imports."""
     seen[name] = None
-    module = _read(name, chosen)
+    module = _read(name, given)
     for dependency in dict.fromkeys(module.internal.values()):
         if dependency not in seen:
-            yield from _modules(dependency, chosen, seen)
+            yield from _modules(dependency, given, seen)
     yield name, module
 
 
-def _read(name: str, chosen: Mapping[str, str]) -> _Module:
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise ValueError(f"{name}: not a module")
-    source = Path(spec.origin).read_text(encoding="utf-8")
+def _read(name: str, given: _Given) -> _Module:
+    chosen, own = given
+    if name in own.files:
+        source = own.files[name].read_text(encoding="utf-8")
+    else:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ValueError(f"{name}: not a module")
+        source = Path(spec.origin).read_text(encoding="utf-8")
     tree = ast.parse(source)
     module = _Module(ast.get_docstring(tree, clean=False) or "", [], {}, {})
+    if name in own.files and any(isinstance(node, ast.Import) and _binds_study(node) for node in tree.body):
+        source, tree = _without_prefix(source, tree, module)
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            _add_imports(module, node, name)
+            _add_imports(module, node, name, own)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             text = "\n".join(source.splitlines()[first - 1 : node.end_lineno])
@@ -107,20 +139,43 @@ def _read(name: str, chosen: Mapping[str, str]) -> _Module:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
             text = ast.get_source_segment(source, node) or ""
-            if (key := chosen.get(names[0])) is not None:
-                node.value, entry = _one_entry(node.value, key, f"{name}.{names[0]}")
-                text = text[: text.index("=")] + f'= {{"{key}": {ast.unparse(entry)}}}'
+            if names and names[0] in own.constants and name not in own.files:
+                node.value = ast.parse(own.constants[names[0]], mode="eval").body
+                text = f"{names[0]} = {own.constants[names[0]]}"
+                module.internal |= {known: own.names[known] for known in own.names.keys() & _mentions(node)}
+            elif names and names[0] in chosen and name not in own.files:
+                node.value, text = _one_entry(node.value, chosen[names[0]], text, f"{name}.{names[0]}")
             module.definitions.append(_Definition(names, text, _mentions(node)))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             if module.definitions:  # the docstring of the assignment above it
                 module.definitions[-1].text += "\n" + (ast.get_source_segment(source, node) or "")
-        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test).startswith(("TYPE_CHECKING", "__name__ =="))):
             raise ValueError(f"{name}, line {node.lineno}: only imports, definitions and assignments can be gathered")
     return module
 
 
-def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str) -> None:
-    package = name.partition(".")[0]
+def _binds_study(node: ast.Import) -> bool:
+    return any(alias.name == "study" and alias.asname is None for alias in node.names)
+
+
+def _without_prefix(source: str, tree: ast.Module, module: _Module) -> tuple[str, ast.Module]:
+    """A user's code that says `study.Network`, with `Network` in its place; both stand for the same in one file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "study":
+            module.internal[node.attr] = _home(node.attr)
+    plain = re.sub(r"(?<![\w.])study\.(?=[A-Za-z_])", "", source)
+    return plain, ast.parse(re.sub(r"^import study$", "", plain, flags=re.MULTILINE))
+
+
+def _home(name: str) -> str:
+    """The module that defines what `study` offers under a name."""
+    import study
+
+    return str(getattr(study, name).__module__)
+
+
+def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str, own: OwnCode) -> None:
+    package = name.partition(".")[0] if name not in own.files else "study"
     for alias in node.names:
         bound = alias.asname or alias.name.partition(".")[0]
         if isinstance(node, ast.Import):
@@ -129,6 +184,10 @@ def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str) 
             module.external[bound] = "", alias
         elif node.module is None or node.level:
             raise ValueError(f"{name}, line {node.lineno}: import by the module's full name")
+        elif node.module in own.files and alias.name != "*" and not alias.asname:
+            module.internal[bound] = node.module
+        elif node.module == "study" and not alias.asname:
+            module.internal[bound] = _home(bound)
         elif node.module.partition(".")[0] != package:
             if node.module != "__future__":
                 module.external[bound] = node.module, alias
@@ -138,11 +197,15 @@ def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str) 
             module.internal[bound] = node.module
 
 
-def _one_entry(value: ast.expr | None, key: str, name: str) -> tuple[ast.Dict, ast.expr]:
+def _one_entry(value: ast.expr | None, key: str | None, text: str, name: str) -> tuple[ast.Dict, str]:
+    """A registry's dict with one entry alone, or with none; and the text of its assignment."""
+    head = text[: text.index("=")]
+    if key is None:
+        return ast.Dict([], []), head + "= {}"
     if isinstance(value, ast.Dict):
         for found, entry in zip(value.keys, value.values, strict=True):
             if isinstance(found, ast.Constant) and found.value == key:
-                return ast.Dict([found], [entry]), entry
+                return ast.Dict([found], [entry]), head + f'= {{"{key}": {ast.unparse(entry)}}}'
     raise ValueError(f"{name}: no plain dict with the key {key!r}")
 
 

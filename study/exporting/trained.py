@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from study.config import TrialConfig, UserError
+from study.disk.code import own_components
 from study.model.autoencoder import Autoencoder, build_autoencoder
 from study.priors.fitted import from_record
 from study.results.selection import Selection
@@ -15,14 +16,15 @@ def load_model(selection: Selection) -> Autoencoder:
     Raises:
         UserError: The trial was not fully trained, or its last checkpoint is missing or damaged.
     """
-    config = selection.config
+    own = own_components(selection.study, selection.directory)
+    config = TrialConfig.from_params(selection.config.to_params(), own)
     if selection.outcome != "completed":
         raise UserError(f"trial {selection.number} is {selection.outcome}: choose one that was trained to its end")
     state, complaints = checkpoint.newest(selection.trial_directory)
     if state is None or state["epoch"] != config.epochs:
         why = "; ".join(complaints) or f"there is none in {selection.trial_directory}"
         raise UserError(f"the last checkpoint of trial {selection.number} cannot be read ({why}): train it again")
-    if TrialConfig.from_params(state["config"]) != config:
+    if TrialConfig.from_params(state["config"], config.components) != config:
         raise UserError(f"the last checkpoint of trial {selection.number} belongs to another configuration")
     model = build_autoencoder(config, selection.study.data)
     model.load_state_dict(state["model"])

@@ -11,24 +11,25 @@ same images of the validation split, and all images of the test split.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from study.data.datasets import ImageData
 from study.measure.comparison import COPY_IMAGES, LEAST_HELD_OUT, FeatureSet, copied_share, nearest_distances
 from study.measure.context import COMPARED, EvaluationContext, compare_features
-from study.measure.features import as_float, images_per_batch
+from study.measure.features import as_float, images_per_batch, measuring
 from study.measure.generated import Generated, Source
 from study.measure.image_quality import psnr, ssim
 from study.measure.instrument import Features
 from study.measure.latent import active_units, iwae_nll, mmd_to_prior, normal_points, random_midpoints
-from study.measure.metrics import FITTED, METRICS, MetricError, require_finite
+from study.measure.metrics import FITTED, METRICS, Metric, MetricError, require_finite
+from study.measure.own_metrics import own_metrics
 from study.model.autoencoder import Autoencoder, Posterior
 from study.model.divergences import gaussian_kl
 from study.priors.fitted import FittedPrior
@@ -39,19 +40,6 @@ IMAGE_QUALITY = frozenset({"reconstruction_psnr", "reconstruction_ssim"})
 """What `_measure` leaves out unless it is asked: SSIM takes as long as the rest."""
 _SEED = 20_190_329
 _PREFIXES = {"validation": "val", "test": "test"}  # of a split's metrics in the records
-
-
-@contextlib.contextmanager
-def measuring(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients. Every module gets its own mode back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 class FinalMeasurement(NamedTuple):
@@ -87,10 +75,19 @@ class Evaluator:
         data: The data set.
         context: What `prepare_context` gave for this data set.
         device: The device of the models.
+        own: The space's own metrics, by name.
     """
 
-    def __init__(self, data: ImageData, context: EvaluationContext, *, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        data: ImageData,
+        context: EvaluationContext,
+        *,
+        device: torch.device | str = "cpu",
+        own: Mapping[str, Metric] = MappingProxyType({}),
+    ) -> None:
         self.data = data
+        self.own = own
         self.context = context
         self.device = torch.device(device)
         self.features: Features = context.first.instrument.build(data.summary, self.device)
@@ -168,7 +165,7 @@ class Evaluator:
     def _final(self, model: Autoencoder, split: str, generated: Generated) -> dict[str, float]:
         measured = self._measure(model, split, generated, image_quality=True)
         require_finite(measured.metrics)  # the others need finite codes and features
-        metrics = measured.metrics | self._costly(model, split, generated, measured, METRICS)
+        metrics = measured.metrics | self._costly(model, split, generated, measured, {*METRICS, *self.own})
         metrics["prior_gap"] = metrics["sample_fid"] - metrics["fitted_fid"]
         require_finite(metrics)
         return metrics
@@ -189,6 +186,7 @@ class Evaluator:
         fitted = {name for name, under_fitted in FITTED.items() if under_fitted in wanted}
         found = self._of_samples(split, generated, "ten" if stand_in else "fitted", fitted)
         metrics |= {FITTED[name]: value for name, value in found.items()}
+        metrics |= own_metrics(self.own, wanted, real, lambda: generated.features("normal", count), generated.images)
         if "expost_fid" in wanted:
             metrics["expost_fid"] = real.features.fid(generated.features("ten", count))
         if "prior_components" in wanted:

@@ -66,6 +66,10 @@ class Generated:
             self._distances[source, n] = nearest_distances(first, self._training)
         return self._distances[source, n]
 
+    def images(self, n: int) -> Tensor:
+        """The first n images decoded from N(0, I), [n, C, H, W]."""
+        return torch.cat(list(self._decode(self._drawn("normal", n))))
+
     @cached_property
     def prior(self) -> FittedPrior:
         """The fitted prior, on the CPU."""

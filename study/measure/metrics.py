@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from study.measure.comparison import FeatureSet
 
@@ -25,16 +25,22 @@ class Metric:
 
     Attributes:
         direction: Which way is better, or `none` for a quantity that only describes.
-        label: Its text on axes and in tables.
+        label: Its text on axes and in tables. A metric of a space's own goes by its name.
         function: For a metric that compares samples from the prior with real images: `function(real, generated)`.
         logarithmic: Whether a hypervolume uses its logarithm, so that halving it is worth the same at any size. Only
             for minimised metrics.
+        name: What records call a metric of a space's own, `val/NAME`.
+        sees: What such a metric's function is given of real and of generated images: a `FeatureSet` of each, or the
+            `images` themselves, float [N, C, H, W] in [0, 1], the same number of both.
     """
 
+    kind: ClassVar[str] = "metric"
     direction: Literal["minimize", "maximize", "none"]
-    label: str
-    function: Callable[[FeatureSet, FeatureSet], float] | None = None
+    label: str = ""
+    function: Callable[[Any, Any], float] | None = None
     logarithmic: bool = False
+    name: str = ""
+    sees: Literal["features", "images"] = "features"
 
 
 def require_finite(values: Mapping[str, float]) -> None:

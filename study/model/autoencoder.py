@@ -11,7 +11,8 @@ from torch import Tensor
 
 from study.config import DataSummary, TrialConfig, UserError
 from study.model.likelihoods import Likelihood, build_likelihood
-from study.model.networks import NETWORKS, NetworkSize
+from study.model.networks import build_network
+from study.model.sizes import NetworkSize
 from study.model.stacked import FirstStage
 from study.priors.fitted import FittedPrior
 
@@ -266,8 +267,6 @@ def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:
     Raises:
         UserError: `network` or `likelihood` is unknown, they do not go together, or `latent_dim` makes no whole map.
     """
-    if config.network not in NETWORKS:
-        raise UserError(f"network={config.network!r}: choose from {', '.join(NETWORKS)}")
     config.code_map(summary)  # it refuses a latent size that makes no whole map
     first_stage = None
     seen = summary
@@ -280,7 +279,8 @@ def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:
         first_stage = FirstStage(summary)
         seen = first_stage.summary
     likelihood = build_likelihood(config, seen)
-    encoder, decoder = NETWORKS[config.network](
+    encoder, decoder = build_network(
+        config,
         NetworkSize(
             channels=seen.channels,
             height=seen.height,
@@ -289,6 +289,6 @@ def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:
             encoder_outputs=config.latent_dim * (2 if config.encoder == "gaussian" else 1),
             decoder_channels=seen.channels * likelihood.maps,
             hidden=config.width,
-        )
+        ),
     )
     return Autoencoder(config, summary, encoder, decoder, likelihood, first_stage)

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import final
+from typing import ClassVar, final
 
 import torch
 import torch.nn as nn
@@ -37,12 +37,18 @@ class Likelihood(nn.Module, ABC):
     A likelihood whose scale s is given from outside is p(x|z) ∝ exp(-cost / s): s is the variance of a Gaussian, the
     scale of a Laplace density. The others learn their variance, or have none, and their s is always 1.
 
+    A component of a space's own derives from it and is built from the data's summary. What its `__init__` takes beside
+    that, with a type and a default, are its hyperparameters.
+
     Attributes:
+        name: What `likelihood` is called in trials.
         maps: Raw maps per colour channel that the decoder must output.
         constant: Nats per pixel and channel that do not depend on parameters, at s = 1. `cost` leaves them out.
         scale_nats: By how many nats per pixel and channel the constant grows with log s; None if s is always 1.
     """
 
+    kind: ClassVar[str] = "likelihood"
+    name: ClassVar[str]
     maps: int = 1
     constant: float = 0.0
     scale_nats: float | None = None
@@ -268,10 +274,12 @@ def build_likelihood(config: TrialConfig, summary: DataSummary) -> Likelihood:
     """The likelihood that a trial names.
 
     Raises:
-        UserError: `likelihood` is not a name in `LIKELIHOODS`.
+        UserError: `likelihood` is neither in `LIKELIHOODS` nor a component of the space.
     """
+    if (own := config.build_own("likelihood", summary)) is not None:
+        return own
     if config.likelihood not in LIKELIHOODS:
-        raise UserError(f"likelihood={config.likelihood!r}: choose from {', '.join(LIKELIHOODS)}")
+        raise UserError(f"likelihood={config.likelihood!r}: choose from {config.choices('likelihood', LIKELIHOODS)}")
     return LIKELIHOODS[config.likelihood](summary)
 
 

@@ -13,7 +13,8 @@ from functools import partial
 
 import torch.nn as nn
 
-from study.config import DOWNSAMPLING, UserError
+from study.code_map import DOWNSAMPLING
+from study.config import TrialConfig, UserError
 from study.model.residual import residual
 from study.model.sizes import NetworkSize, pad_and_crop
 
@@ -168,6 +169,19 @@ def deep(size: NetworkSize) -> tuple[nn.Module, nn.Module]:
 def latent_critic(latent_dim: int, hidden: int) -> nn.Module:
     """Logit that a code [B, d] was drawn from the prior, [B, 1]: four hidden layers (1711.01558, appendix)."""
     return perceptron([latent_dim, *[hidden] * 4, 1])
+
+
+def build_network(config: TrialConfig, size: NetworkSize) -> tuple[nn.Module, nn.Module]:
+    """The encoder and decoder that a trial names.
+
+    Raises:
+        UserError: `network` is neither in `NETWORKS` nor a component of the space.
+    """
+    if (own := config.build_own("network")) is not None:
+        return own.build(size)
+    if config.network not in NETWORKS:
+        raise UserError(f"network={config.network!r}: choose from {config.choices('network', NETWORKS)}")
+    return NETWORKS[config.network](size)
 
 
 NETWORKS: dict[str, Network] = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import final
+from collections.abc import Callable, Mapping
+from typing import ClassVar, final
 
 import torch
 import torch.nn as nn
@@ -24,7 +24,23 @@ DECODER_DECAY = 1e-3
 
 
 class Regularizer(nn.Module, ABC):
-    """A penalty on a batch of codes, in its own unit and without the weight. It is built from a trial's config."""
+    """A penalty on a batch of codes, in its own unit and without the weight. It is built from a trial's config.
+
+    A component of a space's own derives from it and says the rest about itself. What its `__init__` takes beside the
+    config, with a type and a default, are its hyperparameters.
+
+    Attributes:
+        name: What `regularizer` is called in trials.
+        methods: Encoder it goes with -> name of the method.
+        weight_range: Weights worth searching, as multiples of the data's total pixel variance.
+        is_made_for_normal: Whether it shapes codes for draws from N(0, I).
+    """
+
+    kind: ClassVar[str] = "regularizer"
+    name: ClassVar[str]
+    methods: ClassVar[Mapping[str, str]] = {}
+    weight_range: ClassVar[tuple[float, float]]
+    is_made_for_normal: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, model: Autoencoder, posterior: Posterior, z: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -34,6 +50,28 @@ class Regularizer(nn.Module, ABC):
             model: The autoencoder, for penalties on its parameters.
             posterior: The batch's posterior, [B, d].
             z: The codes that the decoder saw, [B, d]: the posterior's draws or means.
+            generator: Source of prior draws, on z's device.
+
+        Returns:
+            0-dim.
+        """
+
+
+class CriticRegularizer(Regularizer, ABC):
+    """A penalty that a critic gives. After each step of the autoencoder, the critic takes one on its own loss.
+
+    Attributes:
+        critic: A network with an optimiser of its own. The penalty must pass it no gradient.
+    """
+
+    critic: nn.Module
+
+    @abstractmethod
+    def critic_loss(self, z: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The critic's loss.
+
+        Args:
+            z: Codes, [B, d]. They must receive no gradient.
             generator: Source of prior draws, on z's device.
 
         Returns:
@@ -83,11 +121,10 @@ class MMD(Regularizer):
 
 
 @final
-class Adversarial(Regularizer):
+class Adversarial(CriticRegularizer):
     """How sure a critic is that codes are not draws from the prior, nats (WAE-GAN, 1711.01558, algorithm 1).
 
-    It is the non-saturating -log p(prior | z). The critic has its own parameters and optimiser: after each step of the
-    autoencoder, take one on `critic_loss`. The penalty passes no gradient to the critic.
+    It is the non-saturating -log p(prior | z).
     """
 
     def __init__(self, config: TrialConfig) -> None:
@@ -180,10 +217,17 @@ def build_regularizer(config: TrialConfig) -> Regularizer:
     """The regularizer that a trial names.
 
     Raises:
-        UserError: `regularizer` is not a name in `REGULARIZERS`, or its encoder or kernel does not suit it.
+        UserError: `regularizer` is neither in `REGULARIZERS` nor a component of the space, or encoder or kernel do not
+            suit it.
     """
+    if (own := config.build_own("regularizer", config)) is not None:
+        if own.methods and config.encoder not in own.methods:
+            raise UserError(f"regularizer={config.regularizer} needs encoder={' or '.join(own.methods)}")
+        return own
     if config.regularizer not in REGULARIZERS:
-        raise UserError(f"regularizer={config.regularizer!r}: choose from {', '.join(REGULARIZERS)}")
+        raise UserError(
+            f"regularizer={config.regularizer!r}: choose from {config.choices('regularizer', REGULARIZERS)}"
+        )
     return REGULARIZERS[config.regularizer](config)
 
 

@@ -150,10 +150,12 @@ def build_schedule(config: TrialConfig) -> Schedule:
     """The schedule that a trial names.
 
     Raises:
-        UserError: `annealing` is not a name in `SCHEDULES`.
+        UserError: `annealing` is neither in `SCHEDULES` nor a component of the space.
     """
+    if (own := config.build_own("annealing")) is not None:
+        return Shape(own, config.annealing_fraction)
     if config.annealing not in SCHEDULES:
-        raise UserError(f"annealing={config.annealing!r}: choose from {', '.join(SCHEDULES)}")
+        raise UserError(f"annealing={config.annealing!r}: choose from {config.choices('annealing', SCHEDULES)}")
     return SCHEDULES[config.annealing](config.annealing_fraction)
 
 

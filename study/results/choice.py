@@ -76,9 +76,15 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     judge = under_fitted if any(name in FITTED.values() for name in metrics) else str
     diversity = {name: frames.column(name) for name in map(judge, DIVERSITY)}
     from_normal = any(name in FITTED for name in metrics) and with_fitted_prior(frames) is not None
-    unmade = np.isin(frames.text("regularizer"), FOR_FITTED_PRIORS) & from_normal
+    unmade = np.isin(frames.text("regularizer"), [*FOR_FITTED_PRIORS, *_own_unmade(frames)]) & from_normal
     copies = judge(COPIES)
     return chosen_from(values, eligible, diversity, unjudged, frames.column(copies), copies, unmade)
+
+
+def _own_unmade(frames: StudyFrames) -> list[str]:
+    """Regularizers of the space's own that do not shape codes for draws from N(0, I)."""
+    own = frames.study.described.of_kind("regularizer")
+    return [name for name, described in own.items() if not described.is_made_for_normal]
 
 
 def under_fitted(column: str) -> str:

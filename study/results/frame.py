@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.config import TrialConfig, UserError
+from study.config import PARAMS, UserError
 from study.disk.epochs import TrialRecords, counted_epochs
 from study.disk.files import read_json
 from study.disk.layout import (
@@ -35,7 +35,6 @@ MEMORY = "gpu_memory_share"
 """The largest share of its GPU's memory that a trial held; a trial on a CPU has none."""
 
 _SPLITS = {"val": "validation"}
-_PARAMS: dict[str, str] = {"method": "str"} | {field.name: str(field.type) for field in dataclasses.fields(TrialConfig)}
 _ADDED = {"target_error": 0.0}
 """Parameters that were added later -> the value that earlier trials had."""
 Arrays = dict[str, np.ndarray]
@@ -192,13 +191,14 @@ def build_frames(
 
     trials: Any = pd.DataFrame(records)
     fixed = {"number": "int", "origin": "str", "outcome": "str", "reason": "str", "replicate_of": "float"}
-    others = sorted(set(trials) - set(fixed) - set(_PARAMS))
-    for column, kind in {**fixed, **_PARAMS}.items():
+    params = {"method": "str", **PARAMS, **study.described.parameters}
+    others = sorted(set(trials) - set(fixed) - set(params))
+    for column, kind in {**fixed, **params}.items():
         if column not in trials:
             trials[column] = None
         trials[column] = _typed(trials[column], kind)
     trials = trials.fillna(_ADDED)
-    trials = trials[[*fixed, *_PARAMS, *others]].sort_values("number", ignore_index=True)
+    trials = trials[[*fixed, *params, *others]].sort_values("number", ignore_index=True)
     trials.insert(0, "study", pd.Series(name, index=trials.index, dtype="str"))
     groups = history.groupby("number")
     trials["epochs_done"] = trials["number"].map(groups["epoch"].max()).fillna(0).astype("int64")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from study.config import TrialConfig, UserError
+from study.config import PARAMS, TrialConfig, UserError
 from study.disk.layout import trial_path
 from study.disk.study_json import StudyRecord
 from study.results.choice import choose
@@ -89,14 +89,16 @@ def select(
         row = _row_of_front(frames, nearly_best, max_mse)
     found = frames.trials.iloc[row]
     # A study recorded before a parameter existed trained at what is now its default.
-    params = {field.name: found[field.name] for field in dataclasses.fields(TrialConfig) if pd.notna(found[field.name])}
+    own = frames.study.described
+    names = (*PARAMS, *own.parameters)
+    params = {name: found[name] for name in names if pd.notna(found[name])}
     metrics = {column: float(found[column]) for column in frames.trials if column.startswith(("val/", "test/"))}
     return Selection(
         directory=(runs_dir / name).absolute(),
         study=frames.study,
         number=int(found["number"]),
         config=TrialConfig.from_params(
-            {key: getattr(value, "item", lambda v=value: v)() for key, value in params.items()}
+            {key: getattr(value, "item", lambda v=value: v)() for key, value in params.items()}, own
         ),
         outcome=str(found["outcome"]),
         metrics={column: value for column, value in metrics.items() if np.isfinite(value)},

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from study.config import Origin, TrialConfig
+from study.config import Origin
 
 
 def replicates(trials: Sequence[FrozenTrial], number: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -23,7 +23,7 @@ def replicates(trials: Sequence[FrozenTrial], number: int, seeds: Sequence[int])
     return [
         {
             "origin": Origin.REPLICATE,
-            "params": _config(trials, number).replace(seed=seed).to_params(),
+            "params": {**trials[number].user_attrs["params"], "seed": seed},
             "replicate_of": number,
         }
         for seed in seeds
@@ -42,11 +42,7 @@ def retrained(trials: Sequence[FrozenTrial], number: int, epochs: int) -> list[d
     Returns:
         One, or none if there is such a trial that has not failed.
     """
-    params = _config(trials, number).replace(epochs=epochs).to_params()
+    params = {**trials[number].user_attrs["params"], "epochs": epochs}
     attributes = {"origin": Origin.RETRAIN, "params": params, "retrain_of": number}
     others = [trial for trial in trials if trial.state != TrialState.FAIL]
     return [] if any(attributes.items() <= trial.user_attrs.items() for trial in others) else [attributes]
-
-
-def _config(trials: Sequence[FrozenTrial], number: int) -> TrialConfig:
-    return TrialConfig.from_params(trials[number].user_attrs["params"])

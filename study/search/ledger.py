@@ -271,7 +271,7 @@ class Ledger:
     def _assign(self, trial: optuna.trial.Trial) -> Assignment:
         attributes = trial.user_attrs
         if "params" in attributes:
-            config = TrialConfig.from_params(attributes["params"])
+            config = TrialConfig.from_params(attributes["params"], self._space.own)
         else:
             overrides = attributes.get("overrides")
             if overrides is None:

@@ -89,7 +89,7 @@ def rebuild(directory: Path, record: StudyRecord, space: SearchSpace) -> tuple[i
         UserError: There are folders of trials, but none says what its trial was.
     """
     folders = dict(trial_folders(directory))
-    known = {number: found for number, trial in folders.items() if (found := _described(trial)) is not None}
+    known = {number: found for number, trial in folders.items() if (found := _described(trial, space)) is not None}
     if folders and not known:
         raise UserError(f"no folder in {directory} says what its trial was, so the ledger cannot be rebuilt from them")
     new = ledger_path(directory).with_suffix(".new")
@@ -120,13 +120,13 @@ _LOST = optuna.trial.create_trial(state=TrialState.FAIL)
 """In place of a trial without a record: Optuna numbers trials without a gap."""
 
 
-def _described(trial: Path) -> tuple[dict[str, Any], TrialConfig] | None:
+def _described(trial: Path, space: SearchSpace) -> tuple[dict[str, Any], TrialConfig] | None:
     """A trial's record and configuration; None if they are lost."""
     described = read_json(trial / TRIAL)
     try:
         if described is not None:
             Origin(described["origin"])
-            return described, TrialConfig.from_params(described["params"])
+            return described, TrialConfig.from_params(described["params"], space.own)
     except (KeyError, TypeError, ValueError, UserError):
         pass
     return None

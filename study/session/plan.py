@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from study.config import UserError
-from study.data.datasets import ImageData, load_dataset
+from study.data.datasets import ImageData
 from study.disk import study_json
 from study.disk.layout import STUDY_NAME, TRIAL, ledger_path, trial_folders
 from study.disk.study_json import StudyRecord
@@ -24,6 +24,7 @@ from study.search.ledger_file import check_ledger_file
 from study.search.rungs import DEFAULT_ETA, check_settings
 from study.search.samplers import SAMPLERS
 from study.search.storage import open_storage, public_url
+from study.session.load_data import load_data
 from study.session.resuming import begins_anew, check_resumable, is_moved, kept_options
 from study.space import LoadedSpace
 from study.tuning.scheduler import SCHEDULERS
@@ -168,7 +169,7 @@ def make_plan(request: Request) -> Plan:
     storage = None if request.storage is None else public_url(request.storage)
     if existing is not None and existing.storage is None and request.storage is None:
         check_ledger_file(request.directory)
-    data = load_dataset(request.dataset, request.data_dir)
+    data = load_data(request.loaded.space, request.dataset, request.data_dir)
     given = {
         "seed": request.seed,
         "epochs": request.epochs,
@@ -179,7 +180,7 @@ def make_plan(request: Request) -> Plan:
     }
     directions = _directions(request.loaded)
     if existing is not None:
-        check_resumable(existing, request.loaded, data.summary, directions, given)
+        check_resumable(existing, request.loaded, data.summary, directions, given, request.directory)
         warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
         wanted = max(existing.num_trials, request.num_trials or 0)
         summary = data.summary if is_moved(existing, data.summary) else existing.data
@@ -219,12 +220,13 @@ def _directions(loaded: LoadedSpace) -> dict[str, str]:
     Raises:
         UserError: An objective is not a metric, or has no direction.
     """
-    better = [name for name, metric in METRICS.items() if metric.direction != "none"]
+    metrics = METRICS | loaded.space.own.of_kind("metric")
+    better = [name for name, metric in metrics.items() if metric.direction != "none"]
     for name in loaded.space.objectives:
         if name not in better:
             place = loaded.space.place(f"objectives={name!r}")
             raise UserError(f"{place}objective {name!r}: choose from {', '.join(better)}")
-    return {f"val/{name}": METRICS[name].direction for name in loaded.space.objectives}
+    return {f"val/{name}": metrics[name].direction for name in loaded.space.objectives}
 
 
 def _set_values(seed: int, epochs: int | None) -> dict[str, Any]:

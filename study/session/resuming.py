@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import DataSummary, UserError
+from study.disk.code import carried_path, changed_files
 from study.disk.files import read_json
 from study.disk.layout import OUTCOME, trial_folders
 from study.disk.study_json import StudyRecord
@@ -26,6 +27,7 @@ def check_resumable(
     data: DataSummary,
     directions: Mapping[str, str],
     settings: Mapping[str, Any],
+    directory: Path,
 ) -> None:
     """Refuses to resume a study under other conditions than it began with.
 
@@ -35,6 +37,7 @@ def check_resumable(
         data: The data found now.
         directions: The space's objectives.
         settings: Those options of the command that must stay, by name; None for one that was not given.
+        directory: The study's folder.
 
     Raises:
         UserError: Something differs; the message says what.
@@ -45,7 +48,8 @@ def check_resumable(
             f"study {name!r} was begun with --space {record.space}: choose another --study for {loaded.name}"
         )
     if not loaded.is_same(record.space_hash):
-        raise UserError(f"{loaded.path} has changed since study {name!r} began: restore it, or choose another --study")
+        changed = ", ".join(changed_files(loaded, directory)) or str(loaded.path)
+        raise UserError(f"{changed} has changed since study {name!r} began: restore it, or choose another --study")
     if record.data.name != data.name and not is_moved(record, data):
         both = record.data.name.startswith("folder:") and data.name.startswith("folder:")
         differs = ", which holds other images" if both else ""
@@ -118,10 +122,18 @@ def _other_instrument(record: StudyRecord) -> UserError:
     )
 
 
-def recorded_space(record: StudyRecord) -> str:
-    """What `load_space` needs to load a study's space again: its name, or the path of its file."""
+def recorded_space(record: StudyRecord, directory: Path) -> str:
+    """What `load_space` needs to load a study's space again: its name, or the path of its file.
+
+    Args:
+        record: The study's record.
+        directory: The study's folder. Its copy of the file counts where the file itself is gone.
+    """
     path = Path(record.space_path)
     is_builtin = record.space in builtin_spaces() and load_space(record.space).is_same(record.space_hash)
+    carried = carried_path(record, directory)
+    if not is_builtin and not path.is_file() and carried.is_file():
+        return str(carried)
     return record.space if is_builtin or not path.is_file() else str(path)
 
 
@@ -133,7 +145,7 @@ def resume_command(record: StudyRecord, runs_dir: Path) -> str:
         runs_dir: The folder of all studies, as the user named it.
     """
     options = {
-        "--space": recorded_space(record),
+        "--space": recorded_space(record, runs_dir / record.name),
         "--dataset": record.data.name,
         "--data-dir": record.data_dir,
         "--study": record.name,

@@ -13,11 +13,14 @@ from pathlib import Path
 from rich.console import Console
 
 from study.cli import DONE, FAILED, INTERRUPTED
+from study.components import NO_COMPONENTS
 from study.config import TrialConfig, UserError
 from study.disk import study_json
+from study.disk.code import carried_path, carry
 from study.disk.files import disk_error_reason
 from study.disk.layout import cache_path, set_aside
 from study.disk.lock import driving
+from study.measure.own_metrics import real_data_baselines
 from study.search.ledger import Ledger, Tally
 from study.search.storage import lost_database, public_url
 from study.session.plan import Plan
@@ -153,6 +156,7 @@ class _Session:
 
     def open(self) -> None:
         """Marks the study as running, and starts to keep MLflow like it."""
+        carry(self.plan.request.loaded, self.directory)
         self._write(outcome="running")
         self.mirror.start()
 
@@ -186,7 +190,10 @@ class _Session:
         context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record))
         check_same_instrument(self.record, context.summary())
         notes = [*plan.data.notes, *context.notes]
-        self._write(evaluation={**context.summary(), "notes": notes})
+        evaluation = context.summary()
+        own = real_data_baselines(plan.request.loaded.space.own.of_kind("metric"), plan.data, context)
+        baselines = {split: found | own[split] for split, found in evaluation["real_data"].items()}
+        self._write(evaluation={**evaluation, "real_data": baselines, "notes": notes})
         for note in context.notes:
             self.console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
         self.searcher = LedgerSearcher(
@@ -205,6 +212,7 @@ class _Session:
             cache,
             resources=cluster.resources,
             max_failures=self.limits.max_failures,
+            code=carried_path(self.record, self.directory) if self.record.components else None,
         )
 
         def run(tally: Tally, count: int, noun: str) -> None:
@@ -305,5 +313,7 @@ def _kinds(ledger: Ledger, num_trials: int) -> list[TrialConfig]:
     """
     kinds: dict[tuple[bool, bool], TrialConfig] = {}
     for config in itertools.islice(ledger.fixed_configs(), num_trials):
-        kinds.setdefault((config.network == "stacked", config.perceptual_weight > 0), config)
+        # Without the space's own components: another process may not be able to import them.
+        plain = dataclasses.replace(config, components=NO_COMPONENTS)
+        kinds.setdefault((config.network == "stacked", config.perceptual_weight > 0), plain)
     return [config for needs, config in kinds.items() if any(needs)]

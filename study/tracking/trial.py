@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from study.components import Components
 from study.config import TrialConfig, UserError
 from study.disk.epochs import Record, TrialRecords, counted_epochs
 from study.disk.files import read_json
@@ -27,6 +28,7 @@ class Trial:
         number: The trial's number.
         record: What `trial.json` says.
         run: Its run, if there is one.
+        own: Descriptions of the components of the study's own.
 
     Attributes:
         last_time: When the trial last did something, in Unix milliseconds; 0 before the first `sync`.
@@ -36,14 +38,16 @@ class Trial:
         KeyError, TypeError, ValueError, AttributeError: The record is damaged.
     """
 
-    def __init__(self, folder: Path, number: int, record: Mapping[str, Any], run: StoredRun | None) -> None:
+    def __init__(
+        self, folder: Path, number: int, record: Mapping[str, Any], run: StoredRun | None, own: Components
+    ) -> None:
         if record["number"] != number:
             raise ValueError(f"number {record['number']!r}")
         self.number = number
         self.run = run
         self.last_time = 0
         self._folder = folder
-        self._config = TrialConfig.from_params(record["params"])
+        self._config = TrialConfig.from_params(record["params"], own)
         self._created = milliseconds(record["created"])
         self._tags = {"trial.number": str(number), "trial.origin": str(record["origin"])}
         for name in ("replicate_of", "retrain_of"):
@@ -119,13 +123,15 @@ class Trial:
             runs.client.log_artifact(run.run_id, str(arrays))
 
 
-def open_trial(folder: Path, number: int, run: StoredRun | None, problems: dict[str, None]) -> Trial | None:
+def open_trial(
+    folder: Path, number: int, run: StoredRun | None, own: Components, problems: dict[str, None]
+) -> Trial | None:
     """The trial in a folder. None if its file is not written yet, or damaged; `problems` then says so."""
     record = read_json(folder / TRIAL)
     if record is None:
         return None
     try:
-        return Trial(folder, number, record, run)
+        return Trial(folder, number, record, run, own)
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         problems[f"trial {number}: trial.json is left out: {one_line(error)}"] = None
         return None

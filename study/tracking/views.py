@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from study.components import Components
 from study.config import EXTRA_ORIGINS, Params, TrialConfig, UserError
 from study.disk.files import read_json
 from study.disk.layout import OUTCOME, TRIAL, trial_folders
@@ -68,8 +69,9 @@ def view_tags(study: StudyRecord, trials: Sequence[Params], images: Iterable[str
 
 
 def what_varies(trials: Sequence[Params]) -> list[str]:
-    """The parameters with more than one value among the trials, in the order of `TrialConfig`."""
-    varying = [name for name in TrialConfig().to_params() if len({trial[name] for trial in trials}) > 1]
+    """The parameters with more than one value among the trials, or that some lack; in the order of `TrialConfig`."""
+    names = dict.fromkeys(name for params in (TrialConfig().to_params(), *trials) for name in params)
+    varying = [name for name in names if len({trial.get(name) for trial in trials}) > 1]
     return [name for name in varying if "method" not in varying or name not in _IMPLIED]
 
 
@@ -92,7 +94,7 @@ class Views:
         """Writes the tags that have changed, a few times in the life of a study."""
         from mlflow.exceptions import MlflowException
 
-        self._read()
+        self._read(study.described)
         trials = [params for _, params in sorted(self._trials.items()) if params is not None]
         wanted = view_tags(study, trials, self._images)
         # A kind that a person has chosen stays.
@@ -109,21 +111,21 @@ class Views:
                 runs.problems[f"the view {name.removeprefix(_TAG)} is left out: the server refuses its tag"] = None
             self._held[name] = value
 
-    def _read(self) -> None:
+    def _read(self, own: Components) -> None:
         for number, folder in trial_folders(self._directory):
             if number not in self._trials and (record := read_json(folder / TRIAL)) is not None:
-                self._trials[number] = _searched_params(record)
+                self._trials[number] = _searched_params(record, own)
             if number not in self._pictured and (folder / OUTCOME).exists():
                 self._pictured.add(number)
                 self._images |= dict.fromkeys(pictures(folder))
 
 
-def _searched_params(record: Mapping[str, Any]) -> Params | None:
+def _searched_params(record: Mapping[str, Any], own: Components) -> Params | None:
     """A trial's parameters; None if it is damaged, or repeats another trial's configuration."""
     try:
         if record["origin"] in EXTRA_ORIGINS:
             return None
-        return TrialConfig.from_params(record["params"]).to_params()
+        return TrialConfig.from_params(record["params"], own).to_params()
     except (KeyError, TypeError, ValueError, AttributeError, UserError):
         return None
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.components import Components
 from study.disk.epochs import Record
 from study.disk.files import read_lines
 from study.disk.layout import progress_path, report_path, study_path, trial_folders
@@ -111,7 +112,7 @@ class Writer:
 
         tags = {"mlflow.parentRunId": self._parent.run_id, **shared_tags(study)}
         refused: MlflowException | None = None
-        self._open_new()
+        self._open_new(study.described)
         for trial in list(self._open.values()):
             try:
                 complete = trial.sync(self._runs, tags, ended)
@@ -129,7 +130,7 @@ class Writer:
         if refused is not None:
             raise refused
 
-    def _open_new(self) -> None:
+    def _open_new(self, own: Components) -> None:
         """Opens the trials that have a folder by now, unless an earlier writer finished them."""
         for number, folder in trial_folders(self._directory):
             if number in self._done or number in self._open:
@@ -139,7 +140,7 @@ class Writer:
             if run is not None and end is not None:
                 self._done[number] = run
                 self._last_activity = max(self._last_activity, end)
-            elif (trial := open_trial(folder, number, run, self._runs.problems)) is not None:
+            elif (trial := open_trial(folder, number, run, own, self._runs.problems)) is not None:
                 self._open[number] = trial
 
     def _stored(self) -> dict[int, StoredRun]:

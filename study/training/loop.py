@@ -21,7 +21,7 @@ from study.data.datasets import ImageData
 from study.model.adam import Adam
 from study.model.autoencoder import Autoencoder, build_autoencoder
 from study.model.loss import compute_loss
-from study.model.regularizers import Adversarial, Regularizer, build_regularizer
+from study.model.regularizers import CriticRegularizer, Regularizer, build_regularizer
 from study.model.schedules import Schedule, build_schedule
 from study.model.target_error import LEAST_CHECKS, WeightControl, build_control, in_turn
 from study.training.graph import GraphedSteps, graphs_wanted
@@ -133,7 +133,7 @@ class Trainer:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = Adam(trained, config.learning_rate)
         self.critic_optimizer = None
-        if isinstance(self.regularizer, Adversarial):
+        if isinstance(self.regularizer, CriticRegularizer):
             critic = self.regularizer.critic.parameters()
             self.critic_optimizer = Adam(critic, config.learning_rate, betas=CRITIC_BETAS)
         self.batch_size = min(config.batch_size, len(self.inputs))
@@ -171,7 +171,7 @@ class Trainer:
         Raises:
             ValueError: The state belongs to another config.
         """
-        if TrialConfig.from_params(state["config"]) != self.config:
+        if TrialConfig.from_params(state["config"], self.config.components) != self.config:
             raise ValueError("the checkpoint was written by another configuration")
         self.epoch = state["epoch"]
         self.multiplier = state["multiplier"]
@@ -255,7 +255,7 @@ class Trainer:
         terms = compute_loss(self.model, self.regularizer, x, weight, self.generator, self.features)
         terms.loss.backward()
         self.optimizer.step()
-        if self.critic_optimizer is not None and isinstance(self.regularizer, Adversarial):
+        if self.critic_optimizer is not None and isinstance(self.regularizer, CriticRegularizer):
             self.critic_optimizer.zero_grad()
             self.regularizer.critic_loss(terms.codes, self.generator).backward()
             self.critic_optimizer.step()

@@ -154,6 +154,7 @@ def execute(
     max_failures: int,
     refresh: Callable[[], None],
     say: Callable[[str], None],
+    code: Path | None = None,
 ) -> None:
     """Trains every trial that the searcher hands out. Returns when there are no more, or after an interrupt.
 
@@ -167,6 +168,7 @@ def execute(
         max_failures: How often a trial whose process died is retried from its newest checkpoint.
         refresh: Called after each step of Ray's loop, to show progress.
         say: Called with a message for the user for as long as it holds; repeats are its own business.
+        code: As of `run_trial`.
     """
     trainable = tune.with_parameters(
         run_trial,
@@ -176,6 +178,7 @@ def execute(
         threads=max(1, int(resources.cpus)),
         rungs=scheduler.stops_early,
         objectives=tuple(metric_name(name) for name in searcher.objectives),
+        code=code,
     )
     while True:
         # Ray's own limit cannot change later. Without any, Ray would begin one trial too many, which then waits.

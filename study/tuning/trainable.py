@@ -19,17 +19,20 @@ import ray
 import torch
 from ray import tune
 
+from study.components import NO_COMPONENTS, Components
 from study.config import DataSummary, TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.disk.epochs import recorded_epochs
 from study.disk.files import disk_error_reason, write_json
 from study.disk.layout import ERROR, METRICS, PROCESS, WARNINGS, last_error, new_attempt
+from study.errors import located
 from study.measure.context import EvaluationContext
 from study.measure.evaluate import Evaluator
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
 from study.search.rungs import rung_epochs
+from study.space import load_space
 from study.training import checkpoint
 from study.training.loop import EpochResult, TrainingError, continues_randomness, evaluation_epochs, train
 from study.training.pretrain import pretrain
@@ -40,7 +43,7 @@ HISTORY = 24
 CONTEXT_BYTES = 2**29
 """Roughly what CUDA itself takes of a GPU's memory per process."""
 _SPLITS = ("train", "validation", "test")
-_evaluators: dict[tuple[str | float, ...], Evaluator] = {}
+_evaluators: dict[tuple[str | float | int, ...], Evaluator] = {}
 
 
 def pack(data: ImageData) -> tuple[DataSummary, tuple[str, ...], Arrays]:
@@ -97,6 +100,7 @@ def run_trial(
     threads: int,
     rungs: bool,
     objectives: Sequence[str] = (),
+    code: Path | None = None,
 ) -> None:
     """Trains one trial in this process, from its newest sound checkpoint if there is one.
 
@@ -108,6 +112,7 @@ def run_trial(
         threads: CPU threads to use.
         rungs: Whether to report at the rungs too. Each report waits for Ray, so none is made without need.
         objectives: The metrics that the study trades off, without their split.
+        code: The space's file in the study's folder, if the space brings components of its own.
     """
     # Ray reuses this process for the next trial, so global settings are set again for each trial.
     torch.set_num_threads(threads)
@@ -124,8 +129,9 @@ def run_trial(
         _report_disk_error(error)
         return
     try:
-        trial = TrialConfig.from_params(config["params"])
-        _train(trial, directory, attempt, _evaluator(data, context, device), cache, rungs, objectives)
+        own = NO_COMPONENTS if code is None else _own_components(code)
+        trial = TrialConfig.from_params(config["params"], own)
+        _train(trial, directory, attempt, _evaluator(data, context, device, own), cache, rungs, objectives)
     except (TrainingError, MetricError, UserError) as error:
         (attempt / ERROR).write_text(traceback.format_exc())
         tune.report({"failure": str(error)})
@@ -136,20 +142,26 @@ def run_trial(
         (attempt / ERROR).write_text(traceback.format_exc())
         if last_error(directory) != earlier:
             raise  # Ray retries it; the same error a second time is final
-        tune.report({"failure": f"{earlier} (twice)"})
+        tune.report({"failure": f"{located(error) or earlier} (twice)"})
     finally:
         if device == "cuda":
             torch.cuda.empty_cache()
 
 
+@functools.cache
+def _own_components(code: Path) -> Components:
+    """The components of the study's space, loaded once in this process."""
+    return load_space(str(code)).space.own
+
+
 def _evaluator(
-    packed: tuple[DataSummary, tuple[str, ...], Arrays], context: EvaluationContext, device: str
+    packed: tuple[DataSummary, tuple[str, ...], Arrays], context: EvaluationContext, device: str, own: Components
 ) -> Evaluator:
     """The evaluator of this process, with the data on the device; it serves every trial of a study."""
-    key = (packed[0].hash, *context.key, device)
+    key = (packed[0].hash, *context.key, device, *map(id, own.items))
     if key not in _evaluators:
         _evaluators.clear()
-        _evaluators[key] = Evaluator(unpack(packed).to(device), context, device=device)
+        _evaluators[key] = Evaluator(unpack(packed).to(device), context, device=device, own=own.of_kind("metric"))
     return _evaluators[key]
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from study.config import DOWNSAMPLING, TrialConfig, UserError
+from study.code_map import DOWNSAMPLING
+from study.config import TrialConfig, UserError
 from study.model.autoencoder import Autoencoder, build_autoencoder
 from study.model.networks import NETWORKS
 from study.model.residual import ResidualBlock, group_norm

@@ -67,7 +67,7 @@ OLD, NEW = "folder:/mnt/old", "folder:/mnt/new"
     ],
 )
 def test_faults_met_data_that_were_moved_are_not_data_that_were_changed(
-    begun: str, now: str, hash: str, message: str | None
+    tmp_path: Path, begun: str, now: str, hash: str, message: str | None
 ) -> None:
     loaded = load_space("wae_weight")
     old = record({}, space="wae_weight", space_hash=loaded.hash)
@@ -75,10 +75,10 @@ def test_faults_met_data_that_were_moved_are_not_data_that_were_changed(
     data = dataclasses.replace(old.data, name=now, hash=hash)
     assert is_moved(old, data) == (message is None)
     if message is None:
-        check_resumable(old, loaded, data, old.objectives, {})
+        check_resumable(old, loaded, data, old.objectives, {}, tmp_path)
     else:
         with pytest.raises(UserError, match=message):
-            check_resumable(old, loaded, data, old.objectives, {})
+            check_resumable(old, loaded, data, old.objectives, {}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,11 @@ def test_faults_met_a_study_that_begins_anew_keeps_its_options() -> None:
     }
 
 
-def test_a_study_of_version_0_1_is_refused_before_anything_is_written() -> None:
+def test_a_study_of_version_0_1_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     loaded = load_space("wae_weight")
     old = record({"classifier": {"hash": "c1"}}, space="wae_weight", space_hash=loaded.hash)
     with pytest.raises(UserError, match="resume it with the code that began it"):
-        check_resumable(old, loaded, old.data, old.objectives, {})
+        check_resumable(old, loaded, old.data, old.objectives, {}, tmp_path)
     with pytest.raises(UserError, match="was begun with no --feature-network"):
         new = record(CLASSES, space="wae_weight", space_hash=loaded.hash)
-        check_resumable(new, loaded, new.data, new.objectives, {"feature_network": "contrast"})
+        check_resumable(new, loaded, new.data, new.objectives, {"feature_network": "contrast"}, tmp_path)

@@ -15,6 +15,7 @@ import pytest
 import ray
 import torch
 
+from study.components import NO_COMPONENTS
 from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.measure.context import EvaluationContext, prepare_context
@@ -144,11 +145,11 @@ def test_no_history_has_a_gap_after_a_cut_before_the_checkpoint(cut_off: Path, t
 
 def test_a_process_measures_its_trials_with_one_evaluator(few_digits: ImageData, context: EvaluationContext) -> None:
     packed = trainable.pack(few_digits)
-    first = trainable._evaluator(packed, context, "cpu")
-    assert trainable._evaluator(trainable.pack(few_digits), dataclasses.replace(context), "cpu") is first
+    first = trainable._evaluator(packed, context, "cpu", NO_COMPONENTS)
+    assert trainable._evaluator(trainable.pack(few_digits), dataclasses.replace(context), "cpu", NO_COMPONENTS) is first
     features = {name: few[:9] for name, few in context.first.features.items()}
     fewer = dataclasses.replace(context, first=dataclasses.replace(context.first, features=features))
-    assert trainable._evaluator(packed, fewer, "cpu").context is fewer
+    assert trainable._evaluator(packed, fewer, "cpu", NO_COMPONENTS).context is fewer
 
 
 def _moved_to_another_kind_of_device(directory: Path) -> None:

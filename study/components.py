@@ -1,0 +1,259 @@
+"""What a search space may bring of its own: networks, penalties, likelihoods, schedules, metrics and data.
+
+A component is one class (for data and metrics, one object) that says everything about itself. A space names those it
+uses in `components=`; nothing is registered elsewhere. See docs/extending.md.
+
+Its own hyperparameters are the parameters of its constructor that have a type and a default. `depth: int = 2` of a
+network `mine` is the trial parameter `mine.depth`: Optuna may search it, MLflow and the tables show it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from study.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from study.data.datasets import ImageData
+    from study.model.sizes import NetworkSize
+
+Value = str | int | float
+"""Of a hyperparameter; `bool` counts as `int`."""
+FIELDS = ("network", "regularizer", "likelihood", "annealing")
+"""Kinds of components that a trial names, each in the parameter of this name."""
+_KINDS = (*FIELDS, "metric", "dataset")
+_TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
+
+
+class Network(ABC):
+    """An encoder and a decoder of a user's own. Derive a frozen dataclass; its fields are its hyperparameters.
+
+    Attributes:
+        name: What `network` is called in trials.
+        downsampling: If the code is a map, by how much it is smaller than the image; None for a code without a map.
+    """
+
+    kind: ClassVar[str] = "network"
+    name: ClassVar[str]
+    downsampling: ClassVar[int | None] = None
+
+    @abstractmethod
+    def build(self, size: NetworkSize) -> tuple[nn.Module, nn.Module]:
+        """The encoder and the decoder.
+
+        Args:
+            size: Of images, code and output.
+
+        Returns:
+            Encoder: images [B, C, H, W] in [0, 1] -> [B, `encoder_outputs`]. Decoder: codes [B, `latent_dim`] ->
+            [B, `decoder_channels`, H, W], unbounded.
+        """
+
+
+class Curve(ABC):
+    """An annealing curve of a user's own. Derive a frozen dataclass; its fields are its hyperparameters.
+
+    Attributes:
+        name: What `annealing` is called in trials.
+    """
+
+    kind: ClassVar[str] = "annealing"
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, share: float) -> float:
+        """The multiplier in [0, 1] of the weight, at a share of the ramp in [0, 1). After the ramp it is 1."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Images of a user's own.
+
+    Attributes:
+        name: What `--dataset` is called.
+        load: Gives the data, for example from `study.from_arrays`. The study's first process calls it.
+    """
+
+    kind: ClassVar[str] = "dataset"
+    name: str
+    load: Callable[[], ImageData]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Described:
+    """What `study.json` says of a component, for readers that need no code: tables, figures, MLflow.
+
+    Attributes:
+        kind: One of the kinds.
+        name: Its name.
+        methods: Encoder -> method name, of a regularizer.
+        is_made_for_normal: Whether a regularizer shapes codes for draws from N(0, I).
+        downsampling: Of a network whose code is a map.
+        types: Type by hyperparameter.
+    """
+
+    kind: str
+    name: str
+    methods: dict[str, str] = dataclasses.field(default_factory=dict)
+    is_made_for_normal: bool = True
+    downsampling: int | None = None
+    types: dict[str, Literal["bool", "int", "float", "str"]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, component: Any) -> Described:
+        """The description of a component."""
+        names = ("methods", "is_made_for_normal", "downsampling")
+        facts = {name: getattr(component, name) for name in names if hasattr(component, name)}
+        types: Any = {name: kind.__name__ for name, (kind, _) in hyperparameters(component).items()}
+        return cls(kind=component.kind, name=component.name, types=types, **facts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Components:
+    """The components of a space, by kind and name.
+
+    Attributes:
+        items: As `SearchSpace.components`, or their descriptions.
+
+    Raises:
+        UserError: One of them is not a component, or two have the same name.
+    """
+
+    items: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [_checked(item).name for item in self.items]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"components: two are called {twice[0]!r}; name each once")
+
+    def of_kind(self, kind: str) -> dict[str, Any]:
+        """The components of a kind, by name."""
+        return {item.name: item for item in self.items if item.kind == kind}
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The type of every hyperparameter, by trial parameter: `mine.depth` -> `int`."""
+        named = [item for item in self.items if item.kind in FIELDS]
+        found = ((item.name, option, kind) for item in named for option, (kind, _) in hyperparameters(item).items())
+        return {f"{name}.{option}": kind.__name__ for name, option, kind in found}
+
+    def build(self, kind: str, name: str, values: Mapping[str, Value], *arguments: Any) -> Any | None:
+        """An instance of a component; None if there is none of that kind and name.
+
+        Args:
+            kind: One of `FIELDS`.
+            name: The component's.
+            values: Hyperparameters by trial parameter, as `mine.depth`; those of others are ignored, and those that
+                are missing have their defaults.
+            arguments: What every component of this kind is built from.
+        """
+        found = self.of_kind(kind).get(name)
+        if found is None:
+            return None
+        prefix = f"{name}."
+        options = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+        return found(*arguments, **options)
+
+    def read(self, values: Mapping[str, Any]) -> dict[str, Value]:
+        """Hyperparameters by trial parameter, converted to their types. Those of unknown components stay as they are.
+
+        Raises:
+            UserError: A component has no such hyperparameter, or it has another type.
+        """
+        known = {item.name: item for item in self.items if item.kind in FIELDS}
+        found: dict[str, Value] = {}
+        for key, value in values.items():
+            name, _, option = key.partition(".")
+            if name not in known:
+                found[key] = value
+                continue
+            options = hyperparameters(known[name])
+            if option not in options:
+                choice = ", ".join(f"{name}.{other}" for other in options) or "it has none of its own"
+                raise UserError(f"unknown parameter {key}: choose from {choice}")
+            found[key] = _converted(key, options[option][0], value)
+        return found
+
+    def complete(self, chosen: Mapping[str, str], values: Mapping[str, Value]) -> dict[str, Value]:
+        """The hyperparameters of the chosen components, all of them, and of no other.
+
+        Args:
+            chosen: The component's name by kind; built-in names are passed over.
+            values: As of `read`.
+
+        Raises:
+            UserError: There is no such component.
+        """
+        for key in values:
+            if key.partition(".")[0] not in [item.name for item in self.items]:
+                named = ", ".join(item.name for item in self.items) or "none is named"
+                raise UserError(f"unknown parameter {key}: SearchSpace(components=...) has {named}")
+        complete: dict[str, Value] = {}
+        for kind, name in chosen.items():
+            if (component := self.of_kind(kind).get(name)) is not None:
+                for option, (_, default) in hyperparameters(component).items():
+                    complete[f"{name}.{option}"] = values.get(f"{name}.{option}", default)
+        return complete
+
+
+NO_COMPONENTS = Components()
+
+
+def hyperparameters(component: Any) -> dict[str, tuple[type, Value]]:
+    """Type and default of each hyperparameter of a component's own, by its name in the constructor.
+
+    Raises:
+        UserError: One has another type than `bool`, `int`, `float` and `str`, or none.
+    """
+    if isinstance(component, Described):
+        return {name: (_TYPES[kind], _TYPES[kind]()) for name, kind in component.types.items()}
+    if not isinstance(component, type):
+        return {}
+    constructor: Any = component.__init__
+    types = typing.get_type_hints(constructor)
+    found: dict[str, tuple[type, Value]] = {}
+    for name, parameter in inspect.signature(constructor).parameters.items():
+        if parameter.default is inspect.Parameter.empty:
+            continue
+        if types.get(name) not in _TYPES.values():
+            raise UserError(f"component {component.__name__}: give its {name} the type bool, int, float or str")
+        found[name] = types[name], parameter.default
+    return found
+
+
+def _checked(item: Any) -> Any:
+    label = getattr(item, "__name__", None) or repr(item)
+    if getattr(item, "kind", None) not in _KINDS:
+        raise UserError(
+            f"components: {label} is none; derive from study.Network, Regularizer, Likelihood or Curve, or give a "
+            "Metric or DataSource"
+        )
+    name = getattr(item, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UserError(f"components: {label} needs a name of small letters, digits and _, not {name!r}")
+    if isinstance(item, type) and inspect.isabstract(item):
+        missing = ", ".join(sorted(getattr(item, "__abstractmethods__", ())))
+        raise UserError(f"components: {label} does not define {missing}")
+    hyperparameters(item)
+    return item
+
+
+def _converted(key: str, kind: type, value: Any) -> Value:
+    if kind is bool and value in ("True", "False"):
+        return value == "True"
+    if isinstance(value, bool) == (kind is bool) and (kind is not str or isinstance(value, str)):
+        try:
+            converted = kind(value)
+            if kind is not int or isinstance(value, str) or converted == value:
+                return converted
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise UserError(f"{key}={value!r}: it must be of type {kind.__name__}")

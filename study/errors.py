@@ -1,0 +1,48 @@
+"""The error that a user can correct, and where in a user's own code an error comes from."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+_OURS = str(Path(__file__).parent)
+_STANDARD = sysconfig.get_path("stdlib")
+
+
+class UserError(Exception):
+    """A mistake that the user can correct. The commands print it as one line and exit with status 2."""
+
+
+def located(error: BaseException) -> str | None:
+    """An error of a user's own code in one line: file, line, kind and message; None if no such code was involved."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    if not frames:
+        return None
+    asked = re.search(r"""suggest_\w+\(\s*["'](\w+)["']""", frames[-1].line or "")
+    parameter = f"{asked[1]}: " if asked else ""
+    message = " ".join(str(error).split())
+    return f"{frames[-1].filename}, line {frames[-1].lineno}: {parameter}{type(error).__name__}: {message}"
+
+
+@contextlib.contextmanager
+def located_errors() -> Iterator[None]:
+    """Turns an error of a user's own code into one line with its place.
+
+    Raises:
+        UserError: The code raised an error.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a user's code may raise anything
+        raise UserError(located(error) or f"{type(error).__name__}: {error}") from error
+
+
+def _is_users(file: str) -> bool:
+    elsewhere = ("site-packages" in file) or file.startswith("<frozen")
+    return not (elsewhere or file.startswith((_OURS, _STANDARD)))

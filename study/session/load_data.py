@@ -1,0 +1,30 @@
+"""Loads a study's data: of a data set of the space's own, or of one that comes with this project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from study.data.datasets import ImageData, load_dataset
+from study.errors import UserError, located_errors
+from study.space import SearchSpace
+
+
+def load_data(space: SearchSpace, name: str, data_dir: Path | None) -> ImageData:
+    """The data set of a name.
+
+    Args:
+        space: It may bring data sets of its own.
+        name: One of those, or as of `load_dataset`.
+        data_dir: Where downloaded data sets lie.
+
+    Raises:
+        UserError: There is no such data set, its code raised an error or gave something else, or its files are missing.
+    """
+    source = space.own.of_kind("dataset").get(name)
+    if source is None:
+        return load_dataset(name, data_dir)
+    with located_errors():
+        data = source.load()
+    if not isinstance(data, ImageData):
+        raise UserError(f"data set {name!r}: its load returned {type(data).__name__}; return study.from_arrays(...)")
+    return data.named(name)
