@@ -13,7 +13,7 @@ from typing import Any
 
 from study.code_map import DOWNSAMPLING, NO_MAP, map_shape, shape_text
 from study.components import FIELDS, NO_COMPONENTS, Components, Value
-from study.errors import UserError as UserError
+from study.errors import UserError
 from study.ranges import RANGES
 
 Params = dict[str, str | int | float]

@@ -92,7 +92,7 @@ def _own_code(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
     for component in (own[kind] for kind in ("network", "likelihood") if kind in own):
         name = component.__module__
         names[component.__name__] = path.stem if name == f"search_space_files.{path.stem}" else name
-    return OwnCode(homes, {"COMPONENTS": expression}, names)
+    return OwnCode(homes, {"OWN_COMPONENTS": expression}, names)
 
 
 def log_model(selection: Selection, model: Autoencoder, directory: Path, tracking_uri: str) -> str:

@@ -25,7 +25,7 @@ from study.config import DataSummary, TrialConfig
 from study.model.autoencoder import Autoencoder, build_autoencoder
 from study.priors.fitted import described
 
-COMPONENTS = NO_COMPONENTS
+OWN_COMPONENTS = NO_COMPONENTS
 """What the study brought of its own."""
 
 
@@ -42,7 +42,7 @@ def load(directory: str | Path | None = None, device: str | torch.device = "cpu"
     """
     folder = Path(__file__).parent if directory is None else Path(directory)
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config, summary = TrialConfig.from_params(content["params"], COMPONENTS), DataSummary(**content["data"])
+    config, summary = TrialConfig.from_params(content["params"], OWN_COMPONENTS), DataSummary(**content["data"])
     with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten at once
         model = build_autoencoder(config, summary)
     if content["prior"] is not None:

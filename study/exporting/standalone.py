@@ -97,7 +97,7 @@ def standalone_source(
             for mentioned in definition.mentions & module.external.keys():
                 found = module.external[mentioned]
                 other = external.setdefault(mentioned, found)
-                if (other[0], other[1].name) != (found[0], found[1].name):
+                if _full_name(*other) != _full_name(*found):
                     raise ValueError(f"{name} imports another {mentioned} than the modules before it: rename one")
     if clash := owners.keys() & external.keys():
         raise ValueError(f"{', '.join(sorted(clash))}: defined in one module, imported from elsewhere in another")
@@ -151,7 +151,25 @@ def _read(name: str, given: _Given) -> _Module:
                 module.definitions[-1].text += "\n" + (ast.get_source_segment(source, node) or "")
         elif not (isinstance(node, ast.If) and ast.unparse(node.test).startswith(("TYPE_CHECKING", "__name__ =="))):
             raise ValueError(f"{name}, line {node.lineno}: only imports, definitions and assignments can be gathered")
+    wanted = [known for known, home in own.names.items() if home == name]
+    if wanted and name in own.files:  # the rest of a space's file is about the search
+        _keep(module, wanted)
     return module
+
+
+def _keep(module: _Module, wanted: list[str]) -> None:
+    """Leaves only what some of a module's names need."""
+    kept: list[_Definition] = []
+    todo = list(wanted)
+    while todo:
+        bound = todo.pop()
+        for definition in module.definitions:
+            if bound in definition.names and definition not in kept:
+                kept.append(definition)
+                todo += definition.mentions
+    module.definitions = [definition for definition in module.definitions if definition in kept]
+    mentioned = set().union(*(definition.mentions for definition in kept))
+    module.internal = {bound: home for bound, home in module.internal.items() if bound in mentioned}
 
 
 def _binds_study(node: ast.Import) -> bool:
@@ -168,10 +186,10 @@ def _without_prefix(source: str, tree: ast.Module, module: _Module) -> tuple[str
 
 
 def _home(name: str) -> str:
-    """The module that defines what `study` offers under a name."""
+    """The module that defines what `study` offers under a name; "" if it offers no such thing."""
     import study
 
-    return str(getattr(study, name).__module__)
+    return str(getattr(getattr(study, name, None), "__module__", ""))
 
 
 def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str, own: OwnCode) -> None:
@@ -195,6 +213,13 @@ def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str, 
             raise ValueError(f"{name}, line {node.lineno}: import from {node.module} by name, and do not rename")
         else:
             module.internal[bound] = node.module
+
+
+def _full_name(module: str, alias: ast.alias) -> str:
+    """What an import binds: `torch.nn` for `from torch import nn` and for `import torch.nn as nn`."""
+    if module:
+        return f"{module}.{alias.name}"
+    return alias.name if alias.asname else alias.name.partition(".")[0]
 
 
 def _one_entry(value: ast.expr | None, key: str | None, text: str, name: str) -> tuple[ast.Dict, str]:

@@ -18,7 +18,7 @@ from study.config import TrialConfig, UserError
 from study.model.residual import residual
 from study.model.sizes import NetworkSize, pad_and_crop
 
-Network = Callable[[NetworkSize], tuple[nn.Module, nn.Module]]
+Build = Callable[[NetworkSize], tuple[nn.Module, nn.Module]]
 
 
 def perceptron(sizes: list[int], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -184,7 +184,7 @@ def build_network(config: TrialConfig, size: NetworkSize) -> tuple[nn.Module, nn
     return NETWORKS[config.network](size)
 
 
-NETWORKS: dict[str, Network] = {
+NETWORKS: dict[str, Build] = {
     "mlp": mlp,
     "mlp_500": mlp_500,
     "conv": conv,
