@@ -42,6 +42,11 @@ def carried_path(record: StudyRecord, directory: Path) -> Path:
     return code_path(directory) / Path(record.space_path).name
 
 
+def code_for_trials(record: StudyRecord, directory: Path) -> tuple[Path, Path] | None:
+    """The copy of the space's file that trials run, and the file itself; None if trials need no code of the space."""
+    return (carried_path(record, directory), Path(record.space_path)) if record.components else None
+
+
 def own_components(record: StudyRecord, directory: Path) -> Components:
     """The components of a study's space, from the code that the study carries. Nothing is run if it has none.
 

@@ -16,7 +16,7 @@ from study.cli import DONE, FAILED, INTERRUPTED
 from study.components import NO_COMPONENTS
 from study.config import TrialConfig, UserError
 from study.disk import study_json
-from study.disk.code import carried_path, carry
+from study.disk.code import carry, code_for_trials
 from study.disk.files import disk_error_reason
 from study.disk.layout import cache_path, set_aside
 from study.disk.lock import driving
@@ -212,7 +212,7 @@ class _Session:
             cache,
             resources=cluster.resources,
             max_failures=self.limits.max_failures,
-            code=carried_path(self.record, self.directory) if self.record.components else None,
+            code=code_for_trials(self.record, self.directory),
         )
 
         def run(tally: Tally, count: int, noun: str) -> None:

@@ -154,7 +154,7 @@ def execute(
     max_failures: int,
     refresh: Callable[[], None],
     say: Callable[[str], None],
-    code: Path | None = None,
+    code: tuple[Path, Path] | None = None,
 ) -> None:
     """Trains every trial that the searcher hands out. Returns when there are no more, or after an interrupt.
 

@@ -100,7 +100,7 @@ def run_trial(
     threads: int,
     rungs: bool,
     objectives: Sequence[str] = (),
-    code: Path | None = None,
+    code: tuple[Path, Path] | None = None,
 ) -> None:
     """Trains one trial in this process, from its newest sound checkpoint if there is one.
 
@@ -112,7 +112,7 @@ def run_trial(
         threads: CPU threads to use.
         rungs: Whether to report at the rungs too. Each report waits for Ray, so none is made without need.
         objectives: The metrics that the study trades off, without their split.
-        code: The space's file in the study's folder, if the space brings components of its own.
+        code: If the space brings components of its own: its file's copy in the study's folder, and the file itself.
     """
     # Ray reuses this process for the next trial, so global settings are set again for each trial.
     torch.set_num_threads(threads)
@@ -129,7 +129,7 @@ def run_trial(
         _report_disk_error(error)
         return
     try:
-        own = NO_COMPONENTS if code is None else _own_components(code)
+        own = NO_COMPONENTS if code is None else _own_components(code[0])
         trial = TrialConfig.from_params(config["params"], own)
         _train(trial, directory, attempt, _evaluator(data, context, device, own), cache, rungs, objectives)
     except (TrainingError, MetricError, UserError) as error:
@@ -142,7 +142,10 @@ def run_trial(
         (attempt / ERROR).write_text(traceback.format_exc())
         if last_error(directory) != earlier:
             raise  # Ray retries it; the same error a second time is final
-        tune.report({"failure": f"{located(error) or earlier} (twice)"})
+        place = located(error)
+        if place is not None and code is not None:  # people mend the file, not the copy
+            place = place.replace(f"{code[0].parent}{os.sep}", f"{code[1].parent}{os.sep}")
+        tune.report({"failure": f"{place or earlier} (twice)"})
     finally:
         if device == "cuda":
             torch.cuda.empty_cache()

@@ -1,0 +1,167 @@
+"""A space with components of its own, from a file outside the package to an exported model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from study.cli import command_status
+from study.disk.code import own_components
+from study.disk.study_json import read_study
+from study.export import export
+from study.exporting.trained import load_model
+from study.results.frame import load_study
+from study.results.selection import select
+from study.retrain import retrain
+from tests.test_run import study_run
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "my_space.py"
+BROKEN = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+import study
+
+
+class Layer(nn.Module):
+    def __init__(self, size, outputs):
+        super().__init__()
+        self.layer = nn.Linear(size, outputs)
+
+    def forward(self, x):
+        %s
+        return self.layer(x)
+
+
+@dataclass(frozen=True)
+class Mine(study.Network):
+    name: ClassVar[str] = "mine"
+
+    def build(self, size):
+        pixels = size.height * size.width
+        decoder = nn.Sequential(nn.Linear(size.latent_dim, pixels), nn.Unflatten(1, (1, size.height, size.width)))
+        return nn.Sequential(nn.Flatten(), Layer(pixels, %s)), decoder
+
+
+SPACE = study.SearchSpace(
+    question="?",
+    suggest=lambda trial, data: {"latent_dim": trial.suggest_int("latent_dim", 2, 4)},
+    base={"network": "mine", "epochs": 1},
+    components=(Mine,),
+    num_trials=1,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs folder of a study whose own file is gone."""
+    runs = tmp_path_factory.mktemp("own")
+    space = runs / "elsewhere" / "my_space.py"
+    space.parent.mkdir()
+    shutil.copy(EXAMPLE, space)
+    options = ["--num-trials", 3, "--epochs", 2, "--scheduler", "none", "--study", "own", "--runs-dir", runs]
+    assert study_run("--space", space, *options) == 0
+    space.unlink()
+    return runs
+
+
+def test_own_hyperparameters_and_metrics_are_columns_like_any_other(finished: Path) -> None:
+    trials: Any = load_study(finished, "own").trials
+    assert list(trials["outcome"]) == ["completed"] * 3
+    assert trials["mixer.depth"].dtype.kind == "i" and trials["mixer.depth"][0] == 1
+    assert list(trials["method"]) == ["AE", "WAE-Sinkhorn", "WAE-Sinkhorn"]
+    assert np.isnan(trials["sinkhorn.blur"][0]) and trials["sinkhorn.blur"][1] == 0.5  # a baseline has no such penalty
+    assert trials["val/ink"].between(0, 1).all() and trials["test/ink"].notna().all()
+    baselines = load_study(finished, "own").study.evaluation["real_data"]
+    assert 0 <= baselines["validation"]["ink"] < 0.05
+
+
+def test_mlflow_has_them_under_the_same_names(finished: Path) -> None:
+    from study.tracking.reader import load_from_mlflow
+
+    from_disk = load_study(finished, "own").trials
+    from_mlflow = load_from_mlflow(f"sqlite:///{finished}/mlflow.db", "own").trials
+    for name in ("method", "mixer.depth", "sinkhorn.blur", "val/ink"):
+        assert from_mlflow[name].dtype == from_disk[name].dtype
+        assert from_mlflow[name].equals(from_disk[name]), name
+
+
+def test_the_model_is_loaded_from_the_code_that_the_study_carries(finished: Path) -> None:
+    model = load_model(select(finished, "own", trial=1))
+    assert "Shortcut" in [type(layer).__name__ for layer in model.encoder.children()]
+    assert model.config.method == "WAE-Sinkhorn" and model.default_prior == "normal"
+
+
+def test_an_exported_model_needs_torch_and_safetensors_alone(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    arguments = ["--study", "own", "--trial", "1", "--runs-dir", str(finished), "--out", str(out)]
+    assert command_status(export, [*arguments, "--no-log-to-mlflow"]) == 0
+    program = (
+        f"import sys; sys.path.insert(0, {str(out)!r})\n"
+        "import torch, model\n"
+        "found = model.load()\n"
+        "assert not [name for name in sys.modules if name.partition('.')[0] in ('study', 'ray', 'optuna', 'mlflow')]\n"
+        "generator = torch.Generator().manual_seed(1)\n"
+        "print(found.sample(5, generator, prior='fitted').flatten().tolist())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    model = load_model(select(finished, "own", trial=1))
+    expected = model.sample(5, torch.Generator().manual_seed(1), prior="fitted").flatten().tolist()
+    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-6)
+
+
+def test_a_trial_is_trained_longer_from_the_carried_code(finished: Path) -> None:
+    arguments = ["--study", "own", "--trial", "1", "--epochs", "3", "--runs-dir", str(finished)]
+    assert command_status(retrain, arguments) == 0
+    trials = load_study(finished, "own").trials
+    assert list(trials["origin"])[-1] == "retrain" and trials["method"].iloc[-1] == "WAE-Sinkhorn"
+
+
+@pytest.mark.parametrize(
+    ("forward", "outputs", "word"),
+    [
+        ("raise ValueError('my own fault')", "size.encoder_outputs", "line 16: ValueError: my own fault"),
+        ("pass", "size.encoder_outputs + 1", "its encoder returns"),
+        ("pass", "size.missing", "AttributeError: 'NetworkSize' object has no attribute 'missing'"),
+    ],
+)
+def test_a_broken_network_is_told_by_a_dry_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], forward: str, outputs: str, word: str
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(BROKEN % (forward, outputs))
+    assert study_run("--space", path, "--dry-run", "--runs-dir", tmp_path / "runs") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert word in line and ("broken.py" in line or "mine" in line)
+
+
+def test_an_error_while_training_names_the_users_line_and_the_mended_file_goes_on(
+    tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(BROKEN % ("assert x.device.type == 'meta', 'only on paper'", "size.encoder_outputs"))
+    options = ["--space", path, "--study", "b", "--runs-dir", tmp_path / "runs", "--max-failures", 1]
+    assert study_run(*options) == 1
+    output = " ".join(capsys.readouterr().out.split())
+    assert f"{path}, line 16: AssertionError: only on paper" in output
+    path.write_text(BROKEN % ("pass", "size.encoder_outputs"))
+    assert study_run(*options, "--resume") == 0
+    record = read_study(tmp_path / "runs" / "b")
+    assert record is not None
+    assert [item.name for item in own_components(record, tmp_path / "runs" / "b").items] == ["mine"]
+    path.write_text(BROKEN % ("x = x + 1", "size.encoder_outputs"))
+    assert study_run(*options, "--resume", "--num-trials", 2) == 2
+    assert f"{path} has changed since study 'b' began" in capsys.readouterr().err
