@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from study.config import DataSummary
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.data.splits import Split
 from study.measure.cache import cached, content_hash, content_key
-from study.measure.features import Architecture, Classifier, as_float, halving_widths, one_thread
+from study.measure.features import Architecture, Classifier, halving_widths, one_thread
 from study.model.adam import Adam, set_one_cycle
 
 _BATCH = 512
