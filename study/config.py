@@ -260,6 +260,10 @@ def _read(name: str, kind: str, value: Any) -> str | int | float:
         raise UserError(f"{name}={value!r}: it must be {'text' if kind == 'str' else 'of type ' + kind}") from None
 
 
+FEW_IMAGES = 50
+"""With fewer images to measure with, scores of samples are noise: the user is told so, and no trial is recommended."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSummary:
     """What a search space knows of a data set: enough for weight ranges and sensible defaults, but no pixels.
@@ -289,6 +293,11 @@ class DataSummary:
     total_variance: float
     hash: str
     defaults: Params
+
+    @property
+    def held_out(self) -> int:
+        """Images that models are measured with, in the smaller of the two splits."""
+        return min(self.validation_size, self.test_size)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -14,9 +14,9 @@ import torch
 
 from study.config import UserError
 from study.data.array_labels import numbered
-from study.data.image_data import SPLITS, ImageData, Loaded, assemble, cut_missing
+from study.data.image_data import SPLITS, ImageData, Loaded, assemble, copies_notes, cut_missing
 from study.data.pixels import as_exact_bytes
-from study.data.splits import Split, copies
+from study.data.splits import Split
 from study.data.torch_datasets import is_dataset, read_dataset
 
 MIN_SIDE = 8
@@ -118,11 +118,14 @@ def loaded_arrays(
     numbers, names = numbered(labels, {split: len(array) for split, array in arrays.items()}, classes)
     stored = _stored(arrays, low, high)
     splits = {split: Split(stored[split], numbers[split]) for split in SPLITS if split in stored}
-    said += _copies(splits)
+    given = tuple(splits) if len(splits) > 1 else ()
+    said += copies_notes(
+        splits, [f"{split} {row}" for split, part in splits.items() for row in range(len(part))], given
+    )
     # Cutting copies; what is not cut is copied here, so that later changes of the user's arrays do not reach the data.
     kept = [split for split in splits if split != "train" or len(splits) == len(SPLITS)]
     splits |= {split: Split(splits[split].images.clone(), splits[split].labels) for split in kept}
-    return cut_missing(splits, tuple(splits) if len(splits) > 1 else (), names, tuple(said))
+    return cut_missing(splits, given, names, tuple(said))
 
 
 def _as_array(images: Any, what: str) -> np.ndarray:
@@ -266,14 +269,3 @@ def _scaled(array: np.ndarray, low: float, high: float) -> np.ndarray:
     for image, scaled in zip(array, found, strict=True):
         scaled[...] = ((image.astype(np.float64) - low) / (high - low)).clip(0, 1)
     return found
-
-
-def _copies(splits: dict[str, Split]) -> list[str]:
-    """A line about images that occur more than once; none if there is no such image."""
-    rows = [f"{split} {row}" for split, part in splits.items() for row in range(len(part))]
-    found = copies(*(part.images for part in splits.values()))
-    if not found:
-        return []
-    noun = "image is a copy of another" if len(found) == 1 else "images are copies of others"
-    named = ", ".join(f"{rows[row]} of {rows[first]}" for row, first in found[:3]) + ", ..." * (len(found) > 3)
-    return [f"{len(found):,} {noun}, so splits may share images and scores may be too good: {named}"]

@@ -65,10 +65,10 @@ def read_header(path: Path) -> Header | None:
     try:
         with _open(path) as image:
             height, width = image.height, image.width
-            turn = image.getexif().get(_ORIENTATION, 1)
+            deep = _deep_kind(image)
+            turn = _turn(image)
             if turn in (5, 6, 7, 8):  # these orientations swap the sides
                 height, width = width, height
-            deep = _deep_kind(image)
             transparent = image.has_transparency_data or (deep == _COLOUR_PNG and image.mode != "RGB")
             grey = image.mode in _GREY_MODES and deep != _COLOUR_PNG
             frames = getattr(image, "n_frames", 1)
@@ -106,7 +106,7 @@ def read_pixels(
     try:
         with _open(path) as opened:
             if deep := _deep_kind(opened):
-                turn = opened.getexif().get(_ORIENTATION, 1)
+                turn = _turn(opened)
                 values = _deep_values(path, opened, deep)
                 values = np.nan_to_num(values, nan=0, posinf=0, neginf=0) / tops[deep]
                 planes = [_fitted(plane, turn, size) for plane in _channels(values.clip(0, 1), channels)]
@@ -145,6 +145,14 @@ def _too_large(path: Path) -> UserError:
     return UserError(
         f"{path} has more than {MAX_PIXELS // 10**6} million pixels: shrink it or take it out of the folder"
     )
+
+
+def _turn(image: Image.Image) -> int:
+    """How an image is stored, by EXIF; 1 is upright."""
+    # Of a PNG without these, Pillow would decode all of it to find out.
+    if image.format == "PNG" and not {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
+        return 1
+    return image.getexif().get(_ORIENTATION, 1)
 
 
 def _deep_kind(image: Image.Image) -> str:

@@ -26,9 +26,9 @@ import torch
 from study.config import UserError
 from study.data.decoding import Header, read_header, read_pixels
 from study.data.folder_layout import Layout, read_layout
-from study.data.image_data import Loaded, cut_missing
+from study.data.image_data import Loaded, copies_notes, cut_missing
 from study.data.pixels import as_exact_bytes
-from study.data.splits import Split, copies
+from study.data.splits import Split
 
 logger = logging.getLogger(__name__)
 
@@ -125,14 +125,12 @@ def read_folder(root: Path) -> Folder:
     }
     seen = [(file.path, header) for file, header in zip(layout.files, headers, strict=True) if header is not None]
     told = _Told(root)
-    told.files("left out {} files that are not readable images", unreadable)
-    told.files("left out {} images beside the folders", strays)
+    told.files("left out {} [file that is not a readable image|files that are not readable images]", unreadable)
+    told.files("left out {} [image|images] beside the folders", strays)
     told.layout(layout, classes)
     told.changes(seen, size, resized, channels)
     told.depths(readable, tops, is_deep)
-    again = [kept[row].path for row, _ in copies(images)]
-    noun = "image is a copy of another" if len(again) == 1 else "images are copies of others"
-    told.files(f"{{}} {noun}, so splits may share images and scores may be too good", again)
+    told.notes += copies_notes(parts, [str(file.path.relative_to(root)) for file in kept], layout.given)
     return Folder(parts, classes, layout.given, tuple(told.notes))
 
 
@@ -144,8 +142,12 @@ class _Told:
         self.notes: list[str] = []
 
     def files(self, text: str, paths: Sequence[Path]) -> None:
-        """A note on some files, if there are any: their number takes the place of {}, and the first are named."""
+        """A note on some files, if there are any: their number takes the place of {}, and the first are named.
+
+        Of `[image|images]` the second is for several.
+        """
         if paths:
+            text = re.sub(r"\[(.*?)\|(.*?)\]", r"\1" if len(paths) == 1 else r"\2", text)
             named = ", ".join(str(path.relative_to(self.root)) for path in paths[:3]) + ", ..." * (len(paths) > 3)
             self.notes.append(f"{text.format(f'{len(paths):,}')}: {named}")
 
@@ -171,16 +173,23 @@ class _Told:
         else:
             others = which(lambda header: header.size != size)
             self.files(
-                f"{{}} of {len(seen):,} images are not {size[1]}x{size[0]} and are cropped and resized to it", others
+                f"{{}} of {len(seen):,} images [is|are] not {size[1]}x{size[0]} and [is|are] cropped and resized to it",
+                others,
             )
         if channels == 3:
-            self.files(f"{{}} of {len(seen):,} images are grey, the others have colours", which(lambda h: h.grey))
-        self.files("{} images are transparent in places, which become white", which(lambda h: h.transparent))
+            self.files(f"{{}} of {len(seen):,} images [is|are] grey, the others have colours", which(lambda h: h.grey))
+        self.files("{} [image is|images are] transparent in places, which become white", which(lambda h: h.transparent))
         for mode in sorted({header.colours for _, header in seen} - {""}):
-            self.files(f"{{}} images of mode {mode} are converted to RGB", which(lambda h, m=mode: h.colours == m))
-        self.files("{} images are turned upright as their EXIF data say", which(lambda h: h.turned))
-        self.files("{} files hold several images, of which the first is taken", which(lambda h: h.frames > 1))
-        self.files("{} images have pixels that are NaN or infinite, which become black", which(lambda h: h.unknown))
+            self.files(
+                f"{{}} [image|images] of mode {mode} [is|are] converted to RGB", which(lambda h, m=mode: h.colours == m)
+            )
+        self.files("{} [image is|images are] turned upright as EXIF data say", which(lambda h: h.turned))
+        self.files(
+            "{} [file holds|files hold] several images, of which the first is taken", which(lambda h: h.frames > 1)
+        )
+        self.files(
+            "{} [image has|images have] pixels that are NaN or infinite, which become black", which(lambda h: h.unknown)
+        )
 
     def depths(self, headers: list[Header], tops: dict[str, float], is_deep: bool) -> None:
         """What is white in images of more than eight bits."""
@@ -257,6 +266,8 @@ def _common_size(sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], str | N
     by_side = sorted(sizes, key=min)
     side = min(MAX_RESIZED, max(MIN_SIDE, 2 ** (min(by_side[len(sizes) // 2]).bit_length() - 1)))
     small, large = (f"{width}x{height}" for height, width in (by_side[0], by_side[-1]))
-    spread = f"of {small}" if len(set(sizes)) == 1 else f"of {len(set(sizes)):,} sizes, such as {small} and {large},"
-    note = f"{len(sizes):,} images {spread} pixels are cropped to their central squares and resized to {side}x{side}"
+    spread = (
+        f"of {small} pixels" if len(set(sizes)) == 1 else f"of {len(set(sizes)):,} sizes, {small} to {large} pixels,"
+    )
+    note = f"{len(sizes):,} images {spread} are cropped to their central squares and resized to {side}x{side}"
     return (side, side), note

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
-from study.config import DataSummary, Params, UserError
-from study.data.splits import Split, content_hash, same_images, three_way, total_variance
+from study.config import FEW_IMAGES, DataSummary, Params, UserError
+from study.data.splits import Split, content_hash, copies, same_images, three_way, total_variance
 
 logger = logging.getLogger(__name__)
 
 HELD_OUT = 10_000
 """Images in the validation split of a large data set."""
-FEW_IMAGES = 50
-"""With fewer held-out images scores of samples are noise, and the user is told so."""
 UNLABELLED = ("images",)
 """The one class of images without labels."""
 SPLITS = ("train", "validation", "test")
@@ -91,6 +90,31 @@ def cut_missing(
     return Loaded(parts["train"], parts["validation"], parts["test"], classes, notes)
 
 
+def copies_notes(parts: Mapping[str, Split], names: Sequence[str], given: tuple[str, ...]) -> list[str]:
+    """A line about images that occur more than once; none if there is no such image.
+
+    Args:
+        parts: The splits as they were given, or all images as `train`.
+        names: What to call each image, from part to part.
+        given: The splits that the user gave.
+    """
+    found = copies(*(part.images for part in parts.values()))
+    split_of = [split for split, part in parts.items() for _ in range(len(part))]
+    across = [(row, first) for row, first in found if split_of[row] != split_of[first]]
+    shown = across or found
+    if not shown:
+        return []
+    one = len(shown) == 1
+    what = "image is a copy of another" if one else "images are copies of others"
+    if across:
+        what = "image of one split is" if one else "images of one split are"
+        what += " in another too, so scores may be too good"
+    elif not given:
+        what += ", so splits may share images and scores may be too good"
+    named = ", ".join(f"{names[row]} (as {names[first]})" for row, first in shown[:3]) + ", ..." * (len(shown) > 3)
+    return [f"{len(shown):,} {what}: {named}"]
+
+
 def assemble(name: str, loaded: Loaded) -> ImageData:
     """The data set called `name`. Its notes are logged as warnings, each beginning with the name.
 
@@ -119,9 +143,8 @@ def assemble(name: str, loaded: Loaded) -> ImageData:
     if len(loaded.classes) < 2:
         what = "no labels" if loaded.classes == UNLABELLED else f"one class ({', '.join(loaded.classes)})"
         notes.append(f"{what}: samples are compared in a network trained without classes, and no figure shows classes")
-    held_out = min(len(loaded.validation), len(loaded.test))
-    if held_out < FEW_IMAGES:
-        notes.append(f"only {held_out} images to measure with: trust no score of samples and no recommendation")
+    if summary.held_out < FEW_IMAGES:
+        notes.append(f"only {summary.held_out} images to measure with: trust no score of samples")
     lines = tuple(f"{name}: {note}" for note in notes)
     for line in lines:
         logger.warning("%s", line)

@@ -123,7 +123,7 @@ def test_faults_met_a_named_pipe_is_left_out(tmp_path: Path, place: str) -> None
     os.mkfifo(tmp_path / place)
     data = load_dataset(f"folder:{tmp_path}")
     assert len(data.train) == 12
-    assert data.notes[0] == f"folder:{tmp_path}: left out 1 files that are not readable images: {place}"
+    assert data.notes[0] == f"folder:{tmp_path}: left out 1 file that is not a readable image: {place}"
 
 
 def test_faults_met_copies_are_counted_and_named(tmp_path: Path) -> None:
@@ -131,7 +131,9 @@ def test_faults_met_copies_are_counted_and_named(tmp_path: Path) -> None:
     for name in ("cat/002.png", "dog/100.png"):
         shutil.copy(tmp_path / "cat" / "000.png", tmp_path / name)
     note, _ = load_dataset(f"folder:{tmp_path}").notes  # the other: these are few images
-    assert "2 images are copies of others" in note and note.endswith(": cat/002.png, dog/100.png")
+    assert "2 images are copies of others" in note and note.endswith(
+        ": cat/002.png (as cat/000.png), dog/100.png (as cat/000.png)"
+    )
 
 
 def test_faults_met_a_set_that_does_not_fit_is_refused_before_it_is_read(
