@@ -92,7 +92,7 @@ class TrialConfig:
     """One training run, complete: equal configs on one machine give bitwise equal results on the CPU.
 
     Attributes:
-        dataset: A name in `study.data.datasets.DATASETS`, or `folder:PATH`.
+        dataset: A name in `study.data.datasets.DATASETS`, or `folder:PATH`, `npz:PATH`, `npy:PATH`.
         encoder: `deterministic`, or `gaussian` (diagonal, by reparametrisation).
         regularizer: A name in `study.model.regularizers.REGULARIZERS`.
         weight: w in `loss = D + w * m(t) * R`: nats of D per unit of R, at one likelihood for every method.

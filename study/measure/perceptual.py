@@ -123,7 +123,8 @@ def perceptual_classifier(data: ImageData, cache_dir: Path) -> Perceptual:
 
 
 def _train_without_classes(data: ImageData, spec: ClassifierSpec) -> dict[str, Any]:
-    images = spec.epochs * data.summary.train_size
+    # A small set is seen more often: contrast between images is learnt more slowly than classes.
+    images = max(spec.epochs * data.summary.train_size, min(25_000, 200 * data.summary.train_size))
     record = train_networks(
         data, NetworkSpec(_WITHOUT_CLASSES, spec.architecture, (spec.seed,), images, spec.learning_rate / 2)
     )

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def plain(root: Path, *places: str, count: int = 6, side: int = SIDE, first: int
             Image.fromarray(pixels).save(root / place / f"{number:03}.png")
 
 
-def save(array: np.ndarray, suffix: str = ".png", mode: str | None = None, **options: object) -> Callable[[Path], None]:
+def save(array: np.ndarray, suffix: str = ".png", mode: str | None = None, **options: Any) -> Callable[[Path], None]:
     """Writes an odd image, converted to `mode`."""
 
     def write(root: Path) -> None:
