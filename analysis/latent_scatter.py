@@ -29,7 +29,7 @@ class Panel(NamedTuple):
     Attributes:
         title: Trial and coordinates.
         points: [n, 2].
-        labels: Class numbers [n], -1 for draws from the prior.
+        labels: Class numbers [n], -1 for draws from the prior; all 0 without classes.
         path: Codes along the first interpolation, [steps, 2]; empty in the prior's panel.
     """
 
@@ -103,13 +103,19 @@ def coordinate_pairs(codes: np.ndarray) -> list[list[int]]:
     return [sorted(np.argsort(-codes.var(axis=0), kind="stable")[:2].tolist())]
 
 
+def classes_of(info: LatentScatter) -> list[int]:
+    """The classes of the images, in order; none if all images are of one."""
+    classes = sorted({int(label) for panel in info.panels for label in np.unique(panel.labels) if label >= 0})
+    return classes if len(classes) > 1 else []
+
+
 def plot(info: LatentScatter) -> Figure:
     """Draws small panels, each with the circle that contains 95 % of the prior and with its own scale."""
     columns = min(4, len(info.panels))
     rows = -(-len(info.panels) // columns)
     figure = style.new_figure(0.9 + 2.1 * columns, 0.2 + 2.3 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
-    classes = sorted({int(label) for panel in info.panels for label in np.unique(panel.labels) if label >= 0})
+    classes = classes_of(info)
     angle = np.linspace(0, 2 * np.pi, 100)
     for axes, panel in itertools.zip_longest(grid.flat, info.panels):
         if panel is None:
@@ -133,7 +139,8 @@ def plot(info: LatentScatter) -> Figure:
     if any(len(panel.path) for panel in info.panels):
         handles.append(Line2D([], [], color="black", marker="o", markersize=3, markerfacecolor="white",
                               label="path of the first\ninterpolation"))  # fmt: skip
-    figure.legend(handles=handles, loc="outside right upper", title="class", fontsize=7.5)
+    title = "class" if classes else None
+    figure.legend(handles=handles, loc="outside right upper", title=title, fontsize=7.5)
     return figure
 
 
@@ -143,8 +150,9 @@ def describe(info: LatentScatter) -> str:
     for panel in info.panels[1:]:
         inside = np.hypot(panel.points[:, 0], panel.points[:, 1]) <= RADIUS
         shares.append(f"{' '.join(panel.title.split())}: {100 * inside.mean():.0f} %")
+    coloured = " coloured by class" if classes_of(info) else ""
     return (
-        "Posterior means of validation images coloured by class, beside draws from the prior; the circle contains 95 % "
+        f"Posterior means of validation images{coloured}, beside draws from the prior; the circle contains 95 % "
         f"of the prior. Share of codes inside it: {'; '.join(shares)}."
     )
 

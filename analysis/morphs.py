@@ -9,6 +9,8 @@ from analysis.plotting import command, naming
 from analysis.plotting.pictures import NO_PICTURES, Strips, describe_strips, no_pair, plot_strips, representatives
 from study.results.frame import StudyFrames
 
+ONE_CLASS = "the images have no classes to move between"
+
 plot, describe = plot_strips, describe_strips
 
 
@@ -17,7 +19,8 @@ def info(frames: StudyFrames, pair: int = 0) -> Strips:
     saved = [trial for trial in representatives(frames, "morphs") if len(trial.arrays.get("morph_classes", ()))]
     found = [trial for trial in saved if min(len(trial.arrays["morphs"]), len(trial.arrays["morph_classes"])) > pair]
     if not found:
-        return Strips(frames.nothing(no_pair(pair) if saved else NO_PICTURES))
+        one_class = bool(frames.records) and all(record.data.num_classes < 2 for record in frames.records)
+        return Strips(frames.nothing(no_pair(pair) if saved else ONE_CLASS if one_class else NO_PICTURES))
     start, target = (int(value) for value in found[0].arrays["morph_classes"][pair])
     title = f"An image of class {start} moved towards class {target}"
     return Strips(

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.measure.distortions import REFERENCE_SIDE, blur
-from study.measure.features import as_float
 
 MOST_IMAGES = 5_000
 

@@ -38,8 +38,9 @@ from benchmarks.rows import Row
 from study.cli import run_command
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.measure.comparison import FeatureSet
-from study.measure.features import as_float, measuring
+from study.measure.features import measuring
 from study.measure.instrument import Features
 from study.training.loop import Trainer
 

@@ -36,10 +36,11 @@ from benchmarks.rows import Row
 from study.cli import run_command
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.measure.comparison import FeatureSet
 from study.measure.context import prepare_context
 from study.measure.evaluate import Evaluator
-from study.measure.features import as_float, measuring
+from study.measure.features import measuring
 from study.measure.generated import PRIOR_SEED
 from study.measure.latent import spherical_midpoint
 from study.model.autoencoder import Autoencoder, build_autoencoder

@@ -23,7 +23,8 @@ from benchmarks.instrument import PARAMS, Instrument
 from search_spaces.method import LATENT_DIMS
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.measure.features import as_float, measuring
+from study.data.pixels import as_float
+from study.measure.features import measuring
 from study.space import weight_range
 from study.training.loop import Trainer, TrainingError
 

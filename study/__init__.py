@@ -14,7 +14,8 @@ from study.config import DataSummary, TrialConfig, UserError
 from study.space import SearchSpace, weight_range
 
 if TYPE_CHECKING:
-    from study.data.datasets import ImageData
+    from study.data.arrays import from_arrays
+    from study.data.image_data import ImageData
     from study.measure.metrics import Metric
     from study.model.likelihoods import Likelihood
     from study.model.regularizers import CriticRegularizer, Regularizer, draw_prior
@@ -35,17 +36,19 @@ __all__ = [
     "TrialConfig",
     "UserError",
     "draw_prior",
+    "from_arrays",
     "weight_range",
 ]
 
 _IMPORTS_TORCH = {
     "CriticRegularizer": "study.model.regularizers",
-    "ImageData": "study.data.datasets",
+    "ImageData": "study.data.image_data",
     "Likelihood": "study.model.likelihoods",
     "Metric": "study.measure.metrics",
     "NetworkSize": "study.model.sizes",
     "Regularizer": "study.model.regularizers",
     "draw_prior": "study.model.regularizers",
+    "from_arrays": "study.data.arrays",
 }
 
 

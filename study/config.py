@@ -87,7 +87,7 @@ class TrialConfig:
     """One training run, complete: equal configs on one machine give bitwise equal results on the CPU.
 
     Attributes:
-        dataset: A name in `study.data.datasets.DATASETS`, or `folder:PATH`.
+        dataset: A name in `study.data.datasets.DATASETS`, or `folder:PATH`, `npz:PATH`, `npy:PATH`.
         encoder: `deterministic`, or `gaussian` (diagonal, by reparametrisation).
         regularizer: A name in `study.model.regularizers.REGULARIZERS`.
         weight: w in `loss = D + w * m(t) * R`: nats of D per unit of R, at one likelihood for every method.
@@ -270,6 +270,10 @@ def _read(name: str, kind: str, value: Any) -> str | int | float:
         raise UserError(f"{name}={value!r}: it must be {'text' if kind == 'str' else 'of type ' + kind}") from None
 
 
+FEW_IMAGES = 50
+"""With fewer images to measure with, scores of samples are noise: the user is told so, and no trial is recommended."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSummary:
     """What a search space knows of a data set: enough for weight ranges and sensible defaults, but no pixels.
@@ -299,6 +303,11 @@ class DataSummary:
     total_variance: float
     hash: str
     defaults: Params
+
+    @property
+    def held_out(self) -> int:
+        """Images that models are measured with, in the smaller of the two splits."""
+        return min(self.validation_size, self.test_size)
 
     @property
     def shape(self) -> tuple[int, int, int]:

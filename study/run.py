@@ -56,7 +56,7 @@ def run(
     ] = None,
     list_spaces: Annotated[bool, typer.Option("--list", help="List the search spaces and exit.")] = False,
     dataset: Annotated[
-        str, typer.Option(help="Data set: digits, mnist, fashion_mnist, cifar10 or folder:PATH.")
+        str, typer.Option(help="Data set: digits, mnist, fashion_mnist, cifar10, folder:PATH, npz:PATH or npy:PATH.")
     ] = "digits",
     data_dir: DataOption = None,
     num_trials: Annotated[

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.disk": _BASE,
     "study.cli": {"study.config", "study.ranges", "study.disk"},
     "study.data": {"study.config"},
-    "study.model": {"study.config", "study.priors"},
+    "study.model": {"study.config", "study.priors", "study.data.pixels"},
     "study.priors": {"study.config"},
     "study.measure": {"study.config", "study.disk", *_MATHEMATICS, "study.priors"},
     "study.training": {"study.config", "study.disk", *_MATHEMATICS, "study.measure"},

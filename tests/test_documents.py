@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from typer.core import TyperCommand
 
-from study.data.datasets import DATASETS
+from study.data.datasets import DATASETS, READERS
 from study.space import load_space
 from tests.helpers_study import make_study
 from tests.test_architecture import MAY_IMPORT
@@ -193,7 +193,7 @@ def test_spaces_and_data_sets_exist() -> None:
         for space in (*command.values("--space"), *(word[6:] for word in command.words if word.startswith("SPACE="))):
             assert space in (OWN_SPACE, "NAME") or load_space(space), command
         for dataset in command.values("--dataset"):
-            assert dataset in DATASETS or dataset.startswith("folder:"), command
+            assert dataset in DATASETS or dataset.partition(":")[0] in READERS, command
 
 
 def test_targets_and_variables_of_make_exist() -> None:

@@ -18,7 +18,7 @@ from analysis.reporting import picks, second_opinion
 from analysis.reporting.page import write_report
 from study.config import UserError
 from study.disk.layout import ERROR, OUTCOME, PICTURE, WARNINGS, attempt_folders, report_path, trial_folders, trial_path
-from study.results.choice import Choice, choose, seed_groups
+from study.results.choice import Choice, choose, seed_groups, too_little_data
 from study.results.frame import MEMORY, StudyFrames, load_study
 from study.tracking.store import one_line
 
@@ -117,7 +117,7 @@ def show(console: Console, frames: StudyFrames, directory: Path) -> None:
         if counts:
             outcomes = ", ".join(f"{number} {name}" for name, number in counts)
             console.print(f"{rows.sum()} {noun}: {outcomes}", highlight=False)
-    if choice.knee is not None:
+    if choice.front.size:
         found = replicates.info(frames)
         console.print(_front_table(frames, choice))
         for sentence in _recommendation(frames, choice):
@@ -173,6 +173,8 @@ def show_warnings(console: Console, directory: Path) -> None:
 
 
 def _recommendation(frames: StudyFrames, choice: Choice) -> list[str]:
+    if choice.knee is None:
+        return [too_little_data(frames)]
     between_seeds = picks.seed_noise(frames, choice, seed_groups(frames, np.flatnonzero(choice.eligible)))
     return [
         *picks.all_picks(frames, choice),
@@ -184,8 +186,9 @@ def _recommendation(frames: StudyFrames, choice: Choice) -> list[str]:
 
 
 def _front_table(frames: StudyFrames, choice: Choice) -> Table:
-    what = "recommended" if choice.role == "best" else f"{choice.role}, recommended"
-    table = Table(title=f"Pareto-optimal trials (▸ {what})", title_justify="left", box=None, pad_edge=False)
+    what = " (▸ recommended)" if choice.role == "best" else f" (▸ {choice.role}, recommended)"
+    what = what if choice.picks else ""
+    table = Table(title=f"Pareto-optimal trials{what}", title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     names = list(frames.objectives)
     among = np.isin(np.arange(len(choice.values)), [*choice.front, *(pick.row for pick in choice.picks)])

@@ -10,7 +10,7 @@ from analysis import replicates
 from analysis.plotting import naming
 from analysis.reporting import picks, second_opinion
 from study.results import pareto
-from study.results.choice import Choice, choose, front_of, seed_groups
+from study.results.choice import Choice, choose, front_of, seed_groups, too_little_data
 from study.results.frame import StudyFrames
 
 FEW_SEEDS = 4
@@ -57,6 +57,8 @@ def summarise(frames: StudyFrames) -> Summary:
     seeds = seed_groups(frames, np.flatnonzero(choice.eligible))
     noise = picks.seed_noise(frames, choice, seeds)
     methods = _methods(frames, choice)
+    if choice.front.size and choice.knee is None:
+        return Summary([too_little_data(frames)], methods, noise)
     if choice.knee is None:
         return Summary(["No trial has completed with both objectives yet."], methods, noise)
     sentences = [_recommendation(frames, choice)]

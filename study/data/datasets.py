@@ -1,12 +1,10 @@
-"""The data sets that a study can run on, as uint8 tensors in memory.
+"""The data sets that a study can run on, as tensors in memory.
 
 To add one, write a loader `(directory, download) -> Loaded` and name it in `DATASETS` at the end of this file.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import os
 import shutil
 import socket
@@ -15,72 +13,18 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from study.config import DataSummary, Params, UserError
+from study.config import UserError
+from study.data.array_files import load_npy, load_npz
 from study.data.folder import load_folder
-from study.data.splits import Split, content_hash, three_way, total_variance
+from study.data.image_data import HELD_OUT, ImageData, Loaded, assemble
+from study.data.splits import Split, three_way
 
-logger = logging.getLogger(__name__)
-
-_HELD_OUT = 10_000
-"""Images in the validation split of a large data set."""
-FEW_IMAGES = 50
-"""With fewer held-out images scores of samples are noise, and the user is told so."""
 _PROBE_SECONDS = 6.0
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """A data set in its three splits.
-
-    Attributes:
-        name: A name in `DATASETS`, or `folder:` and an absolute path.
-        train: Models and the feature network are trained on it.
-        validation: Search and early stopping see it.
-        test: Used once, at the end of a trial.
-        classes: Names of the labels, in order.
-        summary: Sizes, hash, variance and suitable trial parameters.
-        notes: What the user should know of it, one line each.
-    """
-
-    name: str
-    train: Split
-    validation: Split
-    test: Split
-    classes: tuple[str, ...]
-    summary: DataSummary
-    notes: tuple[str, ...] = ()
-
-    def split(self, name: str) -> Split:
-        """The split called `train`, `validation` or `test`."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        if name not in splits:
-            raise ValueError(f"no split {name!r}: choose from {', '.join(splits)}")
-        return splits[name]
-
-    def named(self, name: str) -> ImageData:
-        """The same data under another name."""
-        return dataclasses.replace(self, name=name, summary=dataclasses.replace(self.summary, name=name))
-
-    def to(self, device: torch.device | str) -> ImageData:
-        """The same data on another device."""
-        splits = [split.to(device) for split in (self.train, self.validation, self.test)]
-        return ImageData(self.name, splits[0], splits[1], splits[2], self.classes, self.summary, self.notes)
-
-
-class Loaded(NamedTuple):
-    """What a loader returns: the three splits and the class names."""
-
-    train: Split
-    validation: Split
-    test: Split
-    classes: tuple[str, ...]
 
 
 Loader = Callable[[Path, bool], Loaded]
@@ -90,83 +34,24 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
     """Loads a data set. Downloads it if it is missing and `download` allows it.
 
     Args:
-        name: A name in `DATASETS`, or `folder:PATH`.
+        name: A name in `DATASETS`, or a kind in `READERS` and a path, such as `folder:PATH`.
         data_dir: The folder of downloaded data, in torchvision's layout (`DIR/MNIST/raw`). By default `data/` in the
             current folder.
         download: Whether missing data may be downloaded.
 
     Raises:
-        UserError: The name is unknown, the data are missing and cannot be downloaded, files are damaged, or a folder
-            holds no usable images.
+        UserError: The name is unknown, the data are missing and cannot be downloaded, files are damaged, or a
+            user's own data cannot be used as they are.
     """
     directory = Path("data" if data_dir is None else data_dir).expanduser().absolute()
     kind, _, path = name.partition(":")
-    notes: tuple[str, ...] = ()
-    if kind == "folder" and path:
-        root = Path(path).expanduser().absolute()
-        loaded, notes = _load_folder(root)
-        name = f"folder:{root}"
-    elif name in DATASETS:
-        loaded = DATASETS[name](directory, download)
-    else:
-        raise UserError(f"no data set {name!r}: choose from {', '.join(DATASETS)}, or folder:PATH")
-    splits = (loaded.train, loaded.validation, loaded.test)
-    variance = total_variance(loaded.train.images)
-    if not variance:
-        raise UserError(f"data set {name}: all training images are the same, so there is nothing to learn")
-    _, channels, height, width = loaded.train.images.shape
-    summary = DataSummary(
-        name=name,
-        channels=channels,
-        height=height,
-        width=width,
-        train_size=len(loaded.train),
-        validation_size=len(loaded.validation),
-        test_size=len(loaded.test),
-        num_classes=len(loaded.classes),
-        total_variance=variance,
-        hash=content_hash(splits),
-        defaults=_defaults(channels, height, width, len(loaded.train)),
-    )
-    held_out = min(len(loaded.validation), len(loaded.test))
-    if held_out < FEW_IMAGES:
-        few = f"{name}: only {held_out} images to measure with: trust no score of samples and no recommendation"
-        logger.warning("%s", few)
-        notes = (*notes, few)
-    return ImageData(name, *loaded, summary, notes)
-
-
-def _load_folder(root: Path) -> tuple[Loaded, tuple[str, ...]]:
-    """The splits that a folder gives; those it lacks are cut from its training images, a fifth of these each."""
-    found = load_folder(root)
-    train = found.parts["train"]
-    held_out = min(_HELD_OUT, max(1, len(train) // 5))
-    missing = [name for name in ("validation", "test") if name not in found.given]
-    sizes = [held_out * (name in missing) for name in ("validation", "test")]
-    parts = dict(found.parts)
-    if missing:
-        cut = zip(("train", "validation", "test"), three_way(train, *sizes), strict=True)
-        parts = {name: part if name == "train" or name in missing else parts[name] for name, part in cut}
-    notes = found.notes
-    if found.given:
-        cut_off = f"; {' and '.join(missing)} cut from train" if missing else ""
-        counts = ", ".join(f"{name} {len(parts[name])}" for name in parts)
-        notes = (f"splits given: {', '.join(found.given)}{cut_off} ({counts} images)", *notes)
-    notes = tuple(f"folder:{root}: {note}" for note in notes)
-    for note in notes:
-        logger.warning("%s", note)
-    return Loaded(parts["train"], parts["validation"], parts["test"], found.classes), notes
-
-
-def _defaults(channels: int, height: int, width: int, train_size: int) -> Params:
-    """Trial parameters by image size. Small sets get more epochs, so that all take about as many steps."""
-    if channels * height * width <= 16 * 16:
-        return {"network": "mlp", "width": 128, "batch_size": 64, "learning_rate": 2e-3, "epochs": 60}
-    epochs = min(60, max(10, round(200_000 / train_size)))
-    shared: Params = {"batch_size": 128 if train_size >= 10_000 else 64, "learning_rate": 1e-3, "epochs": epochs}
-    if channels == 1 and height * width <= 32 * 32:
-        return {"network": "mlp", "width": 512, **shared}
-    return {"network": "conv", "width": 32, **shared}
+    if kind in READERS and path:
+        file = Path(path).expanduser().absolute()
+        return assemble(f"{kind}:{file}", READERS[kind](file))
+    if name not in DATASETS:
+        own = ", ".join(f"{kind}:PATH" for kind in READERS)
+        raise UserError(f"no data set {name!r}: choose from {', '.join(DATASETS)}, or {own}")
+    return assemble(name, DATASETS[name](directory, download))
 
 
 def _load_digits(directory: Path, download: bool) -> Loaded:
@@ -203,7 +88,7 @@ def _load_mnist_like(folder: str, classes: Sequence[str]) -> Loader:
             _provide(folder, directory, raw, download)
         tensors = [_read_idx(raw / name) for name in names]
         train, test = (Split(tensors[i].unsqueeze(1), tensors[i + 1].long()) for i in (0, 2))
-        train, validation, _ = three_way(train, min(_HELD_OUT, len(train) // 6), 0)
+        train, validation, _ = three_way(train, min(HELD_OUT, len(train) // 6), 0)
         return Loaded(train, validation, test, tuple(classes))
 
     return load
@@ -224,7 +109,7 @@ def _load_cifar10(directory: Path, download: bool) -> Loaded:
     except RuntimeError:  # torchvision raises it for missing and for damaged files
         _provide("CIFAR10", directory, batches, download)
         train = read(True)
-    train, validation, _ = three_way(train, _HELD_OUT, 0)
+    train, validation, _ = three_way(train, HELD_OUT, 0)
     return Loaded(train, validation, read(False), _CIFAR10)
 
 
@@ -314,4 +199,11 @@ DATASETS: dict[str, Loader] = {
     "fashion_mnist": _load_mnist_like("FashionMNIST", _FASHION),
     "cifar10": _load_cifar10,
 }
-"""Loaders by name. `study.data.folder` reads `folder:PATH`."""
+"""Loaders by name."""
+
+READERS: dict[str, Callable[[Path], Loaded]] = {
+    "folder": load_folder,
+    "npz": load_npz,
+    "npy": load_npy,
+}
+"""Readers of a user's own data, `KIND:PATH`."""

@@ -1,4 +1,4 @@
-"""How a folder of images is laid out: one folder per class, or the same below one folder per split."""
+"""How a folder of images is laid out: flat, or one folder per class, or either of them below one folder per split."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from study.config import UserError
+from study.data.image_data import SPLITS, UNLABELLED
 
-SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -26,7 +26,7 @@ class ImageFile(NamedTuple):
 
     Attributes:
         path: The file.
-        label: Its class.
+        label: Its class; that of `UNLABELLED` if the folder holds no folders of classes.
         split: `train`, `validation` or `test`; `train` if the folder is not split.
     """
 
@@ -40,46 +40,59 @@ class Layout(NamedTuple):
 
     Attributes:
         files: The files of its classes, in the order of their paths within each split.
-        others: Files outside the classes, and what is no file, such as named pipes.
+        outside: Files beside the folders of classes.
+        others: What is no file, such as named pipes and links that lead nowhere.
         given: The splits there are, in the order of `SPLITS`; none if the folder's own folders are the classes.
+        labels: The classes that have a folder, whatever is in it.
+        nested: Folders within a folder that is the only class, which may have been meant as classes.
     """
 
     files: list[ImageFile]
+    outside: list[Path]
     others: list[Path]
     given: tuple[str, ...]
+    labels: tuple[str, ...]
+    nested: tuple[str, ...]
 
 
 def read_layout(root: Path) -> Layout:
-    """Finds every file under `root/<class>/` or `root/<split>/<class>/`, also in nested folders.
+    """Finds every file of a folder, also in nested ones: under `<class>/`, `<split>/`, `<split>/<class>/`, or itself.
 
     Hidden files are left out. Folders called train, training, val, valid, validation, dev, test and testing are splits
-    if there is a train folder with folders in it, and no other folder.
+    if there are two or more of them, train among them, or train alone with folders in it; and no other folder.
 
     Raises:
-        UserError: There is no such folder, it holds no class folders, or it is not clear which folders are splits.
+        UserError: There is no such folder, or it is not clear which folders are splits.
     """
     if not root.is_dir():
-        raise UserError(f"folder:{root} is not a folder: give a folder that holds one folder of images per class")
+        raise UserError(f"folder:{root} is not a folder: give a folder of images, or of one folder per class")
+    others: list[Path] = []
     try:
-        folders, others = _entries(root)
-        if not folders:
-            raise UserError(f"folder:{root} holds no folders: put the images into one folder per class")
-        given = _given_splits(root, folders)
-        if not given:
-            files = [ImageFile(path, folder.name, "train") for folder in folders for path in _walk(folder, others)]
-            return Layout(files, others, ())
-        files = []
-        for split, folder in given.items():
+        given = _given_splits(root, _entries(root)[0])
+        parts = given or {"train": root}
+        outside: list[Path] = []
+        if given:
+            outside += _files(_entries(root)[1], others)
+        files, labels = [], set()
+        flat = not any(_classes(folder) for folder in parts.values())
+        for split, folder in parts.items():
+            if flat:
+                files += [ImageFile(path, UNLABELLED[0], split) for path in _walk(folder, others)]
+                continue
             classes, strays = _entries(folder)
-            others += strays
+            outside += _files(strays, others)
+            labels |= {label.name for label in classes}
             files += [ImageFile(path, label.name, split) for label in classes for path in _walk(label, others)]
+        nested = ()
+        if len(labels) == 1 and not given:
+            nested = tuple(folder.name for folder in _entries(root / next(iter(labels)))[0])
     except OSError as error:
         raise UserError(f"folder:{root} cannot be read: {error.strerror}") from error
     known = {file.label for file in files if file.split == "train"}
     strange = sorted({f"{given[file.split].name}/{file.label}" for file in files if file.label not in known})
     if strange:
         raise UserError(f"folder:{root}: {given['train'].name} has no class {', '.join(strange[:3])}: add or remove it")
-    return Layout(files, others, tuple(given))
+    return Layout(files, outside, others, tuple(given), tuple(sorted(labels)), nested)
 
 
 def _given_splits(root: Path, folders: list[Path]) -> dict[str, Path]:
@@ -95,14 +108,14 @@ def _given_splits(root: Path, folders: list[Path]) -> dict[str, Path]:
         raise UserError(f"folder:{root} holds the splits {names} beside {rest}: give it splits alone, or classes alone")
     if len(splits) < len(named):
         raise UserError(f"folder:{root} holds {names}, several of which mean the same split: join them")
-    nested = {folder for folder in named if _entries(folder)[0]}
+    nested = {folder for folder in named if _classes(folder)}
     if len(named) == 1 and not nested:
         return {}
     if "train" not in splits:
         raise UserError(
             f"folder:{root} holds {names} and no train: add the training images, or give one folder per class"
         )
-    if len(nested) < len(named):
+    if nested and len(nested) < len(named):
         empty = ", ".join(folder.name for folder in named if folder not in nested)
         raise UserError(
             f"folder:{root} is split, and {empty} holds no folders: put its images into one folder per class"
@@ -118,11 +131,23 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     return folders, [path for path in entries if not path.is_dir()]
 
 
+def _classes(folder: Path) -> list[Path]:
+    """The folders in a folder that hold something, hidden files aside."""
+    folders = _entries(folder)[0]
+    return [inner for inner in folders if any(not path.name.startswith(".") for path in inner.iterdir())]
+
+
+def _files(paths: list[Path], others: list[Path]) -> list[Path]:
+    """The files among paths; what is no file is added to `others`: reading a named pipe would wait for ever."""
+    others += [path for path in paths if not path.is_file()]
+    return [path for path in paths if path.is_file()]
+
+
 def _walk(folder: Path, others: list[Path]) -> list[Path]:
-    """The files below a folder. What is no file is added to `others`: reading a named pipe would wait for ever."""
+    """The files below a folder. What is no file is added to `others`, and links to folders too: they may go round."""
     found: list[Path] = []
     for directory, subfolders, names in os.walk(folder):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for path in (Path(directory, name) for name in sorted(names) if not name.startswith(".")):
-            (found if path.is_file() else others).append(path)
+        others += [path for path in (Path(directory, name) for name in subfolders) if path.is_symlink()]
+        found += _files([Path(directory, name) for name in sorted(names) if not name.startswith(".")], others)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: uint8 [N, C, H, W].
+        images: uint8, or float32 in [0, 1] where eight bits would lose something (`study.data.pixels`), [N, C, H, W].
         labels: int64 [N].
     """
 
@@ -80,17 +81,39 @@ def content_hash(splits: tuple[Split, ...]) -> str:
     return digest.hexdigest()
 
 
+def same_images(images: Tensor) -> bool:
+    """Whether all images [N, ...] are equal."""
+    return all(bool((chunk == images[:1]).all()) for chunk in images.split(_CHUNK))
+
+
+def copies(*parts: Tensor) -> list[tuple[int, int]]:
+    """The rows that repeat an earlier row exactly, each with the first row that holds the same image.
+
+    Args:
+        parts: Images [N, ...] of any type, on the CPU. Rows are counted on from part to part.
+    """
+    first: dict[bytes, int] = {}
+    found = []
+    for row, image in enumerate(itertools.chain.from_iterable(part.contiguous().numpy() for part in parts)):
+        original = first.setdefault(hashlib.blake2b(image.data, digest_size=16).digest(), row)
+        if original != row:
+            found.append((row, original))
+    return found
+
+
 def total_variance(images: Tensor) -> float:
     """Sum over pixels and channels of the variance over images, pixels scaled to [0, 1].
 
     Args:
-        images: uint8 [N, C, H, W].
+        images: As stored, uint8 or float in [0, 1], [N, C, H, W].
     """
+    is_bytes = images.dtype == torch.uint8
     total = torch.zeros(images.shape[1:], dtype=torch.float64)
     squares = torch.zeros_like(total)
     for chunk in images.split(max(1, min(_CHUNK, _CHUNK_PIXELS // images[0].numel()))):
-        values = chunk.float()
+        # Float32 has enough digits for sums of bytes. Floats are taken from the first image, in double precision.
+        values = chunk.float() if is_bytes else chunk.double() - images[0].double()
         total += values.sum(0)
-        squares += values.square().sum(0)  # at most 8192 * 255^2, of which float32 keeps about seven digits
+        squares += values.square().sum(0)
     mean = total / len(images)
-    return float((squares / len(images) - mean.square()).clamp(min=0).sum() / 255**2)
+    return float((squares / len(images) - mean.square()).clamp(min=0).sum() / (255**2 if is_bytes else 1))

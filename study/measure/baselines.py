@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from study.data.pixels import as_float
+
 MAX_COMPONENTS = 64
 _EXACT = 1_024
 _IMAGES = 10_000
@@ -20,9 +22,9 @@ def pca_errors(train: Tensor, splits: Mapping[str, Tensor]) -> dict[str, dict[in
     """Mean squared error per pixel of PCA reconstructions, for 1 to 64 components.
 
     Args:
-        train: Images to fit the components to, uint8 [N, C, H, W]. Up to 1,024 numbers per image the fit is exact and
-            uses all of them; above, it uses 10,000 images and randomised subspace iteration.
-        splits: Images to reconstruct by name, uint8 [n, C, H, W].
+        train: Images to fit the components to, as stored, [N, C, H, W]. Up to 1,024 numbers per image the fit is exact
+            and uses all of them; above, it uses 10,000 images and randomised subspace iteration.
+        splits: Images to reconstruct by name, as stored, [n, C, H, W].
 
     Returns:
         `{split: {components: error}}` for pixels in [0, 1], of reconstructions clipped to [0, 1] as models' are.
@@ -35,7 +37,7 @@ def _clipped_errors(pixels: Tensor, mean: Tensor, components: Tensor) -> dict[in
     """Error by number of components, of pixels [n, P], given the mean [P] and the components [k, P]."""
     totals = [0.0] * len(components)
     for block in pixels.split(max(1, _NUMBERS // pixels.shape[1])):
-        values = block.cpu().float() / 255
+        values = as_float(block.cpu())
         weights = (values - mean) @ components.T
         reconstruction, error = mean.expand_as(values).clone(), torch.empty_like(values)
         for index, component in enumerate(components):
@@ -51,7 +53,7 @@ def _components(pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
     if size <= _EXACT:
         total, products = np.zeros(size), np.zeros((size, size))
         for block in pixels.split(_BLOCK):
-            values = block.cpu().numpy().astype(np.float32) / 255
+            values = as_float(block.cpu()).numpy()
             total += values.sum(0, dtype=np.float64)
             products += values.T @ values
         mean = total / len(pixels)
@@ -60,7 +62,7 @@ def _components(pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.decomposition import PCA
 
     chosen = torch.linspace(0, len(pixels) - 1, min(_IMAGES, len(pixels))).long()
-    values = pixels[chosen.to(pixels.device)].cpu().numpy().astype(np.float32) / 255
+    values = as_float(pixels[chosen.to(pixels.device)].cpu()).numpy()
     mean = values.mean(0)
     pca = PCA(min(MAX_COMPONENTS, len(values) - 1), svd_solver="randomized", random_state=0).fit(values)
     return mean, np.asarray(pca.components_, dtype=np.float32)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from study.config import UserError
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.measure.comparison import FeatureSet
 from study.measure.distortions import REFERENCE_SIDE, blur
-from study.measure.features import as_float
 
 LEAST_LIVE = 0.5
 """Share of the features that must vary."""
@@ -32,7 +32,7 @@ _DEAD = 1e-3
 """A feature is dead if it varies less than this share of the liveliest."""
 
 Extract = Callable[[Tensor], np.ndarray]
-"""uint8 images [N, C, H, W] -> features [N, d]."""
+"""Stored images [N, C, H, W] -> features [N, d]."""
 
 
 class Examination(NamedTuple):
@@ -101,7 +101,7 @@ def require_live(name: str, features: np.ndarray) -> None:
 
 
 def _ladders(images: Tensor) -> dict[str, list[Tensor]]:
-    """uint8 training images, changed more and more."""
+    """Stored training images, changed more and more."""
     real = as_float(images)
     noise = torch.randn(real.shape, generator=torch.Generator().manual_seed(1))
     scale = max(0.6, images.shape[2] / REFERENCE_SIDE)

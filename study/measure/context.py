@@ -19,12 +19,13 @@ from torch import Tensor
 
 from study.config import UserError
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.measure import checks
 from study.measure.baselines import pca_errors
 from study.measure.cache import cached, content_key
 from study.measure.checks import Examination, examine
 from study.measure.comparison import FeatureSet, Neighbourhood
-from study.measure.features import as_float, images_per_batch
+from study.measure.features import images_per_batch
 from study.measure.instrument import FAMILIES, Instrument, instrument, other_instrument
 from study.measure.metrics import METRICS, require_finite
 
@@ -191,7 +192,7 @@ class _Calibrator:
         return self.data.split(split).first(self._max_images).images
 
     def _extractor(self, found: Instrument) -> checks.Extract:
-        """The features [N, d] of uint8 images [N, C, H, W], not scaled."""
+        """The features [N, d] of stored images [N, C, H, W], not scaled."""
         features = found.build(self.data.summary, self._device)
 
         @torch.no_grad()

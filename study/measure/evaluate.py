@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.measure.comparison import COPY_IMAGES, LEAST_HELD_OUT, FeatureSet, copied_share, nearest_distances
 from study.measure.context import COMPARED, EvaluationContext, compare_features
-from study.measure.features import as_float, images_per_batch, measuring
+from study.measure.features import images_per_batch, measuring
 from study.measure.generated import Generated, Source
 from study.measure.image_quality import psnr, ssim
 from study.measure.instrument import Features
@@ -62,7 +63,7 @@ class _Measured(NamedTuple):
 
 
 class _Real(NamedTuple):
-    """A split's real images on the device, uint8 [N, C, H, W], and the features of the first of them."""
+    """A split's real images on the device, as stored, [N, C, H, W], and the features of the first of them."""
 
     images: Tensor
     features: FeatureSet

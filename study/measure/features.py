@@ -100,11 +100,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def as_float(images: Tensor) -> Tensor:
-    """uint8 images as float in [0, 1]."""
-    return images.float().div_(255)
-
-
 def images_per_batch(images: Tensor) -> int:
     """A batch size that keeps activations small: with 1,024 MNIST images convolutions took 1.2 to 1.4 times as long."""
     return max(64, min(256, 1_000_000 // images[0].numel()))

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.measure.cache import content_hash
 from study.measure.distortions import WHOLE, broken, with_nuisances
-from study.measure.features import Architecture, Classifier, as_float, one_thread
+from study.measure.features import Architecture, Classifier, one_thread
 from study.model.adam import Adam, set_one_cycle
 
 BATCH = 128

@@ -8,10 +8,10 @@ import numpy as np
 from torch import Tensor
 
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.errors import located_errors
 from study.measure.comparison import FeatureSet
 from study.measure.context import EvaluationContext
-from study.measure.features import as_float
 from study.measure.metrics import Metric, MetricError
 
 MOST_IMAGES = 1_000

@@ -1,4 +1,4 @@
-"""The classifier of the perceptual loss: trained once per data set, and never the network that measures a model.
+"""The network of the perceptual loss: trained once per data set, and never the network that measures a model.
 
 A model must not train on the network that measures it, so this classifier has another architecture, another seed and
 another training than the feature networks (`study.measure.instrument`).
@@ -17,12 +17,15 @@ from torch import Tensor, nn
 
 from study.config import DataSummary
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.data.splits import Split
 from study.measure.cache import cached, content_hash, content_key
-from study.measure.features import Architecture, Classifier, as_float, halving_widths, one_thread
+from study.measure.features import Architecture, Classifier, halving_widths, one_thread
+from study.measure.network_training import NetworkSpec, Task, train_networks
 from study.model.adam import Adam, set_one_cycle
 
 _BATCH = 512
+_WITHOUT_CLASSES = Task(contrast=True, structure=True, nuisances=True)
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,13 @@ class TrainedClassifier:
         spec: What was trained.
         state: The weights, on the CPU.
         hash: Content hash of the weights.
-        accuracy: Share of the validation split that is classified correctly.
+        accuracy: Share of the validation split that is classified correctly; None if there are no classes.
     """
 
     spec: ClassifierSpec
     state: dict[str, Tensor]
     hash: str
-    accuracy: float
+    accuracy: float | None
 
     def build(self, summary: DataSummary) -> Classifier:
         """The classifier itself, frozen, in evaluation mode, on the CPU."""
@@ -101,15 +104,32 @@ class TrainedClassifier:
 
 
 def trained_classifier(data: ImageData, spec: ClassifierSpec, cache_dir: Path) -> TrainedClassifier:
-    """The classifier of `spec` for a data set, from the cache or trained now, which takes seconds."""
-    key = content_key(data.summary.hash, asdict(spec))
-    record = cached(cache_dir / f"classifier-{key}.pt", lambda: _train(data, spec))
+    """The classifier of `spec` for a data set, from the cache or trained now, which takes seconds.
+
+    With fewer than two classes it learns without them, like the feature network `contrast`: to tell images apart, and
+    whole from broken ones. A classifier of one class would learn nothing.
+    """
+    if data.summary.num_classes > 1:
+        key, train = content_key(data.summary.hash, asdict(spec)), _train
+    else:
+        key, train = content_key(data.summary.hash, asdict(spec), asdict(_WITHOUT_CLASSES)), _train_without_classes
+    record = cached(cache_dir / f"classifier-{key}.pt", lambda: train(data, spec))
     return TrainedClassifier(spec, record["state"], record["hash"], record["accuracy"])
 
 
 def perceptual_classifier(data: ImageData, cache_dir: Path) -> Perceptual:
     """The feature extractor of the perceptual loss, on the CPU, from the cache or trained now."""
     return Perceptual(trained_classifier(data, perceptual_spec(data.summary), cache_dir).build(data.summary))
+
+
+def _train_without_classes(data: ImageData, spec: ClassifierSpec) -> dict[str, Any]:
+    # A small set is seen more often: contrast between images is learnt more slowly than classes.
+    images = max(spec.epochs * data.summary.train_size, min(25_000, 200 * data.summary.train_size))
+    record = train_networks(
+        data, NetworkSpec(_WITHOUT_CLASSES, spec.architecture, (spec.seed,), images, spec.learning_rate / 2)
+    )
+    [state] = record["states"]
+    return {"state": state, "hash": record["hash"], "accuracy": None}
 
 
 def _train(data: ImageData, spec: ClassifierSpec) -> dict[str, Any]:

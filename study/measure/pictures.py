@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.data.splits import Split
 from study.disk.layout import ARRAYS, attempt_folders
-from study.measure.features import as_float, measuring
+from study.measure.features import measuring
 from study.model.autoencoder import Autoencoder, Posterior, class_direction
 from study.model.divergences import unit_kl
 from study.priors.fitted import FittedPrior

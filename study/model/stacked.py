@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from study.config import DataSummary, UserError
+from study.data.pixels import as_float
 from study.model.adam import Adam, set_one_cycle
 from study.model.sizes import pad_and_crop
 
@@ -77,15 +78,13 @@ class FirstStage(nn.Module):
 
     @torch.no_grad()
     def encode_all(self, images: Tensor) -> Tensor:
-        """Scaled codes of uint8 images [N, C, H, W]: float [N, 10, h, w]."""
-        return torch.cat([self.encode(chunk.float() / 255) for chunk in images.split(CHUNK)])
+        """Scaled codes of stored images [N, C, H, W]: float [N, 10, h, w]."""
+        return torch.cat([self.encode(as_float(chunk)) for chunk in images.split(CHUNK)])
 
     @torch.no_grad()
     def reconstruction_mse(self, images: Tensor) -> float:
-        """Mean squared error per pixel over uint8 images [N, C, H, W]."""
-        errors = [
-            (self.decode(self.encode(x)) - x).square().sum() for x in (i.float() / 255 for i in images.split(CHUNK))
-        ]
+        """Mean squared error per pixel over stored images [N, C, H, W]."""
+        errors = [(self.decode(self.encode(x)) - x).square().sum() for x in (as_float(i) for i in images.split(CHUNK))]
         return float(torch.stack(errors).double().sum()) / images.numel()
 
 
@@ -94,7 +93,7 @@ def train_first_stage(summary: DataSummary, images: Tensor, *, seed: int = 0) ->
 
     Args:
         summary: The data set's summary.
-        images: The training split, uint8 [N, C, H, W]. Training runs on its device.
+        images: The training split, as stored, [N, C, H, W]. Training runs on its device.
         seed: Seed of initialisation and order. On one machine's CPU, equal seeds give equal stages.
 
     Raises:
@@ -113,7 +112,7 @@ def train_first_stage(summary: DataSummary, images: Tensor, *, seed: int = 0) ->
         if len(order) < batch_size:
             order = torch.randperm(len(images), generator=generator, device=images.device)
         batch, order = order[:batch_size], order[batch_size:]
-        x = images[batch].float() / 255  # [B, C, H, W]
+        x = as_float(images[batch])  # [B, C, H, W]
         optimizer.zero_grad()
         F.mse_loss(stage.decoder(stage.encoder(x)), x).backward()
         set_one_cycle(optimizer, step, steps, LEARNING_RATE)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from study.config import FOR_FITTED_PRIORS, METHODS, Origin, TrialConfig
+from study.config import FEW_IMAGES, FOR_FITTED_PRIORS, METHODS, Origin, TrialConfig
 from study.measure.metrics import FITTED, metric_name
 from study.results import pareto
 from study.results.frame import StudyFrames
@@ -29,7 +29,8 @@ class Choice(NamedTuple):
             stay on the front, and one may be nearly the best reconstruction.
         members: Trials among which the recommended one is found, boolean [trials].
         candidates: Rows on their Pareto front, sorted like `front`.
-        picks: The recommended trial and the nearly best in each objective, see `recommendation.picks_of`.
+        picks: The recommended trial and the nearly best in each objective, see `recommendation.picks_of`; none if there
+            is too little data.
     """
 
     values: np.ndarray
@@ -42,7 +43,7 @@ class Choice(NamedTuple):
 
     @property
     def knee(self) -> int | None:
-        """The row to recommend: the knee, or the compromise of a front without a clear one; None without a front."""
+        """The row to recommend: the knee, or the compromise of a front without a clear one; None without picks."""
         return self.picks[0].row if self.picks else None
 
     @property
@@ -78,7 +79,19 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     from_normal = any(name in FITTED for name in metrics) and with_fitted_prior(frames) is not None
     unmade = np.isin(frames.text("regularizer"), [*FOR_FITTED_PRIORS, *_own_unmade(frames)]) & from_normal
     copies = judge(COPIES)
-    return chosen_from(values, eligible, diversity, unjudged, frames.column(copies), copies, unmade)
+    choice = chosen_from(values, eligible, diversity, unjudged, frames.column(copies), copies, unmade)
+    return choice._replace(picks=()) if too_little_data(frames) else choice
+
+
+def too_little_data(frames: StudyFrames) -> str:
+    """Why no trial is recommended if there are too few images to measure with; "" if there are enough."""
+    held_out = min((record.data.held_out for record in frames.records), default=FEW_IMAGES)
+    if held_out >= FEW_IMAGES:
+        return ""
+    return (
+        f"Too little data to say anything: {held_out} images to measure with, {FEW_IMAGES} are the least. So there is "
+        "no recommendation."
+    )
 
 
 def _own_unmade(frames: StudyFrames) -> list[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 from study.config import PARAMS, TrialConfig, UserError
 from study.disk.layout import trial_path
 from study.disk.study_json import StudyRecord
-from study.results.choice import choose
+from study.results.choice import choose, too_little_data
 from study.results.frame import StudyFrames, load_study
 
 _MSE = "val/reconstruction_mse"
@@ -107,8 +107,10 @@ def select(
 
 def _row_of_front(frames: StudyFrames, nearly_best: str | None, max_mse: float | None) -> int:
     choice = choose(frames)
-    if choice.knee is None:
+    if not choice.front.size:
         raise UserError(frames.nothing("no trial was trained to its end"))
+    if choice.knee is None and max_mse is None:
+        raise UserError(f"study {frames.name}: {too_little_data(frames)} Choose a trial with --trial or --max-mse")
     if nearly_best is not None:
         known = [name.rpartition("/")[2] for name in frames.objectives]
         wanted = nearly_best.rpartition("/")[2]
@@ -116,7 +118,7 @@ def _row_of_front(frames: StudyFrames, nearly_best: str | None, max_mse: float |
             raise UserError(f"--nearly-best {nearly_best}: no objective of the study, choose from {', '.join(known)}")
         return next(pick.row for pick in choice.picks if pick.objective == known.index(wanted))
     if max_mse is None:
-        return choice.knee
+        return choice.picks[0].row
     errors = frames.column(_MSE)[choice.front]
     within = choice.front[errors <= max_mse]
     if not within.size:

@@ -16,9 +16,13 @@ from study.space import LoadedSpace, builtin_spaces, load_space
 
 
 def is_moved(record: StudyRecord, data: DataSummary) -> bool:
-    """Whether the study's folder of images lies at another path now, with the same content."""
-    both = record.data.name.startswith("folder:") and data.name.startswith("folder:")
+    """Whether the study's own data, a folder or file, lie at another path now, with the same content."""
+    both = _has_path(record.data) and _has_path(data)
     return both and record.data.name != data.name and record.data.hash == data.hash
+
+
+def _has_path(data: DataSummary) -> bool:
+    return data.name.startswith(("folder:", "npz:", "npy:"))
 
 
 def check_resumable(
@@ -51,7 +55,7 @@ def check_resumable(
         changed = ", ".join(changed_files(loaded, directory)) or str(loaded.path)
         raise UserError(f"{changed} has changed since study {name!r} began: restore it, or choose another --study")
     if record.data.name != data.name and not is_moved(record, data):
-        both = record.data.name.startswith("folder:") and data.name.startswith("folder:")
+        both = _has_path(record.data) and _has_path(data)
         differs = ", which holds other images" if both else ""
         raise UserError(
             f"study {name!r} was begun with --dataset {record.data.name}, not {data.name}{differs}: choose another "

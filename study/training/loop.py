@@ -18,6 +18,7 @@ import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
 from study.model.adam import Adam
 from study.model.autoencoder import Autoencoder, build_autoencoder
 from study.model.loss import compute_loss
@@ -227,7 +228,7 @@ class Trainer:
     def _unexplained(self, batch: torch.Tensor) -> float:
         """The unexplained variance of a batch; does not touch batch normalisation or the generator."""
         self.model.eval()
-        unexplained = float(self.model.unexplained(_as_inputs(batch)))
+        unexplained = float(self.model.unexplained(as_float(batch)))
         self.model.train()
         return unexplained
 
@@ -237,7 +238,7 @@ class Trainer:
         # An epoch's checks cost about a tenth of its steps, or a third if its steps are few and each is checked.
         images = in_turn(self.validation, turn, max(self.batch_size, self.check_every * self.batch_size // 4))
         self.model.eval()
-        x = _as_inputs(images)
+        x = as_float(images)
         error = float((self.model.reconstruct(x) - x).square().mean())
         self.model.train()
         return error
@@ -250,7 +251,7 @@ class Trainer:
         Returns:
             Loss, reconstruction and penalty, 0-dim, on the device.
         """
-        x = _as_inputs(self.inputs[batch])
+        x = as_float(self.inputs[batch])
         self.optimizer.zero_grad()
         terms = compute_loss(self.model, self.regularizer, x, weight, self.generator, self.features)
         terms.loss.backward()
@@ -260,11 +261,6 @@ class Trainer:
             self.regularizer.critic_loss(terms.codes, self.generator).backward()
             self.critic_optimizer.step()
         return terms.loss.detach(), terms.reconstruction, terms.penalty
-
-
-def _as_inputs(batch: torch.Tensor) -> torch.Tensor:
-    """What the encoder reads, given uint8 images or float codes."""
-    return batch.float().div_(255) if batch.dtype == torch.uint8 else batch
 
 
 def train(

@@ -42,7 +42,7 @@ from study.results.choice import choose, highlights, latent_groups
 from study.results.frame import StudyFrames, join_studies, load_study
 from study.results.pareto import hypervolume
 from study.search.hypervolume import FrontVolume
-from tests.helpers_study import PCA_MSE, arrays_of, make_study, write_trial
+from tests.helpers_study import PCA_MSE, arrays_of, make_study, study_record, write_trial
 
 NAN = float("nan")
 
@@ -413,6 +413,26 @@ def test_the_latent_space_is_drawn_in_two_and_three_dimensions_with_a_path(tmp_p
     assert panels[0].path == pytest.approx(
         (1 - share) * codes[0] + share * codes[8]
     )  # eight pairs: 0 and 8, 1 and 9, …
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_images_without_classes_are_drawn_without_a_legend_of_classes(tmp_path: Path, classes: int) -> None:
+    directory = make_study(tmp_path, trials=0, data={**study_record()["data"], "num_classes": classes})
+    config = TrialConfig(latent_dim=2)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
+    arrays = arrays_of(config, 0)
+    arrays["labels"] = arrays["labels"] % classes
+    if classes == 1:
+        arrays |= {"morphs": arrays["morphs"][:0], "morph_classes": np.empty((0, 2), np.int64)}
+    np.savez(write_trial(directory, 0, config, [row]) / "attempt-1" / "arrays.npz", **arrays)
+    frames = load_study(tmp_path, "toy")
+    info = latent_scatter.info(frames)
+    [legend] = latent_scatter.plot(info).legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert legend.get_title().get_text() == ("class" if classes > 1 else "")
+    assert [text for text in shown if text.isdigit()] == ([] if classes == 1 else ["0", "1", "2"])
+    assert ("coloured by class" in latent_scatter.describe(info)) == (classes > 1)
+    assert (morphs.ONE_CLASS in morphs.info(frames).missing) == (classes == 1)
 
 
 def test_interpolations_are_below_the_images_they_join(toy: StudyFrames) -> None:

@@ -142,7 +142,7 @@ def test_faults_met_too_few_images_are_told(
         path.parent.mkdir(exist_ok=True)
         Image.new("L", (8, 8), index).save(path)
     data = load_dataset(f"folder:{tmp_path}")
-    expected = (f"folder:{tmp_path}: only 10 images to measure with: trust no score of samples and no recommendation",)
+    expected = (f"folder:{tmp_path}: only 10 images to measure with: trust no score of samples",)
     assert len(data.test) == held_out and data.notes == (expected if images == 50 else ())
     assert all(note in caplog.text for note in data.notes)
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from study.config import UserError
 from study.data import folder
 from study.data.datasets import load_dataset
+from study.data.pixels import as_float
 
 
 def write_images(
@@ -96,9 +98,10 @@ def test_faults_met_the_bits_in_use_are_found(
         path = tmp_path / f"class-{index % 3}" / f"{index:02}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((8, 8), value, np.uint16)).save(path)
-    found = folder.load_folder(tmp_path)
-    expected = np.rint(values.astype(float) / white * 255)
-    assert sorted(found.parts["train"].images[:, 0, 0, 0].tolist()) == sorted(expected.astype(int).tolist())
+    found = folder.read_folder(tmp_path)
+    pixels = as_float(found.parts["train"].images)[:, 0, 0, 0]
+    assert found.parts["train"].images.dtype == (torch.uint8 if bits == 8 else torch.float32)
+    assert np.rint(np.sort(pixels.double().numpy() * white)).tolist() == values.tolist()  # not one bit is lost
     [note] = found.notes
     assert f"reach {largest}, so {white} is white" in note
     load_dataset(f"folder:{tmp_path}")
@@ -110,8 +113,8 @@ def test_faults_met_floats_have_one_scale_for_the_folder(tmp_path: Path) -> None
         path = tmp_path / f"class-{index % 3}" / f"{index:02}.tiff"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((8, 8), index / 11 * 200, np.float32)).save(path)
-    images = folder.load_folder(tmp_path).parts["train"].images
-    assert sorted(images[:, 0, 0, 0].tolist()) == [round(index / 11 * 200) for index in range(12)]
+    images = folder.read_folder(tmp_path).parts["train"].images
+    assert sorted(images[:, 0, 0, 0].tolist()) == pytest.approx([index / 11 * 200 / 255 for index in range(12)])
 
 
 @pytest.mark.parametrize("place", ["cat/pipe", "pipe"])
@@ -120,7 +123,7 @@ def test_faults_met_a_named_pipe_is_left_out(tmp_path: Path, place: str) -> None
     os.mkfifo(tmp_path / place)
     data = load_dataset(f"folder:{tmp_path}")
     assert len(data.train) == 12
-    assert data.notes[0] == f"folder:{tmp_path}: left out 1 files that are not readable images: {place}"
+    assert data.notes[0] == f"folder:{tmp_path}: left out 1 file that is not a readable image: {place}"
 
 
 def test_faults_met_copies_are_counted_and_named(tmp_path: Path) -> None:
@@ -128,7 +131,9 @@ def test_faults_met_copies_are_counted_and_named(tmp_path: Path) -> None:
     for name in ("cat/002.png", "dog/100.png"):
         shutil.copy(tmp_path / "cat" / "000.png", tmp_path / name)
     note, _ = load_dataset(f"folder:{tmp_path}").notes  # the other: these are few images
-    assert "2 images are copies of others" in note and note.endswith(": cat/002.png, dog/100.png")
+    assert "2 images are copies of others" in note and note.endswith(
+        ": cat/002.png (as cat/000.png), dog/100.png (as cat/000.png)"
+    )
 
 
 def test_faults_met_a_set_that_does_not_fit_is_refused_before_it_is_read(
@@ -138,7 +143,7 @@ def test_faults_met_a_set_that_does_not_fit_is_refused_before_it_is_read(
     monkeypatch.setattr(folder, "LARGE_BYTES", 4800)
     load_dataset(f"folder:{tmp_path}")
     assert "20 images of 1x12x20 take 0 MiB of memory, twice that while they are read" in caplog.text
-    monkeypatch.setattr(folder, "_pixels", None)
+    monkeypatch.setattr(folder, "read_pixels", None)
     monkeypatch.setattr(folder, "_free_memory", lambda: 9599)
     with pytest.raises(UserError, match="use fewer or smaller images"):
         load_dataset(f"folder:{tmp_path}")
@@ -156,7 +161,7 @@ def test_no_folder_and_no_classes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a folder"):
         load_dataset(f"folder:{tmp_path / 'none'}")
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="one folder per class"):
+    with pytest.raises(UserError, match="1 readable image and 0 other files: at least 10"):
         load_dataset(f"folder:{tmp_path}")
 
 
@@ -184,7 +189,7 @@ def test_jpeg_orientation_and_nesting(tmp_path: Path) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6  # stored rotated by 90 degrees
         image.save(path, exif=exif)
-    images = folder.load_folder(tmp_path).parts["train"].images
+    images = folder.read_folder(tmp_path).parts["train"].images
     assert images.shape == (10, 3, 40, 20)
     assert images[..., 15:].float().mean() > 250 and images[..., :5].float().mean() < 5
 
@@ -203,5 +208,5 @@ def test_sixteen_bits_have_one_scale(tmp_path: Path) -> None:
         path = tmp_path / f"class-{index % 3}" / f"{index:02}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((8, 8), 10 * index, np.uint16)).save(path)
-    everything = folder.load_folder(tmp_path).parts["train"]
+    everything = folder.read_folder(tmp_path).parts["train"]
     assert everything.images.max() == 110  # eight bits are enough for these, and keep their values

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from analysis import weight_curves
 from analysis.plotting import naming
-from study.config import TrialConfig
-from study.results.choice import choose, full_weight
+from analysis.reporting.ending import show
+from analysis.reporting.page import render
+from analysis.reporting.summary import summarise
+from study.config import FEW_IMAGES, TrialConfig, UserError
+from study.results.choice import choose, full_weight, too_little_data
 from study.results.frame import load_study
 from study.results.selection import select
-from tests.helpers_study import make_study, write_trial
+from tests.helpers_study import make_study, study_record, write_trial
 
 VAE = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.5, epochs=1)
 
@@ -41,3 +45,33 @@ def test_only_a_full_weight_makes_a_trial_eligible(tmp_path: Path, ramp: float) 
     directory = make_study(tmp_path, trials=0)
     write_trial(directory, 0, VAE, [_row(0.01, 4.0, 0.5 * ramp)])
     assert choose(load_study(tmp_path, "toy")).eligible.tolist() == [ramp == 1]
+
+
+@pytest.mark.parametrize("held_out", [FEW_IMAGES - 1, FEW_IMAGES])
+def test_faults_met_too_little_data_have_a_front_and_no_recommendation(
+    tmp_path: Path, held_out: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "folder:x: only 49 images to measure with: trust no score of samples"
+    data = {**study_record()["data"], "test_size": held_out}
+    directory = make_study(tmp_path, data=data, references={"notes": [note]}, mixed=False, trials=8)
+    frames = load_study(tmp_path, "toy")
+    choice = choose(frames)
+    show(Console(width=200), frames, directory)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert choice.front.size and "Pareto-optimal trials" in printed
+    sentences = summarise(frames).sentences
+    page = " ".join(render(frames, [], [], {}).split())
+    assert note in page
+    if held_out == FEW_IMAGES:
+        assert choice.knee is not None and not too_little_data(frames)
+        assert "recommended" in printed and sentences[0].startswith("Take trial")
+        return
+    assert choice.picks == () and choice.knee is None
+    expected = (
+        "Too little data to say anything: 49 images to measure with, 50 are the least. So there is no recommendation."
+    )
+    assert sentences == [expected] and expected in printed and expected in page
+    assert "▸" not in printed and "Take trial" not in page and "knee" not in printed
+    with pytest.raises(UserError, match=r"Too little data .* Choose a trial with --trial or --max-mse"):
+        select(tmp_path, "toy")
+    assert select(tmp_path, "toy", max_mse=1.0).number in choice.front

@@ -61,6 +61,8 @@ OLD, NEW = "folder:/mnt/old", "folder:/mnt/new"
     ("begun", "now", "hash", "message"),
     [
         (OLD, NEW, "1", None),
+        ("npz:/mnt/old.npz", "npz:/mnt/new.npz", "1", None),
+        ("npz:/mnt/old.npz", "npz:/mnt/new.npz", "2", "not npz:/mnt/new.npz, which holds other images: choose"),
         (OLD, NEW, "2", "begun with --dataset folder:/mnt/old, not folder:/mnt/new, which holds other images: choose"),
         (OLD, OLD, "2", "the path is the same, the content is not"),
         ("digits", NEW, "1", "begun with --dataset digits, not folder:/mnt/new: choose"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.data.pixels import as_float
+from study.data.splits import Split
 from study.model.likelihoods import LIKELIHOODS
 from study.model.regularizers import REGULARIZERS
 from study.model.schedules import SCHEDULES
@@ -46,6 +49,16 @@ def test_equal_configs_give_bitwise_equal_results(few_digits: ImageData, regular
     first = _numbers(_run(config, few_digits))
     torch.rand(5)
     assert _numbers(_run(config, few_digits)) == first
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_images_stored_as_floats_train_like_bytes(few_digits: ImageData, network: str) -> None:
+    """Images of more than eight bits are stored as floats; where eight bits are enough, nothing must change."""
+    names = ("train", "validation", "test")
+    splits = {name: Split(as_float(few_digits.split(name).images), few_digits.split(name).labels) for name in names}
+    config = _config(network=network)
+    as_floats = dataclasses.replace(few_digits, **splits)
+    assert _numbers(_run(config, as_floats)) == _numbers(_run(config, few_digits))
 
 
 def test_another_seed_gives_another_result(few_digits: ImageData) -> None:
