@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.config import DataSummary, Params, TrialConfig, UserError
 from study.ranges import RANGES
+from study.space_code import code_of_space
 
 if TYPE_CHECKING:
     import optuna
@@ -223,17 +224,24 @@ class LoadedSpace:
     @property
     def hash(self) -> str:
         """Hash of the file's code: comments, docstrings and layout do not count."""
-        tree = ast.parse(self.source)
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-                body[0] = ast.Expr(ast.Constant(""))
-        return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+        return _hash_of_code(self.source)
 
     def is_same(self, recorded: str) -> bool:
-        """Whether a study recorded this space's hash."""
+        """Whether a study recorded this space's hash, or that of the same space as an object of its file."""
         earlier = {hashlib.sha256(self.source).hexdigest(), self.hash}
-        return recorded in earlier or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]
+        if recorded in earlier or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]:
+            return True
+        code = code_of_space(self.space)
+        return code is not None and recorded == _hash_of_code(code)
+
+
+def _hash_of_code(source: bytes) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
+            body[0] = ast.Expr(ast.Constant(""))
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
 
 
 def _is_text(node: ast.expr) -> bool:

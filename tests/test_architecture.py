@@ -14,13 +14,15 @@ PACKAGES = ("study", "search_spaces", "analysis", "benchmarks", "tests")
 LONGEST_MODULE = 320
 """Lines; a longer module has more than one idea in it."""
 
-_BASE = {"study.config", "study.ranges", "study.space"}
+_BASE = {"study.config", "study.ranges", "study.space", "study.space_code"}
 _MATHEMATICS = {"study.data", "study.model"}
 _COMMANDS = ("run", "retrain", "status", "doctor", "sync", "export", "sample")
 MAY_IMPORT: dict[str, set[str]] = {
     "study.ranges": set(),
     "study.config": {"study.ranges"},
-    "study.space": {"study.config", "study.ranges", "search_spaces"},
+    "study.space_code": set(),
+    "study.space": {"study.config", "study.ranges", "study.space_code", "search_spaces"},
+    "study.packages": {"study.config"},
     "search_spaces": _BASE,
     "study.disk": _BASE,
     "study.cli": {"study.config", "study.ranges", "study.disk"},
@@ -64,7 +66,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *{"analysis.plotting", "analysis.reporting"},
     },
     **{f"study.{command}": {"study", "analysis.reporting"} for command in _COMMANDS},
-    "study": {"study.config", "study.space"},
+    "study.command": {"study", "analysis"},
+    "study.__main__": {"study"},
+    "study.launch": {"study", "analysis.reporting"},
+    "study.found": {"study", "analysis"},
+    "study.api": {"study"},
+    "study": {"study.config", "study.space", "study.api", "study.found"},
     "benchmarks": {"study", "search_spaces", "analysis"},
     "tests": {"study", "search_spaces", "analysis", "benchmarks"},
 }
@@ -74,6 +81,10 @@ _HEAVY = {"torch", "torchvision", "ray", "optuna", "mlflow", "pandas", "matplotl
 MAY_KNOW: dict[str, set[str]] = {
     "study.ranges": set(),
     "study.config": set(),
+    "study.space_code": set(),
+    "study.packages": set(),
+    "study.api": {"pandas"},
+    "study": set(),
     "study.space": {"optuna"},  # for type checkers alone
     "search_spaces": {"optuna"},
     "study.disk": set(),
@@ -94,7 +105,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "analysis.reporting": {"pandas", "matplotlib"},
     "analysis": {"pandas", "matplotlib", "optuna"},
 }
-"""Room -> the large libraries it may import. Commands and benchmarks may import all."""
+"""Room -> the large libraries it may import. Commands, `study.launch`, `study.found` and benchmarks may import all."""
 
 
 @functools.cache

@@ -53,6 +53,7 @@ class Request:
         storage: The database that keeps the ledger; by default the study's own file.
         warm_start: An earlier study whose front is trained first.
         feature_network: What samples are compared in: a family of `study.measure.instrument`, or `module:function`.
+        data: The data set itself, instead of loading the one that `dataset` names.
     """
 
     loaded: LoadedSpace
@@ -71,6 +72,7 @@ class Request:
     storage: str | None = None
     warm_start: str | None = None
     feature_network: str | None = None
+    data: ImageData | None = None
 
     @property
     def directory(self) -> Path:
@@ -168,7 +170,7 @@ def make_plan(request: Request) -> Plan:
     storage = None if request.storage is None else public_url(request.storage)
     if existing is not None and existing.storage is None and request.storage is None:
         check_ledger_file(request.directory)
-    data = load_dataset(request.dataset, request.data_dir)
+    data = load_dataset(request.dataset, request.data_dir) if request.data is None else request.data
     given = {
         "seed": request.seed,
         "epochs": request.epochs,
