@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config import DataSummary, TrialConfig, UserError
-from study.packages import check_packages
+from study.packages import check_packages, check_working_directory
 from study.ranges import RANGES
 from study.space import LoadedSpace, SearchSpace, load_space
 from study.space_code import code_of_space, file_of
@@ -149,11 +149,13 @@ def load_object(space: SearchSpace) -> LoadedSpace:
     path, code = file_of(space.suggest), code_of_space(space)
     if path is None or code is None:
         raise UserError("the code of this SearchSpace is not at hand: define its functions in a file or a notebook")
-    module = sys.modules.get(space.suggest.__module__)
-    if module is not None and module.__name__ != "__main__" and getattr(module, "SPACE", None) is space:
-        return LoadedSpace(path.stem, path, path.read_bytes(), space)
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem) if path.is_file() else "notebook"
-    return LoadedSpace(name, path, code, space)
+    if not path.is_file():
+        return LoadedSpace("notebook", path, code, space)
+    module = sys.modules.get(getattr(space.suggest, "__module__", ""))
+    whole = path.read_bytes() if getattr(module, "SPACE", None) is space else None
+    if whole is not None and module is not sys.modules["__main__"]:
+        return LoadedSpace(path.stem, path, whole, space)
+    return LoadedSpace(re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem), path, code, space, whole)
 
 
 @contextlib.contextmanager
@@ -166,6 +168,7 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
 
     options.check_ranges()
     check_packages()
+    check_working_directory()
     loaded = load_space(options.space) if isinstance(options.space, str) else load_object(options.space)
     name = options.name or _default_name(loaded, options.dataset)
     if not STUDY_NAME.fullmatch(name):

@@ -29,3 +29,18 @@ def check_packages() -> None:
                 f"{found} hides this project's package {name!r}, since it comes first on Python's path: use the "
                 "command `study` instead of python -m, start elsewhere, or rename it"
             )
+
+
+def check_working_directory() -> None:
+    """Refuses a package `study` of others in the working directory, where the trials' processes look first.
+
+    Raises:
+        UserError: There is one.
+    """
+    found = Path.cwd() / "study"
+    is_package = (found / "__init__.py").is_file() or found.with_suffix(".py").is_file()
+    if is_package and found.resolve() != (_HOME / "study").resolve():
+        raise UserError(
+            f"{found} would hide this project's package 'study' from the trials, whose processes look in the working "
+            "directory first: start elsewhere, or rename it"
+        )

@@ -212,14 +212,16 @@ class LoadedSpace:
     Attributes:
         name: The file's name without its suffix.
         path: The file.
-        source: Its content.
+        source: Its content; of an object of a script or notebook, the part that defines it.
         space: What it defines.
+        whole: The whole script, if its `SPACE` is this object.
     """
 
     name: str
     path: Path
     source: bytes
     space: SearchSpace
+    whole: bytes | None = None
 
     @property
     def hash(self) -> str:
@@ -229,6 +231,8 @@ class LoadedSpace:
     def is_same(self, recorded: str) -> bool:
         """Whether a study recorded this space's hash, or that of the same space as an object of its file."""
         earlier = {hashlib.sha256(self.source).hexdigest(), self.hash}
+        if self.whole is not None:
+            earlier.add(_hash_of_code(self.whole))
         if recorded in earlier or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]:
             return True
         code = code_of_space(self.space)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,20 @@ def test_a_space_of_a_script_has_its_name(tmp_path: Path) -> None:
     (tmp_path / "my script.py").write_text(SCRIPT)
     loaded = load_object(made(SCRIPT, str(tmp_path / "my script.py"))["SPACE"])
     assert (loaded.name, loaded.path) == ("my-script", tmp_path / "my script.py")
+
+
+def test_a_script_and_the_command_continue_the_same_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(SPACE_FILE)
+    by_path = load_space(str(path))
+    main = types.ModuleType("__main__")
+    vars(main).update(made(SPACE_FILE, str(path)))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    by_object = load_object(main.SPACE)
+    assert by_path.hash != by_object.hash
+    assert by_path.is_same(by_object.hash) and by_object.is_same(by_path.hash)
+    changed = dataclasses.replace(by_object, whole=by_path.source.replace(b"return {}", b"return {0: 1}"))
+    assert not changed.is_same(by_path.hash)
 
 
 def test_a_space_of_an_imported_file_is_that_file(tmp_path: Path) -> None:

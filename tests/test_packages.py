@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from study.packages import check_packages
+from study.config import UserError
+from study.packages import check_packages, check_working_directory
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,3 +37,14 @@ def test_a_folder_of_that_name_is_told_in_one_line_and_does_not_disturb_the_comm
     command = "import sys; sys.argv = ['study', 'spaces']; from study.command import main; main()"
     listed = run(tmp_path, "-P", "-c", command)
     assert listed.returncode == 0 and "wae_weight: " in listed.stdout
+
+
+def test_a_package_study_beside_the_user_is_refused_since_trials_would_import_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    check_working_directory()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study").mkdir()  # a plain folder hides nothing
+    check_working_directory()
+    (tmp_path / "study" / "__init__.py").write_text("")
+    with pytest.raises(UserError, match="would hide this project's package 'study' from the trials"):
+        check_working_directory()
