@@ -34,4 +34,4 @@ def info(frames: StudyFrames, pair: int = 0) -> Strips:
 
 
 if __name__ == "__main__":
-    command.run_figure_of_pairs(info, plot, "morphs.png")
+    command.run_figure(info, plot, "morphs.png")

@@ -1,7 +1,13 @@
 """A study of the trade-off between reconstruction and sampling in regularised autoencoders.
 
-What a search space needs is here, and is imported when it is used. Everything else is a command (`python -m study.run
---help`) or a room, see CONTRIBUTING.
+import study
+
+found = study.run_study("wae_weight", num_trials=24)
+found.figure("tradeoff")
+
+Here is what a script or a notebook needs (docs/python.md), and of what a search space with components of its own is
+made (docs/extending.md). Everything else is a command (`study --help`) or a room, see CONTRIBUTING. Importing this
+imports none of the large libraries; what needs one imports it when it is used.
 """
 
 from __future__ import annotations
@@ -9,8 +15,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from study.api import preview_study, run_study
 from study.components import Curve, DataSource, Network
 from study.config import DataSummary, TrialConfig, UserError
+from study.found import Study, load_study
 from study.space import SearchSpace, weight_range
 
 if TYPE_CHECKING:
@@ -33,14 +41,18 @@ __all__ = [
     "NetworkSize",
     "Regularizer",
     "SearchSpace",
+    "Study",
     "TrialConfig",
     "UserError",
     "draw_prior",
     "from_arrays",
+    "load_study",
+    "preview_study",
+    "run_study",
     "weight_range",
 ]
 
-_IMPORTS_TORCH = {
+_NEEDS_TORCH = {
     "CriticRegularizer": "study.model.regularizers",
     "ImageData": "study.data.image_data",
     "Likelihood": "study.model.likelihoods",
@@ -53,6 +65,6 @@ _IMPORTS_TORCH = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _IMPORTS_TORCH:
+    if name not in _NEEDS_TORCH:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_IMPORTS_TORCH[name]), name)
+    return getattr(importlib.import_module(_NEEDS_TORCH[name]), name)

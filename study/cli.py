@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -81,7 +81,11 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def run_command(function: Callable[..., int | None], arguments: list[str] | None = None) -> None:
     """Runs a function as a program and exits: 0 done, 1 failed, 2 bad usage in one line, 130 interrupted."""
-    status = command_status(function, arguments)
+    finish(command_status(function, arguments))
+
+
+def finish(status: int) -> NoReturn:
+    """Ends this process quickly."""
     # At exit Python collects garbage among everything that torch, Ray and pandas loaded, which takes a second. Once
     # torch's compiler is imported this must not be skipped: its bindings complain about what is left.
     if "triton" not in sys.modules:
@@ -91,8 +95,13 @@ def run_command(function: Callable[..., int | None], arguments: list[str] | None
 
 def command_status(function: Callable[..., int | None], arguments: list[str] | None = None) -> int:
     """Like `run_command`, but returns the exit status."""
+    return main_status(lambda: build_command(function).main(args=arguments, standalone_mode=False))
+
+
+def main_status(main: Callable[[], Any]) -> int:
+    """Runs the program of a Click command; returns its exit status, and prints an error in one line."""
     try:
-        status = build_command(function).main(args=arguments, standalone_mode=False)
+        status = main()
     except typer.TyperException as error:
         describe = getattr(error, "format_message", error.__str__)  # usage errors name the option at fault
         return _fail(describe().replace("Value error, ", ""))
@@ -111,6 +120,18 @@ def command_status(function: Callable[..., int | None], arguments: list[str] | N
             raise
         return _fail(f"{why}: make room or give permission, or choose another place")
     return status if isinstance(status, int) else DONE
+
+
+def typed_command(module: str) -> list[str]:
+    """The command line of this process as it was typed, for `python -m MODULE` or the command `study`."""
+    program = Path(sys.argv[0])
+    if program.name == "study":
+        start = ["study"]
+    elif program.parts[-2:] == ("study", "__main__.py"):
+        start = ["python", "-m", "study"]
+    else:
+        start = ["python", "-m", module]
+    return [*start, *sys.argv[1:]]
 
 
 def build_command(function: Callable[..., int | None]) -> Any:

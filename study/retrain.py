@@ -8,7 +8,6 @@ of trials. The same command continues a training that was cut off. Trials that t
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +29,7 @@ from study.cli import (
     console,
     ranged,
     run_command,
+    typed_command,
 )
 from study.config import TrialConfig, UserError
 from study.results.frame import load_study
@@ -78,7 +78,7 @@ def retrain(
             scheduler=None,
             eta=None,
             resume=True,
-            command=redact_command(["python", "-m", "study.retrain", *sys.argv[1:]]),
+            command=redact_command(typed_command("study.retrain")),
         )
     )
     screen = console()

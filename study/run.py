@@ -5,16 +5,10 @@ python -m study.run --space wae_weight --dataset digits
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import importlib
 import itertools
-import re
 import shutil
 import sys
 import textwrap
-import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,17 +27,14 @@ from study.cli import (
     console,
     ranged,
     run_command,
+    typed_command,
 )
 from study.config import UserError
-from study.disk.layout import STUDY_NAME, check_is_there
-from study.disk.lock import living_driver
-from study.disk.study_json import read_study
-from study.space import LoadedSpace, builtin_spaces, load_space
-from study.tuning.imports import quick_imports
+from study.launch import SHOWN_TRIALS, Options, launch, preview
+from study.packages import check_packages
+from study.space import builtin_spaces, load_space
 
 DEFAULT_REPLICATES = 5
-SHOWN_TRIALS = 20
-"""Trials that are built before a new study begins, and that `--dry-run` shows."""
 _WIDEST_LIST = 100
 
 Sampler = Literal["tpe", "nsga2", "random"]
@@ -51,6 +42,9 @@ Scheduler = Literal["asha", "none"]
 
 
 def run(
+    given: Annotated[
+        str | None, typer.Argument(metavar="SPACE", help="Search space, as --space.", show_default=False)
+    ] = None,
     space: Annotated[
         str | None, typer.Option(help="Search space: a name that --list shows, or the path of a .py file.")
     ] = None,
@@ -126,97 +120,46 @@ def run(
 ) -> int:
     """The command, see the module."""
     if list_spaces:
-        return _list()
+        return print_spaces()
+    if given is not None and space is not None:
+        raise UserError(f"{given} and --space {space}: name one search space")
+    space = given or space
     if space is None:
         raise UserError(f"--space is missing: choose from {', '.join(builtin_spaces())}, or give a .py file")
-    loaded = load_space(space)
-    study_name = name or _default_name(loaded, dataset)
-    if not STUDY_NAME.fullmatch(study_name):
-        raise UserError(
-            f"--study {study_name}: use at most 100 letters, digits, dots, - and _, and begin with a letter or digit"
-        )
-    runs = runs_dir.expanduser().absolute()
-    if resume and not create:
-        check_is_there(runs, study_name)
-    importing = threading.Thread(target=_import_the_rest, name="imports", daemon=True)
-    with contextlib.ExitStack() as stack:
-        with quick_imports():
-            importing.start()
-            from study.tuning.cluster import Cluster, Resources
+    options = Options(
+        space=space,
+        data=dataset,
+        data_dir=data_dir,
+        name=name,
+        num_trials=num_trials,
+        epochs=epochs,
+        seed=seed,
+        sampler=sampler,
+        scheduler=scheduler,
+        eta=eta,
+        feature_network=feature_network,
+        warm_start=warm_start,
+        patience=patience,
+        resume=resume,
+        create=create,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        max_concurrent=max_concurrent,
+        max_failures=max_failures,
+        address=address,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        runs_dir=runs_dir,
+        time_budget=time_budget,
+        replicates=replicates,
+    )
+    if dry_run:
+        return _show_first(preview(options))
+    from study.tracking.store import redact_command
 
-            resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, max_concurrent=max_concurrent)
-            cluster = stack.enter_context(Cluster(address, resources))
-            if not dry_run and _has_trials_to_train(runs / study_name, resume):
-                cluster.join()  # on this thread: Ray's processes end with the thread that started them
-            importing.join()
-            from analysis.reporting.ending import Ending
-            from study.session.first_models import build_models
-            from study.session.plan import Request, first_configs, make_plan
-            from study.session.replicates import replicate_front
-            from study.session.session import Limits, run_study
-            from study.tracking.store import redact_command
-
-        plan = make_plan(
-            Request(
-                loaded=loaded,
-                name=study_name,
-                runs=runs,
-                dataset=dataset,
-                data_dir=data_dir,
-                num_trials=num_trials,
-                epochs=epochs,
-                seed=seed,
-                sampler=sampler,
-                scheduler=scheduler,
-                eta=eta,
-                resume=resume,
-                command=redact_command(["python", "-m", "study.run", *sys.argv[1:]]),
-                storage=storage,
-                warm_start=warm_start,
-                feature_network=feature_network,
-            )
-        )
-        if dry_run or plan.is_new:  # a mistake in the space is told before the study has a folder
-            configs = first_configs(plan, limit=SHOWN_TRIALS)
-            build_models(configs, plan.data.summary, loaded.space)
-            if dry_run:
-                return _show_first(configs)
-        screen = console()
-        ending = Ending(screen, runs, study_name)
-        result = run_study(
-            plan,
-            screen,
-            cluster,
-            draw=ending.draw,
-            tracking_uri=tracking_uri,
-            limits=Limits(time_budget=time_budget, patience=patience, max_failures=max_failures),
-            enqueue_extra=functools.partial(replicate_front, plan, replicates) if replicates else None,
-        )
-        ending.show()
-        return result.tell(screen)
-
-
-def _has_trials_to_train(directory: Path, resume: bool) -> bool:
-    """A quick guess whether Ray is needed; if it is wrong, Ray starts later, when the plan asks for it."""
-    record = read_study(directory)
-    if record is None:
-        return True
-    unfinished = resume and record.outcome in ("running", "interrupted")
-    return unfinished and living_driver(directory, time.time()) is None
-
-
-def _import_the_rest() -> None:
-    """Imports what a study needs while Ray starts; an import that fails here fails again where it is used."""
-    with contextlib.suppress(Exception):
-        for name in (
-            "torch",
-            "sklearn.datasets",
-            "optuna",
-            "pandas",
-            "analysis.reporting.ending",
-            "study.session.session",
-        ):
-            importlib.import_module(name)
+    screen = console()
+    result, _ = launch(options, screen, redact_command(typed_command("study.run")))
+    return result.tell(screen)
 
 
 def _show_first(configs: list[Mapping[str, Any]]) -> int:
@@ -247,15 +190,9 @@ def with_default_replicates(arguments: list[str]) -> list[str]:
     return filled
 
 
-def _default_name(loaded: LoadedSpace, dataset: str) -> str:
-    if dataset == "digits":
-        return loaded.name
-    kind, _, path = dataset.partition(":")
-    suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).name) if path else kind
-    return f"{loaded.name}-{suffix}"
-
-
-def _list() -> int:
+def print_spaces() -> int:
+    """Prints the built-in spaces with their questions."""
+    check_packages()
     width = min(shutil.get_terminal_size().columns, _WIDEST_LIST)
     for name in builtin_spaces():
         space = load_space(name).space

@@ -7,7 +7,6 @@ The codes come from N(0, I), or from the prior that was fitted to the model's co
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,17 +54,14 @@ def sample(
     if out.suffix.lower() not in Image.registered_extensions():
         raise UserError(f"--out {out}: {out.suffix!r} is no picture format, use .png")
     selection = select(runs_dir, study, trial=trial, knee=knee, nearly_best=nearly_best, max_mse=max_mse)
-    import torch  # quick checks come first
-
-    from study.exporting.trained import load_model
-    from study.measure.pictures import grid
+    from study.exporting.trained import load_model  # imports torch: quick checks come first
+    from study.measure.pictures import sample_grid
 
     model = load_model(selection)
-    images = model.sample(n, torch.Generator().manual_seed(seed), prior=prior, draw=draws)
-    pixels = (images * 255).round().to(torch.uint8).numpy()
+    picture = sample_grid(model, n, prior=prior, draws=draws, seed=seed)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        grid(pixels, math.isqrt(n - 1) + 1).save(out)
+        picture.save(out)
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror or error}") from error
     source = {"normal": "N(0, I)", "fitted": "the fitted prior"}[prior or model.default_prior]

@@ -41,7 +41,7 @@ class Source:
     @property
     def digests(self) -> dict[str, str]:
         """The hash of each file's code."""
-        return {name: _code_hash(content) for name, content in self.files.items()}
+        return {name: code_hash(content) for name, content in self.files.items()}
 
     @property
     def modules(self) -> dict[str, Path]:
@@ -139,7 +139,8 @@ def _module_name(file: str) -> str:
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def _code_hash(content: bytes) -> str:
+def code_hash(content: bytes) -> str:
+    """Hash of Python code: comments, docstrings and layout do not count."""
     tree = ast.parse(content)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

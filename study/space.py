@@ -17,7 +17,8 @@ from study.components import Components
 from study.config import DataSummary, Params, TrialConfig
 from study.errors import UserError, located_errors
 from study.ranges import RANGES
-from study.source import Source, gather, run
+from study.source import Source, code_hash, gather, run
+from study.space_code import code_of_space
 
 if TYPE_CHECKING:
     import optuna
@@ -206,13 +207,16 @@ class LoadedSpace:
 
     Attributes:
         name: The file's name without its suffix.
-        source: Its file and the modules beside it that it imports.
+        source: Its file and the modules beside it that it imports; of an object of a script or notebook, the part that
+            defines it.
         space: What it defines.
+        whole: The whole script, if its `SPACE` is this object.
     """
 
     name: str
     source: Source
     space: SearchSpace
+    whole: bytes | None = None
 
     @property
     def path(self) -> Path:
@@ -230,9 +234,14 @@ class LoadedSpace:
         return self.path == _builtin_path(self.name)
 
     def is_same(self, recorded: str) -> bool:
-        """Whether a study recorded this space's hash."""
+        """Whether a study recorded this space's hash, or that of the same space as an object of its file."""
         earlier = {hashlib.sha256(self.source.files[self.path.name]).hexdigest(), self.hash}
-        return recorded in earlier or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]
+        if self.whole is not None:
+            earlier.add(code_hash(self.whole))
+        if recorded in earlier or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]:
+            return True
+        code = code_of_space(self.space)
+        return code is not None and recorded == code_hash(code)
 
 
 def _builtin_path(name: str) -> Path:

@@ -70,7 +70,20 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     space = runs / "elsewhere" / "my_space.py"
     space.parent.mkdir()
     shutil.copy(EXAMPLE, space)
-    options = ["--num-trials", 3, "--epochs", 2, "--scheduler", "none", "--study", "own", "--runs-dir", runs]
+    options = [
+        "--dataset",
+        "shapes",
+        "--num-trials",
+        3,
+        "--epochs",
+        2,
+        "--scheduler",
+        "none",
+        "--study",
+        "own",
+        "--runs-dir",
+        runs,
+    ]
     assert study_run("--space", space, *options) == 0
     space.unlink()
     return runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -50,11 +51,17 @@ def _load_one(name: str, runs_dir: Path, tracking_uri: str | None) -> StudyFrame
     return load_from_mlflow(uri, name)
 
 
-def run_figure(info: Callable[[StudyFrames], Any], plot: Callable[[Any], Figure], default: str) -> None:
-    """Runs a figure as a command whose help is the docstring of the figure's module.
+def options_of(info: Callable[..., Any]) -> list[str]:
+    """What a figure takes beside the study."""
+    return list(inspect.signature(info).parameters)[1:]
+
+
+def figure_command(info: Callable[..., Any], plot: Callable[[Any], Figure], default: str) -> Callable[..., int | None]:
+    """The command of a figure; its help is the docstring of the figure's module.
 
     Args:
-        info: What the figure shows; its field `missing` says why there is nothing to draw.
+        info: What the figure shows; its field `missing` says why there is nothing to draw. If it takes a `pair`, so
+            does the command.
         plot: Draws it.
         default: The file to write if the user names none.
     """
@@ -68,14 +75,7 @@ def run_figure(info: Callable[[StudyFrames], Any], plot: Callable[[Any], Figure]
     ) -> None:
         _draw(lambda: info(load(study, runs_dir, tracking_uri)), plot, out or Path(default), format)
 
-    figure.__module__ = info.__module__
-    run_command(figure)
-
-
-def run_figure_of_pairs(info: Callable[[StudyFrames, int], Any], plot: Callable[[Any], Figure], default: str) -> None:
-    """The same for a figure of one pair of images or classes; the trials left several."""
-
-    def figure(
+    def figure_of_pairs(
         study: StudyOption,
         runs_dir: RunsOption = Path("runs"),
         tracking_uri: TrackingOption = None,
@@ -85,8 +85,14 @@ def run_figure_of_pairs(info: Callable[[StudyFrames, int], Any], plot: Callable[
     ) -> None:
         _draw(lambda: info(load(study, runs_dir, tracking_uri), pair), plot, out or Path(default), format)
 
-    figure.__module__ = info.__module__
-    run_command(figure)
+    command = figure_of_pairs if "pair" in options_of(info) else figure
+    command.__module__ = info.__module__
+    return command
+
+
+def run_figure(info: Callable[..., Any], plot: Callable[[Any], Figure], default: str) -> None:
+    """Runs a figure as a program, see `figure_command`; the trials left several pairs to some."""
+    run_command(figure_command(info, plot, default))
 
 
 def _draw(info: Callable[[], Any], plot: Callable[[Any], Figure], out: Path, format: str | None) -> None:

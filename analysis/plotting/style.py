@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -92,10 +93,29 @@ def class_colour(label: int) -> str:
     return "#9a9a9a" if label < 0 else palette[label % len(palette)]
 
 
+class StyledFigure(Figure):
+    """A figure that keeps the common style wherever it is drawn, and that Jupyter shows without pyplot."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draws it; ticks are made only now, and take their style from the settings in force."""
+        with matplotlib.rc_context(RC):
+            super().draw(renderer)
+
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        """Writes it, as matplotlib does."""
+        with matplotlib.rc_context(RC):
+            super().savefig(*arguments, **options)
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=self.dpi)
+        return file.getvalue()
+
+
 def new_figure(width: float = 7.0, height: float = 4.6) -> Figure:
     """An empty figure in the common style, sizes in inches; pyplot does not know it, so it is freed after use."""
     matplotlib.rcParams.update(RC)
-    return Figure(figsize=(width, height), layout="constrained")
+    return StyledFigure(figsize=(width, height), layout="constrained")
 
 
 def method_handles(methods: Iterable[str]) -> list[Line2D]:

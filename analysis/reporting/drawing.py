@@ -57,7 +57,7 @@ def _start(folders: Sequence[Path], out: Path, names: Sequence[str]) -> subproce
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     task = json.dumps({"folders": [str(path) for path in folders], "out": str(out), "names": list(names)})
     return subprocess.Popen(
-        [sys.executable, "-m", "analysis.reporting.drawing", task],
+        [sys.executable, "-P", "-m", "analysis.reporting.drawing", task],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment,

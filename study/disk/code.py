@@ -9,22 +9,29 @@ from study.disk.files import write_atomic
 from study.disk.layout import code_path
 from study.disk.study_json import StudyRecord
 from study.errors import UserError
-from study.source import gather
+from study.source import Source, gather
 from study.space import LoadedSpace, load_space
 
 
 def carry(loaded: LoadedSpace, directory: Path) -> None:
-    """Copies a space's code into the study's folder. A built-in space comes with this project, and is not copied.
+    """Copies a space's code into the study's folder.
+
+    A built-in space comes with this project, and is not copied; nor is an object of a script or notebook, which has no
+    file of its own.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    if loaded.is_builtin:
+    if loaded.is_builtin or loaded.source != _on_disk(loaded.path):
         return
     for name, content in loaded.source.files.items():
         target = code_path(directory) / name
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, content)
+
+
+def _on_disk(path: Path) -> Source | None:
+    return gather(path) if path.is_file() else None
 
 
 def changed_files(loaded: LoadedSpace, directory: Path) -> list[str]:

@@ -187,9 +187,7 @@ def _without_prefix(source: str, tree: ast.Module, module: _Module) -> tuple[str
 
 def _home(name: str) -> str:
     """The module that defines what `study` offers under a name; "" if it offers no such thing."""
-    import study
-
-    return str(getattr(getattr(study, name, None), "__module__", ""))
+    return str(getattr(getattr(sys.modules["study"], name, None), "__module__", ""))
 
 
 def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str, own: OwnCode) -> None:

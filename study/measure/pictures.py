@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,25 @@ def grid(images: np.ndarray, columns: int) -> Image.Image:
         top, left = (index // columns) * step_y + _GAP, (index % columns) * step_x + _GAP
         canvas[top : top + height * factor, left : left + width * factor] = cell
     return Image.fromarray(canvas)
+
+
+def sample_grid(
+    model: Autoencoder, n: int, *, prior: str | None = None, draws: bool = False, seed: int = 0
+) -> Image.Image:
+    """A square grid of n new images of a model on the CPU.
+
+    Args:
+        model: The model.
+        n: Number of images, at least 1.
+        prior: As of `Autoencoder.sample`.
+        draws: Draw pixels from p(x|z) instead of showing its mean.
+        seed: Seed of the images.
+
+    Raises:
+        UserError: As `Autoencoder.sample`.
+    """
+    images = model.sample(n, torch.Generator().manual_seed(seed), prior=prior, draw=draws)
+    return grid((images * 255).round().to(torch.uint8).numpy(), math.isqrt(n - 1) + 1)
 
 
 def _fitted_samples(model: Autoencoder, prior: FittedPrior | None, device: torch.device) -> dict[str, np.ndarray]:

@@ -54,6 +54,7 @@ class Request:
         storage: The database that keeps the ledger; by default the study's own file.
         warm_start: An earlier study whose front is trained first.
         feature_network: What samples are compared in: a family of `study.measure.instrument`, or `module:function`.
+        data: The data set itself, instead of loading the one that `dataset` names.
     """
 
     loaded: LoadedSpace
@@ -72,6 +73,7 @@ class Request:
     storage: str | None = None
     warm_start: str | None = None
     feature_network: str | None = None
+    data: ImageData | None = None
 
     @property
     def directory(self) -> Path:
@@ -169,7 +171,8 @@ def make_plan(request: Request) -> Plan:
     storage = None if request.storage is None else public_url(request.storage)
     if existing is not None and existing.storage is None and request.storage is None:
         check_ledger_file(request.directory)
-    data = load_data(request.loaded.space, request.dataset, request.data_dir)
+    space = request.loaded.space
+    data = load_data(space, request.dataset, request.data_dir) if request.data is None else request.data
     given = {
         "seed": request.seed,
         "epochs": request.epochs,

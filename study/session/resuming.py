@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -148,6 +149,8 @@ def resume_command(record: StudyRecord, runs_dir: Path) -> str:
         record: The study's record.
         runs_dir: The folder of all studies, as the user named it.
     """
+    if call := _call_with_objects(record, runs_dir):
+        return call
     options = {
         "--space": recorded_space(record, runs_dir / record.name),
         "--dataset": record.data.name,
@@ -158,3 +161,14 @@ def resume_command(record: StudyRecord, runs_dir: Path) -> str:
     }
     given = [str(part) for option in options.items() if option[1] is not None for part in option]
     return shlex.join(["python", "-m", "study.run", *given, "--resume"])
+
+
+def _call_with_objects(record: StudyRecord, runs_dir: Path) -> str | None:
+    """The Python call that resumes a study of objects, which no command can name; None for another study."""
+    begun = re.match(r"study\.run_study\((space\b|'[^']*')(, data=data\b)?", record.command or "")
+    if begun is None or (begun[1] != "space" and begun[2] is None):
+        return None
+    data = "data" if begun[2] else repr(record.data.name)
+    given = {"data_dir": record.data_dir, "name": record.name, "runs_dir": str(runs_dir)}
+    options = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
+    return f"study.run_study({begun[1]}, data={data}{options}, resume=True)"

@@ -19,20 +19,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-# Ray reads these when it is imported.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our trials write their own records
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # its experiment snapshots are never restored
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see study.tuning.interrupts
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # a trial's error.txt has it
-os.environ.setdefault("RAY_task_oom_retries", "3")  # of a task out of memory; Ray's default is for ever
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our trials write their own records
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # its experiment snapshots are never restored
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see study.tuning.interrupts
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a trial's error.txt has it
+    "RAY_task_oom_retries": "3",  # of a task out of memory; Ray's default is for ever
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 
-import ray
 
-from study.config import UserError
-from study.disk.files import disk_error_reason
-from study.tuning.preflight import check_address, check_token
+def _set_environment() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+_set_environment()  # Ray reads some of it when it is imported, the rest when it starts
+
+import ray  # noqa: E402
+
+from study.config import UserError  # noqa: E402
+from study.disk.files import disk_error_reason  # noqa: E402
+from study.tuning.preflight import check_address, check_token  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +100,7 @@ class Cluster:
         if self._joined:
             return
         self.wait()
+        _set_environment()
         if self._address:
             check_token(os.environ)
             check_address(self._address)
@@ -152,7 +162,8 @@ class Cluster:
                 "cluster, with its token and versions"
             ) from error
         finally:
-            signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with status 15
+            if threading.current_thread() is threading.main_thread():  # elsewhere Ray sets none
+                signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with status 15
 
 
 @contextlib.contextmanager

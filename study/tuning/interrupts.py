@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ class Interrupts:
 
     The first SIGINT asks to finish the running trials and begin no other. A second one, SIGTERM or SIGHUP asks to
     interrupt them now. The next signal raises KeyboardInterrupt. Signals that were ignored stay ignored, so `nohup`
-    works. Enter it in the main thread.
+    works. Python lets only the main thread handle signals; in another thread they keep the meaning they have.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,8 @@ class Interrupts:
         return None
 
     def __enter__(self) -> Interrupts:
-        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in _SIGNALS}
         self.install()
         return self
 

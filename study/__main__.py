@@ -1,0 +1,5 @@
+"""`python -m study`: the same as the command `study`."""
+
+from study.command import main
+
+main()

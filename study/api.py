@@ -1,0 +1,153 @@
+"""Runs a study from a script or a notebook, with the options of `python -m study.run` as arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.config import UserError
+from study.found import Study, load_study
+from study.launch import Options, launch, preview
+from study.session.process import unchanged_process
+from study.space import SearchSpace
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from study.data.datasets import ImageData
+
+
+def run_study(
+    space: str | Path | SearchSpace,
+    *,
+    data: str | ImageData = "digits",
+    data_dir: str | Path | None = None,
+    name: str | None = None,
+    num_trials: int | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    sampler: str | None = None,
+    scheduler: str | None = None,
+    eta: float | None = None,
+    feature_network: str | None = None,
+    warm_start: str | None = None,
+    patience: int | None = None,
+    resume: bool = False,
+    create: bool = False,
+    cpus_per_trial: float = 1,
+    gpus_per_trial: float = 0,
+    max_concurrent: int | None = None,
+    max_failures: int = 2,
+    address: str | None = None,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    runs_dir: str | Path = "runs",
+    time_budget: float | None = None,
+    replicates: int = 0,
+    progress: bool = True,
+) -> Study:
+    """Runs a study, or resumes one, as `python -m study.run` does, and leaves the process as it was.
+
+    Every argument but the last is an option of that command, which docs/search.md explains; None is its default.
+
+    Args:
+        space: A built-in space's name, the path of a .py file, or a `SearchSpace` of this script or notebook.
+        data: A data set's name, as of `--dataset`, or the data themselves.
+        data_dir: Where data sets lie or are downloaded to.
+        name: The study's name; by default that of the space and the data.
+        num_trials: Trials of the whole study.
+        epochs: Epochs of each trial.
+        seed: Seed of search and training.
+        sampler: `tpe`, `nsga2` or `random`.
+        scheduler: `asha` stops bad trials early, `none` no trial.
+        eta: With asha, one trial in eta continues at each rung.
+        feature_network: What samples are compared in.
+        warm_start: An earlier study whose Pareto-optimal points are trained first.
+        patience: Start no trial once this many in a row were not Pareto-optimal.
+        resume: Continue the study of this name. A finished one is returned as it is.
+        create: With `resume`, begin the study if there is none.
+        cpus_per_trial: CPU cores of a trial.
+        gpus_per_trial: GPUs of a trial.
+        max_concurrent: Most trials at once.
+        max_failures: Retries of a trial whose process died.
+        address: A running Ray cluster; by default Ray starts here and ends with the study.
+        storage: PostgreSQL URL of the database that lists the trials.
+        tracking_uri: MLflow's store.
+        runs_dir: The folder of all studies.
+        time_budget: Start no trial after this many seconds.
+        replicates: Fresh seeds of each Pareto-optimal trial.
+        progress: Print what the command prints.
+
+    Returns:
+        What the study found.
+
+    Raises:
+        UserError: Something is not as it must be, in the words of the command; or no trial was trained to its end.
+        KeyboardInterrupt: The study was interrupted; `resume=True` continues it.
+    """
+    asked = {key: value for key, value in locals().items() if key != "progress"}
+    options = _options(**asked)
+    with unchanged_process():
+        screen = _screen(progress)
+        result, directory = launch(options, screen, _call(options))
+        result.tell(screen)
+        found = load_study(directory)
+    if result.outcome == "interrupted":
+        raise KeyboardInterrupt
+    if result.outcome == "failed":
+        raise UserError(found.failure())
+    return found
+
+
+def preview_study(space: str | Path | SearchSpace, **options: Any) -> pd.DataFrame:
+    """The first trials of a study, as `--dry-run` shows them: all is checked, nothing is trained or written.
+
+    Args:
+        space: As of `run_study`.
+        **options: Other arguments of `run_study`.
+
+    Raises:
+        UserError: As `run_study`.
+    """
+    asked = _options(space=space, **options)
+    with unchanged_process():
+        import pandas as pd
+
+        return pd.DataFrame(preview(asked))
+
+
+def _options(**asked: Any) -> Options:
+    """The options of a study, paths as such."""
+    if isinstance(asked["space"], Path):
+        asked["space"] = str(asked["space"])
+    for name in ("data_dir", "runs_dir"):
+        if isinstance(asked.get(name), str):
+            asked[name] = Path(asked[name])
+    if not asked.get("storage"):
+        asked["storage"] = os.environ.get("STUDY_STORAGE")
+    known = {field.name for field in dataclasses.fields(Options)}
+    if unknown := asked.keys() - known:
+        raise UserError(f"no option {', '.join(sorted(unknown))}: choose from {', '.join(sorted(known))}")
+    return Options(**asked)
+
+
+def _call(options: Options) -> str:
+    """The call that began a study, for its record, without what may hold a password."""
+    parts = ["space" if isinstance(options.space, SearchSpace) else repr(options.space)]
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name in ("space", "storage", "tracking_uri", "address") or value == field.default:
+            continue
+        text = "data" if field.name == "data" and not isinstance(value, str) else repr(value)
+        parts.append(f"{field.name}={repr(str(value)) if isinstance(value, Path) else text}")
+    return f"study.run_study({', '.join(parts)})"
+
+
+def _screen(progress: bool) -> Console:
+    """Plain lines, in a notebook too: Rich's own output there would be one box of HTML for each."""
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False, quiet=not progress, force_jupyter=False)

@@ -1,0 +1,42 @@
+"""Leaves a process as it was: a script or a notebook goes on after a study."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool", "optuna", "ray", "ray.tune")
+_added_paths: list[str] = []
+"""What large libraries put on the path when they were first imported; they need it in the next study too."""
+
+
+@contextlib.contextmanager
+def unchanged_process() -> Iterator[None]:
+    """Restores at its end what libraries change: environment, working directory, path, log levels, excepthook.
+
+    What is hidden from the garbage collector (`study.tuning.imports`) is shown to it again, unless there was some
+    before.
+    """
+    environment, directory, paths = dict(os.environ), os.getcwd(), list(sys.path)
+    excepthook, frozen = sys.excepthook, gc.get_freeze_count()
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    sys.path.extend(path for path in _added_paths if path not in paths)
+    try:
+        yield
+    finally:
+        _added_paths.extend(path for path in sys.path if path not in (*paths, *_added_paths))
+        sys.path[:] = paths
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        if os.getcwd() != directory:
+            os.chdir(directory)
+        sys.excepthook = excepthook
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        if not frozen:
+            gc.unfreeze()
