@@ -140,7 +140,7 @@ def read_folder(root: Path) -> Folder:
 
 
 def _each(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
-    """`function` of each item, in order. Files are handed to threads many at a time: small images are read a quarter faster."""
+    """`function` of each item, in order. Threads get many at a time: small images are read a quarter faster so."""
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     return itertools.chain.from_iterable(pool.map(lambda chunk: [function(item) for item in chunk], chunks))
 
