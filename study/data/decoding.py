@@ -114,7 +114,8 @@ def read_pixels(
                 return np.rint(pixels * 255).astype(np.uint8) if as_bytes else pixels
             mode = "L" if channels == 1 else "RGB"
             opened.draft(mode, (2 * width, 2 * height))  # decodes a JPEG at a fraction of its size, much faster
-            image = _opaque(ImageOps.exif_transpose(opened)).convert(mode)
+            image = opened if _turn(opened) == 1 else ImageOps.exif_transpose(opened)
+            image = _opaque(image).convert(mode)
         if image.size != (width, height):
             image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     except Exception:  # a broken file can make Pillow raise anything

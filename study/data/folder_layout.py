@@ -139,8 +139,10 @@ def _classes(folder: Path) -> list[Path]:
 
 def _files(paths: list[Path], others: list[Path]) -> list[Path]:
     """The files among paths; what is no file is added to `others`: reading a named pipe would wait for ever."""
-    others += [path for path in paths if not path.is_file()]
-    return [path for path in paths if path.is_file()]
+    files = []
+    for path in paths:
+        (files if path.is_file() else others).append(path)
+    return files
 
 
 def _walk(folder: Path, others: list[Path]) -> list[Path]:
