@@ -24,7 +24,8 @@ if __name__ == "__main__":
     found = study.run_study(SPACE, data="digits", num_trials=4, epochs=8, resume=True, create=True)
 
     print(found.front[["number", "latent_dim", "weight", "val/reconstruction_mse", "val/sample_fid"]])
-    print("recommended: trial", found.recommended["number"])
+    if found.recommended is not None:
+        print("recommended: trial", found.recommended["number"])
 
     found.figure("tradeoff").savefig("tradeoff.png")
     found.sample(25, seed=1).save("samples.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -19,7 +20,8 @@ from study.data.datasets import ImageData
 from study.disk.study_json import parse_study
 from study.launch import Options
 from study.session.resuming import resume_command
-from tests.helpers_study import study_record
+from study.session.session import SessionResult
+from tests.helpers_study import make_study, study_record
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "first_study.py"
@@ -57,7 +59,7 @@ def test_a_study_of_objects_runs_is_quiet_and_resumes(tmp_path: Path, few_digits
     assert found.directory == tmp_path / "test_api-mine" and found.record.data.name == "mine"
     assert set(found.trials["outcome"]) == {"completed"} and len(found.trials) == 2
     assert capsys.readouterr().out == ""
-    assert (found.record.command or "").startswith(
+    assert str(found.record.command).startswith(
         "study.run_study(space, data=data, num_trials=2, epochs=2, scheduler='none'"
     )
     assert resume_command(found.record, tmp_path) == (
@@ -85,10 +87,28 @@ def test_a_study_without_a_result_raises_the_first_failure(tmp_path: Path, few_d
         study.run_study(space, data=few_digits, **options)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "disk_error", "raised"),
+    [
+        ("interrupted", None, pytest.raises(KeyboardInterrupt)),
+        ("stopped", "no space left", pytest.raises(study.UserError, match="no space left: make room")),
+        ("failed", None, pytest.raises(study.UserError, match="trials failed; the first, trial")),
+        ("stopped", None, contextlib.nullcontext()),
+    ],
+)
+def test_how_a_session_ended_is_raised(tmp_path: Path, monkeypatch, outcome, disk_error, raised) -> None:
+    make_study(tmp_path, "a", trials=12)
+    monkeypatch.setattr(api, "launch", lambda *_: (SessionResult(outcome, (), disk_error), tmp_path / "a"))
+    with raised:
+        assert study.run_study("wae_weight").name == "a"
+
+
 def test_a_preview_is_the_table_of_the_dry_run(tmp_path: Path) -> None:
     shown = study.preview_study(vae(), num_trials=3, seed=5, runs_dir=str(tmp_path / "runs"))
-    assert len(shown) == 3 and set(shown["seed"]) == {5} and set(shown["method"]) == {"VAE"}
-    assert len(set(shown["weight"])) == 3 and not (tmp_path / "runs").exists()
+    assert len(shown) == 3
+    assert set(shown["seed"]) == {5} and set(shown["method"]) == {"VAE"}
+    assert len(set(shown["weight"])) == 3
+    assert not (tmp_path / "runs").exists()
     with pytest.raises(study.UserError, match="no option epoch: choose from address"):
         study.preview_study(vae(), epoch=3)
 

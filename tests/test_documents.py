@@ -205,6 +205,10 @@ def test_targets_and_variables_of_make_exist() -> None:
             assert re.search(expected, makefile, flags=re.MULTILINE), command
 
 
+def test_the_whole_script_in_the_document_is_the_one_that_a_test_runs() -> None:
+    assert _text("examples/first_study.py") in _blocks("docs/python.md", "python")
+
+
 def test_the_readme_is_short() -> None:
     assert len(_text("README.md")) < LONGEST_README
 

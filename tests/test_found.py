@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -58,11 +57,11 @@ def test_nothing_completed_dominates_the_front(toy: study.Study) -> None:
 
 def test_the_recommended_trial_is_a_row_or_none(toy: study.Study, tmp_path: Path) -> None:
     assert toy.recommended is not None
-    number: Any = toy.recommended["number"]
-    assert number == select(tmp_path / "runs", "toy", knee=True).number
+    assert toy.recommended.to_dict()["number"] == select(tmp_path / "runs", "toy", knee=True).number
     make_study(tmp_path / "runs", "empty", trials=0)
     empty = study.load_study(str(tmp_path / "runs" / "empty"))
-    assert empty.recommended is None and empty.front.empty and empty.trials.empty
+    assert empty.recommended is None
+    assert empty.front.empty and empty.trials.empty
 
 
 def test_a_study_that_is_not_there_lists_those_there_are(toy: study.Study) -> None:
@@ -109,8 +108,7 @@ def test_a_figure_that_cannot_be_says_what_there_is(toy: study.Study, name, opti
 def test_models_are_chosen_by_number_or_pick(trained: study.Study) -> None:
     knee = choose(trained.frames).knee
     assert knee is not None and trained.recommended is not None
-    number: Any = trained.recommended["number"]
-    by_number = trained.model(number)
+    by_number = trained.model(trained.recommended.to_dict()["number"])
     codes = torch.randn(3, by_number.latent_dim, generator=torch.Generator().manual_seed(0))
     assert torch.equal(trained.model("knee").decode(codes), by_number.decode(codes))
     other = trained.model("nearly_best:reconstruction_mse")
