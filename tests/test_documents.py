@@ -8,6 +8,7 @@ import importlib.util
 import re
 import runpy
 import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 from typer.core import TyperCommand
 
 from study.data.datasets import DATASETS, READERS
-from study.space import load_space
+from study.space import SearchSpace, load_space
 from tests.helpers_study import make_study
 from tests.test_architecture import MAY_IMPORT
 
@@ -151,6 +152,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_study(path / "runs", name, trials=12, arrays=True)
     (space,) = (block for block in _blocks("README.md", "python") if "SPACE = " in block)
     (path / OWN_SPACE).write_text(space)
+    shutil.copytree(ROOT / "examples", path / "examples")
     return path
 
 
@@ -191,9 +193,20 @@ def test_the_options_of_a_command_exist(command: Command, monkeypatch: pytest.Mo
 def test_spaces_and_data_sets_exist() -> None:
     for command in COMMANDS:
         for space in (*command.values("--space"), *(word[6:] for word in command.words if word.startswith("SPACE="))):
-            assert space in (OWN_SPACE, "NAME") or load_space(space), command
+            assert space in (OWN_SPACE, "NAME") or _space(space), command
+        own = {
+            name for space in command.values("--space") if space.startswith("examples/") for name in _own_data(space)
+        }
         for dataset in command.values("--dataset"):
-            assert dataset in DATASETS or dataset.partition(":")[0] in READERS, command
+            assert dataset in DATASETS or dataset.partition(":")[0] in READERS or dataset in own, command
+
+
+def _space(name: str) -> SearchSpace:
+    return load_space(str(ROOT / name) if name.endswith(".py") else name).space
+
+
+def _own_data(space: str) -> set[str]:
+    return set(_space(space).own.of_kind("dataset"))
 
 
 def test_targets_and_variables_of_make_exist() -> None:
