@@ -1,6 +1,6 @@
 """A study with parts of its own: a network, a penalty, a metric and data.
 
-    python -m study.run --space examples/my_space.py --dataset shapes
+    python -m study.run --space examples/my_space.py
 
 Nothing here is part of the package: the study copies this file, and every process that needs it reads the copy.
 """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run_study(
     space: str | Path | SearchSpace,
     *,
-    data: str | ImageData = "digits",
+    data: str | ImageData | None = None,
     data_dir: str | Path | None = None,
     name: str | None = None,
     num_trials: int | None = None,
@@ -55,7 +55,8 @@ def run_study(
 
     Args:
         space: A built-in space's name, the path of a .py file, or a `SearchSpace` of this script or notebook.
-        data: A data set's name, as of `--dataset`, or the data themselves.
+        data: A data set's name, as of `--dataset`, or the data themselves; by default the one that the space brings, or
+            `digits`.
         data_dir: Where data sets lie or are downloaded to.
         name: The study's name; by default that of the space and the data.
         num_trials: Trials of the whole study.

@@ -40,11 +40,12 @@ class Options:
 
     Attributes:
         space: A built-in space's name, the path of a .py file, or the space itself.
-        data: A data set's name, as of `--dataset`, or the data themselves.
+        data: A data set's name, as of `--dataset`, or the data themselves; by default the one that the space brings, or
+            `digits`.
     """
 
     space: str | SearchSpace
-    data: str | ImageData = "digits"
+    data: str | ImageData | None = None
     data_dir: Path | None = None
     name: str | None = None
     num_trials: int | None = None
@@ -84,11 +85,6 @@ class Options:
                 raise UserError(f"{field.name}: {value!r} is no {kind}")
             if not allowed.holds(value):
                 raise UserError(f"{field.name}: {value} is not in its range: it must be {allowed}")
-
-    @property
-    def dataset(self) -> str:
-        """The name of the data."""
-        return self.data if isinstance(self.data, str) else self.data.name
 
 
 def launch(options: Options, screen: Console, command: str) -> tuple[SessionResult, Path]:
@@ -178,7 +174,9 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
     check_packages()
     check_working_directory()
     loaded = load_space(options.space) if isinstance(options.space, str) else load_object(options.space)
-    name = options.name or _default_name(loaded, options.dataset)
+    data = options.data or loaded.space.default_data
+    dataset = data if isinstance(data, str) else data.name
+    name = options.name or _default_name(loaded, dataset)
     if not STUDY_NAME.fullmatch(name):
         raise UserError(
             f"--study {name}: use at most 100 letters, digits, dots, - and _, and begin with a letter or digit"
@@ -202,8 +200,8 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
             from study.session.plan import Request, make_plan
 
         asked = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Request)}
-        own = None if isinstance(options.data, str) else options.data
-        changes = {"loaded": loaded, "name": name, "runs": runs, "data": own, "command": command}
+        own = None if isinstance(data, str) else data
+        changes = {"loaded": loaded, "name": name, "runs": runs, "dataset": dataset, "data": own, "command": command}
         yield make_plan(Request(**{**asked, **changes})), cluster
 
 
@@ -244,7 +242,7 @@ def _built(plan: Plan) -> list[Mapping[str, Any]]:
 
 
 def _default_name(loaded: LoadedSpace, dataset: str) -> str:
-    if dataset == "digits":
+    if dataset == loaded.space.default_data:
         return loaded.name
     kind, _, path = dataset.partition(":")
     suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).name) if path else kind

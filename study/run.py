@@ -50,8 +50,12 @@ def run(
     ] = None,
     list_spaces: Annotated[bool, typer.Option("--list", help="List the search spaces and exit.")] = False,
     dataset: Annotated[
-        str, typer.Option(help="Data set: digits, mnist, fashion_mnist, cifar10, folder:PATH, npz:PATH or npy:PATH.")
-    ] = "digits",
+        str | None,
+        typer.Option(
+            help="Data set: digits, mnist, fashion_mnist, cifar10, folder:PATH, npz:PATH or npy:PATH.",
+            show_default="the one that the space brings, or digits",
+        ),
+    ] = None,
     data_dir: DataOption = None,
     num_trials: Annotated[
         int | None, ranged("num_trials", help="Number of trials.", default="as the space says")

@@ -111,6 +111,12 @@ class SearchSpace:
         """
         return Components(tuple(self.components))
 
+    @property
+    def default_data(self) -> str:
+        """The data set of a study that names none: the one that the space brings, or `digits`."""
+        names = [*self.own.of_kind("dataset")]
+        return names[0] if len(names) == 1 else "digits"
+
     def suggested(self, trial: optuna.trial.BaseTrial, data: DataSummary) -> Mapping[str, Any]:
         """What `suggest` returns.
 

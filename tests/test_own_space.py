@@ -70,20 +70,7 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     space = runs / "elsewhere" / "my_space.py"
     space.parent.mkdir()
     shutil.copy(EXAMPLE, space)
-    options = [
-        "--dataset",
-        "shapes",
-        "--num-trials",
-        3,
-        "--epochs",
-        2,
-        "--scheduler",
-        "none",
-        "--study",
-        "own",
-        "--runs-dir",
-        runs,
-    ]
+    options = ["--num-trials", 3, "--epochs", 2, "--scheduler", "none", "--study", "own", "--runs-dir", runs]
     assert study_run("--space", space, *options) == 0
     space.unlink()
     return runs
@@ -92,6 +79,7 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_own_hyperparameters_and_metrics_are_columns_like_any_other(finished: Path) -> None:
     trials: Any = load_study(finished, "own").trials
     assert list(trials["outcome"]) == ["completed"] * 3
+    assert set(trials["dataset"]) == {"shapes"}  # the one that the space brings
     assert trials["mixer.depth"].dtype.kind == "i" and trials["mixer.depth"][0] == 1
     assert list(trials["method"]) == ["AE", "WAE-Sinkhorn", "WAE-Sinkhorn"]
     assert np.isnan(trials["sinkhorn.blur"][0]) and trials["sinkhorn.blur"][1] == 0.5  # a baseline has no such penalty
