@@ -18,7 +18,8 @@ from study.model.autoencoder import LOGVAR_MIDDLE, LOGVAR_REACH, build_autoencod
 from study.model.divergences import squared_mmd
 from study.model.networks import latent_critic
 from study.model.regularizers import CRITIC_WIDTH, GRADIENT_PENALTY
-from study.training.loop import CRITIC_BETAS, denormals_flushed
+from study.training.loop import CRITIC_BETAS
+from study.training.scopes import denormals_flushed
 
 
 class BareLoop:

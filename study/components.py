@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -30,6 +29,9 @@ Value = str | int | float
 FIELDS = ("network", "regularizer", "likelihood", "annealing")
 """Kinds of components that a trial names, each in the parameter of this name."""
 _KINDS = (*FIELDS, "metric", "dataset")
+DIRECTIONS = ("minimize", "maximize", "none")
+SEEN = ("features", "images")
+"""What a metric of a space's own may be given."""
 _TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
@@ -97,6 +99,7 @@ class Described:
         methods: Encoder -> method name, of a regularizer.
         is_made_for_normal: Whether a regularizer shapes codes for draws from N(0, I).
         downsampling: Of a network whose code is a map.
+        direction: Of a metric.
         types: Type by hyperparameter.
     """
 
@@ -105,12 +108,13 @@ class Described:
     methods: dict[str, str] = dataclasses.field(default_factory=dict)
     is_made_for_normal: bool = True
     downsampling: int | None = None
+    direction: str = "none"
     types: dict[str, Literal["bool", "int", "float", "str"]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, component: Any) -> Described:
         """The description of a component."""
-        names = ("methods", "is_made_for_normal", "downsampling")
+        names = ("methods", "is_made_for_normal", "downsampling", "direction")
         facts = {name: getattr(component, name) for name in names if hasattr(component, name)}
         types: Any = {name: kind.__name__ for name, (kind, _) in hyperparameters(component).items()}
         return cls(kind=component.kind, name=component.name, types=types, **facts)
@@ -194,8 +198,8 @@ class Components:
         """
         for key in values:
             if key.partition(".")[0] not in [item.name for item in self.items]:
-                named = ", ".join(item.name for item in self.items) or "none is named"
-                raise UserError(f"unknown parameter {key}: SearchSpace(components=...) has {named}")
+                named = ", ".join(item.name for item in self.items) or "none"
+                raise UserError(f"unknown parameter {key}: the components of this space are {named}")
         complete: dict[str, Value] = {}
         for kind, name in chosen.items():
             if (component := self.of_kind(kind).get(name)) is not None:
@@ -218,14 +222,15 @@ def hyperparameters(component: Any) -> dict[str, tuple[type, Value]]:
     if not isinstance(component, type):
         return {}
     constructor: Any = component.__init__
-    types = typing.get_type_hints(constructor)
     found: dict[str, tuple[type, Value]] = {}
     for name, parameter in inspect.signature(constructor).parameters.items():
         if parameter.default is inspect.Parameter.empty:
             continue
-        if types.get(name) not in _TYPES.values():
+        # With `from __future__ import annotations` it is text, and the names of other parameters need not exist.
+        kind = getattr(parameter.annotation, "__name__", parameter.annotation)
+        if kind not in _TYPES:
             raise UserError(f"component {component.__name__}: give its {name} the type bool, int, float or str")
-        found[name] = types[name], parameter.default
+        found[name] = _TYPES[kind], parameter.default
     return found
 
 
@@ -236,12 +241,22 @@ def _checked(item: Any) -> Any:
             f"components: {label} is none; derive from study.Network, Regularizer, Likelihood or Curve, or give a "
             "Metric or DataSource"
         )
+    if item.kind in FIELDS and not isinstance(item, type | Described):
+        raise UserError(f"components: give the class {type(item).__name__} itself, not an instance of it")
     name = getattr(item, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UserError(f"components: {label} needs a name of small letters, digits and _, not {name!r}")
     if isinstance(item, type) and inspect.isabstract(item):
         missing = ", ".join(sorted(getattr(item, "__abstractmethods__", ())))
         raise UserError(f"components: {label} does not define {missing}")
+    if item.kind == "metric" and not isinstance(item, Described):
+        if not callable(item.function):
+            raise UserError(f"components: metric {name} needs a function")
+        for field, values in {"direction": DIRECTIONS, "sees": SEEN}.items():
+            if getattr(item, field) not in values:
+                raise UserError(
+                    f"components: metric {name} has {field}={getattr(item, field)!r}: choose from {', '.join(values)}"
+                )
     hyperparameters(item)
     return item
 

@@ -158,6 +158,11 @@ class TrialConfig:
         """The space's own component that the trial names; None if it names a built-in one."""
         return self.components.of_kind(kind).get(getattr(self, kind))
 
+    @property
+    def runs_own_code(self) -> bool:
+        """Whether training runs code of the space's own in each step."""
+        return any(self._own(kind) is not None for kind in ("network", "regularizer", "likelihood"))
+
     def build_own(self, kind: str, *arguments: Any) -> Any | None:
         """The space's own component that the trial names, with its hyperparameters; None if it names a built-in one.
 

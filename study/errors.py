@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-_OURS = str(Path(__file__).parent)
+_OURS = f"{Path(__file__).parent}{os.sep}"
 _STANDARD = sysconfig.get_path("stdlib")
 
 

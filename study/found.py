@@ -229,14 +229,15 @@ class Study:
         if x is None and y is None:
             return self.frames
         objectives: list[tuple[str, Any]] = list(self.record.objectives.items())
-        known = [name for name, metric in METRICS.items() if metric.direction != "none"]
+        metrics: dict[str, Any] = METRICS | self.record.described.of_kind("metric")
+        known = [name for name, metric in metrics.items() if metric.direction != "none"]
         for place, wanted in enumerate((x, y)):
             if wanted is None:
                 continue
             split, _, metric = wanted.rpartition("/")
             if metric not in known or split not in ("", "val", "test"):
                 raise UserError(f"no metric {wanted!r}: choose from {', '.join(known)}, with val/ or test/ before it")
-            objectives[place : place + 1] = [(f"{split or 'val'}/{metric}", METRICS[metric].direction)]
+            objectives[place : place + 1] = [(f"{split or 'val'}/{metric}", metrics[metric].direction)]
         records = tuple(record.model_copy(update={"objectives": dict(objectives)}) for record in self.frames.records)
         return dataclasses.replace(self.frames, records=records)
 

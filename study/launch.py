@@ -242,7 +242,7 @@ def _built(plan: Plan) -> list[Mapping[str, Any]]:
 
 
 def _default_name(loaded: LoadedSpace, dataset: str) -> str:
-    if dataset == loaded.space.default_data:
+    if dataset == "digits" or [dataset] == [*loaded.space.own.of_kind("dataset")]:
         return loaded.name
     kind, _, path = dataset.partition(":")
     suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).name) if path else kind

@@ -64,9 +64,12 @@ def retrain(
     from study.tracking.store import redact_command
     from study.tuning.cluster import Cluster, Resources
 
+    loaded = load_space(recorded_space(selection.study, selection.directory))
+    if not loaded.is_same(selection.study.space_hash):  # the study must not begin anew
+        raise UserError(f"{loaded.path} has changed since study {study!r} began: restore it")
     plan = make_plan(
         Request(
-            loaded=load_space(recorded_space(selection.study, selection.directory)),
+            loaded=loaded,
             name=study,
             runs=runs,
             dataset=selection.study.data.name,

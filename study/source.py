@@ -1,4 +1,4 @@
-"""The code of a search space: its file and the modules beside it that it imports, gathered and imported as one."""
+"""The code of a search space: its file and the modules beside it that it imports, gathered, and run as one."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import ast
 import dataclasses
 import hashlib
 import importlib
-import importlib.util
+import importlib.machinery
+import itertools
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from study.errors import UserError
 
 _OURS = frozenset({"study", "analysis", "search_spaces"})
+_PACKAGE = "search_space_files"
+_loads = itertools.count()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +46,22 @@ class Source:
         """The hash of each file's code."""
         return {name: code_hash(content) for name, content in self.files.items()}
 
+    def is_same(self, recorded: str) -> bool:
+        """Whether a study recorded this code. Earlier versions hashed the space's own file alone, or its bytes."""
+        own = self.files[self.path.name]
+        return recorded in (self.hash, code_hash(own), hashlib.sha256(own).hexdigest())
+
     @property
     def modules(self) -> dict[str, Path]:
         """Module name -> file, of the neighbours."""
-        return {_module_name(name): self.path.parent / name for name in list(self.files)[1:]}
+        names = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in list(self.files)[1:]]
+        return dict(zip(names, (self.path.parent / name for name in list(self.files)[1:]), strict=True))
 
 
 def gather(path: Path) -> Source:
     """Reads a space's file and, without running anything, all modules beside it that it imports anywhere.
+
+    Imports under `if TYPE_CHECKING` and `if __name__ == "__main__"` do not count.
 
     Raises:
         OSError: A file cannot be read.
@@ -60,7 +71,7 @@ def gather(path: Path) -> Source:
     todo = [path.name]
     while todo:
         name = todo.pop(0)
-        for found in _neighbours(path.parent, _imports(path.parent / name, files[name])):
+        for found in _neighbours(path.parent, _imports(path.parent, name, files[name])):
             if found not in files:
                 files[found] = (path.parent / found).read_bytes()
                 todo.append(found)
@@ -68,32 +79,28 @@ def gather(path: Path) -> Source:
     return Source(path, {name: files[name] for name in (first, *sorted(others))})
 
 
-def run(source: Source, package: str) -> ModuleType:
-    """Runs a space's file, with its folder first on the path while it does, and returns the module.
+def run(source: Source) -> ModuleType:
+    """Runs a space's file and returns the module.
 
-    Its neighbours are run anew even if modules of these names were imported before, for another space.
-
-    Args:
-        source: The code.
-        package: Where the module's name is put, so that it clashes with no other.
+    It and its neighbours become modules of a package of their own, anew each time. So spaces do not get each other's
+    modules, and neither the path nor modules of the same names change.
 
     Raises:
         UserError: It does not run. The message says where.
     """
-    path, folder = source.path, str(source.path.parent)
-    spec = importlib.util.spec_from_file_location(f"{package}.{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"search space {path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    for name in source.modules:
-        sys.modules.pop(name, None)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, folder)
+    path = source.path
+    package = ModuleType(f"{_PACKAGE}.n{next(_loads)}")
+    package.__path__ = [str(path.parent)]
+    _finder.neighbours[package.__name__] = frozenset(
+        name.partition("/")[0].removesuffix(".py") for name in source.files
+    )
+    sys.modules.setdefault(_PACKAGE, ModuleType(_PACKAGE))
+    sys.modules[package.__name__] = package
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
     importlib.invalidate_caches()
     try:
-        spec.loader.exec_module(module)
-        for name in source.modules:  # also what a function imports when it is called
-            importlib.import_module(name)
+        return importlib.import_module(f"{package.__name__}.{path.stem}")
     except (Exception, SystemExit) as error:  # a user's file may raise anything at all
         own = {str(path), *map(str, source.modules.values())}
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
@@ -101,42 +108,12 @@ def run(source: Source, package: str) -> ModuleType:
         place = f"{frames[-1].filename if frames else path}, line {line}" if line else path
         told = error if isinstance(error, UserError) else f"it does not run: {type(error).__name__}: {error}"
         raise UserError(f"search space {place}: {told}") from error
-    finally:
-        sys.path.remove(folder)
-    return module
 
 
-def _imports(path: Path, content: bytes) -> Iterator[str]:
-    """The full names that a file imports, anywhere in it: of modules, or of what they hold."""
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError) as error:
-        place = f"{path}, line {error.lineno}" if isinstance(error, SyntaxError) else path
-        raise UserError(f"search space {place}: it does not run: {type(error).__name__}: {error}") from error
-    names: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return iter(names)
-
-
-def _neighbours(folder: Path, names: Iterator[str]) -> Iterator[str]:
-    """The files of those modules that lie in the folder, their packages' included."""
-    for name in names:
-        parts = name.split(".")
-        if parts[0] in _OURS or parts[0] in sys.stdlib_module_names:
-            continue
-        for depth in range(1, len(parts) + 1):
-            stem = "/".join(parts[:depth])
-            for found in (f"{stem}/__init__.py", f"{stem}.py"):
-                if (folder / found).is_file():
-                    yield found
-
-
-def _module_name(file: str) -> str:
-    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+def user_name(module: str) -> str:
+    """What a user calls a module that `run` has made: `parts.net`; other names stay as they are."""
+    parts = module.split(".")
+    return ".".join(parts[2:]) if parts[0] == _PACKAGE and len(parts) > 2 else module
 
 
 def code_hash(content: bytes) -> str:
@@ -151,3 +128,114 @@ def code_hash(content: bytes) -> str:
 
 def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a file in which imports of neighbours lead into the space's own package."""
+
+    def __init__(self, name: str, path: str, package: str, neighbours: frozenset[str]) -> None:
+        super().__init__(name, path)
+        self._inside = _Inside(package, neighbours)
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code, from the file each time: Python's cache would mix it with that of other packages."""
+        path = self.get_filename(fullname)
+        tree = self._inside.visit(ast.parse(self.get_data(path), filename=path))
+        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+
+
+class _Finder:
+    """Finds the modules of the packages that `run` makes.
+
+    Attributes:
+        neighbours: Package -> the top-level names of its modules.
+    """
+
+    def __init__(self) -> None:
+        self.neighbours: dict[str, frozenset[str]] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package = ".".join(fullname.split(".")[:2])
+        if package not in self.neighbours or package == fullname:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _Loader(fullname, spec.loader.path, package, self.neighbours[package])
+        return spec
+
+
+_finder = _Finder()
+
+
+class _Inside(ast.NodeTransformer):
+    """Puts the package before the names of neighbours in import statements."""
+
+    def __init__(self, package: str, neighbours: frozenset[str]) -> None:
+        self._package = package
+        self._neighbours = neighbours
+
+    def _is_neighbour(self, name: str | None) -> bool:
+        return name is not None and name.partition(".")[0] in self._neighbours
+
+    def visit_Import(self, node: ast.Import) -> list[ast.stmt]:
+        statements: list[ast.stmt] = []
+        for alias in node.names:
+            if not self._is_neighbour(alias.name):
+                statements.append(ast.Import([alias]))
+                continue
+            top = alias.name.partition(".")[0]
+            bound = alias.asname or f"_{alias.name.replace('.', '_')}"
+            if alias.asname is None:  # `import parts.net` binds `parts`
+                statements.append(ast.Import([ast.alias(f"{self._package}.{top}", top)]))
+            if alias.asname is not None or top != alias.name:
+                statements.append(ast.Import([ast.alias(f"{self._package}.{alias.name}", bound)]))
+        return [ast.copy_location(statement, node) for statement in statements]
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
+        if not node.level and self._is_neighbour(node.module):
+            node.module = f"{self._package}.{node.module}"
+        return node
+
+
+def _imports(folder: Path, file: str, content: bytes) -> Iterator[str]:
+    """The full names that a file imports, anywhere in it: of modules, or of what they hold."""
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError) as error:
+        path = folder / file
+        place = f"{path}, line {error.lineno}" if isinstance(error, SyntaxError) else path
+        raise UserError(f"search space {place}: it does not run: {type(error).__name__}: {error}") from error
+    package = file.split("/")[:-1]
+    for node in _executed(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (
+                name for name in (module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)) if name
+            )
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those in blocks for type checkers or for the file as a script."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        is_test = isinstance(child, ast.If) and ast.unparse(child.test).endswith(("TYPE_CHECKING", "'__main__'"))
+        if not is_test:
+            yield from _executed(child)
+
+
+def _neighbours(folder: Path, names: Iterator[str]) -> Iterator[str]:
+    """The files of those modules that lie in the folder, their packages' included."""
+    for name in names:
+        parts = name.split(".")
+        if parts[0] in _OURS or parts[0] in sys.stdlib_module_names:
+            continue
+        for depth in range(1, len(parts) + 1):
+            stem = "/".join(parts[:depth])
+            for found in (f"{stem}/__init__.py", f"{stem}.py"):
+                if (folder / found).is_file():
+                    yield found

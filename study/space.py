@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
 import linecache
 import pkgutil
@@ -113,9 +112,15 @@ class SearchSpace:
 
     @property
     def default_data(self) -> str:
-        """The data set of a study that names none: the one that the space brings, or `digits`."""
+        """The data set of a study that names none: the one that the space brings, or `digits`.
+
+        Raises:
+            UserError: The space brings several.
+        """
         names = [*self.own.of_kind("dataset")]
-        return names[0] if len(names) == 1 else "digits"
+        if len(names) > 1:
+            raise UserError(f"--dataset is missing: this space brings {', '.join(names)}")
+        return names[0] if names else "digits"
 
     def suggested(self, trial: optuna.trial.BaseTrial, data: DataSummary) -> Mapping[str, Any]:
         """What `suggest` returns.
@@ -149,6 +154,11 @@ class SearchSpace:
         them and the data.
         """
         params = self._params(data, {**overrides, **fixed})
+        if params["dataset"] != data.name:
+            place = self.place("dataset")
+            raise UserError(
+                f"{place}dataset={params['dataset']!r}: --dataset names the data of a study; leave it out here"
+            )
         if "seed" in overrides:
             params["seed"] = overrides["seed"]
         try:
@@ -241,10 +251,9 @@ class LoadedSpace:
 
     def is_same(self, recorded: str) -> bool:
         """Whether a study recorded this space's hash, or that of the same space as an object of its file."""
-        earlier = {hashlib.sha256(self.source.files[self.path.name]).hexdigest(), self.hash}
-        if self.whole is not None:
-            earlier.add(code_hash(self.whole))
-        if recorded in earlier or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]:
+        if self.source.is_same(recorded) or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]:
+            return True
+        if self.whole is not None and recorded == code_hash(self.whole):
             return True
         code = code_of_space(self.space)
         return code is not None and recorded == code_hash(code)
@@ -274,8 +283,7 @@ def load_space(name: str) -> LoadedSpace:
         source = gather(path)
     except OSError as error:
         raise UserError(f"search space {path}: {error.strerror or error}") from error
-    # A separate package name: a user's file may have a built-in space's name and import that space.
-    module = run(source, "search_spaces" if path == _builtin_path(path.stem) else "search_space_files")
+    module = run(source)
     space = getattr(module, "SPACE", None)
     if not isinstance(space, SearchSpace):
         raise UserError(f"search space {path}: define SPACE = SearchSpace(...), as the files in search_spaces/ do")

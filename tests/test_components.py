@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 import study
 from study.components import NO_COMPONENTS, Components, Described, hyperparameters
 from study.config import TrialConfig, UserError
+from study.session.first_models import build_models
+from study.session.load_data import load_data
+from tests.helpers import made_summary
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def test_a_trial_records_every_hyperparameter_of_what_it_uses_and_no_other(
         ({"net.depth": True}, "net.depth=True: it must be of type int"),
         ({"net.norm": 3}, "net.norm=3: it must be of type str"),
         ({"net.bias": 1}, "net.bias=1: it must be of type bool"),
-        ({"nett.depth": 3}, "unknown parameter nett.depth: .* has net, penalty"),
+        ({"nett.depth": 3}, "unknown parameter nett.depth: the components of this space are net, penalty"),
     ],
 )
 def test_what_is_no_hyperparameter_is_told(params: dict[str, Any], message: str) -> None:
@@ -101,6 +104,11 @@ class _Untyped(Net):
         pass
 
 
+def _metric(**changes: Any) -> study.Metric:
+    given: dict[str, Any] = {"name": "ink", "direction": "minimize", "function": lambda real, generated: 0.0, **changes}
+    return study.Metric(**given)
+
+
 @pytest.mark.parametrize(
     ("items", "message"),
     [
@@ -109,6 +117,10 @@ class _Untyped(Net):
         ((_Abstract,), "does not define build"),
         ((_Nameless,), "needs a name of small letters"),
         ((_Untyped,), "give its depth the type"),
+        ((Net(),), "give the class Net itself"),
+        ((_metric(direction="min"),), "has direction='min': choose from minimize"),
+        ((_metric(sees="pixels"),), "has sees='pixels': choose from features, images"),
+        ((_metric(function=None),), "metric ink needs a function"),
     ],
 )
 def test_what_is_no_component_is_told(items: tuple[Any, ...], message: str) -> None:
@@ -138,3 +150,45 @@ def test_an_instance_gets_its_own_hyperparameters_and_the_defaults_of_the_rest()
     )
     assert built is not None and dataclasses.asdict(built) == {**dataclasses.asdict(Net()), "depth": 7}
     assert TrialConfig(components=OWN).build_own("network") is None  # mlp is built in
+
+
+def test_types_that_only_a_type_checker_knows_do_not_matter() -> None:
+    class Quiet(Net):
+        name = "quiet"
+
+        def __init__(self, config: NotThere, width: int = 3) -> None:  # type: ignore[name-defined] # noqa: F821
+            pass
+
+    assert hyperparameters(Quiet) == {"width": (int, 3)}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        type("Mlp", (Net,), {"name": "mlp"}),
+        type("Kl", (Penalty,), {"name": "kl"}),
+        _metric(name="sample_fid"),
+        study.DataSource(name="digits", load=lambda: None),  # type: ignore[arg-type, return-value]
+    ],
+    ids=lambda item: item.name,
+)
+def test_a_built_in_name_is_refused(item: Any) -> None:
+    space = study.SearchSpace(question="", suggest=lambda trial, data: {}, components=(item,))
+    with pytest.raises(UserError, match=f"there is a built-in {item.kind} '{item.name}'"):
+        build_models([], made_summary(), space)
+
+
+def test_the_data_of_a_space() -> None:
+    def space(*names: str, **base: Any) -> study.SearchSpace:
+        sources = [study.DataSource(name=name, load=lambda: 3) for name in names]  # type: ignore[arg-type, return-value]
+        return study.SearchSpace(question="", suggest=lambda trial, data: {}, base=base, components=sources)
+
+    assert (space().default_data, space("mine").default_data) == ("digits", "mine")
+    with pytest.raises(UserError, match="--dataset is missing: this space brings one, two"):
+        _ = space("one", "two").default_data
+    with pytest.raises(UserError, match="choose from mine, digits, mnist"):
+        load_data(space("mine"), "other", None)
+    with pytest.raises(UserError, match="its load returned int"):
+        load_data(space("mine"), "mine", None)
+    with pytest.raises(UserError, match="--dataset names the data of a study"):
+        space(dataset="mnist").config(made_summary(), {}, {})

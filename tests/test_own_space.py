@@ -6,14 +6,20 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import study
 from study.cli import command_status
+from study.components import Components
+from study.config import TrialConfig
+from study.data.datasets import ImageData
 from study.disk.code import own_components
 from study.disk.study_json import read_study
 from study.export import export
@@ -21,6 +27,7 @@ from study.exporting.trained import load_model
 from study.results.frame import load_study
 from study.results.selection import select
 from study.retrain import retrain
+from study.training.loop import Trainer
 from tests.test_run import study_run
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_space.py"
@@ -136,6 +143,7 @@ def test_a_trial_is_trained_longer_from_the_carried_code(finished: Path) -> None
     [
         ("raise ValueError('my own fault')", "size.encoder_outputs", "line 16: ValueError: my own fault"),
         ("pass", "size.encoder_outputs + 1", "its encoder returns"),
+        ("return self.layer(x) if float(x.mean()) < 9 else x", "size.encoder_outputs + 1", "its encoder returns"),
         ("pass", "size.missing", "AttributeError: 'NetworkSize' object has no attribute 'missing'"),
     ],
 )
@@ -153,7 +161,7 @@ def test_an_error_while_training_names_the_users_line_and_the_mended_file_goes_o
     tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "broken.py"
-    path.write_text(BROKEN % ("assert x.device.type == 'meta', 'only on paper'", "size.encoder_outputs"))
+    path.write_text(BROKEN % ("assert len(x) <= 4, 'only on paper'", "size.encoder_outputs"))
     options = ["--space", path, "--study", "b", "--runs-dir", tmp_path / "runs", "--max-failures", 1]
     assert study_run(*options) == 1
     output = " ".join(capsys.readouterr().out.split())
@@ -166,3 +174,24 @@ def test_an_error_while_training_names_the_users_line_and_the_mended_file_goes_o
     path.write_text(BROKEN % ("x = x + 1", "size.encoder_outputs"))
     assert study_run(*options, "--resume", "--num-trials", 2) == 2
     assert f"{path} has changed since study 'b' began" in capsys.readouterr().err
+
+
+def test_dropout_draws_the_same_numbers_in_a_trial_that_is_repeated(few_digits: ImageData) -> None:
+    @dataclass(frozen=True)
+    class Dropping(study.Network):
+        name: ClassVar[str] = "dropping"
+
+        def build(self, size: study.NetworkSize) -> tuple[nn.Module, nn.Module]:
+            pixels = size.height * size.width
+            decoder = nn.Sequential(nn.Linear(size.latent_dim, pixels), nn.Unflatten(1, (1, size.height, size.width)))
+            return nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(pixels, size.encoder_outputs)), decoder
+
+    config = TrialConfig(network="dropping", epochs=2, components=Components((Dropping,)))
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(torch.seed() % 2**31)  # whatever ran before
+        trainer = Trainer(config, few_digits)
+        losses.append([trainer.train_epoch()["loss"] for _ in range(2)])
+    state = torch.get_rng_state()
+    trainer.train_epoch()
+    assert losses[0] == losses[1] and torch.equal(torch.get_rng_state(), state)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 
 from study.components import Described
 from study.config import UserError
 from study.disk.code import carry, changed_files, own_components
-from study.source import gather, run
+from study.source import code_hash, gather, run
 from study.space import load_space
+from tests.helpers import made_summary
 
 SPACE = """
 import study
@@ -70,15 +73,24 @@ def test_the_hash_follows_the_code_of_every_module_and_no_comment(folder: Path) 
 def test_spaces_do_not_get_each_others_modules(folder: Path, tmp_path: Path) -> None:
     path = list(sys.path)
     other = write(tmp_path / "other", 9)
-    depths = [load_space(str(place / "my_space.py")).space.own.items[0]().depth for place in (folder, other, folder)]
-    assert depths == [2, 9, 2]
+    (other / "late.py").write_text("SIZE = 99\n")
+    modules = dict(sys.modules)
+    spaces = [load_space(str(place / "my_space.py")).space for place in (folder, other, folder)]
+    assert [space.own.items[0]().depth for space in spaces] == [2, 9, 2]
+    # Also what a function imports when it is called, after the other space was loaded.
+    trial: Any = optuna.trial.FixedTrial({"latent_dim": 3})
+    for space, size in zip(spaces, (4, 99, 4), strict=True):
+        space.suggest(trial, made_summary())
+        assert trial.distributions["latent_dim"].high == size
     assert sys.path == path
+    changed = {name for name, module in sys.modules.items() if modules.get(name) is not module}
+    assert all(name.startswith("search_space_files") for name in changed)
 
 
 def test_an_error_names_the_module_and_its_line(folder: Path) -> None:
-    (folder / "late.py").write_text("SIZE = 4\nSIZE / 0\n")
-    with pytest.raises(UserError, match=r"late\.py, line 2: .*ZeroDivisionError"):
-        run(gather(folder / "my_space.py"), "search_space_files")
+    (folder / "parts" / "net.py").write_text("SIZE = 4\nSIZE / 0\n")
+    with pytest.raises(UserError, match=r"net\.py, line 2: .*ZeroDivisionError"):
+        run(gather(folder / "my_space.py"))
     (folder / "late.py").write_text("SIZE =\n")
     with pytest.raises(UserError, match=r"late\.py, line 1: .*SyntaxError"):
         gather(folder / "my_space.py")
@@ -110,3 +122,29 @@ def test_what_has_changed_is_named(folder: Path, tmp_path: Path) -> None:
 def test_a_builtin_space_is_not_copied(tmp_path: Path) -> None:
     carry(load_space("wae_weight"), tmp_path / "study")
     assert not (tmp_path / "study").exists()
+
+
+def test_packages_with_relative_imports_are_whole(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", 2)
+    (folder / "parts" / "__init__.py").write_text("from .net import Net\nfrom . import deep\n")
+    (folder / "parts" / "deep.py").write_text("import late\nimport parts.net\n\nNET = parts.net.Net\n")
+    (folder / "my_space.py").write_text(SPACE.replace("from parts.net import Net", "from parts import Net, deep"))
+    source = gather(folder / "my_space.py")
+    assert list(source.files) == ["my_space.py", "late.py", "parts/__init__.py", "parts/deep.py", "parts/net.py"]
+    module = run(source)
+    assert module.deep.NET is module.Net and module.deep.late.SIZE == 4
+
+
+def test_what_only_a_type_checker_or_a_script_imports_does_not_belong_to_a_space(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", 2)
+    guarded = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    import unrelated\n"
+    (folder / "my_space.py").write_text(f"{guarded}{SPACE}\nif __name__ == '__main__':\n    import unrelated\n")
+    source = gather(folder / "my_space.py")
+    assert "unrelated.py" not in source.files
+    run(source)
+
+
+def test_a_study_of_an_earlier_version_recorded_the_hash_of_the_file_alone(folder: Path) -> None:
+    source = gather(folder / "my_space.py")
+    assert source.is_same(code_hash((folder / "my_space.py").read_bytes()))
+    assert not source.is_same(code_hash(b"SIZE = 4"))

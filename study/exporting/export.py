@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from study.disk.code import carried_path
 from study.disk.files import write_atomic
 from study.exporting.standalone import NO_OWN_CODE, OwnCode, standalone_source
 from study.results.selection import Selection
-from study.source import gather
+from study.source import gather, user_name
 from study.tracking import redact, sync_study
 from study.tracking.store import connect, one_line
 
@@ -74,6 +76,28 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
     )
     for name, content in zip(FILES, contents, strict=True):
         write_atomic(directory / name, content)
+    if used["network"] or used["likelihood"]:
+        _check_loads(directory)
+
+
+def _check_loads(directory: Path) -> None:
+    """Loads an exported model once: a user's own code may need what one file does not hold.
+
+    Raises:
+        UserError: It does not load.
+    """
+    path = directory / FILES[0]
+    spec = importlib.util.spec_from_file_location("exported_model", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look there
+    try:
+        spec.loader.exec_module(module)
+        module.load(directory)
+    except Exception as error:
+        raise UserError(f"{path} does not load: {type(error).__name__}: {error}: change the network's code") from error
+    finally:
+        del sys.modules[spec.name]
 
 
 def _own_code(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
@@ -90,8 +114,7 @@ def _own_code(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
     expression = f"Components(({', '.join([*built, *map(repr, described)])},))"
     names = {"Components": "study.components", "Described": "study.components"}
     for component in (own[kind] for kind in ("network", "likelihood") if kind in own):
-        name = component.__module__
-        names[component.__name__] = path.stem if name == f"search_space_files.{path.stem}" else name
+        names[component.__name__] = user_name(component.__module__)
     return OwnCode(homes, {"OWN_COMPONENTS": expression}, names)
 
 

@@ -149,8 +149,11 @@ def _read(name: str, given: _Given) -> _Module:
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             if module.definitions:  # the docstring of the assignment above it
                 module.definitions[-1].text += "\n" + (ast.get_source_segment(source, node) or "")
-        elif not (isinstance(node, ast.If) and ast.unparse(node.test).startswith(("TYPE_CHECKING", "__name__ =="))):
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test).startswith(("TYPE_CHECKING", "__name__"))):
             raise ValueError(f"{name}, line {node.lineno}: only imports, definitions and assignments can be gathered")
+    twice = sorted({bound for definition in module.definitions for bound in definition.names} & module.internal.keys())
+    if twice:
+        raise ValueError(f"{name} defines {twice[0]}, and {module.internal[twice[0]]} does: call yours otherwise")
     wanted = [known for known, home in own.names.items() if home == name]
     if wanted and name in own.files:  # the rest of a space's file is about the search
         _keep(module, wanted)

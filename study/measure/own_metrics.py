@@ -12,7 +12,7 @@ from study.data.pixels import as_float
 from study.errors import located_errors
 from study.measure.comparison import FeatureSet
 from study.measure.context import EvaluationContext
-from study.measure.metrics import Metric, MetricError
+from study.measure.metrics import Metric, MetricError, require_finite
 
 MOST_IMAGES = 1_000
 """Images of each kind that a metric sees if it asks for images. The first of the split, which mixes the classes."""
@@ -32,7 +32,7 @@ def own_metrics(
         wanted: Names.
         real: A split's real images, uint8 [N, C, H, W], and features.
         features: Gives the features of the images to compare with them.
-        images: n -> the first n of those images, float [n, C, H, W] in [0, 1].
+        images: n -> the first n of those images, float [n, C, H, W] in [0, 1]. The metric gets them on the CPU.
 
     Raises:
         UserError: A metric's function raised an error; the message says where.
@@ -43,7 +43,7 @@ def own_metrics(
         if name not in wanted or metric.function is None:
             continue
         n = min(MOST_IMAGES, len(real[0]))
-        pair = (real[1], features()) if metric.sees == "features" else (as_float(real[0][:n]), images(n))
+        pair = (real[1], features()) if metric.sees == "features" else (as_float(real[0][:n]).cpu(), images(n).cpu())
         with located_errors():
             value = metric.function(*pair)
         try:
@@ -71,4 +71,5 @@ def real_data_baselines(
             lambda training=training: FeatureSet(np.asarray(training)),
             lambda n: as_float(data.train.first(n).images),
         )
+        require_finite({f"{split}/{name}": value for name, value in found[split].items()})
     return found

@@ -53,31 +53,42 @@ class Mixture(Density):
         """Doubles the number of components, then lowers the least variance, while held-out codes become more likely."""
         numbers = [number for number in COMPONENTS if number * CODES_PER_COMPONENT <= len(train)] or [1]
 
-        def fitted(components: int, least_variance: float) -> tuple[Self, float]:
-            density = cls.with_components(train, components, seed, least_variance=least_variance)
+        def fitted(components: int, least_variance: float, start: Self | None = None) -> tuple[Self, float]:
+            density = cls.with_components(train, components, seed, least_variance=least_variance, start=start)
             return density, float(density.log_prob(held_out).mean())
 
         best, score = _climb(fitted(number, LEAST_VARIANCES[0]) for number in numbers)
         components = best.sizes["components"]
-        others = (fitted(components, least) for least in LEAST_VARIANCES[1:])
+        others = (fitted(components, least, best) for least in LEAST_VARIANCES[1:])
         return _climb(itertools.chain([(best, score)], others))[0]
 
     @classmethod
-    def with_components(cls, train: Tensor, components: int, seed: int, *, least_variance: float) -> Self:
-        """A mixture of so many Gaussians (at most as many as codes), by expectation maximisation from k-means."""
+    def with_components(
+        cls, train: Tensor, components: int, seed: int, *, least_variance: float, start: Self | None = None
+    ) -> Self:
+        """A mixture of so many Gaussians (at most as many as codes), by expectation maximisation.
+
+        It begins at k-means, or at `start`, a mixture of as many components. From there it takes a third of the time on
+        MNIST, and held-out codes become as likely.
+        """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
         found = GaussianMixture(
             min(components, len(train)), reg_covar=least_variance, max_iter=50, tol=1e-2, random_state=seed
         )
+        if start is not None:
+            found.weights_init, found.means_init = (start.shares / start.shares.sum()).numpy(), start.means.numpy()
+            found.precisions_init = torch.cholesky_inverse(start.roots).numpy()
+        # In float32 it takes half the time, but a covariance that may come this close to singular needs all digits.
+        precision = torch.float32 if least_variance >= LEAST_VARIANCES[-1] else torch.float64
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near its optimum it samples just as well
-            found.fit(train[:, -MOST_UNITS:].numpy())
+            found.fit(train[:, -MOST_UNITS:].to(precision).numpy())
         density = cls(train.shape[1], min(components, len(train))).double()
-        density.shares = torch.from_numpy(found.weights_)
-        density.means = torch.from_numpy(found.means_)
-        density.roots = torch.linalg.cholesky(torch.from_numpy(found.covariances_))
+        density.shares = torch.from_numpy(found.weights_).double()
+        density.means = torch.from_numpy(found.means_).double()
+        density.roots = torch.linalg.cholesky(torch.from_numpy(found.covariances_).double())
         return density
 
     @property

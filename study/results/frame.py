@@ -279,6 +279,9 @@ def read_arrays(path: Path) -> Arrays | None:
 def _typed(values: Any, kind: str) -> Any:
     if kind == "str":
         return values.astype("str")
+    if kind == "bool":
+        known = {"True": True, "False": False}
+        return values.map(lambda value: known.get(str(value), np.nan)).astype("object")
     numbers: Any = pd.to_numeric(values, errors="coerce")
     numbers = numbers.astype("float64")
     return numbers.astype("int64") if kind == "int" and bool(numbers.notna().all()) else numbers

@@ -7,28 +7,52 @@ from typing import Any
 
 import torch
 
-from study.config import DataSummary, TrialConfig
+from study.components import Components
+from study.config import METHODS, DataSummary, TrialConfig
+from study.data.datasets import DATASETS
 from study.errors import UserError, located
+from study.measure.metrics import METRICS
 from study.model.autoencoder import Autoencoder, build_autoencoder
-from study.model.regularizers import build_regularizer
-from study.model.schedules import build_schedule
+from study.model.likelihoods import LIKELIHOODS
+from study.model.loss import compute_loss
+from study.model.networks import NETWORKS
+from study.model.regularizers import CriticRegularizer, Regularizer, build_regularizer
+from study.model.schedules import SCHEDULES, build_schedule
 from study.space import SearchSpace
+
+_BUILT_IN = {
+    "network": NETWORKS,
+    "regularizer": {regularizer for _, regularizer in METHODS.values()},
+    "likelihood": LIKELIHOODS,
+    "annealing": SCHEDULES,
+    "metric": METRICS,
+    "dataset": DATASETS,
+}
+_IMAGES = 4
 
 
 def build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: SearchSpace) -> None:
     """Builds model, regularizer and schedule of each trial, without memory for their weights.
 
+    If the space brings parts of its own, one trial of each combination also takes a step, on random images.
+
     Raises:
-        UserError: A trial names something unknown, or its parts do not fit together.
+        UserError: A trial names something unknown, its parts do not fit together, or code of the space's own fails.
     """
+    _check_names(space.own)
+    tried: set[tuple[str, ...]] = set()
     for number, params in enumerate(configs):
         config = TrialConfig.from_params({key: value for key, value in params.items() if key != "origin"}, space.own)
+        parts = (config.network, config.encoder, config.regularizer, config.likelihood, config.annealing)
         try:
+            if space.components and parts not in tried:
+                tried.add(parts)
+                with torch.random.fork_rng():
+                    torch.manual_seed(config.seed)
+                    _take_step(config, summary)
             with torch.device("meta"):
                 model = build_autoencoder(config, summary)
                 build_regularizer(config)
-                if space.components:
-                    _try_out(model)
             build_schedule(config)
             needs = ("kl", "distortion", "elbo", "nll") if config.encoder == "deterministic" else ()
             needs = needs or (() if model.has_density else ("elbo", "nll"))
@@ -44,26 +68,54 @@ def build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: 
             raise UserError(place) from error
 
 
-def _try_out(model: Autoencoder) -> None:
-    """Sends two images through a model without weights. A network of the user's own may return other shapes.
+def _check_names(own: Components) -> None:
+    for item in own.items:
+        if item.name in _BUILT_IN[item.kind]:
+            raise UserError(f"components: there is a built-in {item.kind} {item.name!r}; give yours another name")
+
+
+def _take_step(config: TrialConfig, summary: DataSummary) -> None:
+    """Sends random images through a trial's parts, forward and back.
 
     Raises:
-        UserError: It does.
+        UserError: A network returns other shapes than it should, or a schedule what is no multiplier.
     """
-    if model.first_stage is not None:
-        return
-    size, config = model.summary, model.config
-    x = torch.zeros(2, *size.shape)
-    outputs, wanted = model.encoder(x), (2, config.latent_dim * (2 if config.encoder == "gaussian" else 1))
-    if tuple(outputs.shape) != wanted:
+    share = build_schedule(config).multiplier(0.5 * config.annealing_fraction)
+    if not 0 <= share <= 1:
+        raise UserError(f"annealing={config.annealing}: it gives {share}, not a multiplier in [0, 1]")
+    if config.network == "stacked" or config.perceptual_weight:
+        return  # they need what is trained beforehand, and are built in
+    model, regularizer = build_autoencoder(config, summary), build_regularizer(config)
+    x = torch.rand(_IMAGES, *summary.shape)
+    _check_shapes(model, x)
+    terms = compute_loss(model, regularizer, x, config.weight, None, None)
+    _check_scalar(config, regularizer, terms.penalty)
+    terms.loss.backward()
+    if isinstance(regularizer, CriticRegularizer):
+        regularizer.critic_loss(terms.codes, None).backward()
+
+
+def _check_shapes(model: Autoencoder, x: torch.Tensor) -> None:
+    summary, config = model.summary, model.config
+    outputs = model.encoder(x)
+    wanted = [len(x), config.latent_dim * (2 if config.encoder == "gaussian" else 1)]
+    if list(outputs.shape) != wanted:
         raise UserError(
             f"network={config.network}: its encoder returns {list(outputs.shape)} for {list(x.shape)}, "
-            f"not {list(wanted)}: [B, encoder_outputs]"
+            f"not {wanted}: [B, encoder_outputs]"
         )
-    raw = model.decoder(torch.zeros(2, config.latent_dim))
-    maps = (2, size.channels * model.likelihood.maps, size.height, size.width)
-    if tuple(raw.shape) != maps:
+    codes = torch.zeros(len(x), config.latent_dim)
+    raw, maps = model.decoder(codes), [len(x), summary.channels * model.likelihood.maps, summary.height, summary.width]
+    if list(raw.shape) != maps:
         raise UserError(
-            f"network={config.network}: its decoder returns {list(raw.shape)} for {[2, config.latent_dim]}, "
-            f"not {list(maps)}: [B, decoder_channels, H, W]"
+            f"network={config.network}: its decoder returns {list(raw.shape)} for {list(codes.shape)}, "
+            f"not {maps}: [B, decoder_channels, H, W]"
+        )
+
+
+def _check_scalar(config: TrialConfig, regularizer: Regularizer, penalty: torch.Tensor) -> None:
+    if penalty.numel() != 1:
+        raise UserError(
+            f"regularizer={config.regularizer}: it returns {list(penalty.shape)} for a batch, not one number: take the "
+            "mean over the batch"
         )

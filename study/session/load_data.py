@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from study.data.datasets import ImageData, load_dataset
+from study.data.datasets import DATASETS, ImageData, load_dataset
 from study.errors import UserError, located_errors
 from study.space import SearchSpace
 
@@ -20,7 +20,10 @@ def load_data(space: SearchSpace, name: str, data_dir: Path | None) -> ImageData
     Raises:
         UserError: There is no such data set, its code raised an error or gave something else, or its files are missing.
     """
-    source = space.own.of_kind("dataset").get(name)
+    own = space.own.of_kind("dataset")
+    source = own.get(name)
+    if source is None and own and name not in DATASETS and ":" not in name:
+        raise UserError(f"no data set {name!r}: choose from {', '.join([*own, *DATASETS])}, or folder:PATH")
     if source is None:
         return load_dataset(name, data_dir)
     with located_errors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from study.disk.code import carried_path, changed_files
 from study.disk.files import read_json
 from study.disk.layout import OUTCOME, trial_folders
 from study.disk.study_json import StudyRecord
+from study.source import gather
 from study.space import LoadedSpace, builtin_spaces, load_space
 
 
@@ -128,18 +130,20 @@ def _other_instrument(record: StudyRecord) -> UserError:
 
 
 def recorded_space(record: StudyRecord, directory: Path) -> str:
-    """What `load_space` needs to load a study's space again: its name, or the path of its file.
+    """What `load_space` needs to load a study's space again: its name, or the path of its file. Runs none of its code.
 
     Args:
         record: The study's record.
-        directory: The study's folder. Its copy of the file counts where the file itself is gone.
+        directory: The study's folder. Its copy counts where the file itself is gone or has changed.
     """
+    if record.space in builtin_spaces() and load_space(record.space).is_same(record.space_hash):
+        return record.space
     path = Path(record.space_path)
-    is_builtin = record.space in builtin_spaces() and load_space(record.space).is_same(record.space_hash)
-    carried = carried_path(record, directory)
-    if not is_builtin and not path.is_file() and carried.is_file():
-        return str(carried)
-    return record.space if is_builtin or not path.is_file() else str(path)
+    for candidate in (path, carried_path(record, directory)):
+        with contextlib.suppress(OSError, UserError):
+            if gather(candidate).is_same(record.space_hash):
+                return str(candidate)
+    return str(path) if path.is_file() else record.space
 
 
 def resume_command(record: StudyRecord, runs_dir: Path) -> str:

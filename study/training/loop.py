@@ -6,11 +6,10 @@ the reconstruction, and a weight that is adapted to a requested error: they obse
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from study.model.schedules import Schedule, build_schedule
 from study.model.target_error import LEAST_CHECKS, WeightControl, build_control, in_turn
 from study.training.graph import GraphedSteps, graphs_wanted
 from study.training.pretrained import Pretrained
+from study.training.scopes import denormals_flushed, own_randomness
 
 CRITIC_BETAS = (0.5, 0.999)
 """Adam's betas for a WAE-GAN's critic. With the defaults, the codes' MMD to the prior was twice as large on MNIST."""
@@ -45,21 +45,6 @@ class TrainingError(Exception):
 def evaluation_epochs(epochs: int, evaluations: int = EVALUATIONS) -> frozenset[int]:
     """The epochs, from 1, after which a training of this length is evaluated. The last is always one of them."""
     return frozenset(math.ceil(part * epochs / evaluations) for part in range(1, evaluations + 1))
-
-
-@contextlib.contextmanager
-def denormals_flushed() -> Iterator[None]:
-    """Treats numbers below 1.2e-38 as zero inside the block, on the CPU, on the thread that enters it.
-
-    If a weight's gradient becomes zero (for a dead unit, or a pixel that is black in almost all images), its moments
-    shrink to denormal numbers, which processors handle slowly. On random images, which leave many units dead, an epoch
-    took twice as long from the ninth on (`benchmarks.trainer`). Threads that torch has already started are unaffected.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def continues_randomness(state: dict[str, Any], device: str | torch.device) -> bool:
@@ -146,7 +131,9 @@ class Trainer:
         self._graphed = self._graphed_steps()
 
     def _graphed_steps(self) -> GraphedSteps | None:
-        return GraphedSteps(self.batch_size, self.generator) if graphs_wanted(self.device) else None
+        # A graph would freeze what a user's own code decides in Python.
+        wanted = graphs_wanted(self.device) and not self.config.runs_own_code
+        return GraphedSteps(self.batch_size, self.generator) if wanted else None
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how the training continues, for `load`."""
@@ -191,7 +178,6 @@ class Trainer:
             self.generator.manual_seed(int(seed))
         self._graphed = self._graphed_steps()  # a new one, because tensors may have moved
 
-    @denormals_flushed()
     def train_epoch(self) -> dict[str, float]:
         """Trains on all training images once, in a new order. A last, smaller batch is left out.
 
@@ -201,6 +187,10 @@ class Trainer:
         Raises:
             TrainingError: The loss is not finite.
         """
+        with denormals_flushed(), own_randomness(self.config, self.epoch):
+            return self._train_epoch()
+
+    def _train_epoch(self) -> dict[str, float]:
         self.model.train()
         order = torch.randperm(len(self.inputs), generator=self.generator, device=self.inputs.device)
         terms: list[torch.Tensor] = []

@@ -134,7 +134,7 @@ def run_trial(
         _train(trial, directory, attempt, _evaluator(data, context, device, own), cache, rungs, objectives)
     except (TrainingError, MetricError, UserError) as error:
         (attempt / ERROR).write_text(traceback.format_exc())
-        tune.report({"failure": str(error)})
+        tune.report({"failure": _in_the_file(str(error), code)})
     except Exception as error:
         if disk_error_reason(error) is not None:
             _report_disk_error(error)
@@ -142,10 +142,7 @@ def run_trial(
         (attempt / ERROR).write_text(traceback.format_exc())
         if last_error(directory) != earlier:
             raise  # Ray retries it; the same error a second time is final
-        place = located(error)
-        if place is not None and code is not None:  # people mend the file, not the copy
-            place = place.replace(f"{code[0].parent}{os.sep}", f"{code[1].parent}{os.sep}")
-        tune.report({"failure": f"{place or earlier} (twice)"})
+        tune.report({"failure": f"{_in_the_file(located(error) or str(earlier), code)} (twice)"})
     finally:
         if device == "cuda":
             torch.cuda.empty_cache()
@@ -155,6 +152,11 @@ def run_trial(
 def _own_components(code: Path) -> Components:
     """The components of the study's space, loaded once in this process."""
     return load_space(str(code)).space.own
+
+
+def _in_the_file(text: str, code: tuple[Path, Path] | None) -> str:
+    """A message with the user's own file in place of the study's copy, because people mend the file."""
+    return text if code is None else text.replace(f"{code[0].parent}{os.sep}", f"{code[1].parent}{os.sep}")
 
 
 def _evaluator(
