@@ -33,7 +33,7 @@ COMMANDS = [
     f"{package}.{path.stem}"
     for package in ("study", "analysis", "benchmarks")
     for path in sorted((ROOT / package).glob("*.py"))
-    if '__name__ == "__main__"' in path.read_text()
+    if '\nif __name__ == "__main__":' in path.read_text()
 ]
 _BRACKETED = re.compile(r"\[[^\]]+\]")
 
