@@ -266,7 +266,8 @@ def test_studies_of_one_experiment_each_have_their_views(runs: Path) -> None:
 def test_a_kind_that_a_person_has_chosen_stays(runs: Path) -> None:
     study = make_study(runs, trials=1, epochs=1)
     client = connect(default_tracking_uri(runs))
-    client.set_experiment_tag(client.create_experiment("method"), "mlflow.experimentKind", "genai_development")
+    experiment_id = client.create_experiment("method", (runs / "mlartifacts").as_uri())
+    client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "genai_development")
     sync_study(study, default_tracking_uri(runs))
     _, experiment = experiment_of(study)
     assert experiment.tags["mlflow.experimentKind"] == "genai_development"
