@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,6 +30,13 @@ from study.training.loop import Trainer
 from tests.test_run import study_run
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_space.py"
+COPIED = """        study.Metric(
+            name="copied",
+            direction="none",
+            function=lambda real, generated: float(__file__.endswith("runs/own/code/my_space.py")),
+        ),
+"""
+"""A metric that is 1 where the study's copy of the code runs."""
 BROKEN = """
 from dataclasses import dataclass
 from typing import ClassVar
@@ -73,10 +79,10 @@ SPACE = study.SearchSpace(
 @pytest.fixture(scope="module")
 def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs folder of a study whose own file is gone."""
-    runs = tmp_path_factory.mktemp("own")
-    space = runs / "elsewhere" / "my_space.py"
+    runs = tmp_path_factory.mktemp("own") / "runs"
+    space = runs.parent / "elsewhere" / "my_space.py"
     space.parent.mkdir()
-    shutil.copy(EXAMPLE, space)
+    space.write_text(EXAMPLE.read_text().replace("        study.DataSource(", COPIED + "        study.DataSource("))
     options = ["--num-trials", 3, "--epochs", 2, "--scheduler", "none", "--study", "own", "--runs-dir", runs]
     assert study_run("--space", space, *options) == 0
     space.unlink()
@@ -93,6 +99,12 @@ def test_own_hyperparameters_and_metrics_are_columns_like_any_other(finished: Pa
     assert trials["val/ink"].between(0, 1).all() and trials["test/ink"].notna().all()
     baselines = load_study(finished, "own").study.evaluation["real_data"]
     assert 0 <= baselines["validation"]["ink"] < 0.05
+
+
+def test_trials_run_the_code_that_the_study_carries(finished: Path) -> None:
+    found = load_study(finished, "own")
+    assert found.trials["val/copied"].to_list() == [1.0] * 3
+    assert found.study.evaluation["real_data"]["validation"]["copied"] == 0  # this process ran the file itself
 
 
 def test_mlflow_has_them_under_the_same_names(finished: Path) -> None:
