@@ -83,8 +83,8 @@ def test_spaces_do_not_get_each_others_modules(folder: Path, tmp_path: Path) -> 
         space.suggest(trial, made_summary())
         assert trial.distributions["latent_dim"].high == size
     assert sys.path == path
-    changed = {name for name, module in sys.modules.items() if modules.get(name) is not module}
-    assert all(name.startswith("search_space_files") for name in changed)
+    assert all(sys.modules.get(name) is module for name, module in modules.items())
+    assert not {"late", "parts", "parts.net", "my_space"} & (sys.modules.keys() - modules.keys())
 
 
 def test_an_error_names_the_module_and_its_line(folder: Path) -> None:
@@ -106,9 +106,20 @@ def test_a_study_carries_its_code(folder: Path, tmp_path: Path) -> None:
     (folder / "parts" / "net.py").unlink()  # the original is gone
     [net] = own_components(study, tmp_path / "study").items
     assert net.name == "net"
-    (tmp_path / "study" / "code" / "late.py").write_text("SIZE = 5\n")
+    # What has changed is not run.
+    (tmp_path / "study" / "code" / "parts" / "net.py").write_text("raise RuntimeError('it ran')\n")
     with pytest.raises(UserError, match="has changed since the study began"):
         own_components(study, tmp_path / "study")
+    (tmp_path / "study" / "code" / "my_space.py").unlink()
+    with pytest.raises(UserError, match="No such file or directory: restore the study's code"):
+        own_components(study, tmp_path / "study")
+
+
+def test_the_code_that_was_read_is_carried_if_the_file_was_saved_meanwhile(folder: Path, tmp_path: Path) -> None:
+    loaded = load_space(str(folder / "my_space.py"))
+    (folder / "late.py").write_text("SIZE = 5\n")
+    carry(loaded, tmp_path / "study")
+    assert (tmp_path / "study" / "code" / "late.py").read_text() == "SIZE = 4\n"
 
 
 def test_what_has_changed_is_named(folder: Path, tmp_path: Path) -> None:

@@ -177,8 +177,10 @@ class _Told:
         self, seen: list[tuple[Path, Header]], size: tuple[int, int], resized: str | None, channels: int
     ) -> None:
         """What is done to the images."""
-        which: Callable[[Callable[[Header], object]], list[Path]]
-        which = lambda test: [path for path, header in seen if test(header)]  # noqa: E731
+
+        def which(test: Callable[[Header], object]) -> list[Path]:
+            return [path for path, header in seen if test(header)]
+
         if resized is not None:
             self.notes.append(resized)
         else:

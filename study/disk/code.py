@@ -16,13 +16,14 @@ from study.space import LoadedSpace, load_space
 def carry(loaded: LoadedSpace, directory: Path) -> None:
     """Copies a space's code into the study's folder.
 
-    A built-in space comes with this project, and is not copied; nor is an object of a script or notebook, which has no
-    file of its own.
+    A built-in space comes with this project, and is not copied; nor is an object of a script or notebook without
+    components, which has no file of its own.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    if loaded.is_builtin or loaded.source != _on_disk(loaded.path):
+    is_object = not loaded.space.components and loaded.source != _on_disk(loaded.path)
+    if loaded.is_builtin or is_object:
         return
     for name, content in loaded.source.files.items():
         target = code_path(directory) / name
@@ -62,7 +63,11 @@ def own_components(record: StudyRecord, directory: Path) -> Components:
     """
     if not record.components:
         return NO_COMPONENTS
-    loaded = load_space(str(carried_path(record, directory)))
-    if not loaded.is_same(record.space_hash):
-        raise UserError(f"{loaded.path.parent} has changed since the study began: restore the code there")
-    return loaded.space.own
+    path = carried_path(record, directory)
+    try:
+        is_same = gather(path).is_same(record.space_hash)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}: restore the study's code") from error
+    if not is_same:  # looked at before anything is run
+        raise UserError(f"{path.parent} has changed since the study began: restore the code there")
+    return load_space(str(path)).space.own

@@ -68,8 +68,7 @@ class Mixture(Density):
     ) -> Self:
         """A mixture of so many Gaussians (at most as many as codes), by expectation maximisation.
 
-        It begins at k-means, or at `start`, a mixture of as many components. From there it takes a third of the time on
-        MNIST, and held-out codes become as likely.
+        It begins at k-means, or at `start`, a mixture of as many components, from where it takes fewer steps.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
@@ -80,7 +79,7 @@ class Mixture(Density):
         if start is not None:
             found.weights_init, found.means_init = (start.shares / start.shares.sum()).numpy(), start.means.numpy()
             found.precisions_init = torch.cholesky_inverse(start.roots).numpy()
-        # In float32 it takes half the time, but a covariance that may come this close to singular needs all digits.
+        # float32 is quicker, but a covariance that may come closer to singular than these needs all digits.
         precision = torch.float32 if least_variance >= LEAST_VARIANCES[-1] else torch.float64
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near its optimum it samples just as well
