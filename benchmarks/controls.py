@@ -18,8 +18,6 @@ from study.data.datasets import ImageData
 from study.data.pixels import as_float
 from study.measure.distortions import REFERENCE_SIDE, blur
 
-MOST_IMAGES = 5_000
-
 
 @dataclasses.dataclass(frozen=True)
 class Ladder:
@@ -101,9 +99,9 @@ def _rounded(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round() / 255
 
 
-def ladders(data: ImageData) -> list[Ladder]:
-    """All ladders of a data set; the same at every call."""
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(3))[:MOST_IMAGES]
+def ladders(data: ImageData, most_images: int = 5_000) -> list[Ladder]:
+    """All ladders of a data set, of at most that many images; the same at every call."""
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(3))[:most_images]
     real, labels = as_float(data.train.images[order]), data.train.labels[order]
     scale = max(0.4, data.summary.height / REFERENCE_SIDE)
     pixels = (1, 2, 4) if scale > 0.5 else (1, 2)

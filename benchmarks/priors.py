@@ -218,8 +218,8 @@ def main(
 ) -> int:
     """Prints the rows of every available data set."""
 
-    def measure(data: ImageData, folder: Path) -> list[Row]:
-        return list(rows_of(data.name, table(data, folder, models, networks)))
+    def measure(data: ImageData, folder: Path) -> Iterator[Row]:
+        return rows_of(data.name, table(data, folder, models, networks))
 
     return data_sets.run(dataset or ("digits", "mnist", "fashion_mnist"), measure, data_dir, cache)
 

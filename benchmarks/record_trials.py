@@ -63,7 +63,7 @@ def record(data: ImageData, table: Path, cache: Path) -> None:
     done = _recorded(table)
     if done == TRIALS + 1:
         return
-    judges = [Instrument(data, build(INSTRUMENT, data, seed, cache)) for seed in range(SEEDS)]
+    judges = [Instrument(data, build(INSTRUMENT, data, seed, cache), IMAGES) for seed in range(SEEDS)]
     for number in range(done, TRIALS + 1):
         row = list(_trained(number, data, judges)) if number < TRIALS else list(_copies(number, data, judges))
         with open(table, "a", newline="", encoding="utf-8") as file:

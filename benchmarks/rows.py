@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +36,13 @@ class Row:
         return f"{self.name:<44} {self.value:>12.4g} {bar:>8} {'ok' if self.ok else 'short'}"
 
 
-def print_rows(rows: Sequence[Row]) -> int:
-    """Prints the rows and returns the exit status: 1 if one misses its bar."""
+def print_rows(rows: Iterable[Row]) -> int:
+    """Prints each row when it comes and returns the exit status: 1 if one misses its bar."""
+    status = 0
     for row in rows:
         print(row, flush=True)
-    return 0 if all(row.ok for row in rows) else 1
+        status |= not row.ok
+    return status
 
 
 def seconds(work: Callable[[], object]) -> float:
