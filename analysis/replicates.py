@@ -6,7 +6,8 @@ A trial is on the front partly by luck, so its own value is shown beside its rep
 Intervals are 95 % t-intervals over a trial's replicates alone. Two trials are compared by Welch's t-test, which allows
 different variances. It is not paired by seed, since the same seed draws different numbers in another configuration.
 p-values have Holm's correction over all pairs and objectives, so the chance of any false difference in the whole table
-is at most 5 %.
+is at most 5 %. All replicates of a study are scored by the same feature networks, so replicates do not show how much
+other networks would change a score: the variance between networks, known from `benchmarks.instrument`, is added.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.plotting import command, naming, style
 from study.results.choice import choose, replicates_of
 from study.results.frame import StudyFrames
+from study.results.recommendation import SCORE_NOISE
 
 CONFIDENCE = 0.95
 
@@ -44,7 +46,7 @@ class Replicates(NamedTuple):
         seeds: Seeds of each trial's replicates.
         values: Each trial's replicates, [replicates, k].
         mean: Over the replicates, [m, k].
-        low: Lower end of the mean's 95 % t-interval, [m, k]; NaN with a single replicate.
+        low: Lower end of the mean's 95 % interval, [m, k]; NaN with a single replicate.
         high: Its upper end.
         p: Holm-adjusted p-values of Welch's t-test by pair and objective, [m, m, k]; NaN without a test.
     """
@@ -83,7 +85,8 @@ def info(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Repl
         rows = rows[np.lexsort(raw[rows].T[::-1])]
     values = [raw[found[row]] for row in rows]
     seed = frames.column("seed")
-    mean, low, high = _intervals(values, len(names))
+    shared = np.array([SCORE_NOISE if naming.is_network_score(name) else 0.0 for name in names])
+    mean, low, high = _intervals(values, shared)
     knee = np.flatnonzero(rows == choice.knee)
     return Replicates(
         missing="" if rows.size else frames.nothing("no trial has been replicated"),
@@ -101,49 +104,54 @@ def info(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Repl
         mean=mean,
         low=low,
         high=high,
-        p=welch(values, len(names)),
+        p=welch(values, shared),
     )
 
 
-def _intervals(values: list[np.ndarray], objectives: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means, and both ends of their t-intervals, each [m, k]."""
-    mean, half_width = np.full((2, len(values), objectives), np.nan)
+def _intervals(values: list[np.ndarray], shared: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, and both ends of their intervals, each [m, k]; `shared` as in `welch`."""
+    mean, half_width = np.full((2, len(values), len(shared)), np.nan)
     for index, group in enumerate(values):
         from scipy import stats  # takes a second, and only studies with replicates need it
 
         mean[index] = group.mean(axis=0)
         if len(group) > 1:
-            factor = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(group) - 1))
-            half_width[index] = factor * group.std(axis=0, ddof=1) / np.sqrt(len(group))
+            within = stats.t.ppf(0.5 + CONFIDENCE / 2, len(group) - 1) * group.std(axis=0, ddof=1) / np.sqrt(len(group))
+            half_width[index] = np.hypot(within, stats.norm.ppf(0.5 + CONFIDENCE / 2) * shared * np.abs(mean[index]))
     return mean, mean - half_width, mean + half_width
 
 
-def welch(values: list[np.ndarray], objectives: int) -> np.ndarray:
+def welch(values: list[np.ndarray], shared: np.ndarray) -> np.ndarray:
     """Holm-adjusted p-values of Welch's t-tests between all pairs of groups.
 
     Args:
         values: m groups, [n, k] each; a group with fewer than two members is not tested.
-        objectives: k.
+        shared: Standard deviation of what all members of a group share, as a share of its mean, [k].
 
     Returns:
         [m, m, k], symmetric; NaN on the diagonal and without a test.
     """
-    p = np.full((len(values), len(values), objectives), np.nan)
+    p = np.full((len(values), len(values), len(shared)), np.nan)
     pairs = [pair for pair in itertools.combinations(range(len(values)), 2) if all(len(values[i]) > 1 for i in pair)]
-    if not pairs or not objectives:
+    if not pairs or not len(shared):
         return p
     from scipy import stats
 
     first, second = np.array(pairs).T
-    size = np.array([len(group) for group in values])[:, None]
-    mean = np.array([group.mean(axis=0) for group in values])
-    deviation = np.array([group.std(axis=0, ddof=1) if len(group) > 1 else group[0] * 0 for group in values])
+    mean, variance, spread = np.zeros((3, len(values), len(shared)))
+    for index, group in enumerate(values):
+        mean[index] = group.mean(axis=0)
+        if len(group) > 1:
+            variance[index] = group.var(axis=0, ddof=1) / len(group)
+            spread[index] = variance[index] ** 2 / (len(group) - 1)
+    known = (shared * mean) ** 2
+    difference = np.abs(mean[first] - mean[second])
+    estimated = variance[first] + variance[second]
     with np.errstate(divide="ignore", invalid="ignore"):  # groups without spread
-        tests = stats.ttest_ind_from_stats(
-            mean[first], deviation[first], size[first], mean[second], deviation[second], size[second], equal_var=False
-        )
-    raw = np.asarray(tests.pvalue)
-    raw = np.where(np.isfinite(raw), raw, np.where(mean[first] == mean[second], 1.0, 0.0))
+        freedom = estimated**2 / (spread[first] + spread[second])
+        freedom[~np.isfinite(freedom)] = np.inf
+        raw = 2 * stats.t.sf(difference / np.sqrt(estimated + known[first] + known[second]), freedom)
+    raw = np.where(np.isfinite(raw), raw, np.where(difference == 0, 1.0, 0.0))
     p[first, second] = p[second, first] = holm(raw.ravel()).reshape(raw.shape)
     return p
 
@@ -219,7 +227,7 @@ def _legend() -> list[Line2D]:
                label="value in the search (selected)"),
         Line2D([], [], linestyle="", marker=".", color=style.GREY, label="replicate"),
         Line2D([], [], linestyle="", marker="|", color=style.GREY, markersize=12, markeredgewidth=2, label="mean"),
-        Line2D([], [], color=style.GREY, linewidth=5, alpha=0.3, label="95 % t-interval of the mean"),
+        Line2D([], [], color=style.GREY, linewidth=5, alpha=0.3, label="95 % interval of the mean"),
     ]  # fmt: skip
 
 

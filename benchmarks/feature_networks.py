@@ -115,7 +115,7 @@ def build(network: str, data: ImageData, seed: int, cache: Path) -> Features:
         UserError: `imagenet` is not installed.
     """
     if network == "imagenet":
-        imagenet.features(torch.zeros(1, *data.summary.shape))  # installed?
+        imagenet.check_installed()
         return imagenet.features
     if network in TASKS:
         return trained_instrument(network, _spec(TASKS[network], data, seed), data, cache).build(data.summary)

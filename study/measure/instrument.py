@@ -25,6 +25,7 @@ from study.config import DataSummary, UserError
 from study.data.datasets import ImageData
 from study.measure.cache import cached, content_key
 from study.measure.features import Architecture, Classifier, halving_widths, is_tiny
+from study.measure.imagenet import check_installed
 from study.measure.network_training import NetworkSpec, Task, train_networks
 
 Features = Callable[[Tensor], Tensor]
@@ -34,7 +35,9 @@ FAMILIES: dict[str, Task] = {
     "classes": Task(classes=True, structure=True, nuisances=True),
     "contrast": Task(contrast=True, structure=True, nuisances=True),
 }
-"""The families that `study.run` knows by name."""
+"""The families that `study.run` trains by name."""
+PRETRAINED = {"imagenet": "study.measure.imagenet:features"}
+"""Networks that `study.run` knows by name and does not train: name -> `module:function`."""
 
 
 def network_spec(task: Task, summary: DataSummary, *, networks: int | None = None) -> NetworkSpec:
@@ -85,7 +88,7 @@ class Instrument(Protocol):
 
     @property
     def name(self) -> str:
-        """A family, or `module:function`."""
+        """A family, a pretrained network, or `module:function`."""
         ...
 
     @property
@@ -144,10 +147,10 @@ class TrainedInstrument:
 
 @dataclass(frozen=True)
 class CustomInstrument:
-    """A function of the user's own: `module:function`, images [B, C, H, W] in [0, 1] -> features [B, d].
+    """A function that is not trained here: images [B, C, H, W] in [0, 1] -> features [B, d].
 
     Attributes:
-        name: `module:function`; every process of a study must be able to import the module.
+        name: In `PRETRAINED`, or `module:function`; every process of a study must be able to import the module.
         hash: Hash of the name and the module's source.
     """
 
@@ -177,13 +180,13 @@ def instrument(name: str, data: ImageData, cache_dir: Path, *, networks: int | N
     """An instrument by name, from the cache or trained now, which takes seconds to minutes.
 
     Args:
-        name: One of `FAMILIES`, or `module:function`.
+        name: One of `FAMILIES` or `PRETRAINED`, or `module:function`.
         data: The data set.
         cache_dir: A folder that all studies share.
         networks: How many networks of a family, if not the default.
 
     Raises:
-        UserError: The module or its function cannot be imported.
+        UserError: The module or its function cannot be imported, or `imagenet` is not installed.
     """
     if name in FAMILIES:
         spec = network_spec(FAMILIES[name], data.summary, networks=networks)
@@ -211,9 +214,11 @@ def check_name(name: str, num_classes: int) -> None:
     """Checks the name of an instrument before anything is trained.
 
     Raises:
-        UserError: It is neither a family nor an importable `module:function`, or the family needs classes.
+        UserError: It is none of those, the family needs classes, or `imagenet` is not installed.
     """
-    if name not in FAMILIES:
+    if name in PRETRAINED:
+        check_installed()
+    elif name not in FAMILIES:
         _imported(name)
     elif FAMILIES[name].classes and num_classes < 2:
         raise UserError(f"--feature-network {name} needs two classes or more, these images have {num_classes}")
@@ -227,9 +232,10 @@ def trained_instrument(name: str, spec: NetworkSpec, data: ImageData, cache_dir:
 
 
 def _imported(name: str) -> Features:
-    module, colon, function = name.partition(":")
+    module, colon, function = PRETRAINED.get(name, name).partition(":")
     if not colon:
-        raise UserError(f"--feature-network {name}: choose from {', '.join(FAMILIES)}, or give module:function")
+        names = ", ".join([*FAMILIES, *PRETRAINED])
+        raise UserError(f"--feature-network {name}: choose from {names}, or give module:function")
     try:
         found: Any = getattr(importlib.import_module(module), function)
     except Exception as error:  # a user's module may raise anything

@@ -128,7 +128,7 @@ def test_a_function_of_the_users_own(
 @pytest.mark.parametrize(
     ("name", "classes", "words"),
     [
-        ("clases", 10, "choose from classes, contrast, or give module:function"),
+        ("clases", 10, "choose from classes, contrast, imagenet, or give module:function"),
         ("no_such_module:f", 10, "ModuleNotFoundError"),
         ("torch:no_such_function", 10, "no_such_function"),
         ("classes", 1, "two classes or more"),
