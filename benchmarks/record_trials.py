@@ -51,7 +51,7 @@ def configuration(number: int, data: ImageData) -> TrialConfig:
     return TrialConfig.from_params(params)
 
 
-def _judged(instrument: Instrument, images: Tensor) -> list[float]:
+def _scores(instrument: Instrument, images: Tensor) -> list[float]:
     """Fréchet distance, precision and coverage of samples."""
     generated = instrument.feature_set(images)
     found = instrument.real.neighbourhood(generated)
@@ -63,14 +63,14 @@ def record(data: ImageData, table: Path, cache: Path) -> None:
     done = _recorded(table)
     if done == TRIALS + 1:
         return
-    judges = [Instrument(data, build(INSTRUMENT, data, seed, cache), IMAGES) for seed in range(SEEDS)]
+    instruments = [Instrument(data, build(INSTRUMENT, data, seed, cache), IMAGES) for seed in range(SEEDS)]
     for number in range(done, TRIALS + 1):
-        row = list(_trained(number, data, judges)) if number < TRIALS else list(_copies(number, data, judges))
+        row = list(_trained(number, data, instruments)) if number < TRIALS else list(_copies(number, data, instruments))
         with open(table, "a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow(row)
 
 
-def _trained(number: int, data: ImageData, judges: list[Instrument]) -> Iterator[object]:
+def _trained(number: int, data: ImageData, instruments: list[Instrument]) -> Iterator[object]:
     config = configuration(number, data)
     trainer = Trainer(config, data)
     yield from (number, config.method, config.latent_dim, f"{config.weight:.6g}")
@@ -85,18 +85,18 @@ def _trained(number: int, data: ImageData, judges: list[Instrument]) -> Iterator
         real = as_float(data.validation.images)
         error = (trainer.model.decode(trainer.model.encode(real).mu).clamp(0, 1) - real).square().mean()
         samples = trainer.model.decode(codes).clamp(0, 1)
-    yield from _cells([float(error)], samples, judges)
+    yield from _cells([float(error)], samples, instruments)
 
 
-def _copies(number: int, data: ImageData, judges: list[Instrument]) -> Iterator[object]:
+def _copies(number: int, data: ImageData, instruments: list[Instrument]) -> Iterator[object]:
     chosen = as_float(data.train.images[:_COPIED])
     yield from (number, COPIES, 0, 0)
-    yield from _cells([math.nan], chosen[torch.arange(IMAGES) % _COPIED], judges)
+    yield from _cells([math.nan], chosen[torch.arange(IMAGES) % _COPIED], instruments)
 
 
-def _cells(first: list[float], images: Tensor, judges: list[Instrument]) -> Iterator[str]:
+def _cells(first: list[float], images: Tensor, instruments: list[Instrument]) -> Iterator[str]:
     images = (images * 255).round() / 255
-    yield from (f"{value:.6g}" for value in (*first, *(value for judge in judges for value in _judged(judge, images))))
+    yield from (f"{value:.6g}" for value in (*first, *(value for one in instruments for value in _scores(one, images))))
 
 
 def _recorded(table: Path) -> int:

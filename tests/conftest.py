@@ -35,7 +35,9 @@ def few_digits(digits: ImageData) -> ImageData:
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What all tests' studies share: feature networks are trained once per data set, not once per folder of studies."""
-    path = tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    path.mkdir(exist_ok=True)
     os.environ["STUDY_CACHE_DIR"] = str(path)
     return path
 

@@ -23,6 +23,7 @@ from study.results.frame import MEMORY, StudyFrames, load_study
 from study.tracking.store import one_line
 
 _COLUMNS = ("method", "latent_dim", "weight", "target_error", "kernel", "annealing")
+_DOMINATED = "○"
 
 
 class Ending:
@@ -186,27 +187,30 @@ def _recommendation(frames: StudyFrames, choice: Choice) -> list[str]:
 
 
 def _front_table(frames: StudyFrames, choice: Choice) -> Table:
-    what = " (▸ recommended)" if choice.role == "best" else f" (▸ {choice.role}, recommended)"
-    what = what if choice.picks else ""
-    table = Table(title=f"Pareto-optimal trials{what}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("")
     names = list(frames.objectives)
     among = np.isin(np.arange(len(choice.values)), [*choice.front, *(pick.row for pick in choice.picks)])
     rows = sorted(np.flatnonzero(among).tolist(), key=lambda row: choice.values[row].tolist())
+    marks = [] if not choice.picks else ["▸ recommended" if choice.role == "best" else f"▸ {choice.role}, recommended"]
+    if len(rows) > len(choice.front):  # all of the front is left out: what is recommended is dominated by it
+        marks.append(f"{_DOMINATED} dominated")
+    title = f"Pareto-optimal trials ({'; '.join(marks)})" if marks else "Pareto-optimal trials"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
     shown = [name for name in _COLUMNS if name == "method" or len(set(frames.text(name)[rows])) > 1]
     for name in ("trial", *shown, *(name.rpartition("/")[2] for name in names)):
         table.add_column(name, justify="right")
     for row in rows:
         trial = frames.trials.iloc[row]
         cells = [str(trial["number"]), *(_cell(trial[name]) for name in (*shown, *names))]
-        table.add_row("▸" if row == choice.knee else "", *cells, style="bold" if row == choice.knee else None)
+        mark = ("▸" if row == choice.knee else "") + ("" if row in choice.front else _DOMINATED)
+        table.add_row(mark, *cells, style="bold" if row == choice.knee else None)
     return table
 
 
 def _replicates_table(found: replicates.Replicates) -> Table:
     counts = sorted({len(group) for group in found.values})
     seeds = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
-    title = f"With {seeds} fresh seeds: value in the search → mean ± 95 % t-interval"
+    title = f"With {seeds} fresh seeds: value in the search → mean ± 95 % interval"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("trial", *(name.rpartition("/")[2] for name in found.objectives), "no difference from"):
         table.add_column(name, justify="right")

@@ -74,11 +74,11 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     eligible = may_join & np.isfinite(values).all(axis=1) & bool(names)
     unjudged = [index for index, name in enumerate(names) if name.endswith(RECONSTRUCTION)]
     metrics = [metric_name(name) for name in names]
-    judge = under_fitted if any(name in FITTED.values() for name in metrics) else str
-    diversity = {name: frames.column(name) for name in map(judge, DIVERSITY)}
+    under = under_fitted if any(name in FITTED.values() for name in metrics) else str
+    diversity = {name: frames.column(name) for name in map(under, DIVERSITY)}
     from_normal = any(name in FITTED for name in metrics) and with_fitted_prior(frames) is not None
     unmade = np.isin(frames.text("regularizer"), [*FOR_FITTED_PRIORS, *_own_unmade(frames)]) & from_normal
-    copies = judge(COPIES)
+    copies = under(COPIES)
     choice = chosen_from(values, eligible, diversity, unjudged, frames.column(copies), copies, unmade)
     return choice._replace(picks=()) if too_little_data(frames) else choice
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import os
@@ -14,8 +15,9 @@ from rich.console import Console
 
 from analysis.reporting import ending
 from analysis.reporting.figures import FIGURES
+from study.config import TrialConfig
 from study.results.frame import load_study
-from tests.helpers_study import make_study
+from tests.helpers_study import make_study, write_trial
 
 
 def said_by_report(directory: Path) -> str:
@@ -88,3 +90,18 @@ def test_gpu_memory_is_reported_if_trials_measured_it(tmp_path: Path, largest: f
     console = Console(width=200, file=io.StringIO(), record=True)
     ending.show_gpu_memory(console, load_study(tmp_path, "toy"))
     assert said in console.export_text() if said else console.export_text() == ""
+
+
+def test_a_recommended_trial_that_a_plain_autoencoder_dominates_is_marked(tmp_path: Path) -> None:
+    """An AE is not made for N(0, I), so it is not recommended even if it is the whole front."""
+    directory = make_study(tmp_path, trials=0)
+    trials = [(TrialConfig(), 0.01, 5.0), (TrialConfig(encoder="gaussian", regularizer="kl", weight=0.05), 0.02, 7.0)]
+    for number, (config, error, score) in enumerate(trials):
+        measured = {"val/reconstruction_mse": error, "val/sample_fid": score, "val/fitted_fid": 1.0}
+        write_trial(directory, number, config, [{"epoch": 1, "train/weight": config.weight, **measured}])
+    console = Console(width=100, file=io.StringIO(), record=True)
+    ending.show(console, load_study(tmp_path, "toy"), directory)
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert "; ○ dominated)" in " ".join(itertools.chain(*lines))
+    plain, recommended = (next(line for line in lines if method in line) for method in ("AE", "VAE"))
+    assert plain[:2] == ["0", "AE"] and recommended[:3] == ["▸○", "1", "VAE"]
