@@ -65,6 +65,8 @@ class SearchSpace:
             `study.measure.metrics.METRICS`.
         components: Networks, regularizers, likelihoods, annealing curves, metrics and data sets of the space's own, see
             `study.components`. Trials name them as they name built-in ones.
+        sampler: What suggests the trials of a study that names no sampler: a name as of `--sampler`, or a class or
+            function that is called with `seed=` and gives an Optuna sampler.
         cost: How long the default study takes and on which machine, for `--list`.
         references: The old name of `baselines`.
     """
@@ -78,6 +80,7 @@ class SearchSpace:
     num_trials: int = 24
     objectives: tuple[str, ...] = ("reconstruction_mse", "sample_fid")
     components: Sequence[Any] = ()
+    sampler: str | Callable[..., Any] | None = None
     cost: str = ""
     references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] | None = None
 
