@@ -20,17 +20,8 @@ MULTIPLES = (0.019, 0.076)
 """Weights as multiples of the data's total pixel variance. On MNIST they are 1 and 4."""
 
 
-def suggest(trial, data):
-    return {
-        "network": trial.suggest_categorical("network", NETWORKS),
-        "weight": trial.suggest_categorical("weight", [multiple * data.total_variance for multiple in MULTIPLES]),
-    }
-
-
-def first_points(data):
-    return [
-        {"network": network, "weight": multiple * data.total_variance} for multiple in MULTIPLES for network in NETWORKS
-    ]
+def weights(data):
+    return [multiple * data.total_variance for multiple in MULTIPLES]
 
 
 SPACE = SearchSpace(
@@ -43,9 +34,7 @@ SPACE = SearchSpace(
         "learning_rate": 3e-4,  # see `search_spaces.annealing.LEARNING_RATES`
         "epochs": 4,
     },
-    suggest=suggest,
-    first_points=first_points,
-    grid=True,
+    grid={"weight": weights, "network": NETWORKS},
     num_trials=6,
     cost="7 minutes on two CPU cores (mnist)",
 )

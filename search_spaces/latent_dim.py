@@ -26,27 +26,19 @@ WEIGHTS = {"none": 0.0, "kl": 0.002, "mmd": 0.3}
 """Weights as multiples of the data's total pixel variance, by regularizer."""
 
 
-def suggest(trial, data):
-    regularizer = trial.suggest_categorical("regularizer", METHODS)
+def derive(point, data):
+    regularizer = point["regularizer"]
     return {
-        "regularizer": regularizer,
-        "latent_dim": trial.suggest_categorical("latent_dim", LATENT_DIMS),
         "encoder": "gaussian" if regularizer == "kl" else "deterministic",
         "kernel": "imq" if regularizer == "mmd" else "none",
         "weight": WEIGHTS[regularizer] * data.total_variance,
     }
 
 
-def first_points(data):
-    return [{"regularizer": method, "latent_dim": size} for size in LATENT_DIMS for method in METHODS]
-
-
 SPACE = SearchSpace(
     question="How do AE, VAE and WAE-MMD trade reconstruction against samples as the latent size grows?",
     base={"network": "stacked", "width": 512, "epochs": 12},
-    suggest=suggest,
-    first_points=first_points,
-    grid=True,
-    num_trials=18,
+    grid={"latent_dim": LATENT_DIMS, "regularizer": METHODS},
+    derive=derive,
     cost="18 minutes on two CPU cores (mnist)",
 )

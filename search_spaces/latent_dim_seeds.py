@@ -22,32 +22,18 @@ WEIGHTS = {"none": 0.0, "mmd": 0.3}
 SEEDS = (1, 2, 3)
 
 
-def suggest(trial, data):
-    regularizer = trial.suggest_categorical("regularizer", tuple(WEIGHTS))
+def derive(point, data):
+    regularizer = point["regularizer"]
     return {
-        "regularizer": regularizer,
-        "latent_dim": trial.suggest_categorical("latent_dim", LATENT_DIMS),
         "kernel": "imq" if regularizer == "mmd" else "none",
         "weight": WEIGHTS[regularizer] * data.total_variance,
-        "seed": trial.suggest_categorical("seed", SEEDS),
     }
-
-
-def first_points(data):
-    return [
-        {"regularizer": regularizer, "latent_dim": size, "seed": seed}
-        for size in LATENT_DIMS
-        for seed in SEEDS
-        for regularizer in WEIGHTS
-    ]
 
 
 SPACE = SearchSpace(
     question="Does the WAE of latent_dim sample twice as well as its AE with seeds on which nothing was tuned?",
     base={"network": "stacked", "width": 512, "epochs": 12, "encoder": "deterministic"},
-    suggest=suggest,
-    first_points=first_points,
-    grid=True,
-    num_trials=12,
+    grid={"latent_dim": LATENT_DIMS, "seed": SEEDS, "regularizer": tuple(WEIGHTS)},
+    derive=derive,
     cost="45 minutes on two CPU cores shared with another study (mnist)",
 )

@@ -28,9 +28,8 @@ def requests(data):
     return [share * variance for share in SHARES]
 
 
-def suggest(trial, data):
-    request = trial.suggest_categorical("target_error", requests(data))
-    return {"target_error": request, "weight": request}
+def derive(point, data):
+    return {"weight": point["target_error"]}
 
 
 def baselines(data):
@@ -38,17 +37,12 @@ def baselines(data):
     return [plain, {"likelihood": "gaussian_optimal", "weight": 1.0}]
 
 
-def first_points(data):
-    return [{"target_error": request} for request in requests(data)]
-
-
 SPACE = SearchSpace(
     question="What do eight requested errors find, compared with a search for weights?",
     base={"encoder": "gaussian", "regularizer": "kl", "latent_dim": 16},
-    suggest=suggest,
+    grid={"target_error": requests},
+    derive=derive,
     baselines=baselines,
-    first_points=first_points,
-    grid=True,
     num_trials=10,
     cost="estimated: about a minute and a half on two CPU cores (digits)",
 )

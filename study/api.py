@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def run_study(
     num_trials: int | None = None,
     epochs: int | None = None,
     seed: int | None = None,
-    sampler: str | None = None,
+    sampler: str | Callable[..., Any] | None = None,
     scheduler: str | None = None,
     eta: float | None = None,
     feature_network: str | None = None,
@@ -62,7 +63,8 @@ def run_study(
         num_trials: Trials of the whole study.
         epochs: Epochs of each trial.
         seed: Seed of search and training.
-        sampler: `tpe`, `nsga2` or `random`.
+        sampler: `tpe`, `gp`, `nsga2`, `nsga3`, `qmc`, `random`, `module:Class`, or a class or function that is called
+            with `seed=` and gives an Optuna sampler.
         scheduler: `asha` stops bad trials early, `none` no trial.
         eta: With asha, one trial in eta continues at each rung.
         feature_network: What samples are compared in.
@@ -142,7 +144,7 @@ def _call(options: Options) -> str:
         value = getattr(options, field.name)
         if field.name in ("space", "storage", "tracking_uri", "address") or value == field.default:
             continue
-        text = "data" if field.name == "data" and not isinstance(value, str) else repr(value)
+        text = field.name if field.name in ("data", "sampler") and not isinstance(value, str) else repr(value)
         parts.append(f"{field.name}={repr(str(value)) if isinstance(value, Path) else text}")
     return f"study.run_study({', '.join(parts)})"
 

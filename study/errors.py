@@ -44,6 +44,23 @@ def located_errors() -> Iterator[None]:
         raise UserError(located(error) or f"{type(error).__name__}: {error}") from error
 
 
+@contextlib.contextmanager
+def located_in_users_code() -> Iterator[None]:
+    """Turns an error that a user's own code has raised into one line with its place; others pass as they are.
+
+    Raises:
+        UserError: The code raised an error.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (place := located(error)) is not None:
+            raise UserError(place) from error
+        raise
+
+
 def _is_users(file: str) -> bool:
     elsewhere = ("site-packages" in file) or file.startswith("<frozen")
     return not (elsewhere or file.startswith((_OURS, _STANDARD)))

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Options:
     num_trials: int | None = None
     epochs: int | None = None
     seed: int | None = None
-    sampler: str | None = None
+    sampler: str | Callable[..., Any] | None = None
     scheduler: str | None = None
     eta: float | None = None
     feature_network: str | None = None

@@ -37,7 +37,7 @@ from study.space import builtin_spaces, load_space
 DEFAULT_REPLICATES = 5
 _WIDEST_LIST = 100
 
-Sampler = Literal["tpe", "nsga2", "random"]
+SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc", "random")
 Scheduler = Literal["asha", "none"]
 
 
@@ -65,7 +65,13 @@ def run(
     ] = None,
     seed: Annotated[int | None, ranged("seed", help="Seed of search and training.", default="0")] = None,
     sampler: Annotated[
-        Sampler | None, typer.Option(help="Optuna sampler that suggests trials.", show_default="tpe")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Optuna sampler that suggests trials: {', '.join(SAMPLERS)}, or module:Class.",
+            show_default="the space's, or tpe",
+            autocompletion=lambda: [*SAMPLERS],
+        ),
     ] = None,
     scheduler: Annotated[
         Scheduler | None,

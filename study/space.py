@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import linecache
 import pkgutil
 import re
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from study.components import Components
 from study.config import DataSummary, Params, TrialConfig
 from study.errors import UserError, located_errors
+from study.grid import Derive, GridSuggest, Values
 from study.ranges import RANGES
 from study.source import Source, code_hash, gather, run
-from study.space_code import code_of_space
+from study.space_code import EARLIER_HASHES, code_of_space, definition_of
 
 if TYPE_CHECKING:
     import optuna
@@ -47,6 +49,10 @@ def _no_points(data: DataSummary) -> Sequence[Mapping[str, Any]]:
     return ()
 
 
+def _no_suggestion(trial: optuna.trial.BaseTrial, data: DataSummary) -> Mapping[str, Any]:
+    return {}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """One question and the trials that answer it.
@@ -59,25 +65,32 @@ class SearchSpace:
         baselines: Fixed configurations to compare with. They are trained first, as trials of the study, and the search
             does not learn from them.
         first_points: Points of the space to try before the sampler takes over, as values of what `suggest` asks for.
-        grid: The first points are the whole study: each is trained once, to the end, and nothing is sampled.
+        grid: The values of each parameter, as in `{"latent_dim": (2, 8), "weight": lambda data: (...)}`: each of their
+            combinations is trained once, to the end, and nothing is sampled; the last parameter changes fastest. True
+            says the same of `first_points`.
+        derive: With values as `grid`: `derive(point, data)` returns parameters that follow from a point's.
         num_trials: Trials of a default study, baselines included; a grid has as many as it has points.
         objectives: Metrics to trade off, on the validation split: any that has a direction, see
             `study.measure.metrics.METRICS`.
         components: Networks, regularizers, likelihoods, annealing curves, metrics and data sets of the space's own, see
             `study.components`. Trials name them as they name built-in ones.
+        sampler: What suggests the trials of a study that names no sampler: a name as of `--sampler`, or a class or
+            function that is called with `seed=` and gives an Optuna sampler.
         cost: How long the default study takes and on which machine, for `--list`.
         references: The old name of `baselines`.
     """
 
     question: str
-    suggest: Callable[[optuna.trial.BaseTrial, DataSummary], Mapping[str, Any]]
+    suggest: Callable[[optuna.trial.BaseTrial, DataSummary], Mapping[str, Any]] = _no_suggestion
     base: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     baselines: Callable[[DataSummary], Sequence[Mapping[str, Any]]] = _no_points
     first_points: Callable[[DataSummary], Sequence[Mapping[str, Any]]] = _no_points
-    grid: bool = False
+    grid: bool | Values = False
+    derive: Derive | None = None
     num_trials: int = 24
     objectives: tuple[str, ...] = ("reconstruction_mse", "sample_fid")
     components: Sequence[Any] = ()
+    sampler: str | Callable[..., Any] | None = None
     cost: str = ""
     references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] | None = None
 
@@ -89,6 +102,7 @@ class SearchSpace:
         if not isinstance(self.num_trials, int) or not RANGES["num_trials"].holds(self.num_trials):
             raise UserError(f"SearchSpace(num_trials={self.num_trials!r}): it must be {RANGES['num_trials']}")
         object.__setattr__(self, "components", tuple(self.components))
+        self._expand_grid(sys._getframe(2))
         _ = self.own
         if self.references is not None:
             if self.baselines is not _no_points:
@@ -100,6 +114,26 @@ class SearchSpace:
             )
             object.__setattr__(self, "baselines", self.references)
             object.__setattr__(self, "references", None)
+
+    def _expand_grid(self, caller: FrameType) -> None:
+        """Makes of a grid of values what one would write by hand: `suggest`, `first_points` and their number."""
+        if isinstance(self.grid, bool):
+            if self.suggest is _no_suggestion:
+                raise UserError("SearchSpace: give suggest, or grid={...} with the values of each parameter")
+            if self.derive is not None:
+                raise UserError("SearchSpace(derive=...): it belongs to grid={...}; without, let suggest return all")
+            return
+        if not isinstance(self.grid, Mapping):
+            raise UserError(f"SearchSpace(grid={self.grid!r}): give the values of each parameter in a dict, or True")
+        if self.suggest is not _no_suggestion or self.first_points is not _no_points:
+            raise UserError("SearchSpace(grid={...}): it says what suggest and first_points say; give only the grid")
+        module, file = str(caller.f_globals.get("__name__", "")), caller.f_code.co_filename
+        suggest = GridSuggest(self.grid, self.derive, module, file, caller.f_lineno)
+        known = {"suggest": suggest, "first_points": suggest.points, "grid": True, "derive": None}
+        if suggest.size is not None and self.baselines is _no_points and self.references is None:
+            known["num_trials"] = suggest.size
+        for name, value in known.items():
+            object.__setattr__(self, name, value)
 
     @property
     def own(self) -> Components:
@@ -173,18 +207,18 @@ class SearchSpace:
             complaint: It begins with a parameter, alone or as `parameter='value'`. The first line with that value in
                 quotes counts, else the first with that parameter, else the one where `suggest` begins.
         """
-        code = getattr(inspect.unwrap(self.suggest), "__code__", None)
-        if code is None:
+        file, first = definition_of(self.suggest)
+        if not file:
             return ""
-        linecache.checkcache(code.co_filename)
-        lines = linecache.getlines(code.co_filename)
+        linecache.checkcache(file)
+        lines = linecache.getlines(file)
         match = re.match(r"(?:unknown parameter )?([\w ]+)(?:=(?:'([^']*)')?)?", complaint)
         for word in (match[2], match[1]) if match else ():
             quoted = re.compile(rf"""["']{re.escape(word)}["']|\b{re.escape(word)}(?=\(| ?=[^=])""") if word else None
             for number, line in enumerate(lines if quoted else (), start=1):
                 if quoted and quoted.search(line):
-                    return f"{code.co_filename}, line {number}: "
-        return f"{code.co_filename}, line {code.co_firstlineno}: "
+                    return f"{file}, line {number}: "
+        return f"{file}, line {first}: "
 
     def epochs(self, data: DataSummary, fixed: Mapping[str, Any]) -> int:
         """Epochs of a trial that suggests none."""
@@ -199,22 +233,6 @@ def builtin_spaces() -> list[str]:
     import search_spaces
 
     return sorted(module.name for module in pkgutil.iter_modules(search_spaces.__path__))
-
-
-_HASHES_OF_0_1 = {
-    "5a77982fd29508c166f007938b16b8397b342289": "9d46bee1e21c51ea456205cf8e44bb9ffcf52f83",
-    "006808a83a698e18b4965fd9360f4c0bcbd50775": "ebfe64c2195b3b53d03c49a1e4cc3348f74f1c1e",
-    "289ddb931aea7f6f063ea3951a9cd8218103493d": "4a60437439c3a68f9e06248d03bce1a0335a167b",
-    "95f0cbece0b56d1df5991cce94d9b200a2dbf471": "b749d640606e1ccba1f28f030ec1e79fff8ee6f0",
-    "82fe4caf4bfcb7ac6570b3a49d50f2ae53f0da2b": "19a6b45bda33f75c203ad009c552b6356272a2ad",
-    "5a6a3de9b2c290cd57d35f43970449b24650aee3": "357eef00bff56b3d24ca5354172a1f1484e949a4",
-    "84991a362dd0fcacc6ec316b45bf7d5d3378ae68": "67b7322a5ee18d128218b399927125ecd499c006",
-    "aa6f88542ec67881db0cd55f71112bc3faed3da7": "bd8f712c4fd6a8c750916fbb1eca7385e9fda7b9",
-    "618bf590ad4abb5c740d836f3e022670f2f60341": "4bfc0caae4442fc3b9a2bdd90f5d35f4c693d3a5",
-    "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c61": "4aa661a63679446a04b988a0bedbfafca9cb642c",
-    "77f6f412a7643b00dd8bdd06d0c3f935d755cca4": "6a48db32736a45c95d580b84e8fa281c8fc5bca3",
-}
-"""Hash of a built-in file's bytes that version 0.1 recorded -> hash of that code today; 40 digits of each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,7 +269,7 @@ class LoadedSpace:
 
     def is_same(self, recorded: str) -> bool:
         """Whether a study recorded this space's hash, or that of the same space as an object of its file."""
-        if self.source.is_same(recorded) or _HASHES_OF_0_1.get(recorded[:40]) == self.hash[:40]:
+        if self.source.is_same(recorded) or EARLIER_HASHES.get(recorded[:40]) == self.hash[:40]:
             return True
         if self.whole is not None and recorded == code_hash(self.whole):
             return True

@@ -14,6 +14,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from study.space import SearchSpace
 
+EARLIER_HASHES = {
+    "5a77982fd29508c166f007938b16b8397b342289": "9d46bee1e21c51ea456205cf8e44bb9ffcf52f83",
+    "006808a83a698e18b4965fd9360f4c0bcbd50775": "3e70fdf15b13f32da416a8c9b60029ec3837683d",
+    "289ddb931aea7f6f063ea3951a9cd8218103493d": "4a60437439c3a68f9e06248d03bce1a0335a167b",
+    "95f0cbece0b56d1df5991cce94d9b200a2dbf471": "5f7c044bb3587d656e8fabc0069a18de9aa144a0",
+    "82fe4caf4bfcb7ac6570b3a49d50f2ae53f0da2b": "a7e3fd9771b12d11f27e6c6d2ba732a1e2485f1c",
+    "5a6a3de9b2c290cd57d35f43970449b24650aee3": "357eef00bff56b3d24ca5354172a1f1484e949a4",
+    "84991a362dd0fcacc6ec316b45bf7d5d3378ae68": "67b7322a5ee18d128218b399927125ecd499c006",
+    "aa6f88542ec67881db0cd55f71112bc3faed3da7": "bd8f712c4fd6a8c750916fbb1eca7385e9fda7b9",
+    "618bf590ad4abb5c740d836f3e022670f2f60341": "d381c7b00dcf72562a43049341ad20ce211a7453",
+    "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c61": "4aa661a63679446a04b988a0bedbfafca9cb642c",
+    "77f6f412a7643b00dd8bdd06d0c3f935d755cca4": "6a48db32736a45c95d580b84e8fa281c8fc5bca3",
+    "ebfe64c2195b3b53d03c49a1e4cc3348f74f1c1e": "3e70fdf15b13f32da416a8c9b60029ec3837683d",
+    "b749d640606e1ccba1f28f030ec1e79fff8ee6f0": "5f7c044bb3587d656e8fabc0069a18de9aa144a0",
+    "19a6b45bda33f75c203ad009c552b6356272a2ad": "a7e3fd9771b12d11f27e6c6d2ba732a1e2485f1c",
+    "4bfc0caae4442fc3b9a2bdd90f5d35f4c693d3a5": "d381c7b00dcf72562a43049341ad20ce211a7453",
+    "210142ac8d0eab7b14035027cb28bc148ec73c69": "c105038bda290877d22b09aa029fb8f2f3fcece3",
+}
+"""Hash that an earlier version recorded of a built-in space -> hash of its code today; 40 digits of each.
+
+Version 0.1 hashed the file's bytes, the first lines. The last are of code that was written anew with the same trials.
+"""
+
 
 def code_of_space(space: SearchSpace) -> bytes | None:
     """What a space's trials depend on: its functions, `base`, `grid` and `objectives`, see `code_of`.
@@ -23,7 +46,12 @@ def code_of_space(space: SearchSpace) -> bytes | None:
     """
     functions = {name: getattr(space, name) for name in ("suggest", "baselines", "first_points")}
     own = {name: function for name, function in functions.items() if not _is_default(function, space)}
-    code = code_of(own, {"base": dict(space.base), "grid": space.grid, "objectives": space.objectives})
+    values = {"base": dict(space.base), "grid": space.grid, "objectives": space.objectives}
+    if (plain := getattr(space.suggest, "plain", None)) is not None:  # a grid of values
+        del own["suggest"], own["first_points"]
+        own |= getattr(space.suggest, "functions", {})
+        values["grid"] = plain
+    code = code_of(own, values)
     return None if code is None else code.encode()
 
 
@@ -60,8 +88,18 @@ def _is_default(function: Callable[..., Any], space: SearchSpace) -> bool:
 
 def file_of(function: Callable[..., Any]) -> Path | None:
     """The file of a function, which for a notebook's cell does not exist; None if it is not written in Python."""
+    if hasattr(function, "defined_at"):
+        return Path(definition_of(function)[0])
     plain = _plain(function)
     return None if plain is None else Path(plain.__code__.co_filename)
+
+
+def definition_of(suggest: Callable[..., Any]) -> tuple[str, int]:
+    """File and line where a space's `suggest`, or its grid of values, is defined; `""` if that is not known."""
+    if (place := getattr(suggest, "defined_at", None)) is not None:
+        return place
+    code = getattr(inspect.unwrap(suggest), "__code__", None)
+    return ("", 0) if code is None else (code.co_filename, code.co_firstlineno)
 
 
 def _plain(function: Callable[..., Any]) -> FunctionType | None:

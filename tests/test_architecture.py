@@ -16,7 +16,7 @@ LONGEST_MODULE = 320
 
 _PLAIN = {"study.config", "study.errors", "study.components", "study.code_map"}
 """What a trial is, in words that every room uses; no large library."""
-_BASE = {*_PLAIN, "study.ranges", "study.source", "study.space", "study.space_code"}
+_BASE = {*_PLAIN, "study.grid", "study.ranges", "study.source", "study.space", "study.space_code"}
 _MATHEMATICS = {"study.data", "study.model"}
 _COMMANDS = ("run", "retrain", "status", "doctor", "sync", "export", "sample")
 MAY_IMPORT: dict[str, set[str]] = {
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.config": {"study.ranges", *_PLAIN},
     "study.source": {"study.errors"},
     "study.space_code": set(),
+    "study.grid": {"study.errors"},
     "study.space": {*_BASE, "search_spaces"},
     "study.packages": {*_PLAIN},
     "search_spaces": _BASE,
@@ -92,6 +93,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "study.config": set(),
     "study.source": set(),
     "study.space_code": set(),
+    "study.grid": set(),
     "study.packages": set(),
     "study.api": {"pandas"},
     "study": set(),

@@ -115,6 +115,7 @@ def test_the_shell_completes_names_and_options() -> None:
 
     assert completed("study s") == ["status", "sync", "sample", "spaces"]
     assert completed("study run --sam") == ["--sampler"]
+    assert completed("study run --sampler n") == ["nsga2", "nsga3"]
     assert completed("study figure trade") == ["tradeoff"]
 
 

@@ -23,8 +23,7 @@ import typer
 
 import analysis.plotting.command
 from analysis.plotting import style
-from study import cli
-from study.run import Sampler, Scheduler
+from study import cli, run
 from study.search.samplers import SAMPLERS
 from study.tuning.scheduler import SCHEDULERS
 
@@ -122,7 +121,6 @@ def test_help_is_quick(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "option", "choices"),
     [
-        ("study.run", "--sampler", SAMPLERS),
         ("study.run", "--scheduler", SCHEDULERS),
         ("analysis.tradeoff", "--format", style.FORMATS),
         ("analysis.reconstruction_history", "--format", ("gif", *style.FORMATS)),
@@ -136,7 +134,11 @@ def test_choices_are_listed_in_the_help_and_in_the_error(module, option, choices
 
 
 def test_options_offer_what_there_is() -> None:
-    assert (get_args(Sampler), get_args(Scheduler)) == (SAMPLERS, SCHEDULERS)
+    assert (run.SAMPLERS, get_args(run.Scheduler)) == (SAMPLERS, SCHEDULERS)
+
+
+def test_samplers_are_listed_in_the_help(capsys, monkeypatch) -> None:
+    assert f"{', '.join(SAMPLERS)}, or module:Class." in " ".join(help_of("study.run", capsys, monkeypatch).split())
 
 
 def test_names_in_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

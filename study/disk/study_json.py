@@ -69,7 +69,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         data: The data set.
         seed: Of search and training.
         epochs: Of every trial, if the command line fixed them.
-        sampler: The sampler's name.
+        sampler: The sampler's name, or `module:Class`.
         scheduler: The scheduler's name.
         eta: One trial in eta goes on at each rung; None if no trial stops early.
         feature_network: What samples are compared in, if the user said so.

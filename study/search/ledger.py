@@ -20,10 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 from study.config import DataSummary, Origin, TrialConfig
 from study.disk.layout import OUTCOME, ledger_path, trial_path
 from study.disk.timestamp import now
+from study.errors import located_in_users_code
 from study.search import extra_trials, trial_record
 from study.search.fixed_trials import fixed_configs, fixed_trials
 from study.search.progress import SearchProgress
-from study.search.samplers import SearchedStudy, build_sampler
+from study.search.samplers import Factory, SearchedStudy, build_sampler
 from study.search.tally import Tally
 from study.search.trial_record import Ending, RungResult, origin_of
 from study.space import SearchSpace
@@ -54,7 +55,7 @@ class Ledger:
         directions: `minimize` or `maximize` by objective, in order; names as recorded (`val/sample_fid`).
         set_values: Trial parameters that the command line sets for all trials.
         seed: The study's seed.
-        sampler: One of `study.search.samplers.SAMPLERS`.
+        sampler: One of `study.search.samplers.SAMPLERS`, or one of the user's own.
         storage: A database that studies share; by default the study's own SQLite file.
         name: The study's name in the storage; by default its folder's.
         first_points: Further points to try before the space's own.
@@ -77,7 +78,7 @@ class Ledger:
         directions: Mapping[str, str],
         set_values: Mapping[str, Any],
         seed: int,
-        sampler: str = "tpe",
+        sampler: str | Factory = "tpe",
         storage: optuna.storages.BaseStorage | None = None,
         name: str | None = None,
         first_points: Sequence[Mapping[str, Any]] = (),
@@ -168,7 +169,8 @@ class Ledger:
                     self._enqueue(values, {"origin": origin})
             self._created += 1
         self._waiting = max(0, self._waiting - 1)
-        return self._assign(self._study.ask())
+        with located_in_users_code():
+            return self._assign(self._study.ask())
 
     def remain(self, num_trials: int) -> bool:
         """Whether trials remain that have not begun, if the study is to have so many."""
@@ -293,7 +295,8 @@ class Ledger:
             missing = {} if ending.may_join_front(origin) else ending.infeasible
             for name in [name for name, share in missing.items() if share > 0 and name not in trial.constraints]:
                 trial.set_constraint(name, missing[name])
-            self._study.tell(trial, [values[name] for name in self.objectives])
+            with located_in_users_code():
+                self._study.tell(trial, [values[name] for name in self.objectives])
         self._tally_of(attributes).add(ending.outcome, values)
         ending.write(self.directory, trial.number)
         if not origin.is_extra:

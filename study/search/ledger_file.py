@@ -107,7 +107,7 @@ def rebuild(directory: Path, record: StudyRecord, space: SearchSpace) -> tuple[i
         directions=record.objectives,
         set_values={},
         seed=record.seed,
-        sampler=record.sampler,
+        sampler="random",  # which suggests nothing here
         storage=storage,
     )
     ledger.settle()

@@ -21,8 +21,9 @@ from study.measure.metrics import METRICS
 from study.search import warm_start
 from study.search.ledger import Ledger
 from study.search.ledger_file import check_ledger_file
+from study.search.own_samplers import check_sampler, chosen_sampler, sampler_name
 from study.search.rungs import DEFAULT_ETA, check_settings
-from study.search.samplers import SAMPLERS
+from study.search.samplers import Factory
 from study.search.storage import open_storage, public_url
 from study.session.load_data import load_data
 from study.session.resuming import begins_anew, check_resumable, is_moved, kept_options
@@ -46,7 +47,7 @@ class Request:
         num_trials: Trials of the study, including those of earlier sessions.
         epochs: Epochs of every trial.
         seed: Seed of search and training.
-        sampler: One of `SAMPLERS`.
+        sampler: One of `SAMPLERS`, `module:Class`, or a class or function that is called with `seed=`.
         scheduler: One of `SCHEDULERS`.
         eta: One trial in eta continues at each rung.
         resume: Resume the study of this name.
@@ -65,7 +66,7 @@ class Request:
     num_trials: int | None
     epochs: int | None
     seed: int | None
-    sampler: str | None
+    sampler: str | Factory | None
     scheduler: str | None
     eta: float | None
     resume: bool
@@ -99,10 +100,18 @@ class Plan:
     is_new: bool
     replaces: bool = False
 
+    def __post_init__(self) -> None:
+        check_sampler(self.sampler, len(self.record.objectives))
+
     @property
     def eta(self) -> float | None:
         """One trial in eta continues at each rung; None if no trial stops early."""
         return self.record.eta
+
+    @property
+    def sampler(self) -> str | Factory:
+        """What suggests trials."""
+        return chosen_sampler(self.record.sampler, self.request.sampler, self.request.loaded.space.sampler)
 
     def open_ledger(self) -> Ledger:
         """The study's ledger.
@@ -138,7 +147,7 @@ class Plan:
             directions=self.record.objectives,
             set_values=_set_values(self.record.seed, self.record.epochs),
             seed=self.record.seed,
-            sampler=self.record.sampler,
+            sampler=self.sampler,
             storage=storage,
             name=name,
             first_points=() if self.record.warm_start is None else self.record.warm_start.points,
@@ -150,10 +159,9 @@ def make_plan(request: Request) -> Plan:
     """Checks a request and loads the data. Writes nothing.
 
     Raises:
-        UserError: The study exists without `resume`, or cannot be resumed; a name is unknown; or the data are missing.
+        UserError: The study exists without `resume`, or cannot be resumed; a name is unknown, or the sampler of no use;
+            or the data are missing.
     """
-    if request.sampler is not None and request.sampler not in SAMPLERS:
-        raise UserError(f"--sampler {request.sampler}: choose from {', '.join(SAMPLERS)}")
     _check_paths(request)
     _check_writable(request.runs)
     if request.directory.exists() and not request.directory.is_dir():
@@ -168,6 +176,7 @@ def make_plan(request: Request) -> Plan:
         kept = kept_options(existing, request.loaded)
         request = dataclasses.replace(request, **{k: v for k, v in kept.items() if getattr(request, k) is None})
         existing = None
+    sampler = None if request.sampler is None else sampler_name(request.sampler)
     storage = None if request.storage is None else public_url(request.storage)
     if existing is not None and existing.storage is None and request.storage is None:
         check_ledger_file(request.directory)
@@ -176,7 +185,7 @@ def make_plan(request: Request) -> Plan:
     given = {
         "seed": request.seed,
         "epochs": request.epochs,
-        "sampler": request.sampler,
+        "sampler": sampler,
         "scheduler": request.scheduler,
         "eta": request.eta,
         "feature_network": request.feature_network,
@@ -194,7 +203,7 @@ def make_plan(request: Request) -> Plan:
     settings = {
         "seed": DEFAULT_SEED if request.seed is None else request.seed,
         "epochs": request.epochs,
-        "sampler": request.sampler or DEFAULT_SAMPLER,
+        "sampler": sampler or sampler_name(request.loaded.space.sampler or DEFAULT_SAMPLER),
         "scheduler": _scheduler(request),
         "eta": None,
         "feature_network": request.feature_network,

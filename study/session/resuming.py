@@ -90,8 +90,11 @@ def begins_anew(record: StudyRecord, loaded: LoadedSpace, directory: Path) -> bo
 
 
 def kept_options(record: StudyRecord, loaded: LoadedSpace) -> dict[str, Any]:
-    """The options of a study that begins anew, as they were recorded; what depends on a grid is left to its space."""
-    names = ["seed", "epochs", "sampler", "feature_network", "storage"]
+    """The options of a study that begins anew, as they were recorded.
+
+    What depends on a grid is left to its space, and so is the sampler if the space has one.
+    """
+    names = ["seed", "epochs", "feature_network", "storage", *(["sampler"] if loaded.space.sampler is None else [])]
     if not (record.grid or loaded.space.grid):
         names += ["num_trials", "scheduler", "eta"]
     kept = {name: getattr(record, name) for name in names}
@@ -170,9 +173,11 @@ def resume_command(record: StudyRecord, runs_dir: Path) -> str:
 def _call_with_objects(record: StudyRecord, runs_dir: Path) -> str | None:
     """The Python call that resumes a study of objects, which no command can name; None for another study."""
     begun = re.match(r"study\.run_study\((space\b|'[^']*')(, data=data\b)?", record.command or "")
-    if begun is None or (begun[1] != "space" and begun[2] is None):
+    has_sampler = re.search(r", sampler=sampler\b", record.command or "") is not None
+    if begun is None or (begun[1] != "space" and begun[2] is None and not has_sampler):
         return None
     data = "data" if begun[2] else repr(record.data.name)
     given = {"data_dir": record.data_dir, "name": record.name, "runs_dir": str(runs_dir)}
     options = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
+    options += ", sampler=sampler" if has_sampler else ""
     return f"study.run_study({begun[1]}, data={data}{options}, resume=True)"

@@ -240,7 +240,7 @@ def test_trial_json_says_what_the_trial_is(tmp_path: Path) -> None:
 
 
 def test_an_unknown_sampler_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="tpe, nsga2, random"):
+    with pytest.raises(UserError, match="tpe, gp, nsga2, nsga3, qmc, random"):
         open_ledger(tmp_path, sampler="nope")
 
 

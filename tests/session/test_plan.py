@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import typer
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from study import run
 from study.cli import build_command
 from study.config import UserError
-from study.disk.study_json import read_study, write_study
+from study.disk.study_json import StudyRecord, read_study, write_study
 from study.ranges import RANGES
 from study.session.plan import Request, make_plan
 from study.session.resuming import resume_command
@@ -46,7 +48,7 @@ NUMBERS = ("seed", "epochs", "num_trials", "eta")
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     given=st.fixed_dictionaries({name: texts(name) for name in NUMBERS}),
-    sampler=st.sampled_from([None, "tpe", "nsga2", "random"]),
+    sampler=st.sampled_from([None, *run.SAMPLERS]),
     scheduler=st.sampled_from([None, "asha", "none"]),
     feature_network=st.one_of(st.none(), st.just("classes"), st.text(max_size=9)),
     text=st.text(max_size=9),
@@ -117,3 +119,74 @@ def test_faults_met_a_path_that_is_not_text_is_refused(tmp_path: Path, option: s
     value = {"dataset": f"folder:{path}", "data_dir": Path(path), "runs": Path(path)}[option]
     with pytest.raises(UserError, match=f"^--{option.replace('_', '-')}.*b.udce9te.* is not UTF-8"):
         make_plan(dataclasses.replace(request(tmp_path), **{option: value}))
+
+
+SPACE_WITH_SAMPLER = """
+import optuna
+from study import SearchSpace
+
+
+class Mine(optuna.samplers.RandomSampler):
+    pass
+
+
+SPACE = SearchSpace(
+    question="?",
+    suggest=lambda trial, data: {"weight": trial.suggest_float("weight", 0.1, 1.0)},
+    sampler=Mine,
+)
+"""
+
+
+def _begun(given: Request) -> StudyRecord:
+    """A study with this request's `study.json`, and nothing more."""
+    plan = make_plan(given)
+    plan.request.directory.mkdir(parents=True)
+    write_study(plan.request.directory, plan.record)
+    return plan.record
+
+
+def _suggested(given: Request, tmp_path: Path) -> str:
+    """The sampler that a plan's ledger has."""
+    return type(make_plan(given).scratch_ledger(tmp_path)._study.sampler).__name__
+
+
+def test_a_space_brings_its_sampler_and_options_go_before_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SPACE_WITH_SAMPLER)
+    loaded = load_space(str(tmp_path / "mine.py"))
+    own = request(tmp_path / "runs", loaded=loaded)
+    assert _begun(own).sampler == "mine:Mine"
+    loaded_again = load_space(str(tmp_path / "mine.py"))  # another class of the same name
+    resumed = dataclasses.replace(own, loaded=loaded_again, resume=True)
+    assert _suggested(resumed, tmp_path) == "Mine"
+    with pytest.raises(UserError, match="was begun with --sampler mine:Mine: leave it out"):
+        make_plan(dataclasses.replace(resumed, sampler="tpe"))
+    other = dataclasses.replace(own, name="b", sampler="qmc")
+    assert (
+        _begun(other).sampler == "qmc" and _suggested(dataclasses.replace(other, resume=True), tmp_path) == "QMCSampler"
+    )
+
+
+def test_a_sampler_is_found_again_by_its_name_or_must_be_given_again(tmp_path: Path) -> None:
+    by_class = request(tmp_path, sampler=optuna.samplers.TPESampler)
+    assert _begun(by_class).sampler == "optuna.samplers:TPESampler"
+    resumed = dataclasses.replace(by_class, resume=True)
+    for again in (None, "optuna.samplers:TPESampler", optuna.samplers.TPESampler):
+        assert _suggested(dataclasses.replace(resumed, sampler=again), tmp_path) == "TPESampler"
+    startup = functools.partial(optuna.samplers.TPESampler, n_startup_trials=3)
+    command = "study.run_study('wae_weight', sampler=sampler)"
+    record = _begun(request(tmp_path, name="b", sampler=startup, command=command))
+    assert record.sampler == "optuna.samplers:TPESampler(n_startup_trials=3)"
+    resumed = request(tmp_path, name="b", resume=True)
+    assert _suggested(dataclasses.replace(resumed, sampler=startup), tmp_path) == "TPESampler"
+    with pytest.raises(UserError, match="is of a script or notebook: give it again"):
+        make_plan(resumed)
+    assert resume_command(record, Path("runs")) == (
+        "study.run_study('wae_weight', data='digits', name='b', runs_dir='runs', sampler=sampler, resume=True)"
+    )
+
+
+def test_a_sampler_that_cannot_search_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^--sampler optuna.samplers:CmaEsSampler: .*cannot be used"):
+        make_plan(request(tmp_path / "runs", sampler="optuna.samplers:CmaEsSampler"))
+    assert not (tmp_path / "runs").exists()

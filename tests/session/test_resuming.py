@@ -102,6 +102,8 @@ def test_faults_met_a_study_that_begins_anew_keeps_its_options() -> None:
     kept = {"seed": 3, "epochs": 5, "sampler": "random", "num_trials": 7, "scheduler": "asha", "eta": 4.0}
     given = kept_options(begun, load_space("wae_weight"))
     assert {name: value for name, value in given.items() if value is not None} == kept
+    own = dataclasses.replace(load_space("wae_weight").space, sampler="qmc")
+    assert "sampler" not in kept_options(begun, dataclasses.replace(load_space("wae_weight"), space=own))
     of_grid = kept_options(begun, load_space("latent_dim"))
     assert {name: value for name, value in of_grid.items() if value is not None} == {
         name: kept[name] for name in ("seed", "epochs", "sampler")
