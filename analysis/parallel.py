@@ -41,14 +41,14 @@ class Parallel(NamedTuple):
         axes: Parameters that vary, then the objectives.
         method: Each trial's method, which gives the colour.
         on_front: Whether a trial is Pareto-optimal, [trials].
-        knee: Index of the recommended trial, or None.
+        recommended: Index of the recommended trial, or None.
     """
 
     missing: str
     axes: list[Coordinate]
     method: np.ndarray
     on_front: np.ndarray
-    knee: int | None
+    recommended: int | None
 
 
 def info(frames: StudyFrames) -> Parallel:
@@ -62,7 +62,7 @@ def info(frames: StudyFrames) -> Parallel:
         axes=[coordinate(drawn, name) for name in (*names, *frames.objectives)],
         method=drawn.text("method"),
         on_front=np.isin(rows, choice.front),
-        knee=None if choice.knee is None else int(np.searchsorted(rows, choice.knee)),
+        recommended=None if choice.recommended is None else int(np.searchsorted(rows, choice.recommended)),
     )
 
 
@@ -109,9 +109,11 @@ def plot(info: Parallel) -> Figure:
         lines = [np.column_stack([x, y[:, row]]) for row in rows]
         colours = [style.method_style(info.method[row])[0] for row in rows]
         axes.add_collection(LineCollection(lines, colors=colours, alpha=alpha, linewidths=width, zorder=order))
-    if info.knee is not None:
-        axes.plot(x, y[:, info.knee], color="black", linewidth=3.2, zorder=2.5)
-        axes.plot(x, y[:, info.knee], color=style.method_style(info.method[info.knee])[0], linewidth=2, zorder=3)
+    if info.recommended is not None:
+        axes.plot(x, y[:, info.recommended], color="black", linewidth=3.2, zorder=2.5)
+        axes.plot(
+            x, y[:, info.recommended], color=style.method_style(info.method[info.recommended])[0], linewidth=2, zorder=3
+        )
     box = {"facecolor": "white", "alpha": 0.7, "pad": 0.4, "linewidth": 0}
     for index, axis in enumerate(info.axes):
         axes.axvline(index, color="#888888", linewidth=0.8, zorder=0)

@@ -82,7 +82,7 @@ def info(frames: StudyFrames) -> Priors:
         x=x[can],
         y=y[:, can],
         fronts=(choices[0].front, choices[1].front),
-        knees=(choices[0].knee, choices[1].knee),
+        knees=(choices[0].recommended, choices[1].recommended),
         roles=(choices[0].role, choices[1].role),
     )
 

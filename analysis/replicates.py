@@ -40,7 +40,7 @@ class Replicates(NamedTuple):
         trial: Labels, [m].
         method: Names, [m].
         configuration: Each trial's method, latent size and weight.
-        knee: Index of the recommended trial, or None if it was not replicated.
+        recommended: Index of the recommended trial, or None if it was not replicated.
         on_front: Whether the trial is on the front now (the search may have continued), boolean [m].
         search: Values in the search, [m, k].
         seeds: Seeds of each trial's replicates.
@@ -58,7 +58,7 @@ class Replicates(NamedTuple):
     trial: np.ndarray
     method: np.ndarray
     configuration: list[str]
-    knee: int | None
+    recommended: int | None
     on_front: np.ndarray
     search: np.ndarray
     seeds: list[list[int]]
@@ -87,7 +87,7 @@ def info(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Repl
     seed = frames.column("seed")
     shared = np.array([SCORE_NOISE if naming.is_network_score(name) else 0.0 for name in names])
     mean, low, high = _intervals(values, shared)
-    knee = np.flatnonzero(rows == choice.knee)
+    knee = np.flatnonzero(rows == choice.recommended)
     return Replicates(
         missing="" if rows.size else frames.nothing("no trial has been replicated"),
         name=frames.name,
@@ -96,7 +96,7 @@ def info(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Repl
         trial=frames.labels()[rows],
         method=frames.text("method")[rows],
         configuration=[naming.configuration(frames, row) for row in rows],
-        knee=int(knee[0]) if knee.size else None,
+        recommended=int(knee[0]) if knee.size else None,
         on_front=np.isin(rows, choice.front),
         search=raw[rows],
         seeds=[[int(seed[copy]) for copy in found[row]] for row in rows],

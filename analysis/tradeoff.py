@@ -42,7 +42,7 @@ class Tradeoff(NamedTuple):
         front: Indices on the overall Pareto front, sorted by the first objective.
         method_fronts: The front within each method.
         study_fronts: The front within each study; empty for a single study.
-        knee: Index of the recommended trial, or None.
+        recommended: Index of the recommended trial, or None.
         role: What that trial is: `knee`, `compromise` or `best`.
         replicated: The replicated trials with their means and intervals; its `rows` are indices here.
         real_data: Real-data baseline of the y metric, or None.
@@ -64,7 +64,7 @@ class Tradeoff(NamedTuple):
     front: np.ndarray
     method_fronts: dict[str, np.ndarray]
     study_fronts: dict[str, np.ndarray]
-    knee: int | None
+    recommended: int | None
     role: str
     replicated: replicates.Replicates
     real_data: float | None
@@ -107,7 +107,7 @@ def info(frames: StudyFrames) -> Tradeoff:
         front=chosen.front,
         method_fronts=fronts(naming.methods_in_order(method), method),
         study_fronts=fronts(studies if len(studies) > 1 else [], study),
-        knee=chosen.knee,
+        recommended=chosen.recommended,
         role=chosen.role,
         replicated=replicates.info(drawn, names),
         real_data=frames.real_data(names[1]),
@@ -125,8 +125,8 @@ def plot(info: Tradeoff) -> Figure:
     _set_axes(axes, info)
     _draw_replicates(axes, info)
     _draw_baselines(axes, info)
-    if info.knee is not None:
-        _label_front(axes, info, info.knee)
+    if info.recommended is not None:
+        _label_front(axes, info, info.recommended)
     axes.set_title(f"{info.name}: reconstruction against sampling", pad=26 if info.pca else 8)
     figure.legend(handles=_legend(info), loc="outside right upper")
     return figure
@@ -269,10 +269,10 @@ def describe(info: Tradeoff) -> str:
     if extra := len(info.x) - count:
         text += f", and {extra} trained after the search (replicates, retrained trials)"
     text += f"; {best} {'is' if best == 1 else 'are'} Pareto-optimal."
-    if info.knee is not None:
-        x, y = naming.number(info.x[info.knee]), naming.number(info.y[info.knee])
-        text += f" The {info.role} is trial {info.trial[info.knee]}"
-        text += f" ({info.method[info.knee]}) at {x} and {y}."
+    if info.recommended is not None:
+        x, y = naming.number(info.x[info.recommended]), naming.number(info.y[info.recommended])
+        text += f" The {info.role} is trial {info.trial[info.recommended]}"
+        text += f" ({info.method[info.recommended]}) at {x} and {y}."
     if info.real_data is not None:
         text += " The real-data baseline on the vertical axis, real training images in place of generated ones, is "
         text += f"{naming.number(info.real_data)}."

@@ -125,12 +125,12 @@ class Outcome(NamedTuple):
 def outcome(trials: Trials) -> Outcome:
     """What a study of these trials recommends under the first seed, and whether other seeds agree."""
     choice = trials.choice(0)
-    assert choice.knee is not None
+    assert choice.recommended is not None
     seeds = range(1, trials.score.shape[1])
     return Outcome(
         choice.role != "compromise",
-        float(trials.score[choice.knee, 0] / trials.score[choice.eligible, 0].min()),
-        float(np.mean([trials.choice(seed).knee != choice.knee for seed in seeds])),
+        float(trials.score[choice.recommended, 0] / trials.score[choice.eligible, 0].min()),
+        float(np.mean([trials.choice(seed).recommended != choice.recommended for seed in seeds])),
         choice.share_changed(np.array([0.0, SCORE_NOISE])),
     )
 

@@ -82,7 +82,7 @@ class Study:
     @property
     def recommended(self) -> pd.Series | None:
         """The row of the recommended trial, the knee or the compromise; None if no trial was trained to its end."""
-        return None if self._choice.knee is None else self.trials.iloc[self._choice.knee]
+        return None if self._choice.recommended is None else self.trials.iloc[self._choice.recommended]
 
     def figure(self, name: str = "tradeoff", *, x: str | None = None, y: str | None = None, **options: Any) -> Figure:
         """A figure of the report, which Jupyter shows; `savefig` writes it.

@@ -106,7 +106,7 @@ def test_a_figure_that_cannot_be_says_what_there_is(toy: study.Study, name, opti
 
 
 def test_models_are_chosen_by_number_or_pick(trained: study.Study) -> None:
-    knee = choose(trained.frames).knee
+    knee = choose(trained.frames).recommended
     assert knee is not None and trained.recommended is not None
     by_number = trained.model(trained.recommended.to_dict()["number"])
     codes = torch.randn(3, by_number.latent_dim, generator=torch.Generator().manual_seed(0))

@@ -83,7 +83,7 @@ def test_a_retrained_trial_stands_beside_the_search(runs: Path, capsys: pytest.C
 
     after = choose(frames)  # the search is as it was, whatever the longer training gave
     assert not after.eligible[3]
-    assert (after.front.tolist(), after.knee) == (before.front.tolist(), before.knee)
+    assert (after.front.tolist(), after.recommended) == (before.front.tolist(), before.recommended)
     ledger = optuna.load_study(study_name="small", storage=f"sqlite:///{runs}/small/optuna.db")
     assert 3 not in [trial.number for trial in ledger.best_trials]
     record = json.loads((runs / "small" / "study.json").read_text())

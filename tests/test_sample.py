@@ -41,7 +41,7 @@ def runs(tmp_path: Path) -> Path:
 def test_the_knee_is_chosen_by_default_and_a_trial_by_its_number(tmp_path: Path) -> None:
     make_study(tmp_path)
     frames = load_study(tmp_path, "toy")
-    knee = choose(frames).knee
+    knee = choose(frames).recommended
     assert knee is not None
     expected = frames.trials.iloc[knee]
     for chosen in (select(tmp_path, "toy"), select(tmp_path, "toy", knee=True)):

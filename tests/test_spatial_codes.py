@@ -91,7 +91,7 @@ def test_mlflow_records_the_map_as_a_param(runs: Path) -> None:
 
 
 def test_a_trial_with_a_map_is_retrained_sampled_and_exported(runs: Path, tmp_path: Path) -> None:
-    knee = choose(load_study(runs, "maps")).knee
+    knee = choose(load_study(runs, "maps")).recommended
     assert knee is not None
     shared = ["--study", "maps", "--runs-dir", runs]
     assert study_retrain(*shared, "--trial", knee, "--epochs", 3) == 0

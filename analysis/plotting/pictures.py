@@ -75,8 +75,10 @@ def best_by_size(frames: StudyFrames, choice: Choice) -> dict[tuple[str, int], i
         for size in np.unique(latent_dim[members]):
             group = members & (latent_dim == size)
             front = front_of(choice.values, group)
-            is_knees = choice.knee is not None and group[choice.knee]
-            best[method, int(size)] = choice.knee if is_knees else int(front[pareto.recommended(choice.values[front])])
+            is_knees = choice.recommended is not None and group[choice.recommended]
+            best[method, int(size)] = (
+                choice.recommended if is_knees else int(front[pareto.recommended(choice.values[front])])
+            )
     return best
 
 
@@ -89,7 +91,7 @@ def representatives(frames: StudyFrames, needed: str, at_most: int = MOST_ROWS) 
     best = best_by_size(frames, choice)
     sizes = [size for _, size in best]
     kept: set[int] = set()
-    knee_size = None if choice.knee is None else int(frames.column("latent_dim")[choice.knee])
+    knee_size = None if choice.recommended is None else int(frames.column("latent_dim")[choice.recommended])
     for size in _by_importance(sorted(set(sizes)), knee_size):
         if not kept or sum(other in kept | {size} for other in sizes) <= at_most:
             kept.add(size)

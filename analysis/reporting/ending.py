@@ -1,4 +1,7 @@
-"""Prints the end of a study: its Pareto-optimal trials, the recommended one, failures, and where its files are."""
+"""Prints the end of a study: its Pareto-optimal trials, the recommended one, failures, and where its files are.
+
+A session's notes, such as why it stopped, come after it (`study.session`).
+"""
 
 from __future__ import annotations
 
@@ -126,7 +129,7 @@ def show(console: Console, frames: StudyFrames, directory: Path) -> None:
         if not found.missing:
             console.print(_replicates_table(found))
     page = report_path(directory)
-    places = [f"study    {directory}", f"picture  {directory / 'tradeoff.png'}"]
+    places = [f"study    {directory}", f"picture  {directory / PICTURE}"]
     places += [f"report   {page}"] if page.is_file() else []
     console.print("\n".join(places), soft_wrap=True, highlight=False)
 
@@ -174,12 +177,12 @@ def show_warnings(console: Console, directory: Path) -> None:
 
 
 def _recommendation(frames: StudyFrames, choice: Choice) -> list[str]:
-    if choice.knee is None:
+    if choice.recommended is None:
         return [too_little_data(frames)]
     between_seeds = picks.seed_noise(frames, choice, seed_groups(frames, np.flatnonzero(choice.eligible)))
     return [
         *picks.all_picks(frames, choice),
-        *picks.knee(frames, choice, between_seeds),
+        *picks.certainty(frames, choice, between_seeds),
         *picks.left_out(frames, choice),
         *second_opinion.sentences(frames, choice),
         *picks.with_fitted_prior(frames),
@@ -202,8 +205,8 @@ def _front_table(frames: StudyFrames, choice: Choice) -> Table:
     for row in rows:
         trial = frames.trials.iloc[row]
         cells = [str(trial["number"]), *(_cell(trial[name]) for name in (*shown, *names))]
-        mark = ("▸" if row == choice.knee else "") + ("" if row in choice.front else _DOMINATED)
-        table.add_row(mark, *cells, style="bold" if row == choice.knee else None)
+        mark = ("▸" if row == choice.recommended else "") + ("" if row in choice.front else _DOMINATED)
+        table.add_row(mark, *cells, style="bold" if row == choice.recommended else None)
     return table
 
 
@@ -217,7 +220,7 @@ def _replicates_table(found: replicates.Replicates) -> Table:
     for index, label in enumerate(found.trial):
         cells = [_change(found, index, objective) for objective in range(len(found.objectives))]
         alike = ", ".join(replicates.alike(found, index)) or "none"
-        table.add_row(str(label), *cells, alike, style="bold" if index == found.knee else None)
+        table.add_row(str(label), *cells, alike, style="bold" if index == found.recommended else None)
     return table
 
 

@@ -145,7 +145,7 @@ def trial_table(frames: StudyFrames) -> dict[str, Any]:
             value = numbers[name][row] if name in numbers else np.nan
             text = naming.number(value) if np.isfinite(value) else str(texts[name][row]) if name in texts else "n/a"
             cells.append({"text": text, "sort": value if np.isfinite(value) else text})
-        kind = "knee" if row == choice.knee else "front" if row in choice.front else ""
+        kind = "recommended" if row == choice.recommended else "front" if row in choice.front else ""
         rows.append({"kind": kind, "cells": cells, "reason": str(texts["reason"][row])})
     return {"columns": columns, "rows": rows}
 

@@ -50,7 +50,7 @@ def nearly_best(frames: StudyFrames, choice: Choice) -> list[str]:
         if pick.objective is None:
             continue
         what = naming.nearly_best(names[pick.objective])
-        if pick.row == choice.knee:
+        if pick.row == choice.recommended:
             found.append(f"{what}: the recommended trial.")
         else:
             found.append(f"{what}: {trial(frames, pick.row)}: {price(frames, choice, pick.row)}.")
@@ -59,15 +59,15 @@ def nearly_best(frames: StudyFrames, choice: Choice) -> list[str]:
 
 def all_picks(frames: StudyFrames, choice: Choice) -> list[str]:
     """The picks from the best reconstruction to the best samples, the recommended one between them."""
-    if choice.knee is None:
+    if choice.recommended is None:
         return []
     role = "Best in every objective" if choice.role == "best" else f"The {choice.role}, which is recommended"
-    recommended = f"{role}: {trial(frames, choice.knee)}: {price(frames, choice, choice.knee)}."
+    recommended = f"{role}: {trial(frames, choice.recommended)}: {price(frames, choice, choice.recommended)}."
     first, *rest = nearly_best(frames, choice) or [recommended]
     return [first, recommended, *rest] if rest else [recommended]
 
 
-def knee(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]) -> list[str]:
+def certainty(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]) -> list[str]:
     """How deep the knee is, and how often noise would change the recommended trial.
 
     Args:
@@ -87,8 +87,8 @@ def knee(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]) ->
     else:
         why = "fewer than three trials can be picked"
     text = (
-        f"This front has no clear knee ({why}). The compromise is the trial whose worse objective is the least worse "
-        "than the best."
+        f"This front has no clear knee ({why}). The compromise keeps the larger of its two losses, each compared with "
+        "the best value, as small as possible."
     )
     return [f"{text} {changed}".strip()]
 
@@ -115,8 +115,8 @@ def left_out(frames: StudyFrames, choice: Choice) -> list[str]:
     sentences = []
     if unmade := [labels[out.row] for out in found if out.metric == METHOD]:
         sentences.append(
-            "Not picked for their samples, since their method does not shape the codes for N(0, I) (see the fitted "
-            f"prior): {naming.listed(unmade)}."
+            f"Not picked for their samples: {naming.listed(unmade)}. Their method does not make codes follow N(0, I); "
+            "sample from the fitted prior."
         )
     parts = [
         f"trial {labels[out.row]} ({naming.short_label(out.metric)} {naming.number(out.value)})"
@@ -137,13 +137,13 @@ def with_fitted_prior(frames: StudyFrames) -> list[str]:
     if fitted is None:
         return []
     normal, choice = choose(frames), choose(fitted)
-    if choice.knee is None:
+    if choice.recommended is None:
         return []
     best = {"knee": "the knee", "compromise": "a compromise", "best": "the best in every objective"}[choice.role]
     stays = len(np.intersect1d(normal.front, choice.front))
     text = (
-        f"With a prior fitted to the codes, take {trial(fitted, choice.knee)}, {best} of that front: "
-        f"{price(fitted, choice, choice.knee)}."
+        f"With a prior fitted to the codes, take {trial(fitted, choice.recommended)}, {best} of that front: "
+        f"{price(fitted, choice, choice.recommended)}."
     )
     return [
         text,

@@ -27,14 +27,14 @@ class SecondOpinion(NamedTuple):
         correlation: Spearman's rank correlation of the two scores.
         front: Trials on the front under the first network, as far as the second measured them.
         kept: How many of them are on the front under the second.
-        knee: The row that the second recommends.
+        recommended: The row that the second recommends.
     """
 
     trials: int
     correlation: float
     front: int
     kept: int
-    knee: int
+    recommended: int
 
 
 def info(frames: StudyFrames, choice: Choice) -> SecondOpinion | None:
@@ -44,7 +44,7 @@ def info(frames: StudyFrames, choice: Choice) -> SecondOpinion | None:
         return None
     other = choose(frames, tuple(SECOND.get(name, name) for name in frames.objectives))
     both = choice.eligible & other.eligible
-    if both.sum() < FEWEST or other.knee is None:
+    if both.sum() < FEWEST or other.recommended is None:
         return None
     ranks = [scipy.stats.rankdata(frames.column(name)[both]) for name in (score, SECOND[score])]
     front = [row for row in choice.front if both[row]]
@@ -53,7 +53,7 @@ def info(frames: StudyFrames, choice: Choice) -> SecondOpinion | None:
         float(np.corrcoef(ranks[0], ranks[1])[0, 1]),
         len(front),
         len(np.intersect1d(front, other.front)),
-        other.knee,
+        other.recommended,
     )
 
 
@@ -68,7 +68,7 @@ def sentences(frames: StudyFrames, choice: Choice) -> list[str]:
         f"A second feature network {order} on the order of the {found.trials} trials that both measured (rank "
         f"correlation {naming.number(found.correlation)}), keeps {found.kept} of the front's {found.front}, and "
     )
-    if found.knee == choice.knee:
+    if found.recommended == choice.recommended:
         return [f"{text}recommends the same trial."]
-    label = frames.labels()[found.knee]
+    label = frames.labels()[found.recommended]
     return [f"{text}recommends trial {label} instead: so the choice between the two hangs on the feature network."]

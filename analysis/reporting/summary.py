@@ -57,32 +57,32 @@ def summarise(frames: StudyFrames) -> Summary:
     seeds = seed_groups(frames, np.flatnonzero(choice.eligible))
     noise = picks.seed_noise(frames, choice, seeds)
     methods = _methods(frames, choice)
-    if choice.front.size and choice.knee is None:
+    if choice.front.size and choice.recommended is None:
         return Summary([too_little_data(frames)], methods, noise)
-    if choice.knee is None:
+    if choice.recommended is None:
         return Summary(["No trial has completed with both objectives yet."], methods, noise)
     sentences = [_recommendation(frames, choice)]
-    sentences += picks.knee(frames, choice, noise)
+    sentences += picks.certainty(frames, choice, noise)
     sentences += picks.nearly_best(frames, choice)
     sentences += picks.left_out(frames, choice)
     sentences += second_opinion.sentences(frames, choice)
     sentences += picks.with_fitted_prior(frames)
-    sentences += _test(frames, choice.knee)
+    sentences += _test(frames, choice.recommended)
     sentences += _by_method(methods)
-    sentences += _certainty(frames, choice, noise, next((rows for rows in seeds if choice.knee in rows), []))
+    sentences += _certainty(frames, choice, noise, next((rows for rows in seeds if choice.recommended in rows), []))
     return Summary(sentences, methods, noise)
 
 
 def _recommendation(frames: StudyFrames, choice: Choice) -> str:
-    assert choice.knee is not None
+    assert choice.recommended is not None
     if choice.eligible.sum() == 1:
         why = "the only one that can be chosen"
     else:
         why = {"knee": "the knee of the front", "compromise": "a compromise", "best": "the best in every objective"}[
             choice.role
         ]
-    values = picks.price(frames, choice, choice.knee)
-    return f"Take {picks.trial(frames, choice.knee)}, {why}: {values}, on validation images."
+    values = picks.price(frames, choice, choice.recommended)
+    return f"Take {picks.trial(frames, choice.recommended)}, {why}: {values}, on validation images."
 
 
 def _test(frames: StudyFrames, knee: int) -> list[str]:
@@ -137,15 +137,15 @@ def _certainty(frames: StudyFrames, choice: Choice, noise: tuple[float, ...], sa
     spread = " and ".join(
         f"{100 * sd:.0f} % in {naming.short_label(n)}" for n, sd in zip(frames.objectives, noise, strict=True)
     )
-    assert choice.knee is not None
+    assert choice.recommended is not None
     text = f"Between seeds of one configuration, the standard deviation is {spread}."
     found = replicates.info(frames)
     sentences = [*_own_seeds(frames, same), *_replicated(found)]
-    knee = np.abs(choice.values[choice.knee])
+    knee = np.abs(choice.values[choice.recommended])
     # By chance, two single runs differ by less than 1.96 * sqrt(2) standard deviations 19 times in 20.
     apart = np.abs(np.abs(choice.values) - knee) > 1.96 * np.sqrt(2) * np.array(noise) * knee
-    is_tested = found.knee is not None and len(found.values[found.knee]) > 1
-    tested = {choice.knee, *same, *(found.rows.tolist() if is_tested else [])}
+    is_tested = found.recommended is not None and len(found.values[found.recommended]) > 1
+    tested = {choice.recommended, *same, *(found.rows.tolist() if is_tested else [])}
     near = [row for row in np.flatnonzero(choice.eligible & ~apart.any(axis=1)) if row not in tested]
     which = "unreplicated " if is_tested else ""
     if near:
@@ -167,7 +167,7 @@ def _own_seeds(frames: StudyFrames, same: list[int]) -> list[str]:
 
 def _replicated(found: replicates.Replicates) -> list[str]:
     """The knee's replicates, and the replicated trials it does not differ from; nothing with fewer than two."""
-    knee = found.knee
+    knee = found.recommended
     if knee is None or len(found.values[knee]) < 2:
         return []
     parts = [

@@ -16,8 +16,8 @@ from study.space import LoadedSpace, load_space
 def carry(loaded: LoadedSpace, directory: Path) -> None:
     """Copies a space's code into the study's folder.
 
-    A built-in space comes with this project, and is not copied; nor is an object of a script or notebook without
-    components, which has no file of its own.
+    Two kinds of space are not copied: a built-in one, and a space without components that a script or notebook
+    defines.
 
     Raises:
         OSError: The folder cannot be written.

@@ -110,7 +110,7 @@ class TrialRecords:
         return dict(sorted(epochs.items()))
 
     def contradicts(self, attempt: int, epoch: int) -> bool:
-        """Whether an attempt after `attempt` measured an epoch up to `epoch` differently than earlier attempts."""
+        """Whether attempts after `attempt` disagree with earlier ones. Only epochs up to `epoch` count."""
         later = [number for number in self._attempts if number > attempt]
         if not later:
             return False

@@ -99,7 +99,7 @@ def find_study(runs: Path, name: str) -> Path:
 
 
 def check_is_there(runs: Path, name: str) -> None:
-    """Refuses to resume a study that is not there among others: its name may be misspelt.
+    """Refuses to resume a study that does not exist if the folder holds others. The name may be misspelt.
 
     Raises:
         UserError: There are studies, but none of that name; the message lists the near ones.
@@ -138,9 +138,9 @@ def trial_folders(study: Path) -> list[tuple[int, Path]]:
 
 
 def set_aside(study: Path) -> Path:
-    """Moves what a study has into its next `before-N`, because it begins anew; the driver's own files stay.
+    """Moves a study's files to its next `before-N`, before a restart. The driver's files stay.
 
-    `study.json` is copied: until the new one takes its place, the folder is that of the old study.
+    `study.json` is copied, so the folder is a valid study until the new one is written.
 
     Raises:
         OSError: The folder cannot be written.

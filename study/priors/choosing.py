@@ -72,5 +72,5 @@ def fit_prior(codes: Tensor, seed: int = 0, candidates: Sequence[Fit] = CANDIDAT
 def _prior(mean: Tensor, basis: Tensor, density: Density | None) -> FittedPrior:
     prior = FittedPrior(len(mean), len(basis), density)
     prior.mean, prior.basis = mean, basis
-    # Read back, its tensors lie in memory as a loaded prior's do, so both give bitwise equal draws.
+    # Built again from its record, its tensors have a loaded prior's memory layout, so both draw identical bits.
     return from_record(prior.float().record())

@@ -16,7 +16,7 @@ LOG_TWO_PI = math.log(2 * math.pi)
 class Density(nn.Module, ABC):
     """A density over whitened codes [n, r]: mean 0, covariance I, no unit without variance.
 
-    The constructor takes whole numbers alone, `sizes`, and makes a density of no use until its state is loaded.
+    The constructor takes only the integers in `sizes`. It sets no fitted parameters; `fit` does, or a loaded state.
 
     Attributes:
         kind: Its name in records and exported models.

@@ -50,7 +50,7 @@ class Mixture(Density):
 
     @classmethod
     def fit(cls, train: Tensor, held_out: Tensor, seed: int) -> Self:
-        """Doubles the number of components, then lowers the least variance, while held-out codes become more likely."""
+        """Doubles the number of components, then lowers the variance floor, while the held-out density rises."""
         numbers = [number for number in COMPONENTS if number * CODES_PER_COMPONENT <= len(train)] or [1]
 
         def fitted(components: int, least_variance: float, start: Self | None = None) -> tuple[Self, float]:
@@ -79,7 +79,7 @@ class Mixture(Density):
         if start is not None:
             found.weights_init, found.means_init = (start.shares / start.shares.sum()).numpy(), start.means.numpy()
             found.precisions_init = torch.cholesky_inverse(start.roots).numpy()
-        # float32 is quicker, but a covariance that may come closer to singular than these needs all digits.
+        # float32 is quicker, but lower floors need float64: covariances may then be nearly singular.
         precision = torch.float32 if least_variance >= LEAST_VARIANCES[-1] else torch.float64
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near its optimum it samples just as well

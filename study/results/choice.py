@@ -42,7 +42,7 @@ class Choice(NamedTuple):
     picks: tuple[Pick, ...]
 
     @property
-    def knee(self) -> int | None:
+    def recommended(self) -> int | None:
         """The row to recommend: the knee, or the compromise of a front without a clear one; None without picks."""
         return self.picks[0].row if self.picks else None
 
@@ -54,7 +54,7 @@ class Choice(NamedTuple):
     @property
     def role(self) -> str:
         """What the recommended trial is: `best` in every objective, `knee`, or `compromise` if no knee is clear."""
-        if len(self.front) < 2 and self.knee in self.front:
+        if len(self.front) < 2 and self.recommended in self.front:
             return "best"
         return "knee" if len(self.candidates) > 2 and self.depth >= pareto.CLEAR_DEPTH else "compromise"
 

@@ -109,7 +109,7 @@ def _row_of_front(frames: StudyFrames, nearly_best: str | None, max_mse: float |
     choice = choose(frames)
     if not choice.front.size:
         raise UserError(frames.nothing("no trial was trained to its end"))
-    if choice.knee is None and max_mse is None:
+    if choice.recommended is None and max_mse is None:
         raise UserError(f"study {frames.name}: {too_little_data(frames)} Choose a trial with --trial or --max-mse")
     if nearly_best is not None:
         known = [name.rpartition("/")[2] for name in frames.objectives]

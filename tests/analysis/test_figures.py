@@ -270,10 +270,10 @@ def test_parallel_axes_keep_the_order_of_their_values(toy: StudyFrames) -> None:
                 np.sign(np.subtract.outer(values, values)) == np.sign(np.subtract.outer(axis.position, axis.position))
             ).all()
     assert info.on_front.sum() == len(choose(toy).front)
-    knee = choose(toy).knee
+    knee = choose(toy).recommended
     assert knee is not None
-    assert info.knee is not None
-    assert drawn.labels()[info.knee] == toy.labels()[knee]
+    assert info.recommended is not None
+    assert drawn.labels()[info.recommended] == toy.labels()[knee]
 
 
 def test_time_adds_up(toy: StudyFrames) -> None:
@@ -330,7 +330,7 @@ def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
     assert len(info.rows) == len(info.labels) == len(representatives(toy, "samples")) + 1
     assert (info.rows[0] == found[0].arrays["originals"][:14]).all()
     few = representatives(toy, "samples", at_most=5)
-    knee = choose(toy).knee
+    knee = choose(toy).recommended
     assert 1 <= len(few) <= 5 and knee in {trial.row for trial in few}
     sizes = {trial.latent_dim for trial in few}
     assert len(few) == min(5, sum(size in sizes for _, size in pairs))  # all methods of a size or none
@@ -346,7 +346,7 @@ def test_the_caption_of_the_first_stage_has_its_error(toy: StudyFrames) -> None:
 
 
 def test_history_is_of_the_knee_or_of_the_trial_asked_for(toy: StudyFrames, tmp_path: Path) -> None:
-    knee = choose(toy).knee
+    knee = choose(toy).recommended
     assert knee is not None
     info = reconstruction_history.info(toy)
     assert f"trial {toy.labels()[knee]} " in info.title

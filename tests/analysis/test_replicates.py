@@ -50,7 +50,7 @@ def test_means_and_intervals_are_students_over_the_replicates_alone(runs: Path) 
     assert info.trial.tolist() == ["0", "1", "2"]
     assert info.search.tolist() == [list(SEARCH[number]) for number in (0, 1, 2)]
     assert info.seeds == [[1, 2, 3]] * 3
-    assert (info.knee, info.on_front.tolist()) == (1, [True, True, True])
+    assert (info.recommended, info.on_front.tolist()) == (1, [True, True, True])
     for index, number in enumerate((0, 1, 2)):
         values = np.array(COPIES[number])
         assert info.mean[index] == pytest.approx(values.mean(axis=0))

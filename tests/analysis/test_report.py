@@ -65,7 +65,7 @@ def test_table_holds_every_trial_and_marks_the_front(tmp_path: Path) -> None:
     table, choice = trial_table(frames), choose(frames)
     assert len(table["rows"]) == len(frames.trials)
     assert {len(row["cells"]) for row in table["rows"]} == {len(table["columns"])}
-    assert [row["kind"] for row in table["rows"]].count("knee") == 1
+    assert [row["kind"] for row in table["rows"]].count("recommended") == 1
     marked = {index for index, row in enumerate(table["rows"]) if row["kind"]}
     assert marked == set(choice.front.tolist())
     assert "network" not in table["columns"]  # the same in all trials: the method section has it

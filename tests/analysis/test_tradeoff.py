@@ -33,7 +33,7 @@ def test_front_is_that_of_completed_first_seeds(frames: StudyFrames) -> None:
     assert set(info.front.tolist()) == expected
     assert (np.diff(info.x[info.front]) > 0).all()
     assert (np.diff(info.y[info.front]) < 0).all()
-    assert info.knee == info.front[pareto.recommended(np.stack([info.x, info.y], axis=1)[info.front])]
+    assert info.recommended == info.front[pareto.recommended(np.stack([info.x, info.y], axis=1)[info.front])]
 
 
 def test_method_fronts_contain_only_their_method(frames: StudyFrames) -> None:
@@ -119,7 +119,7 @@ def test_an_unfinished_study_has_a_clear_message(tmp_path: Path) -> None:
     write_trial(directory, 0, TrialConfig(), [{"epoch": 1, "train/loss": 1.0}], outcome="running")
     info = tradeoff.info(load_study(tmp_path, "toy"))
     assert info.missing == "study toy: nothing to draw, no trial has both objectives (1 running)"
-    assert choose(load_study(tmp_path, "toy")).knee is None
+    assert choose(load_study(tmp_path, "toy")).recommended is None
 
 
 def test_several_studies_keep_their_names(tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ def test_faults_met_too_little_data_have_a_front_and_no_recommendation(
     page = " ".join(render(frames, [], [], {}).split())
     assert note in page
     if held_out == FEW_IMAGES:
-        assert choice.knee is not None and not too_little_data(frames)
+        assert choice.recommended is not None and not too_little_data(frames)
         assert "recommended" in printed and sentences[0].startswith("Take trial")
         return
-    assert choice.picks == () and choice.knee is None
+    assert choice.picks == () and choice.recommended is None
     expected = (
         "Too little data to say anything: 49 images to measure with, 50 are the least. So there is no recommendation."
     )

@@ -57,7 +57,7 @@ def test_a_method_that_is_not_made_for_the_prior_shapes_the_knee_and_is_not_pick
         choice = chosen_from(values, eligible, {}, unmade=np.isin(np.arange(4), unmade))
         assert [out.metric for out in choice.left_out] == ["method"] * (len(unmade) if len(unmade) < 4 else 0)
         assert choice.front.tolist() == [0, 1, 2, 3]
-        return choice.candidates.tolist(), choice.knee, [pick.row for pick in choice.picks[1:]]
+        return choice.candidates.tolist(), choice.recommended, [pick.row for pick in choice.picks[1:]]
 
     assert chosen() == ([0, 1, 2, 3], 1, [0, 2])
     assert chosen(0) == ([0, 1, 2, 3], 1, [0, 2])  # the plain AE is the end that makes the other one a knee
@@ -146,12 +146,12 @@ def test_the_role_of_the_recommended_trial() -> None:
     assert _chosen(np.array([[1.0, 1.0], [2.0, 2.0]])).role == "best"
     assert _chosen(np.array([[1.0, 10.0], [1.2, 1.3], [10.0, 1.0]])).role == "knee"
     flat = _chosen(np.array([[1.0, 10.0], [3.0, 3.2], [10.0, 1.0]]))
-    assert (flat.role, flat.knee) == ("compromise", 1)
+    assert (flat.role, flat.recommended) == ("compromise", 1)
     lonely = np.array([[1.0, 1.0], [1.1, 1.1], [2.0, 2.0], [2.0, 3.0]])
     alone = _chosen(lonely, coverage=np.array([0.1, 0.9, 0.9, 0.9]))  # the only one left does not stand on the front
-    assert (alone.role, alone.knee, alone.front.tolist()) == ("compromise", 1, [0])
+    assert (alone.role, alone.recommended, alone.front.tolist()) == ("compromise", 1, [0])
     empty = _chosen(np.empty((0, 2)))
-    assert (empty.knee, empty.depth, empty.picks) == (None, 0.0, ())
+    assert (empty.recommended, empty.depth, empty.picks) == (None, 0.0, ())
 
 
 def test_a_trial_that_copies_is_left_out_whatever_its_coverage() -> None:

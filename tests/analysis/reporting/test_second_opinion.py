@@ -26,7 +26,7 @@ def study(tmp_path: Path, second: list[float | None]) -> StudyFrames:
 def test_a_second_network_that_agrees(tmp_path: Path) -> None:
     frames = study(tmp_path, [4.0, 1.4, 1.1, 1.0, 6.0])
     found = second_opinion.info(frames, choose(frames))
-    assert found == (5, pytest.approx(1.0), 4, 4, choose(frames).knee)
+    assert found == (5, pytest.approx(1.0), 4, 4, choose(frames).recommended)
     [text] = second_opinion.sentences(frames, choose(frames))
     assert text.endswith("keeps 4 of the front's 4, and recommends the same trial.") and "agrees" in text
     assert text in summarise(frames).sentences
@@ -38,7 +38,7 @@ def test_a_second_network_that_disagrees_names_the_other_trial(tmp_path: Path) -
     assert found is not None
     # ranks 4 3 2 1 5 and 3 4 1 2 5: squared differences 1 + 1 + 1 + 1 + 0, so 1 - 6 * 4 / (5 * 24)
     assert found.correlation == pytest.approx(0.8)
-    assert (found.front, found.kept, found.knee) == (4, 2, 2)
+    assert (found.front, found.kept, found.recommended) == (4, 2, 2)
     [text] = second_opinion.sentences(frames, choose(frames))
     assert "agrees in part" in text and "recommends trial 2 instead" in text
 

@@ -76,7 +76,7 @@ def test_noise_is_pooled_over_replicated_trials(tmp_path: Path) -> None:
     assert (
         "Trained again with 2 fresh seeds, the recommended trial has reconstruction error 0.015" in found.sentences[-2]
     )
-    assert "sample FID 24 (95 % interval -1.41 to 49.4; in the search 20)" in found.sentences[-2]
+    assert "sample FID 24 (95 % interval -1.45 to 49.5; in the search 20)" in found.sentences[-2]
     assert choose(frames).front.tolist() == [0, 1, 2]  # trial 5, a replicate, is not on it
 
 
