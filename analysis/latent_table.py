@@ -17,10 +17,10 @@ from study.cli import run_command
 from study.results.choice import choose
 from study.results.frame import StudyFrames
 
-METRICS = ("test/reconstruction_mse", "test/sample_fid", "test/expost_fid")
+METRICS = ("test/reconstruction_mse", "test/sample_fid", "test/fitted_fid")
 CAPTION = (
-    "Test split: MSE per pixel / sample FID / FID of samples from a mixture fitted to the codes; medians "
-    "over trials that share method and latent size"
+    "Test split: MSE per pixel / sample FID / FID of samples from the fitted prior; medians over trials that share "
+    "method and latent size"
 )
 
 
@@ -73,7 +73,13 @@ def cells(table: LatentTable) -> tuple[list[str], list[list[str]]]:
     def cell(mse: float, *fids: float) -> str:
         if np.isnan(mse):
             return "-"
-        return " / ".join((f"{mse:.4f}".lstrip("0"), *(f"{fid:.1f}" if fid < 10 else f"{fid:.0f}" for fid in fids)))
+        return " / ".join((f"{mse:.4f}".lstrip("0"), *map(score, fids)))
+
+    def score(fid: float) -> str:
+        """With two digits; studies of version 0.1 have no fitted prior."""
+        if np.isnan(fid):
+            return "-"
+        return f"{fid:.2f}".lstrip("0") if fid < 0.995 else f"{fid:.1f}" if fid < 9.95 else f"{fid:.0f}"
 
     heads = ["d", "PCA", *(heading(name, *ends) for name, ends in zip(table.methods, table.weights, strict=True))]
     rows = [

@@ -16,8 +16,8 @@ AE = TrialConfig(latent_dim=8, epochs=1)
 VAE = TrialConfig(latent_dim=8, epochs=1, encoder="gaussian", regularizer="kl", weight=0.1)
 
 
-def row(mse: float, sample_fid: float, expost_fid: float) -> dict[str, float]:
-    test = {"reconstruction_mse": mse, "sample_fid": sample_fid, "expost_fid": expost_fid}
+def row(mse: float, sample_fid: float, fitted_fid: float) -> dict[str, float]:
+    test = {"reconstruction_mse": mse, "sample_fid": sample_fid, "fitted_fid": fitted_fid}
     objectives = {"val/reconstruction_mse": mse, "val/sample_fid": sample_fid}
     return {"epoch": 1, "time": 0.0, **objectives, **{f"test/{name}": value for name, value in test.items()}}
 
@@ -41,6 +41,13 @@ def test_latent_table_of_methods_sizes_and_seeds(tmp_path: Path) -> None:
         "| 8 | .0375 | .0200 / 30 / 4.5 | .0250 / 12 / 11 |",
         "| 16 | .0269 | - | .0200 / 9.0 / 8.0 |",
     ]
+
+
+@pytest.mark.parametrize(("score", "text"), [(0.994, ".99"), (0.996, "1.0"), (9.96, "10"), (float("nan"), "-")])
+def test_scores_have_two_digits(tmp_path: Path, score: float, text: str) -> None:
+    directory = make_study(tmp_path, "toy", trials=0)
+    write_trial(directory, 0, AE, [row(0.02, 3.0, score)], origin="grid")
+    assert f" / 3.0 / {text} |" in render(latent_table.info(load_study(tmp_path, "toy")))
 
 
 def test_the_report_has_the_table_where_a_method_has_one_weight(tmp_path: Path) -> None:
