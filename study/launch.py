@@ -186,6 +186,7 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
         check_is_there(runs, name)
     importing = threading.Thread(target=_import_the_rest, name="imports", daemon=True)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_told_interrupt(runs / name))
         with quick_imports():
             importing.start()
             from study.tuning.cluster import Cluster, Resources
@@ -203,6 +204,25 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
         own = None if isinstance(data, str) else data
         changes = {"loaded": loaded, "name": name, "runs": runs, "dataset": dataset, "data": own, "command": command}
         yield make_plan(Request(**{**asked, **changes})), cluster
+
+
+@contextlib.contextmanager
+def _told_interrupt(directory: Path) -> Iterator[None]:
+    """Turns SIGTERM and SIGHUP into KeyboardInterrupt, so that all is left in order; says how to go on.
+
+    A study at work defers them, see `study.session`; this is for before and after, such as while Ray starts.
+    """
+    from study.disk.layout import study_path
+    from study.tuning.interrupts import Interrupts
+
+    with Interrupts():
+        try:
+            yield
+        except KeyboardInterrupt:
+            begun = study_path(directory).is_file()
+            how = "add --resume to continue the study" if begun else "the study had not begun, run the command again"
+            print(f"interrupted: {how}", file=sys.stderr)
+            raise
 
 
 def _has_trials_to_train(directory: Path, resume: bool) -> bool:

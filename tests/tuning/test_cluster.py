@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -148,16 +147,18 @@ def test_faults_met_no_session_folder_of_our_own_ray_stays(
     assert session.exists() == (address is not None)
 
 
-def test_faults_met_a_signal_to_our_process_group_does_not_reach_ray() -> None:
+@pytest.mark.parametrize("leads", [False, True])
+def test_faults_met_a_signal_to_our_process_group_does_not_reach_ray(leads: bool) -> None:
     code = (
-        "import os, subprocess, sys\n"
-        "from study.tuning.cluster import _children_in_another_group\n"
-        "with _children_in_another_group():\n"
+        "import os, subprocess\n"
+        "from study.tuning.cluster import _children_in_other_groups\n"
+        "before = subprocess.Popen\n"
+        "with _children_in_other_groups():\n"
         "    child = subprocess.Popen(['sleep', '60'])\n"
-        "print(os.getpgid(child.pid) == os.getpgrp(), os.getpgrp() == int(sys.argv[1]))\n"
+        "print(os.getpgid(child.pid) == os.getpgrp(), subprocess.Popen is before)\n"
         "child.kill()\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, str(os.getpgrp())], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, start_new_session=leads
     )
     assert result.stdout.split() == ["False", "True"]
