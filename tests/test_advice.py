@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -174,12 +175,8 @@ CASES: dict[str, Case] = {
 def test_faults_met_advice_works_where_it_is_printed(name: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     case = CASES[name]
     case.make(runs)
-    options = [
-        part.replace("RUNS", str(runs))
-        .replace("SPACE", str(runs.parent / "mine.py"))
-        .replace("EXPORT", str(runs / "export"))
-        for part in case.options
-    ]
+    words = {"RUNS": str(runs), "SPACE": str(runs.parent / "mine.py"), "EXPORT": str(runs / "export")}
+    options = [re.sub("|".join(words), lambda match: words[match[0]], part) for part in case.options]
     options += ["--study", "small", "--runs-dir", str(runs)]
     assert run(case.module, *options) == case.status
     told = capsys.readouterr()

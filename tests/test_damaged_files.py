@@ -1,7 +1,7 @@
-"""Each file of a study is damaged in each way: every command that reads it still works, or says in one line what to do.
+"""Each file of a study is damaged in each way: each command that reads it works, or says in one line what to do.
 
-Files that studies share are elsewhere: the feature networks of the cache in `tests/measure/test_cache.py`, the images of
-a data set in `tests/data/test_odd_folders.py`. The details of a damaged ledger are in `tests/search/test_ledger_file.py`.
+Files that studies share are elsewhere: the feature networks of the cache in `tests/measure/test_cache.py`, the images
+of a data set in `tests/data/test_odd_folders.py`. `tests/search/test_ledger_file.py` has more on damaged ledgers.
 """
 
 from __future__ import annotations

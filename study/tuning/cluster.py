@@ -180,17 +180,16 @@ def _children_in_other_groups() -> Iterator[None]:
     is asked to, Ray would wait a minute for them and then end the driver in the middle of its last words. Ray has no
     option for it. This process cannot change its own group for a while instead, where it leads a session.
     """
-    before = subprocess.Popen
+    before = subprocess.Popen.__init__  # Ray has a class of its own that derives from it
 
-    class Apart(before):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **{"process_group": 0, **options})
+    def apart(self: Any, *arguments: Any, **options: Any) -> None:
+        before(self, *arguments, **{"process_group": 0, **options})
 
-    subprocess.Popen = Apart
+    subprocess.Popen.__init__ = apart
     try:
         yield
     finally:
-        subprocess.Popen = before
+        subprocess.Popen.__init__ = before
 
 
 def _session_folders() -> set[Path]:
