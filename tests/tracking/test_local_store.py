@@ -49,9 +49,7 @@ def test_faults_met_a_broken_store_is_told_and_replaced(tmp_path: Path, empty_st
     break_it(path)
     content = path.read_bytes()
     assert (why_broken(path) or "").startswith(why)
-    with pytest.raises(
-        UserError, match=r"python -m study\.sync --all --runs-dir"
-    ) as caught:
+    with pytest.raises(UserError, match=r"python -m study\.sync --all --runs-dir") as caught:
         connect(sqlite_uri(path))
     assert "\n" not in str(caught.value) and path.read_bytes() == content
     told: list[str] = []
