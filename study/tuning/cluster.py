@@ -139,10 +139,10 @@ class Cluster:
         address = self._address
         if not address:
             _ensure_token()
-        before, others = signal.getsignal(signal.SIGTERM), _session_folders()
+        others = _session_folders()
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study's end tells what failed
         try:
-            with _children_in_other_groups():
+            with _children_in_other_groups(), _sigterm_as_it_is():
                 joined: Any = ray.init(
                     address=address or "local",  # without one Ray would join any cluster that runs on this machine
                     include_dashboard=None if address else False,
@@ -151,8 +151,6 @@ class Cluster:
                 )
             if not address:
                 self._sessions.add(Path(joined.address_info["session_dir"]))
-        except SystemExit:  # Ray's own answer to SIGTERM, while its handler was there
-            raise KeyboardInterrupt from None
         except Exception as error:  # Ray raises anything, on a busy machine a bare Exception
             why = disk_error_reason(error)
             if why is not None and not address:
@@ -168,8 +166,6 @@ class Cluster:
         finally:
             if not address:  # also of a start that was interrupted
                 self._sessions |= _session_folders() - others
-            if threading.current_thread() is threading.main_thread():  # elsewhere Ray sets none
-                signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with status 15
 
 
 @contextlib.contextmanager
@@ -190,6 +186,24 @@ def _children_in_other_groups() -> Iterator[None]:
         yield
     finally:
         subprocess.Popen.__init__ = before
+
+
+@contextlib.contextmanager
+def _sigterm_as_it_is() -> Iterator[None]:
+    """In the block SIGTERM keeps its handler.
+
+    That of Ray raises SystemExit, which exits with status 15, or is lost where Python frees an object.
+    """
+    before = signal.signal
+
+    def keep(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number == signal.SIGTERM else before(number, handler)
+
+    signal.signal = keep
+    try:
+        yield
+    finally:
+        signal.signal = before
 
 
 def _session_folders() -> set[Path]:

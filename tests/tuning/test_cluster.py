@@ -15,7 +15,7 @@ import ray
 
 from study.config import UserError
 from study.tuning import cluster
-from study.tuning.cluster import Cluster, Resources
+from study.tuning.cluster import Cluster, Resources, _sigterm_as_it_is
 
 ROOT = Path(__file__).parents[2]
 HEAD: dict[str, float] = {"memory": 4e9}
@@ -163,3 +163,12 @@ def test_faults_met_a_signal_to_our_process_group_does_not_reach_ray(leads: bool
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, start_new_session=leads
     )
     assert result.stdout.split() == ["False", "True"]
+
+
+def test_faults_met_sigterm_keeps_its_handler_while_ray_starts() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with _sigterm_as_it_is():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) == before
+        usr1 = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        assert signal.signal(signal.SIGUSR1, usr1) == signal.SIG_IGN
