@@ -3,7 +3,7 @@
     python -m study.doctor --study wae_weight
 
 The exit status is 1 if there is something to do. --rebuild-ledger writes a study's lost or damaged optuna.db again from
-the folders of its trials, and keeps the old file.
+the folders of its trials, and --restore-record its study.json from MLflow. Both keep the old file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from study.checks.installation import check_cluster, check_devices, check_folder
 from study.checks.study import check_driver, check_files, check_ledger, sound_record
 from study.cli import DONE, FAILED, RunsOption, TrackingOption, run_command
 from study.config import UserError
-from study.disk.layout import find_study, ledger_path
+from study.disk.files import set_aside_file
+from study.disk.layout import find_study, ledger_path, study_path
 from study.disk.lock import driving
-from study.disk.study_json import read_study
+from study.disk.study_json import read_study, write_study
 from study.session.resuming import recorded_space, resume_command
 from study.space import load_space
 from study.tracking import default_tracking_uri
@@ -40,10 +41,15 @@ def doctor(
     rebuild_ledger: Annotated[
         bool, typer.Option("--rebuild-ledger", help="Write the study's optuna.db again from its trials' folders.")
     ] = False,
+    restore_record: Annotated[
+        bool, typer.Option("--restore-record", help="Get the study's study.json back from MLflow.")
+    ] = False,
 ) -> int:
     """The command, see the module."""
     runs = runs_dir.expanduser().absolute()
     directory = None if study is None else find_study(runs, study)
+    if restore_record:
+        return _restore(directory, tracking_uri or default_tracking_uri(runs))
     if rebuild_ledger:
         return _rebuild(directory)
     given = storage
@@ -72,6 +78,24 @@ def doctor(
             print(f"{finding.subject:<14} {finding.seen}  {verdict}", flush=True)
             failed |= bool(finding.remedy)
     return FAILED if failed else DONE
+
+
+def _restore(directory: Path | None, uri: str) -> int:
+    """Gets the record of a study that nobody runs from MLflow."""
+    from study.tracking.reader import record_from_mlflow  # imports pandas
+
+    if directory is None:
+        raise UserError("--restore-record: name the study with --study")
+    if sound_record(directory) is not None:
+        raise UserError(f"{study_path(directory)} is sound: there is nothing to restore")
+    record = record_from_mlflow(uri, directory.name)
+    with driving(directory):
+        aside = set_aside_file(study_path(directory))
+        write_study(directory, record)
+    kept = f"; the old file is {aside}" if aside else ""
+    found = f"{study_path(directory)} is that of the study begun {record.created}, as MLflow has it{kept}"
+    print(f"{found}; next: {resume_command(record, directory.parent)}")
+    return DONE
 
 
 def _rebuild(directory: Path | None) -> int:

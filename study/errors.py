@@ -40,7 +40,7 @@ def located_errors() -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # a user's code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         raise UserError(located(error) or f"{type(error).__name__}: {error}") from error
 
 

@@ -8,7 +8,7 @@ import pkgutil
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,11 @@ class SearchSpace:
     references: Callable[[DataSummary], Sequence[Mapping[str, Any]]] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("suggest", "baselines", "first_points"):
+            if not callable(getattr(self, name)):
+                raise UserError(f"SearchSpace({name}={getattr(self, name)!r}): give a function")
+        if not isinstance(self.base, Mapping):
+            raise UserError(f"SearchSpace(base={self.base!r}): give parameters of every trial as a dict")
         if isinstance(self.objectives, str) or not self.objectives:
             raise UserError(f"SearchSpace(objectives={self.objectives!r}): name at least one metric, in a tuple")
         if len(set(self.objectives)) < len(self.objectives):
@@ -175,11 +180,18 @@ class SearchSpace:
         Raises:
             UserError: One of them raised an error, whose file and line the message names.
         """
-        with located_errors():
-            known = list(self.baselines(data)), list(self.first_points(data))
+        known = self._points("baselines", data), self._points("first_points", data)
         if self.grid and not known[1]:
             raise UserError(f"{self.place('grid')}grid=True, and first_points gives none: give the points of the grid")
         return known
+
+    def _points(self, name: str, data: DataSummary) -> list[Mapping[str, Any]]:
+        with located_errors():
+            points = getattr(self, name)(data)
+            found = list(points) if isinstance(points, Iterable) else None
+        if found is None or not all(isinstance(point, Mapping) for point in found):
+            raise UserError(f"{self.place(name)}{name} returns {points!r}: return a list of dicts of parameters")
+        return found
 
     def config(self, data: DataSummary, overrides: Mapping[str, Any], fixed: Mapping[str, Any]) -> TrialConfig:
         """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line).
@@ -222,7 +234,10 @@ class SearchSpace:
 
     def epochs(self, data: DataSummary, fixed: Mapping[str, Any]) -> int:
         """Epochs of a trial that suggests none."""
-        return TrialConfig.from_params(self._params(data, fixed), self.own).epochs
+        try:
+            return TrialConfig.from_params(self._params(data, fixed), self.own).epochs
+        except UserError as error:
+            raise UserError(f"{self.place(str(error))}{error}") from None
 
     def _params(self, data: DataSummary, values: Mapping[str, Any]) -> Params:
         return {"dataset": data.name, **data.defaults, **self.base, **values}

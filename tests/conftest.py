@@ -12,8 +12,30 @@ import hypothesis
 import pytest
 import torch
 
+from study.cli import command_status
 from study.data.datasets import ImageData, load_dataset
+from study.run import run
 from tests.helpers import small
+
+_OWN_SPACE = """
+from study import Metric, SearchSpace
+
+
+def ink(real, generated):
+    return abs(float(real.mean() - generated.mean()))
+
+
+def suggest(trial, data):
+    return {"weight": trial.suggest_float("weight", 0.1, 1.0, log=True)}
+
+
+SPACE = SearchSpace(
+    question="?",
+    suggest=suggest,
+    base={"regularizer": "mmd", "kernel": "imq"},
+    components=[Metric(name="ink", direction="minimize", function=ink, sees="images")],
+)
+"""
 
 # A machine may be busy with other work: no test asserts a time.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -50,6 +72,24 @@ def ray_session() -> Iterator[None]:
     with Cluster(None, Resources(cpus=1)) as cluster:
         cluster.join()
         yield
+
+
+@pytest.fixture(scope="session")
+def small_study(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of studies, in a path with a blank: one small finished study `small`, whose space brings a metric.
+
+    Tests copy it. The space is `mine.py` beside the folder.
+    """
+    runs = tmp_path_factory.mktemp("small") / "my runs"
+    (runs.parent / "mine.py").write_text(_OWN_SPACE)
+    assert command_status(run, [str(part) for part in small_study_options(runs, runs.parent / "mine.py")]) == 0
+    return runs
+
+
+def small_study_options(runs: Path, space: Path) -> list[object]:
+    """The options of `study.run` with which `small_study` began."""
+    arguments = ["--space", space, "--study", "small", "--num-trials", 2, "--epochs", 2, "--runs-dir", runs]
+    return [*arguments, "--scheduler", "none"]
 
 
 @pytest.fixture(scope="session")

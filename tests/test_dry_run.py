@@ -90,6 +90,13 @@ WEIGHT = 'return {"weight": trial.suggest_float("weight", 1, 2)}'
         (WEIGHT, "objectives=()", "line 8: SearchSpace(objectives=()): name at least one metric"),
         (WEIGHT, "first_points=lambda data: [{}['a']]", "KeyError: 'a'"),
         (WEIGHT, "baselines=lambda data: 1 / 0", "line 8: ZeroDivisionError"),
+        (WEIGHT, "baselines=lambda data: None", "line 8: baselines returns None: return a list of dicts"),
+        (WEIGHT, "first_points=lambda data: [3]", "line 8: first_points returns [3]: return a list of dicts"),
+        (WEIGHT, "baselines=[{}]", "line 8: SearchSpace(baselines=[{}]): give a function"),
+        (WEIGHT, "base=3", "line 8: SearchSpace(base=3): give parameters of every trial as a dict"),
+        (WEIGHT, "base={'lerning_rate': 1}", "line 8: unknown parameter lerning_rate: choose from"),
+        ("raise SystemExit(3)", "", "line 5: SystemExit: 3"),
+        ("return [1]", "", "line 4: suggest returns [1]: return the trial's parameters as a dict"),
         (
             WEIGHT,
             'first_points=lambda data: [{"wieght": 1.0}]',

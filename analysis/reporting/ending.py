@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shlex
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -107,7 +108,8 @@ def report(console: Console, frames: StudyFrames, directory: Path, tracking_uri:
             console.print("writing the report", highlight=False)
             write_report(frames, page.parent, tracking_uri, [directory])
     except (Exception, KeyboardInterrupt) as error:  # no figure may hide the study's results
-        again = f"python -m analysis.report --study {directory.name} --runs-dir {directory.parent}"
+        options = ["--study", directory.name, "--runs-dir", str(directory.parent)]
+        again = shlex.join(["python", "-m", "analysis.report", *options])
         why = "interrupted" if isinstance(error, KeyboardInterrupt) else one_line(error)
         console.print(f"report   not written ({why}): {again}", soft_wrap=True, highlight=False, markup=False)
 

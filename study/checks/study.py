@@ -12,7 +12,15 @@ import filelock
 from study.checks.finding import Finding, check_database, unwritable
 from study.config import UserError
 from study.disk.files import disk_error_reason, read_json
-from study.disk.layout import attempt_folders, driver_path, ledger_path, lock_path, rebuild_command, trial_folders
+from study.disk.layout import (
+    attempt_folders,
+    driver_path,
+    ledger_path,
+    lock_path,
+    rebuild_command,
+    restore_command,
+    trial_folders,
+)
 from study.disk.study_json import StudyRecord, read_study
 from study.session.resuming import resume_command
 
@@ -60,8 +68,7 @@ def check_ledger(directory: Path, storage: str | None, given: str | None) -> Ite
     try:
         record = read_study(directory)
     except UserError as error:
-        remedy = "restore it from the artifacts of the study's parent run in MLflow"
-        yield Finding("study.json", str(error).partition(": ")[0], remedy)
+        yield Finding("study.json", str(error).partition(": ")[0], f"restore it: {restore_command(directory)}")
         return
     if storage is not None and record is not None:
         yield from check_database(storage, given, f"{record.name}-{record.id}")

@@ -100,11 +100,16 @@ def _given_splits(root: Path, folders: list[Path]) -> dict[str, Path]:
     named = {folder: _SPLIT_NAMES[folder.name.lower()] for folder in folders if folder.name.lower() in _SPLIT_NAMES}
     splits = set(named.values())
     whole = len(named) == len(folders)
-    if not named or (not whole and len(splits) < 2):  # such as a class of trains beside one of planes
-        return {}
     names = ", ".join(folder.name for folder in named)
+    rest = ", ".join(sorted({folder.name for folder in folders} - {folder.name for folder in named})[:3])
+    if not named or (not whole and len(splits) < 2):  # such as a class of trains beside one of planes
+        if any(_classes(folder) for folder in named):
+            raise UserError(
+                f"folder:{root} holds {names}, with folders in it, beside {rest}: if it is a split, give splits alone; "
+                "if it is a class, rename it"
+            )
+        return {}
     if not whole:
-        rest = ", ".join(sorted({folder.name for folder in folders} - {folder.name for folder in named})[:3])
         raise UserError(f"folder:{root} holds the splits {names} beside {rest}: give it splits alone, or classes alone")
     if len(splits) < len(named):
         raise UserError(f"folder:{root} holds {names}, several of which mean the same split: join them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG}
+SQLITE_COMPANIONS = ("-journal", "-wal", "-shm")
+"""What the files that belong to a SQLite file end in."""
 _SQLITE_REFUSALS = re.compile(
     r"database or disk is full|disk I/O error|attempt to write a readonly database|No space left"
 )
@@ -47,6 +50,29 @@ def write_atomic(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def set_aside_file(path: Path, *suffixes: str) -> Path | None:
+    """Renames a damaged file to the first free `NAME.damaged-N`, since another takes its place.
+
+    Args:
+        path: The file.
+        suffixes: Of files that belong to it, such as the journal of a database. They follow it, or go if it is gone.
+
+    Returns:
+        The new name; None if there was no file.
+    """
+    aside = None
+    if path.exists():
+        names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+        aside = next(name for name in names if not name.exists())
+    for suffix in suffixes:
+        companion = path.with_name(path.name + suffix)
+        if aside is None:
+            companion.unlink(missing_ok=True)
+        elif companion.exists():
+            companion.rename(aside.with_name(aside.name + suffix))
+    return None if aside is None else path.rename(aside)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

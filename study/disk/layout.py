@@ -55,6 +55,12 @@ def rebuild_command(study: Path) -> str:
     return shlex.join(["python", "-m", "study.doctor", *options])
 
 
+def restore_command(study: Path) -> str:
+    """The command that gets `study.json` back from MLflow, quoted for a shell."""
+    options = ["--study", study.name, "--runs-dir", str(study.parent), "--restore-record"]
+    return shlex.join(["python", "-m", "study.doctor", *options])
+
+
 def progress_path(study: Path) -> Path:
     """One line per trial that ended: trials and epochs so far, and the hypervolume."""
     return study / "progress.jsonl"
@@ -92,7 +98,7 @@ def find_study(runs: Path, name: str) -> Path:
         UserError: There is no study of that name; the message lists those there are.
     """
     directory = runs / name
-    if STUDY_NAME.fullmatch(name) and study_path(directory).is_file():
+    if STUDY_NAME.fullmatch(name) and _is_study(directory):
         return directory
     choices = f"choose from {_near_names(runs, name)}" if study_names(runs) else f"there is none in {runs}"
     raise UserError(f"no study {name!r} in {runs}: {choices}")
@@ -104,11 +110,16 @@ def check_is_there(runs: Path, name: str) -> None:
     Raises:
         UserError: There are studies, but none of that name; the message lists the near ones.
     """
-    if study_names(runs) and not study_path(runs / name).is_file():
+    if study_names(runs) and not _is_study(runs / name):
         raise UserError(
             f"--resume: no study {name!r} in {runs}, which has {_near_names(runs, name)}: correct --study, or add "
             "--create to begin it"
         )
+
+
+def _is_study(directory: Path) -> bool:
+    """Whether a study lies there. One with trials may have lost its `study.json`, which reading it then tells."""
+    return study_path(directory).is_file() or bool(trial_folders(directory))
 
 
 def _near_names(runs: Path, name: str) -> str:

@@ -17,7 +17,7 @@ from pydantic import AliasChoices, Field, StrictBool, StrictStr
 from study.components import Components, Described
 from study.config import DataSummary, UserError
 from study.disk.files import read_json, write_json
-from study.disk.layout import STUDY_NAME, ledger_path, study_path, trial_folders
+from study.disk.layout import STUDY_NAME, ledger_path, restore_command, study_path, trial_folders
 from study.disk.timestamp import now
 from study.ranges import RANGES
 from study.space import LoadedSpace
@@ -143,12 +143,15 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         return self.model_copy(update=changes)
 
 
-def parse_study(content: Mapping[str, Any], source: str) -> StudyRecord:
+def parse_study(
+    content: Mapping[str, Any], source: str, remedy: str = "restore it, or choose another --study"
+) -> StudyRecord:
     """Checks what a `study.json` holds.
 
     Args:
         content: The JSON object.
         source: Where it was found, for the message.
+        remedy: What to do if it is damaged, for the message.
 
     Raises:
         UserError: A field is missing or of another kind, or the file is of a later format.
@@ -162,7 +165,7 @@ def parse_study(content: Mapping[str, Any], source: str) -> StudyRecord:
     except pydantic.ValidationError as error:
         field = str(error.errors()[0]["loc"][0])
         seen = repr(content[field])[:60] if field in content else "missing"
-        raise UserError(f"{source} is damaged, {field} is {seen}: restore it, or choose another --study") from None
+        raise UserError(f"{source} is damaged, {field} is {seen}: {remedy}") from None
 
 
 def read_study(directory: Path) -> StudyRecord | None:
@@ -174,12 +177,16 @@ def read_study(directory: Path) -> StudyRecord | None:
     path = study_path(directory)
     if not path.exists():
         if ledger_path(directory).exists() or trial_folders(directory):
-            raise UserError(f"{path} is missing, and the study has trials: restore it, or choose another --study")
+            raise UserError(f"{path} is missing, and the study has trials: {_restore(path)}")
         return None
     content = read_json(path)
     if content is None:
-        raise UserError(f"{path} is not readable as JSON: restore it, or choose another --study")
-    return parse_study(content, str(path))
+        raise UserError(f"{path} is not readable as JSON: {_restore(path)}")
+    return parse_study(content, str(path), _restore(path))
+
+
+def _restore(path: Path) -> str:
+    return f"restore it from MLflow with {restore_command(path.parent)}, or choose another --study"
 
 
 def write_study(directory: Path, record: StudyRecord) -> None:

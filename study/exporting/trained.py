@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from study.config import TrialConfig, UserError
 from study.disk.code import own_components
 from study.model.autoencoder import Autoencoder, build_autoencoder
@@ -23,7 +25,12 @@ def load_model(selection: Selection) -> Autoencoder:
     state, complaints = checkpoint.newest(selection.trial_directory)
     if state is None or state["epoch"] != config.epochs:
         why = "; ".join(complaints) or f"there is none in {selection.trial_directory}"
-        raise UserError(f"the last checkpoint of trial {selection.number} cannot be read ({why}): train it again")
+        options = ["--study", selection.study.name, "--runs-dir", str(selection.directory.parent)]
+        options += ["--trial", str(selection.number), "--epochs", str(config.epochs + 1)]
+        again = shlex.join(["python", "-m", "study.retrain", *options])
+        raise UserError(
+            f"the last checkpoint of trial {selection.number} cannot be read ({why}): train it again: {again}"
+        )
     if TrialConfig.from_params(state["config"], config.components) != config:
         raise UserError(f"the last checkpoint of trial {selection.number} belongs to another configuration")
     model = build_autoencoder(config, selection.study.data)

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.config import Origin, TrialConfig, UserError
 from study.disk.epochs import Record, TrialRecords
-from study.disk.files import disk_error_reason, read_json
+from study.disk.files import SQLITE_COMPANIONS, disk_error_reason, read_json, set_aside_file
 from study.disk.layout import OUTCOME, TRIAL, ledger_path, rebuild_command, trial_folders
 from study.disk.study_json import StudyRecord
 from study.results.pareto import WEIGHT_TOLERANCE
@@ -94,6 +94,7 @@ def rebuild(directory: Path, record: StudyRecord, space: SearchSpace) -> tuple[i
         raise UserError(f"no folder in {directory} says what its trial was, so the ledger cannot be rebuilt from them")
     new = ledger_path(directory).with_suffix(".new")
     new.unlink(missing_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = optuna.storages.RDBStorage(f"sqlite:///{new}")
     directions = list(record.objectives.values())
     study = optuna.create_study(study_name=directory.name, storage=storage, directions=directions)
@@ -113,7 +114,9 @@ def rebuild(directory: Path, record: StudyRecord, space: SearchSpace) -> tuple[i
     ledger.settle()
     ledger.reconcile()  # the file of the search's progress had these trials already
     storage.engine.dispose()
-    return len(known), _put_in_place(new, ledger_path(directory))
+    aside = set_aside_file(ledger_path(directory), *SQLITE_COMPANIONS)
+    new.rename(ledger_path(directory))
+    return len(known), aside
 
 
 _LOST = optuna.trial.create_trial(state=TrialState.FAIL)
@@ -211,21 +214,3 @@ def _searched(config: TrialConfig, record: StudyRecord, space: SearchSpace) -> t
         except (UserError, ValueError):
             return {}, {}
     return asked.params, asked.distributions
-
-
-def _put_in_place(new: Path, database: Path) -> Path | None:
-    """Moves the new file to its place, and the old one, with its journal, aside."""
-    aside = None
-    if database.exists():
-        aside = next(
-            p for n in itertools.count(1) if not (p := database.with_name(f"{database.name}.damaged-{n}")).exists()
-        )
-        for suffix in ("-journal", "-wal", "-shm"):
-            journal = database.with_name(database.name + suffix)
-            if journal.exists():
-                journal.rename(aside.with_name(aside.name + suffix))
-        database.rename(aside)
-    else:
-        database.with_name(f"{database.name}-journal").unlink(missing_ok=True)  # of the file that is gone
-    new.rename(database)
-    return aside

@@ -27,7 +27,7 @@ from study.session.plan import Plan
 from study.session.progress import StudyProgress
 from study.session.resuming import check_same_instrument, recorded_instrument
 from study.tracking import Mirror, default_tracking_uri
-from study.tracking.store import check_server, check_uri
+from study.tracking.store import check_server, check_uri, sync_command
 from study.tuning.cluster import Cluster
 from study.tuning.execute import execute, prepare
 from study.tuning.interrupts import Interrupts
@@ -251,7 +251,7 @@ class _Session:
             request = self.plan.request
             notes.append(
                 f"MLflow   not complete ({self.mirror.failure or 'it took too long'}); when it answers: "
-                f"python -m study.sync --study {request.name} --runs-dir {request.runs}"
+                f"{sync_command(request.runs, self.uri, request.name)}"
             )
         return SessionResult(self.outcome, tuple(notes), None if searcher is None else searcher.disk_error)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from study.config import UserError
+from study.disk.files import disk_error_reason
+from study.disk.layout import study_names
 from study.tracking.description import read_study
 from study.tracking.store import (
     LOCAL_SERVER,
@@ -23,6 +25,7 @@ from study.tracking.store import (
     server_page,
     sqlite_path,
     sqlite_uri,
+    sync_command,
 )
 from study.tracking.writer import SyncReport, Writer
 
@@ -110,9 +113,8 @@ class Mirror:
         self.acquire()
         try:
             if self._writer is None:
-                self._writer = Writer(
-                    self._directory, connect(self._uri), artifact_root(self._uri, self._directory.parent)
-                )
+                client = connect(self._uri, self._tell_of_new_store)
+                self._writer = Writer(self._directory, client, artifact_root(self._uri, self._directory.parent))
             self._writer.sync(ended)
         except BaseException:
             self._writer = None
@@ -138,6 +140,11 @@ class Mirror:
     def location(self) -> str:
         """Says where to look at the study, without secrets: its page, and for a database the command that serves it."""
         return location(self._uri, None if self.last_report is None else self.last_report.page)
+
+    def _tell_of_new_store(self, line: str) -> None:
+        runs = self._directory.parent
+        others = len(study_names(runs)) > 1
+        self._tell(line + (f"; its other studies: {sync_command(runs, self._uri)}" if others else ""))
 
     def _run(self) -> None:
         pause = self._interval
@@ -212,6 +219,16 @@ def sync_study(study_dir: Path, tracking_uri: str) -> SyncReport:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"MLflow at {redact(tracking_uri)} cannot be written: {one_line(error)}") from error
+        raise UserError(f"MLflow at {redact(tracking_uri)} cannot be written: {_told(error, tracking_uri)}") from error
     finally:
         mirror.release()
+
+
+def _told(error: Exception, tracking_uri: str) -> str:
+    """An error of a store in one line, and what to do about it if it is a local one."""
+    database, reason = sqlite_path(tracking_uri), disk_error_reason(error)
+    if database is None:
+        return one_line(error)
+    if reason is not None:
+        return f"{reason}: make room or give permission, then run this again"
+    return f"{one_line(error)}; move {database} away and run this again: the folders hold all of it"

@@ -7,10 +7,11 @@ to 40 ms each from a server. `python -m study.sync` gives such a study its artif
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,23 +41,14 @@ def load_from_mlflow(tracking_uri: str, name: str) -> StudyFrames:
     """
     check_uri(tracking_uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    database = sqlite_path(tracking_uri)
-    if database is not None and not database.is_file():
-        raise UserError(f"no MLflow store {redact(tracking_uri)}: give the one that the study was written to")
-    try:
-        client = connect(tracking_uri)
-        parent = _newest(client, name)
-        if parent is None:
-            raise UserError(f"no study {name!r} in MLflow at {redact(tracking_uri)}")
+    with _told_errors(tracking_uri):
+        client = _connect(tracking_uri)
+        parent = _parent(client, tracking_uri, name)
         condition = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
         found = list(search_runs(client, [parent.info.experiment_id], condition))
         children = {int(number): run for run in found if (number := run.data.tags.get("trial.number", "")).isdecimal()}
         study = _study(client, parent)
         epochs = _epochs(client, parent, children)
-    except UserError:
-        raise
-    except Exception as error:  # MLflow, SQLAlchemy, requests and the file system each have their own
-        raise UserError(f"MLflow at {redact(tracking_uri)} cannot be read: {one_line(error)}") from error
     arrays = functools.partial(_fetch_arrays, client, {number: run.info.run_id for number, run in children.items()})
     return build_frames(
         study.replace(outcome=parent.data.tags.get("study.outcome", study.outcome)),
@@ -64,6 +56,19 @@ def load_from_mlflow(tracking_uri: str, name: str) -> StudyFrames:
         epochs,
         {study.name: arrays},
     )
+
+
+def record_from_mlflow(tracking_uri: str, name: str) -> StudyRecord:
+    """The `study.json` of the newest study of that name, as its last session has left it in MLflow.
+
+    Raises:
+        UserError: There is no such study, or the store cannot be read.
+    """
+    check_uri(tracking_uri)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with _told_errors(tracking_uri):
+        client = _connect(tracking_uri)
+        return _study(client, _parent(client, tracking_uri, name))
 
 
 def run_links(tracking_uri: str, study: StudyRecord, local_server: str) -> dict[int, str]:
@@ -87,6 +92,32 @@ def run_links(tracking_uri: str, study: StudyRecord, local_server: str) -> dict[
         }
     except Exception:  # The links are a courtesy: without them the report is still worth having.
         return {}
+
+
+@contextlib.contextmanager
+def _told_errors(tracking_uri: str) -> Iterator[None]:
+    """Turns what a store raises into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # MLflow, SQLAlchemy, requests and the file system each have their own
+        raise UserError(f"MLflow at {redact(tracking_uri)} cannot be read: {one_line(error)}") from error
+
+
+def _connect(tracking_uri: str) -> MlflowClient:
+    """Opens a store that is there: reading makes none."""
+    database = sqlite_path(tracking_uri)
+    if database is not None and not database.is_file():
+        raise UserError(f"no MLflow store {redact(tracking_uri)}: give the one that the study was written to")
+    return connect(tracking_uri)
+
+
+def _parent(client: MlflowClient, tracking_uri: str, name: str) -> Run:
+    parent = _newest(client, name)
+    if parent is None:
+        raise UserError(f"no study {name!r} in MLflow at {redact(tracking_uri)}")
+    return parent
 
 
 def _experiments(client: MlflowClient) -> list[str]:

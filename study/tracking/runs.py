@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from study.config import UserError
 from study.disk.epochs import Record
 from study.disk.study_json import StudyRecord
-from study.tracking.store import search_runs
+from study.tracking.store import redact, search_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -185,7 +186,11 @@ def _open_experiment(client: MlflowClient, name: str, artifact_root: str | None)
             if experiment is None:
                 raise
     if experiment.lifecycle_stage != "active":
-        raise UserError(f"MLflow experiment {name!r} is in the trash: restore it, or run mlflow gc")
+        restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        raise UserError(
+            f"MLflow experiment {name!r} is in the trash: restore it: "
+            f"MLFLOW_TRACKING_URI={shlex.quote(redact(client.tracking_uri))} {restore}"
+        )
     return experiment.experiment_id, dict(experiment.tags)
 
 

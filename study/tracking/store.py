@@ -12,7 +12,7 @@ import shlex
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from filelock import FileLock
 
 from study.config import UserError
+from study.tracking.local_store import make_store, why_broken
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -169,12 +170,34 @@ def artifact_root(tracking_uri: str, runs_dir: Path) -> str | None:
     return ((database.parent if database else runs_dir.absolute()) / "mlartifacts").as_uri()
 
 
-def connect(tracking_uri: str) -> MlflowClient:
+def sync_command(runs: Path, tracking_uri: str, study: str | None = None) -> str:
+    """The command that writes a study into a store, or all studies of a folder; quoted for a shell, without secrets.
+
+    Args:
+        runs: The folder of all studies.
+        tracking_uri: The store.
+        study: The study's name; None for all of them.
+    """
+    options = ["--all"] if study is None else ["--study", study]
+    options += ["--runs-dir", str(runs)]
+    if tracking_uri != default_tracking_uri(runs):
+        options += ["--tracking-uri", redact(tracking_uri)]
+    command = shlex.join(["python", "-m", "study.sync", *options])
+    return command if redact(tracking_uri) == tracking_uri else f"{command} (with the secret in place of ***)"
+
+
+def connect(tracking_uri: str, replaced: Callable[[str], None] | None = None) -> MlflowClient:
     """Opens a store, and creates it if it is a new SQLite file.
 
     Importing MLflow takes a second or two, so it is imported here. Its log messages are silenced.
 
+    Args:
+        tracking_uri: The store.
+        replaced: Takes a line for the user when a SQLite file that is broken has been replaced by a new one. Without
+            it, such a file is an error.
+
     Raises:
+        UserError: The store is a SQLite file that is broken.
         Exception: What MLflow, SQLAlchemy or the file system raise if the store cannot be reached.
     """
     for name, value in _ENVIRONMENT.items():
@@ -189,6 +212,16 @@ def connect(tracking_uri: str) -> MlflowClient:
     database.parent.mkdir(parents=True, exist_ok=True)
     # Two processes that create the tables of a new file at the same time leave it broken.
     with FileLock(f"{database}.lock", timeout=_INITIALISATION_S):
+        why = why_broken(database)
+        if why is not None and replaced is None:
+            raise UserError(
+                f"the MLflow store {database} {why}: write it again from the studies' folders: "
+                f"{sync_command(database.parent, tracking_uri)}"
+            )
+        if why is not None or not database.exists() or not database.stat().st_size:
+            aside = make_store(database, lambda path: MlflowClient(sqlite_uri(path)).search_experiments(max_results=1))
+            if why is not None and replaced is not None:
+                replaced(f"the MLflow store {database} {why}, so a new one takes its place; the old file is {aside}")
         client = MlflowClient(tracking_uri)
         client.search_experiments(max_results=1)
     return client

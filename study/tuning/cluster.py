@@ -13,6 +13,8 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +82,7 @@ class Cluster:
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._joined = False
         self._leaving: threading.Thread | None = None
-        self._session: Path | None = None
+        self._sessions: set[Path] = set()
 
     def __enter__(self) -> Cluster:
         return self
@@ -124,9 +126,9 @@ class Cluster:
 
     def _shut_down(self) -> None:
         ray.shutdown()
-        if self._session is not None:  # Ray would leave its logs and sockets behind, a folder for every study
-            shutil.rmtree(self._session, ignore_errors=True)
-            self._session = None
+        for session in self._sessions:  # Ray would leave its logs and sockets behind, a folder for every study
+            shutil.rmtree(session, ignore_errors=True)
+        self._sessions = set()
 
     def wait(self) -> None:
         """Waits until Ray has ended its processes here; interrupted trials have been told to end."""
@@ -137,10 +139,10 @@ class Cluster:
         address = self._address
         if not address:
             _ensure_token()
-        before = signal.getsignal(signal.SIGTERM)
+        others = _session_folders()
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study's end tells what failed
         try:
-            with _children_in_another_group():
+            with _children_in_other_groups(), _sigterm_as_it_is():
                 joined: Any = ray.init(
                     address=address or "local",  # without one Ray would join any cluster that runs on this machine
                     include_dashboard=None if address else False,
@@ -148,7 +150,7 @@ class Cluster:
                     logging_level=logging.ERROR,
                 )
             if not address:
-                self._session = Path(joined.address_info["session_dir"])
+                self._sessions.add(Path(joined.address_info["session_dir"]))
         except Exception as error:  # Ray raises anything, on a busy machine a bare Exception
             why = disk_error_reason(error)
             if why is not None and not address:
@@ -162,25 +164,52 @@ class Cluster:
                 "cluster, with its token and versions"
             ) from error
         finally:
-            if threading.current_thread() is threading.main_thread():  # elsewhere Ray sets none
-                signal.signal(signal.SIGTERM, before)  # Ray's own handler exits with status 15
+            if not address:  # also of a start that was interrupted
+                self._sessions |= _session_folders() - others
 
 
 @contextlib.contextmanager
-def _children_in_another_group() -> Iterator[None]:
-    """Processes that begin in the block are in another process group than this one.
+def _children_in_other_groups() -> Iterator[None]:
+    """Processes that begin in the block are in process groups of their own, not in that of this process.
 
-    `timeout` and batch systems signal a whole group. If Ray's servers ended at the same moment as the driver is asked
-    to, Ray would wait a minute for them and then end the driver in the middle of its last words.
+    `timeout`, terminals and batch systems signal a whole group. If Ray's servers ended at the same moment as the driver
+    is asked to, Ray would wait a minute for them and then end the driver in the middle of its last words. Ray has no
+    option for it. This process cannot change its own group for a while instead, where it leads a session.
     """
-    group = os.getpgrp()
-    with contextlib.suppress(PermissionError):  # the leader of a session cannot leave its group
-        os.setpgid(0, 0)
+    before = subprocess.Popen.__init__  # Ray has a class of its own that derives from it
+
+    def apart(self: Any, *arguments: Any, **options: Any) -> None:
+        before(self, *arguments, **{"process_group": 0, **options})
+
+    subprocess.Popen.__init__ = apart
     try:
         yield
     finally:
-        with contextlib.suppress(PermissionError):
-            os.setpgid(0, group)
+        subprocess.Popen.__init__ = before
+
+
+@contextlib.contextmanager
+def _sigterm_as_it_is() -> Iterator[None]:
+    """In the block SIGTERM keeps its handler.
+
+    That of Ray raises SystemExit, which exits with status 15, or is lost where Python frees an object.
+    """
+    before = signal.signal
+
+    def keep(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number == signal.SIGTERM else before(number, handler)
+
+    signal.signal = keep
+    try:
+        yield
+    finally:
+        signal.signal = before
+
+
+def _session_folders() -> set[Path]:
+    """The folders of the Rays that this process has started: Ray puts the process's id at the end of their names."""
+    temporary = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    return set(temporary.glob(f"ray/session_*_{os.getpid()}"))
 
 
 def _ensure_token() -> None:

@@ -74,6 +74,8 @@ def test_a_class_may_be_called_like_a_split(
         (["train/cat", "test/cat", "cat"], "holds the splits test, train beside cat: give it splits alone"),
         (["train/cat", "val/cat", "valid/cat"], "holds train, val, valid, several of which mean the same split"),
         (["test/cat", "val/cat"], "holds test, val and no train"),
+        (["train/cat", "cat", "dog"], "holds train, with folders in it, beside cat, dog: if it is a split"),
+        (["train/cat", "unlabelled"], "holds train, with folders in it, beside unlabelled"),
         (["train/cat", "test"], "is split, and test holds no folders"),
         (["train/cat", "test/cat", "test/unknown"], "train has no class test/unknown"),
     ],

@@ -153,7 +153,12 @@ class Driver:
 
     def end(self) -> tuple[int, str]:
         """Waits for the driver: exit status and output."""
-        output, _ = self.process.communicate(timeout=PATIENCE)
+        try:
+            output, _ = self.process.communicate(timeout=PATIENCE)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.communicate()
         return self.process.returncode, output
 
 

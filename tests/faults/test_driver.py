@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks.audit import audit, ledger_trials, mlflow_runs
+from study.cli import command_status
 from study.disk.files import read_json
+from study.sync import main as sync
 from tests.faults.harness import Driver, as_root, ended, epochs_of, expect_clean, study_run, wait_until
 
 EPOCHS = 240
@@ -102,6 +108,68 @@ def test_a_driver_is_stopped_and_interrupted(tmp_path: Path, capfd: pytest.Captu
     status, output = begin(tmp_path, trials, *two, "--resume").end()
     assert status == 0, output
     expect_clean(audit(study, EPOCHS, trials=trials), "all of these, one after another", "in one study, resumed", 3)
+
+
+RAYS_WORDS = re.compile(r"GCS|gcs_server|raylet|core_worker|ray::|Traceback|Exception", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def busy_machine() -> Iterator[None]:
+    """Three processes for each core that do nothing but count."""
+    count = 3 * (os.cpu_count() or 1)
+    counting = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in counting:
+            process.kill()
+            process.wait()
+
+
+def test_faults_met_sigterm_on_a_busy_machine_ends_by_our_own_path(tmp_path: Path) -> None:
+    """`timeout` signals the process group. The last words are ours, and Ray has none."""
+    study = tmp_path / "a"
+    driver = begin(tmp_path, 8, "--max-concurrent", 2)
+    driver.wait_until(lambda: len(with_checkpoints(study)) == 2, "checkpoints")
+    with busy_machine():
+        os.killpg(driver.process.pid, signal.SIGTERM)
+        asked = time.monotonic()
+        status, output = driver.end()
+        seconds = time.monotonic() - asked
+    lines = output.strip().splitlines()
+    assert status == 130 and not RAYS_WORDS.search(output), output
+    assert any("stopping now" in line for line in lines), output
+    said = [number for number, line in enumerate(lines) if line.startswith(("study  ", "picture  ", "MLflow  "))]
+    assert len(said) >= 3 and said[-1] >= len(lines) - 2, output  # and the end is whole
+    assert (read_json(study / "study.json") or {})["outcome"] == "interrupted"
+    assert seconds < 60, output  # Ray's own wait, after which it ends the driver
+    if "study.sync" in output:  # MLflow is not waited for either
+        assert command_status(sync, ["--study", "a", "--runs-dir", str(tmp_path)]) == 0
+    found = audit(study, EPOCHS, cut_off=running(study))
+    expect_clean(
+        found, "SIGTERM to the driver's group", f"three busy processes for each core; {seconds:.0f} s to the end"
+    )
+
+
+def test_faults_met_sigterm_while_ray_starts_leaves_nothing(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="r") as short:  # Ray's sockets need short paths
+        driver = begin(tmp_path, 2, environment={"RAY_TMPDIR": short})
+        driver.wait_until(lambda: list(Path(short).glob("ray/session_*_*")), "session of Ray")
+        driver.process.send_signal(signal.SIGTERM)
+        status, output = driver.end()
+        assert status == 130 and not RAYS_WORDS.search(output), output
+        assert output.strip().splitlines()[-1].startswith("interrupted: "), output
+        assert not list(Path(short).glob("ray/session_*_*"))
+        assert not any(short in command for command in commands_running())
+    assert not (tmp_path / "a").exists()
+
+
+def commands_running() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_text(errors="replace"))
+    return found
 
 
 def test_a_driver_is_killed_and_a_process_it_left_writes_on(tmp_path: Path) -> None:

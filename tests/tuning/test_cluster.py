@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import ray
 
 from study.config import UserError
 from study.tuning import cluster
-from study.tuning.cluster import Cluster, Resources
+from study.tuning.cluster import Cluster, Resources, _sigterm_as_it_is
 
 ROOT = Path(__file__).parents[2]
 HEAD: dict[str, float] = {"memory": 4e9}
@@ -148,16 +147,28 @@ def test_faults_met_no_session_folder_of_our_own_ray_stays(
     assert session.exists() == (address is not None)
 
 
-def test_faults_met_a_signal_to_our_process_group_does_not_reach_ray() -> None:
+@pytest.mark.parametrize("leads", [False, True])
+def test_faults_met_a_signal_to_our_process_group_does_not_reach_ray(leads: bool) -> None:
     code = (
-        "import os, subprocess, sys\n"
-        "from study.tuning.cluster import _children_in_another_group\n"
-        "with _children_in_another_group():\n"
-        "    child = subprocess.Popen(['sleep', '60'])\n"
-        "print(os.getpgid(child.pid) == os.getpgrp(), os.getpgrp() == int(sys.argv[1]))\n"
+        "import os, subprocess\n"
+        "from study.tuning.cluster import _children_in_other_groups\n"
+        "before = subprocess.Popen.__init__\n"
+        "class Derived(subprocess.Popen): pass\n"
+        "with _children_in_other_groups():\n"
+        "    child = Derived(['sleep', '60'])\n"
+        "print(os.getpgid(child.pid) == os.getpgrp(), subprocess.Popen.__init__ is before)\n"
         "child.kill()\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, str(os.getpgrp())], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, start_new_session=leads
     )
     assert result.stdout.split() == ["False", "True"]
+
+
+def test_faults_met_sigterm_keeps_its_handler_while_ray_starts() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with _sigterm_as_it_is():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) == before
+        usr1 = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        assert signal.signal(signal.SIGUSR1, usr1) == signal.SIG_IGN

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import ray
 import torch
+from ray.tune.execution.tune_controller import TuneController
 
 from study.data.datasets import ImageData
 from study.measure.context import prepare_context
@@ -78,3 +79,10 @@ def test_on_a_ray_of_its_own_the_driver_prepares_what_trials_share(
     errors = [[*summary.pop("pca")["test"].values()] for summary in (here, by_hand)]
     assert here == by_hand
     assert errors[0] == pytest.approx(errors[1], rel=1e-5)  # sums on two threads, and on one
+
+
+def test_faults_met_ray_does_not_wait_long_for_trials_that_are_cut_off() -> None:
+    controller = TuneController.__new__(TuneController)
+    controller._actor_force_cleanup_timeout = 10  # as its constructor does
+    assert controller._actor_force_cleanup_timeout == execute.CUT_OFF_SECONDS
+    assert "_actor_force_cleanup_timeout" in TuneController._cleanup_stopping_actors.__code__.co_names
