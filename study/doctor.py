@@ -20,7 +20,7 @@ from study.checks.study import check_driver, check_files, check_ledger, sound_re
 from study.cli import DONE, FAILED, RunsOption, TrackingOption, run_command
 from study.config import UserError
 from study.disk.files import set_aside_file
-from study.disk.layout import find_study, ledger_path, study_path
+from study.disk.layout import find_study, ledger_path, restore_command, study_path
 from study.disk.lock import driving
 from study.disk.study_json import read_study, write_study
 from study.session.resuming import recorded_space, resume_command
@@ -86,9 +86,13 @@ def _restore(directory: Path | None, uri: str) -> int:
 
     if directory is None:
         raise UserError("--restore-record: name the study with --study")
-    if sound_record(directory) is not None:
+    try:
+        read_study(directory)
         raise UserError(f"{study_path(directory)} is sound: there is nothing to restore")
-    record = record_from_mlflow(uri, directory.name)
+    except UserError as error:
+        if restore_command(directory) not in str(error):  # it is sound, or of a later version
+            raise
+    record = record_from_mlflow(uri, directory)
     with driving(directory):
         aside = set_aside_file(study_path(directory))
         write_study(directory, record)

@@ -170,8 +170,7 @@ class SearchSpace:
         with located_errors():
             values = self.suggest(trial, data)
         if not isinstance(values, Mapping):
-            place = self.place("def suggest")
-            raise UserError(f"{place}suggest returns {values!r}: return the trial's parameters as a dict")
+            raise UserError(f"{self.place('def suggest')}suggest returns {values!r}: return parameters as a dict")
         return values
 
     def known_trials(self, data: DataSummary) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
@@ -201,9 +200,8 @@ class SearchSpace:
         """
         params = self._params(data, {**overrides, **fixed})
         if params["dataset"] != data.name:
-            place = self.place("dataset")
             raise UserError(
-                f"{place}dataset={params['dataset']!r}: --dataset names the data of a study; leave it out here"
+                f"{self.place('dataset')}dataset={params['dataset']!r}: --dataset names a study's data; leave it out here"
             )
         if "seed" in overrides:
             params["seed"] = overrides["seed"]
@@ -288,8 +286,7 @@ class LoadedSpace:
             return True
         if self.whole is not None and recorded == code_hash(self.whole):
             return True
-        code = code_of_space(self.space)
-        return code is not None and recorded == code_hash(code)
+        return (code := code_of_space(self.space)) is not None and recorded == code_hash(code)
 
 
 def _builtin_path(name: str) -> Path:

@@ -68,7 +68,9 @@ def check_ledger(directory: Path, storage: str | None, given: str | None) -> Ite
     try:
         record = read_study(directory)
     except UserError as error:
-        yield Finding("study.json", str(error).partition(": ")[0], f"restore it: {restore_command(directory)}")
+        what, _, remedy = str(error).partition(": ")
+        lost = restore_command(directory) in remedy
+        yield Finding("study.json", what, f"restore it: {restore_command(directory)}" if lost else remedy)
         return
     if storage is not None and record is not None:
         yield from check_database(storage, given, f"{record.name}-{record.id}")

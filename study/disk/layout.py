@@ -119,7 +119,7 @@ def check_is_there(runs: Path, name: str) -> None:
 
 def _is_study(directory: Path) -> bool:
     """Whether a study lies there. One with trials may have lost its `study.json`, which reading it then tells."""
-    return study_path(directory).is_file() or bool(trial_folders(directory))
+    return study_path(directory).is_file() or ledger_path(directory).is_file() or bool(trial_folders(directory))
 
 
 def _near_names(runs: Path, name: str) -> str:

@@ -29,7 +29,8 @@ def load_model(selection: Selection) -> Autoencoder:
         options += ["--trial", str(selection.number), "--epochs", str(config.epochs + 1)]
         again = shlex.join(["python", "-m", "study.retrain", *options])
         raise UserError(
-            f"the last checkpoint of trial {selection.number} cannot be read ({why}): train it again: {again}"
+            f"the last checkpoint of trial {selection.number} cannot be read ({why}): train its configuration for an "
+            f"epoch more, as another trial: {again}"
         )
     if TrialConfig.from_params(state["config"], config.components) != config:
         raise UserError(f"the last checkpoint of trial {selection.number} belongs to another configuration")

@@ -20,6 +20,7 @@ from study.tracking.store import (
     artifact_root,
     check_uri,
     connect,
+    default_tracking_uri,
     one_line,
     redact,
     server_page,
@@ -113,7 +114,9 @@ class Mirror:
         self.acquire()
         try:
             if self._writer is None:
-                client = connect(self._uri, self._tell_of_new_store)
+                # The folders hold all of their own store. Another may hold more.
+                is_own = self._uri == default_tracking_uri(self._directory.parent)
+                client = connect(self._uri, self._tell_of_new_store if is_own else None)
                 self._writer = Writer(self._directory, client, artifact_root(self._uri, self._directory.parent))
             self._writer.sync(ended)
         except BaseException:
@@ -231,4 +234,9 @@ def _told(error: Exception, tracking_uri: str) -> str:
         return one_line(error)
     if reason is not None:
         return f"{reason}: make room or give permission, then run this again"
-    return f"{one_line(error)}; move {database} away and run this again: the folders hold all of it"
+    text = one_line(error)
+    if isinstance(error, Timeout) or "database is locked" in text:
+        return f"{text}; another process writes it: run this again when that has ended"
+    if "schema" in text or "revision" in text:
+        return f"{text}; another version of MLflow wrote {database}: use that version, or give another --tracking-uri"
+    return text

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.config import UserError
 from study.disk.files import read_json
-from study.disk.layout import ARRAYS
+from study.disk.layout import ARRAYS, TRIAL, trial_folders
 from study.disk.study_json import StudyRecord, parse_study
 from study.results.frame import MEMORY, METRIC_PREFIXES, TIMES, Arrays, StudyFrames, build_frames, read_arrays
 from study.tracking.history import read_history
@@ -58,17 +58,45 @@ def load_from_mlflow(tracking_uri: str, name: str) -> StudyFrames:
     )
 
 
-def record_from_mlflow(tracking_uri: str, name: str) -> StudyRecord:
-    """The `study.json` of the newest study of that name, as its last session has left it in MLflow.
+def record_from_mlflow(tracking_uri: str, directory: Path) -> StudyRecord:
+    """The `study.json` of a study whose folder has lost it, as its last session has left it in MLflow.
+
+    Of the studies of that name it is the one that has the folder's trials: others may have called theirs so too.
+
+    Args:
+        tracking_uri: The store.
+        directory: The study's folder.
 
     Raises:
-        UserError: There is no such study, or the store cannot be read.
+        UserError: There is no such study, or several, or the store cannot be read.
     """
     check_uri(tracking_uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    trials = {number: read_json(folder / TRIAL) for number, folder in trial_folders(directory)}
+    params = {number: record["params"] for number, record in trials.items() if record and "params" in record}
     with _told_errors(tracking_uri):
         client = _connect(tracking_uri)
-        return _study(client, _parent(client, tracking_uri, name))
+        parents = [run for run in _named(client, directory.name) if _has_trials(client, run, params)]
+        if len(parents) != 1:
+            found = "".join(f"; run {run.info.run_id}" for run in parents)
+            raise UserError(
+                f"MLflow at {redact(tracking_uri)} has {len(parents) or 'no'} studies {directory.name!r} with the "
+                f"trials in {directory}{found}: give --tracking-uri if the study used another store"
+            )
+        return _study(client, parents[0])
+
+
+def _has_trials(client: MlflowClient, parent: Run, params: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Whether a study in MLflow has trials of a folder, and none that differs from it."""
+    condition = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    known = {
+        run.data.tags.get("trial.number"): run.data.params
+        for run in search_runs(client, [parent.info.experiment_id], condition)
+    }
+    shared = [(values, known[str(number)]) for number, values in params.items() if str(number) in known]
+    return bool(shared) and all(
+        str(values[name]) == there[name] for values, there in shared for name in values.keys() & there.keys()
+    )
 
 
 def run_links(tracking_uri: str, study: StudyRecord, local_server: str) -> dict[int, str]:
@@ -126,10 +154,14 @@ def _experiments(client: MlflowClient) -> list[str]:
 
 def _newest(client: MlflowClient, name: str) -> Run | None:
     """The parent run of the newest study of that name."""
+    return max(_named(client, name), key=lambda run: run.info.start_time, default=None)
+
+
+def _named(client: MlflowClient, name: str) -> Iterator[Run]:
+    """The parent runs of all studies of that name."""
     quoted = name.replace("'", "''")
     condition = f"tags.`study.name` = '{quoted}' and tags.`study.space` != ''"  # Only parent runs say their space.
-    found = search_runs(client, _experiments(client), condition)
-    return max(found, key=lambda run: run.info.start_time, default=None)
+    return search_runs(client, _experiments(client), condition)
 
 
 def _study(client: MlflowClient, parent: Run) -> StudyRecord:

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ LOCAL_SERVER = "http://127.0.0.1:5000"
 """Where `make ui` and `mlflow ui` serve a database."""
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _INITIALISATION_S = 60
+_LOOK_AGAIN_S = 2.0
 _CHECK_S = 5
 _ENVIRONMENT = {
     # The writer repeats a failed pass anyway, after a look at what is there. MLflow itself would repeat a request whose
@@ -193,8 +195,8 @@ def connect(tracking_uri: str, replaced: Callable[[str], None] | None = None) ->
 
     Args:
         tracking_uri: The store.
-        replaced: Takes a line for the user when a SQLite file that is broken has been replaced by a new one. Without
-            it, such a file is an error.
+        replaced: Takes a line for the user when a SQLite file that is broken has been replaced by a new one. Give it
+            only for a store that the studies' folders can fill again. Without it, such a file is an error.
 
     Raises:
         UserError: The store is a SQLite file that is broken.
@@ -210,21 +212,50 @@ def connect(tracking_uri: str, replaced: Callable[[str], None] | None = None) ->
     if database is None:
         return MlflowClient(tracking_uri)
     database.parent.mkdir(parents=True, exist_ok=True)
+
+    def opened(uri: str = tracking_uri) -> MlflowClient:
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+        return client
+
     # Two processes that create the tables of a new file at the same time leave it broken.
     with FileLock(f"{database}.lock", timeout=_INITIALISATION_S):
-        why = why_broken(database)
-        if why is not None and replaced is None:
-            raise UserError(
-                f"the MLflow store {database} {why}: write it again from the studies' folders: "
-                f"{sync_command(database.parent, tracking_uri)}"
-            )
-        if why is not None or not database.exists() or not database.stat().st_size:
-            aside = make_store(database, lambda path: MlflowClient(sqlite_uri(path)).search_experiments(max_results=1))
-            if why is not None and replaced is not None:
-                replaced(f"the MLflow store {database} {why}, so a new one takes its place; the old file is {aside}")
-        client = MlflowClient(tracking_uri)
-        client.search_experiments(max_results=1)
-    return client
+        if not database.exists():
+            make_store(database, lambda path: opened(sqlite_uri(path)), replace=False)
+        try:
+            return opened()
+        except Exception:
+            if why_broken(database) is None:
+                raise
+        time.sleep(_LOOK_AGAIN_S)  # a server may be making its tables now
+        try:
+            return opened()
+        except Exception as error:
+            why = why_broken(database)
+            if why is None:
+                raise
+            if replaced is None:
+                raise UserError(f"the MLflow store {database} {why}: {_remedy(database, tracking_uri)}") from error
+        aside = make_store(database, lambda path: opened(sqlite_uri(path)), replace=True)
+        _forget(tracking_uri)
+        replaced(f"the MLflow store {database} {why}, so a new one takes its place; the old file is {aside}")
+        return opened()
+
+
+def _remedy(database: Path, tracking_uri: str) -> str:
+    runs = database.parent
+    if tracking_uri == default_tracking_uri(runs):
+        return f"write it again from the studies' folders: {sync_command(runs, tracking_uri)}"
+    return "restore it from a backup, or move it away and write each study into a new one with python -m study.sync"
+
+
+def _forget(tracking_uri: str) -> None:
+    """Lets MLflow open the file anew: it keeps an engine for each address, with the old file open."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    engine = SqlAlchemyStore._engine_map.get(tracking_uri)
+    if engine is not None:
+        engine.dispose()
 
 
 def search_runs(client: MlflowClient, experiments: list[str], condition: str) -> Iterator[Run]:

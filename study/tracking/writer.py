@@ -78,7 +78,7 @@ class Writer:
         tags = study_tags(study, "running", self._runs.experiment_id)
         self._parent = parent or self._runs.create(study.name, self._last_activity, tags)
         self._runs.log_data(self._parent)
-        client.log_artifact(self._parent.run_id, str(study_path(study_dir)))
+        self._record = b""
 
     def report(self) -> SyncReport:
         """What has been done so far."""
@@ -93,6 +93,7 @@ class Writer:
             ended: How the study ended, `completed`, `interrupted` or `failed`; None while it runs.
         """
         study = read_study(self._directory)
+        self._log_record()
         tags = study_tags(study, ended or "running", self._runs.experiment_id)
         self._runs.log(self._parent, self._progress(), study_params(study), tags)
         if ended is None:
@@ -106,6 +107,14 @@ class Writer:
         if ended is not None:
             self._log_figures()
             self._runs.set_outcome(self._parent, ended, self._last_activity)
+
+    def _log_record(self) -> None:
+        """Uploads `study.json` whenever it has changed: a study that is killed can get it back from there."""
+        path = study_path(self._directory)
+        content = path.read_bytes()
+        if content != self._record:
+            self._client.log_artifact(self._parent.run_id, str(path))
+            self._record = content
 
     def _sync_trials(self, study: StudyRecord, ended: bool) -> None:
         from mlflow.exceptions import MlflowException

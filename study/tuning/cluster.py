@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -140,9 +141,10 @@ class Cluster:
         if not address:
             _ensure_token()
         others = _session_folders()
+        started: list[subprocess.Popen[Any]] = []
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study's end tells what failed
         try:
-            with _children_in_other_groups(), _sigterm_as_it_is():
+            with _children_in_other_groups(started), _sigterm_as_it_is():
                 joined: Any = ray.init(
                     address=address or "local",  # without one Ray would join any cluster that runs on this machine
                     include_dashboard=None if address else False,
@@ -151,7 +153,15 @@ class Cluster:
                 )
             if not address:
                 self._sessions.add(Path(joined.address_info["session_dir"]))
-        except Exception as error:  # Ray raises anything, on a busy machine a bare Exception
+        except BaseException as error:  # Ray raises anything, on a busy machine a bare Exception
+            if not address:  # what it has started is unknown to ray.shutdown
+                for server in started:
+                    server.kill()
+                for server in started:
+                    server.wait()
+                self._sessions |= _session_folders() - others
+            if not isinstance(error, Exception):
+                raise
             why = disk_error_reason(error)
             if why is not None and not address:
                 raise UserError(f"Ray cannot start: {why}: set RAY_TMPDIR to a folder that you may write") from error
@@ -163,23 +173,28 @@ class Cluster:
                 f"--address {address}: this process cannot join the cluster ({reason}): run it on a node of the "
                 "cluster, with its token and versions"
             ) from error
-        finally:
-            if not address:  # also of a start that was interrupted
-                self._sessions |= _session_folders() - others
 
 
 @contextlib.contextmanager
-def _children_in_other_groups() -> Iterator[None]:
-    """Processes that begin in the block are in process groups of their own, not in that of this process.
+def _children_in_other_groups(started: list[subprocess.Popen[Any]]) -> Iterator[None]:
+    """Processes that this thread begins in the block are in process groups of their own; `started` collects them.
 
     `timeout`, terminals and batch systems signal a whole group. If Ray's servers ended at the same moment as the driver
     is asked to, Ray would wait a minute for them and then end the driver in the middle of its last words. Ray has no
     option for it. This process cannot change its own group for a while instead, where it leads a session.
+
+    On Linux alone: there the kernel ends Ray's servers with this process; elsewhere Ray ends its group.
     """
     before = subprocess.Popen.__init__  # Ray has a class of its own that derives from it
+    thread = threading.get_ident()
 
     def apart(self: Any, *arguments: Any, **options: Any) -> None:
-        before(self, *arguments, **{"process_group": 0, **options})
+        is_ours = threading.get_ident() == thread
+        if is_ours and sys.platform == "linux" and not options.get("start_new_session"):
+            options = {"process_group": 0, **options}
+        before(self, *arguments, **options)
+        if is_ours:
+            started.append(self)
 
     subprocess.Popen.__init__ = apart
     try:
@@ -196,7 +211,7 @@ def _sigterm_as_it_is() -> Iterator[None]:
     """
     before = signal.signal
 
-    def keep(number: int, handler: Any) -> Any:
+    def keep(number: int, handler: Any) -> Any:  # only the main thread may set one
         return signal.getsignal(number) if number == signal.SIGTERM else before(number, handler)
 
     signal.signal = keep

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,6 @@ CUT_OFF_SECONDS = 5
 
 A trial notices only at its next report that it is to end, and batch systems kill what has not ended soon after SIGTERM.
 """
-# Ray has no option for it, and sets the attribute in each controller.
-TuneController._actor_force_cleanup_timeout = property(lambda self: CUT_OFF_SECONDS, lambda self, value: None)  # pyright: ignore
 _LOOK_SECONDS = 5.0
 """How often the cluster's nodes are counted, because workers join and leave."""
 
@@ -212,7 +211,8 @@ def execute(
                 ),
             )
             try:
-                tuner.fit()
+                with _quick_cut_off():
+                    tuner.fit()
             except Exception as error:
                 killed = _killed_for_memory(error)
                 if killed is None or searcher.error:
@@ -222,6 +222,17 @@ def execute(
         if searcher.error:
             raise searcher.error
         return
+
+
+@contextlib.contextmanager
+def _quick_cut_off() -> Iterator[None]:
+    """Controllers of Ray Tune wait `CUT_OFF_SECONDS`. Ray has no option for it, and sets the attribute in each one."""
+    controllers: Any = TuneController
+    controllers._actor_force_cleanup_timeout = property(lambda self: CUT_OFF_SECONDS, lambda self, value: None)
+    try:
+        yield
+    finally:
+        del controllers._actor_force_cleanup_timeout
 
 
 def _killed_for_memory(error: BaseException) -> Callable[[int], bool] | None:

@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from study.config import UserError
+from study.tracking import store
 from study.tracking.local_store import make_store, why_broken
+from study.tracking.mirror import sync_study
 from study.tracking.store import connect, sqlite_uri
+from tests.helpers_study import make_study
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +35,11 @@ def half_made(path: Path) -> None:
 
 def change(edit: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(edit(path.read_bytes()))
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_LOOK_AGAIN_S", 0.0)
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -83,9 +91,52 @@ def test_a_store_that_only_mlflow_can_judge_is_left_alone(tmp_path: Path, empty_
         connection.execute("DROP TABLE trace_info")
         connection.commit()
     assert why_broken(path) is None  # of an earlier version, which had no such table
-    other = tmp_path / "notes.txt"
-    other.write_text("my notes, and no store")
-    assert why_broken(other) is None
+
+
+def test_looking_at_a_store_keeps_the_locks_of_its_writer(tmp_path: Path, empty_store: Path) -> None:
+    """To open and close a SQLite file drops this process's locks on it: another could write in between."""
+    path = Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert why_broken(path) is None
+        code = f"import sqlite3; sqlite3.connect({str(path)!r}, timeout=0).execute('BEGIN IMMEDIATE')"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "database is locked" in done.stderr
+
+
+def test_a_store_that_is_not_the_studies_own_is_never_replaced(tmp_path: Path, empty_store: Path) -> None:
+    path = tmp_path / "team.db"
+    path.write_bytes(b"another program's" * 999)
+    with pytest.raises(UserError, match="is not a SQLite database: restore it from a backup"):
+        connect(sqlite_uri(path))
+    runs = tmp_path / "runs"
+    study = make_study(runs, trials=1)
+    with pytest.raises(UserError, match="restore it from a backup"):
+        sync_study(study, sqlite_uri(path))
+    assert path.read_bytes() == b"another program's" * 999
+
+
+def test_a_store_that_breaks_while_it_is_open_is_replaced_and_written(tmp_path: Path, empty_store: Path) -> None:
+    path = Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+    connect(sqlite_uri(path))
+    path.write_bytes(b"garbage" * 999)
+    told: list[str] = []
+    client = connect(sqlite_uri(path), told.append)
+    client.create_experiment("after")
+    with closing(sqlite3.connect(path)) as connection:
+        assert ("after",) in connection.execute("SELECT name FROM experiments").fetchall()
+    assert len(told) == 1
+
+
+def test_a_store_that_another_process_makes_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+
+    def fill(new: Path) -> None:
+        new.write_bytes(b"ours")
+        path.write_bytes(b"theirs")
+
+    assert make_store(path, fill, replace=False) is None
+    assert path.read_bytes() == b"theirs" and list(tmp_path.iterdir()) == [path]
 
 
 def test_faults_met_a_disk_that_fills_up_leaves_no_store(tmp_path: Path) -> None:
@@ -115,5 +166,5 @@ def test_a_store_that_cannot_be_made_leaves_the_old_one(tmp_path: Path) -> None:
         raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):
-        make_store(path, fail)
+        make_store(path, fail, replace=True)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_said_in_one_line(uri: str, tmp_path: Path) -> No
         load_from_mlflow(sqlite_uri(tmp_path / "none.db"), "toy")
     assert not (tmp_path / "none.db").exists()
     (tmp_path / "broken.db").write_bytes(b"no database" * 100)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is not a SQLite database: restore it from a backup"):
         load_from_mlflow(sqlite_uri(tmp_path / "broken.db"), "toy")
     with pytest.raises(UserError, match="tracking URI"):
         load_from_mlflow("runs/mlflow", "toy")

@@ -540,17 +540,17 @@ def test_thread_catches_up_when_the_store_comes_back(runs: Path, monkeypatch: py
     down.set()
     tried = threading.Event()
 
-    def sometimes(uri: str) -> MlflowClient:
+    def sometimes(uri: str, replaced: Callable[[str], None] | None) -> MlflowClient:
         if down.is_set():
             tried.set()
             raise ConnectionError("down")
-        return connect(uri)
+        return connect(uri, replaced)
 
     monkeypatch.setattr(mirror_module, "connect", sometimes)
     lines: list[str] = []
     mirror = Mirror(study, uri_of(study), interval=0.01, report=lines.append)
     mirror.start()
-    assert tried.wait(5)
+    assert tried.wait(60)
     down.clear()
     assert mirror.close(20, "completed")
     assert [("cannot" in line, "again" in line) for line in lines] == [(True, True), (False, True)]

@@ -154,7 +154,7 @@ def test_faults_met_a_signal_to_our_process_group_does_not_reach_ray(leads: bool
         "from study.tuning.cluster import _children_in_other_groups\n"
         "before = subprocess.Popen.__init__\n"
         "class Derived(subprocess.Popen): pass\n"
-        "with _children_in_other_groups():\n"
+        "started = []\nwith _children_in_other_groups(started):\n"
         "    child = Derived(['sleep', '60'])\n"
         "print(os.getpgid(child.pid) == os.getpgrp(), subprocess.Popen.__init__ is before)\n"
         "child.kill()\n"

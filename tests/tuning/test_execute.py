@@ -83,6 +83,8 @@ def test_on_a_ray_of_its_own_the_driver_prepares_what_trials_share(
 
 def test_faults_met_ray_does_not_wait_long_for_trials_that_are_cut_off() -> None:
     controller = TuneController.__new__(TuneController)
-    controller._actor_force_cleanup_timeout = 10  # as its constructor does
-    assert controller._actor_force_cleanup_timeout == execute.CUT_OFF_SECONDS
+    with execute._quick_cut_off():
+        controller._actor_force_cleanup_timeout = 10  # as its constructor does
+        assert controller._actor_force_cleanup_timeout == execute.CUT_OFF_SECONDS
+    assert not hasattr(TuneController, "_actor_force_cleanup_timeout")  # others' studies keep Ray's own
     assert "_actor_force_cleanup_timeout" in TuneController._cleanup_stopping_actors.__code__.co_names
