@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from study.session.plan import Plan
     from study.session.session import SessionResult
     from study.tuning.cluster import Cluster
-    from study.tuning.interrupts import Interrupts
 
 SHOWN_TRIALS = 20
 """Trials that are built before a new study begins, and that `--dry-run` shows."""
@@ -187,7 +186,7 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
         check_is_there(runs, name)
     importing = threading.Thread(target=_import_the_rest, name="imports", daemon=True)
     with contextlib.ExitStack() as stack:
-        interrupts = stack.enter_context(_told_interrupt(runs / name))
+        stack.enter_context(_told_interrupt(runs / name))
         with quick_imports():
             importing.start()
             from study.tuning.cluster import Cluster, Resources
@@ -199,8 +198,6 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
             if joins and _has_trials_to_train(runs / name, options.resume):
                 cluster.join()
             importing.join()
-            if interrupts.finishing:  # Python may have dropped the exception
-                raise KeyboardInterrupt
             from study.session.plan import Request, make_plan
 
         asked = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Request)}
@@ -210,7 +207,7 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
 
 
 @contextlib.contextmanager
-def _told_interrupt(directory: Path) -> Iterator[Interrupts]:
+def _told_interrupt(directory: Path) -> Iterator[None]:
     """Turns SIGTERM and SIGHUP into KeyboardInterrupt, so that all is left in order; says how to go on.
 
     A study at work defers them, see `study.session`; this is for before and after, such as while Ray starts.
@@ -218,9 +215,9 @@ def _told_interrupt(directory: Path) -> Iterator[Interrupts]:
     from study.disk.layout import study_path
     from study.tuning.interrupts import Interrupts
 
-    with Interrupts() as interrupts:
+    with Interrupts():
         try:
-            yield interrupts
+            yield
         except KeyboardInterrupt:
             begun = study_path(directory).is_file()
             how = "add --resume to continue the study" if begun else "the study had not begun, run the command again"

@@ -170,7 +170,8 @@ class SearchSpace:
         with located_errors():
             values = self.suggest(trial, data)
         if not isinstance(values, Mapping):
-            raise UserError(f"{self.place('def suggest')}suggest returns {values!r}: return parameters as a dict")
+            place = self.place("def suggest")
+            raise UserError(f"{place}suggest returns {values!r}: return the trial's parameters as a dict")
         return values
 
     def known_trials(self, data: DataSummary) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
@@ -195,13 +196,13 @@ class SearchSpace:
     def config(self, data: DataSummary, overrides: Mapping[str, Any], fixed: Mapping[str, Any]) -> TrialConfig:
         """The full config of a trial: defaults < data set < space < overrides (suggested) < fixed (command line).
 
-        Only a fixed seed gives way to the overrides, for spaces that vary the seed. `latent_shape` follows from all of
-        them and the data.
+        A fixed seed alone gives way to the overrides. `latent_shape` follows from all of them and the data.
         """
         params = self._params(data, {**overrides, **fixed})
         if params["dataset"] != data.name:
+            place = self.place("dataset")
             raise UserError(
-                f"{self.place('dataset')}dataset={params['dataset']!r}: --dataset names a study's data; leave it out here"
+                f"{place}dataset={params['dataset']!r}: --dataset names the data of a study; leave it out here"
             )
         if "seed" in overrides:
             params["seed"] = overrides["seed"]
@@ -254,8 +255,7 @@ class LoadedSpace:
 
     Attributes:
         name: The file's name without its suffix.
-        source: Its file and the modules beside it that it imports; of an object of a script or notebook, the part that
-            defines it.
+        source: Its file and the modules that it imports; of an object of a script or notebook, what defines it.
         space: What it defines.
         whole: The whole script, if its `SPACE` is this object.
     """

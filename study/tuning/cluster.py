@@ -109,7 +109,8 @@ class Cluster:
             check_address(self._address)
         if not ray.is_initialized():
             self._joined = True  # from here on `leave` has work, even if Ray fails to start
-            self._connect()
+            with _signals_wait():
+                self._connect()
         _check_room(self.resources)
 
     @property
@@ -144,7 +145,7 @@ class Cluster:
         started: list[subprocess.Popen[Any]] = []
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the study's end tells what failed
         try:
-            with _children_in_other_groups(started), _sigterm_as_it_is():
+            with _children_in_other_groups(started):
                 joined: Any = ray.init(
                     address=address or "local",  # without one Ray would join any cluster that runs on this machine
                     include_dashboard=None if address else False,
@@ -204,21 +205,39 @@ def _children_in_other_groups(started: list[subprocess.Popen[Any]]) -> Iterator[
 
 
 @contextlib.contextmanager
-def _sigterm_as_it_is() -> Iterator[None]:
-    """In the block SIGTERM keeps its handler.
+def _signals_wait() -> Iterator[None]:
+    """Signals that arrive in the block are answered at its end, by the handlers from before; a second one at once.
 
-    That of Ray raises SystemExit, which exits with status 15, or is lost where Python frees an object.
+    An exception that a handler raises while Ray forks its servers is lost, and may leave the lock of `logging` taken
+    for ever. Ray's own handler of SIGTERM, which exits with status 15, is not installed.
     """
-    before = signal.signal
+    if threading.current_thread() is not threading.main_thread():  # only there Python handles signals
+        yield
+        return
+    install, waiting = signal.signal, []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
-    def keep(number: int, handler: Any) -> Any:  # only the main thread may set one
-        return signal.getsignal(number) if number == signal.SIGTERM else before(number, handler)
+    def note(number: int, frame: Any) -> None:
+        waiting.append(number)
+        if len(waiting) > 1:
+            _put_back()
+            signal.raise_signal(number)
 
-    signal.signal = keep
+    def _put_back() -> None:
+        signal.signal = install
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, note)
+    signal.signal = lambda number, handler: signal.getsignal(number) if number in before else install(number, handler)
     try:
         yield
     finally:
-        signal.signal = before
+        _put_back()
+        if len(waiting) == 1:
+            signal.raise_signal(waiting[0])
 
 
 def _session_folders() -> set[Path]:

@@ -15,7 +15,7 @@ import ray
 
 from study.config import UserError
 from study.tuning import cluster
-from study.tuning.cluster import Cluster, Resources, _sigterm_as_it_is
+from study.tuning.cluster import Cluster, Resources, _signals_wait
 
 ROOT = Path(__file__).parents[2]
 HEAD: dict[str, float] = {"memory": 4e9}
@@ -165,10 +165,22 @@ def test_faults_met_a_signal_to_our_process_group_does_not_reach_ray(leads: bool
     assert result.stdout.split() == ["False", "True"]
 
 
-def test_faults_met_sigterm_keeps_its_handler_while_ray_starts() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with _sigterm_as_it_is():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        assert signal.getsignal(signal.SIGTERM) == before
-        usr1 = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        assert signal.signal(signal.SIGUSR1, usr1) == signal.SIG_IGN
+def test_faults_met_signals_are_answered_when_ray_has_started() -> None:
+    heard: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append("ours"))
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _signals_wait():
+            signal.signal(signal.SIGTERM, lambda number, frame: heard.append("Ray's"))
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)
+            assert heard == []
+        assert heard == ["ours"]
+        with _signals_wait():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            assert heard == ["ours", "ours"]  # the second one does not wait
+        assert heard == ["ours", "ours"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGHUP, hangup)
