@@ -297,11 +297,10 @@ def test_faults_met_a_study_of_failures_takes_the_mended_space(
     assert f"{path} has changed since study 'mine' began: restore it" in refused(capsys, *arguments, "--resume")
     path.write_text(before)
     # What ends before the last trial goes on.
-    arguments += ["--num-trials", 30, "--max-concurrent", 1, "--resume"]
+    arguments += ["--num-trials", 6, "--max-concurrent", 1, "--resume"]
     assert study_run(*arguments, "--time-budget", 1) == 0
     output = capsys.readouterr().out
     assert "ended by --time-budget before its last trial: add --resume to continue" in output
-    before = len(list((runs / "mine" / "trials").iterdir()))
-    arguments[arguments.index(30)] = before + 1
+    assert len(list((runs / "mine" / "trials").iterdir())) < 6
     assert study_run(*arguments) == 0
-    assert len(list((runs / "mine" / "trials").iterdir())) == before + 1
+    assert len(list((runs / "mine" / "trials").iterdir())) == 6

@@ -54,6 +54,7 @@ def evaluator(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Eval
     return Evaluator(data, context)
 
 
+@pytest.mark.slow
 def test_metrics_worsen_with_every_damage(evaluator: Evaluator, capsys: pytest.CaptureFixture[str]) -> None:
     train = evaluator.data.train
     images, labels = train.images[:30_000].float() / 255, train.labels[:30_000]
