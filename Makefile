@@ -23,7 +23,7 @@ study: .venv/.installed
 	.venv/bin/python -m study.run --space wae_weight --runs-dir $(RUNS) --resume --create
 
 test: .venv/.installed
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m 'not fault and not cluster and not browser and not slow'
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile -m 'not fault and not cluster and not browser and not slow'
 
 # Needs Chromium on the PATH (Debian: apt install chromium): no browser is downloaded, and without one they are skipped.
 test-browser: .venv/.installed
