@@ -21,7 +21,6 @@ from study.config import DataSummary, Origin, TrialConfig
 from study.disk.layout import OUTCOME, ledger_path, trial_path
 from study.disk.timestamp import now
 from study.errors import located_in_users_code
-from study.ranges import RANGES
 from study.search import extra_trials, trial_record
 from study.search.fixed_trials import fixed_configs, fixed_trials
 from study.search.progress import SearchProgress
@@ -115,7 +114,6 @@ class Ledger:
         self._progress = SearchProgress(self._study, directions, directory, searched)
         self._created = len(searched)
         self._enqueued = sum("origin" in trial.user_attrs for trial in searched)
-        self._trained = {frozenset(params.items()) for trial in trials if (params := trial.user_attrs.get("params"))}
 
     @property
     def unfinished(self) -> int:
@@ -281,12 +279,7 @@ class Ledger:
             if overrides is None:
                 overrides = self._space.suggested(trial, self._data)
             config = self._space.config(self._data, overrides, self._set_values)
-            if origin_of(attributes) == Origin.SEARCH and "seed" not in trial.params:
-                # To train an equal trial again would teach nothing; with another seed it shows how seeds differ.
-                while frozenset(config.to_params().items()) in self._trained:
-                    config = config.replace(seed=(config.seed + 1) % int(RANGES["seed"].high + 1))
             trial.set_user_attr("params", config.to_params())
-        self._trained.add(frozenset(config.to_params().items()))
         trial_record.write_trial(self.directory, trial.number, {**attributes, "params": config.to_params()}, now())
         self._running[trial.number] = trial
         self._tally_of(attributes).running += 1

@@ -251,27 +251,3 @@ def test_trials_still_waiting_to_be_adopted_are_handed_out_once_when_all_are_tak
     assert _next(again).number == begun[0]  # the other two wait
     again.requeue_running()
     assert [_next(again).number for _ in range(4)] == [*begun, 3]
-
-
-def test_an_equal_suggestion_is_trained_with_another_seed(tmp_path: Path) -> None:
-    """Three suggestions differ from what was trained; the others are equal, also to a baseline, and after a restart."""
-    space = SearchSpace(
-        question="?",
-        base={},
-        suggest=lambda trial, data: {"latent_dim": trial.suggest_categorical("latent_dim", (2, 4))},
-        baselines=lambda data: [{"latent_dim": 4}],
-    )
-    last = 2**31 - 1
-    configs = _run(open_ledger(tmp_path, space, set_values={"seed": last}), 5)
-    configs += _run(open_ledger(tmp_path, space, set_values={"seed": last}), 9)
-    assert len(configs) == 9 == len({(config["latent_dim"], config["seed"]) for config in configs})
-    for size in (2, 4):
-        seeds = [config["seed"] for config in configs if config["latent_dim"] == size]
-        assert seeds == [last, *range(len(seeds) - 1)]
-
-
-def test_a_space_that_suggests_seeds_keeps_them(tmp_path: Path) -> None:
-    space = SearchSpace(
-        question="?", base={}, suggest=lambda trial, data: {"seed": trial.suggest_categorical("seed", (5,))}
-    )
-    assert [config["seed"] for config in _run(open_ledger(tmp_path, space, set_values={}), 3)] == [5, 5, 5]
