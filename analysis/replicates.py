@@ -144,13 +144,12 @@ def welch(values: list[np.ndarray], shared: np.ndarray) -> np.ndarray:
         if len(group) > 1:
             variance[index] = group.var(axis=0, ddof=1) / len(group)
             spread[index] = variance[index] ** 2 / (len(group) - 1)
-    known = (shared * mean) ** 2
-    difference = np.abs(mean[first] - mean[second])
-    estimated = variance[first] + variance[second]
+    variance += (shared * mean) ** 2  # known, so it adds to no spread (Satterthwaite's degrees of freedom)
+    difference, both = np.abs(mean[first] - mean[second]), variance[first] + variance[second]
     with np.errstate(divide="ignore", invalid="ignore"):  # groups without spread
-        freedom = estimated**2 / (spread[first] + spread[second])
+        freedom = both**2 / (spread[first] + spread[second])
         freedom[~np.isfinite(freedom)] = np.inf
-        raw = 2 * stats.t.sf(difference / np.sqrt(estimated + known[first] + known[second]), freedom)
+        raw = 2 * stats.t.sf(difference / np.sqrt(both), freedom)
     raw = np.where(np.isfinite(raw), raw, np.where(difference == 0, 1.0, 0.0))
     p[first, second] = p[second, first] = holm(raw.ravel()).reshape(raw.shape)
     return p

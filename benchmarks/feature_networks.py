@@ -7,7 +7,6 @@ must ignore (`study.measure.instrument.Task`), or were trained on ImageNet, or n
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +28,6 @@ from study.measure.perceptual import ClassifierSpec, trained_classifier
 
 Score = Callable[[FeatureSet, FeatureSet], float]
 """Features of real images and of others -> how far they are apart, 0 or more."""
-_PROJECTED = 128
 _LEAST = 1e-6
 
 TASKS: dict[str, Task] = {
@@ -38,8 +36,8 @@ TASKS: dict[str, Task] = {
     **FAMILIES,
 }
 """Network -> what it learns, for those that are trained by the study's own code."""
-UNSEEDED = {"imagenet"}
-"""Networks that are the same whatever the seed."""
+UNSEEDED = {"imagenet": imagenet.features, "imagenet, 1,280 features": imagenet.pooled}
+"""Networks that are the same whatever the seed, and their features."""
 
 
 def frechet(real: FeatureSet, other: FeatureSet) -> float:
@@ -65,18 +63,6 @@ def two_samples(real: FeatureSet, other: FeatureSet) -> float:
     return max(1e-3, 2 * float(classifier.score(values[~seen], truth[~seen])) - 1)
 
 
-def projected(real: FeatureSet, other: FeatureSet) -> float:
-    """The Fréchet distance in 128 random directions: there are too few images for a covariance of 1,280 features."""
-    directions = _directions(real.features.shape[1])
-    return FeatureSet(real.features @ directions).fid(FeatureSet(other.features @ directions))
-
-
-@functools.cache
-def _directions(size: int) -> np.ndarray:
-    matrix = np.random.default_rng(0).standard_normal((size, _PROJECTED))
-    return np.linalg.qr(matrix)[0]
-
-
 class Candidate(NamedTuple):
     """A network (see `build`) and a score in its features."""
 
@@ -95,7 +81,7 @@ CANDIDATES: dict[str, Candidate] = {
     "classes, two samples": Candidate("classes", two_samples),
     "contrast": Candidate("contrast"),
     "imagenet": Candidate("imagenet"),
-    "imagenet, projected": Candidate("imagenet", projected),
+    "imagenet, 1,280 features": Candidate("imagenet, 1,280 features"),
 }
 """All by name. Candidates of one network follow each other."""
 
@@ -114,9 +100,9 @@ def build(network: str, data: ImageData, seed: int, cache: Path) -> Features:
     Raises:
         UserError: `imagenet` is not installed.
     """
-    if network == "imagenet":
+    if network in UNSEEDED:
         imagenet.check_installed()
-        return imagenet.features
+        return UNSEEDED[network]
     if network in TASKS:
         return trained_instrument(network, _spec(TASKS[network], data, seed), data, cache).build(data.summary)
     if network == "random":

@@ -74,7 +74,7 @@ class GridSuggest:
 def _checked(name: str, values: Any) -> tuple[Any, ...]:
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise UserError(f"grid: {name!r} has {values!r}: give its values in a tuple, or a function of the data")
-    if strange := [value for value in values if not isinstance(value, str | int | float)]:
+    if strange := [value for value in values if type(value) not in (str, int, float, bool)]:  # an enum is no plain text
         raise UserError(f"grid: {name!r} has the value {strange[0]!r}: values are numbers and texts")
     if len(set(values)) < len(values):
         raise UserError(f"grid: {name!r} has a value twice: {values!r}")

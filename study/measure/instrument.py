@@ -25,7 +25,7 @@ from study.config import DataSummary, UserError
 from study.data.datasets import ImageData
 from study.measure.cache import cached, content_key
 from study.measure.features import Architecture, Classifier, halving_widths, is_tiny
-from study.measure.imagenet import check_installed
+from study.measure.imagenet import check_installed, weights_hash
 from study.measure.network_training import NetworkSpec, Task, train_networks
 
 Features = Callable[[Tensor], Tensor]
@@ -151,7 +151,7 @@ class CustomInstrument:
 
     Attributes:
         name: In `PRETRAINED`, or `module:function`; every process of a study must be able to import the module.
-        hash: Hash of the name and the module's source.
+        hash: Hash of the name, and of the module's source or the weights.
     """
 
     name: str
@@ -160,6 +160,8 @@ class CustomInstrument:
 
     def build(self, summary: DataSummary, device: torch.device | str = "cpu") -> Features:
         """The function, for images of this data set."""
+        if self.name in PRETRAINED:
+            check_installed()
         function = _imported(self.name)
 
         def features(x: Tensor) -> Tensor:
@@ -191,6 +193,8 @@ def instrument(name: str, data: ImageData, cache_dir: Path, *, networks: int | N
     if name in FAMILIES:
         spec = network_spec(FAMILIES[name], data.summary, networks=networks)
         return trained_instrument(name, spec, data, cache_dir)
+    if name in PRETRAINED:
+        return CustomInstrument(name, content_key(name, weights_hash()))
     function = _imported(name)
     try:
         source = inspect.getsource(inspect.getmodule(function) or function)

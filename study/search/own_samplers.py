@@ -38,13 +38,21 @@ def sampler_name(sampler: Any) -> str:
         )
     function, options = sampler, []
     while isinstance(function, functools.partial):
-        options += [*map(repr, function.args), *(f"{key}={value!r}" for key, value in function.keywords.items())]
+        options += [
+            *map(_shown, function.args),
+            *(f"{key}={_shown(value)}" for key, value in function.keywords.items()),
+        ]
         function = function.func
     name = getattr(function, "__qualname__", type(function).__qualname__)
     module = user_name(function.__module__)
     if getattr(optuna.samplers, name, None) is function:
         module = "optuna.samplers"
     return f"{module}:{name}" + (f"({', '.join(options)})" if options else "")
+
+
+def _shown(value: object) -> str:
+    """A plain value, or the type of another: the text of an object may differ from run to run."""
+    return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
 
 
 def chosen_sampler(recorded: str, *given: Any) -> str | Factory:

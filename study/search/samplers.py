@@ -20,6 +20,9 @@ _POPULATIONS = (4, 50)
 _CONSTRAINT = "constraints:"
 """What Optuna puts before a constraint's name in the system attributes of a trial."""
 
+_WITHOUT_CONSTRAINTS = {"TPESampler", "NSGAIISampler", "NSGAIIISampler", "QMCSampler", "RandomSampler"}
+"""Samplers to which a constraint of 0 is the same as none, so that none has to be added."""
+
 Factory = Callable[..., optuna.samplers.BaseSampler]
 """A sampler of a user's own: a class or function that is called with `seed=`."""
 
@@ -44,8 +47,9 @@ class SearchedStudy(optuna.Study):
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         """What Optuna's samplers call. The name is private to Optuna, so pyproject.toml pins optuna below 6."""
-        trials = super()._get_trials(deepcopy, states, use_cache)
-        return _with_equal_constraints([trial for trial in trials if origin_of(trial.user_attrs).is_searched])
+        found = super()._get_trials(deepcopy, states, use_cache)
+        trials = [trial for trial in found if origin_of(trial.user_attrs).is_searched]
+        return trials if type(self.sampler).__name__ in _WITHOUT_CONSTRAINTS else _with_equal_constraints(trials)
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """All trials, oldest first."""

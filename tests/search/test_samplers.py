@@ -78,8 +78,12 @@ def test_a_study_with_stopped_trials_is_resumed_and_repeats_nothing(tmp_path: Pa
     assert study.trials[2].constraints == {"budget": 0.5} and study.trials[4].constraints == {"weight": 0.1}
 
 
+class Own(optuna.samplers.RandomSampler):
+    """A sampler of a user's own, which may model constraints as GPSampler does."""
+
+
 def test_samplers_see_equal_constraints_on_all_completed_trials(tmp_path: Path) -> None:
-    ledger = _ledger(tmp_path, "random")
+    ledger = _ledger(tmp_path, Own)
     _search(ledger, 4)
     seen = ledger._study._get_trials(deepcopy=False)
     assert [trial.constraints for trial in seen if trial.state.name == "COMPLETE"] == [{"budget": 0.0}, {"budget": 0.5}]
@@ -91,10 +95,12 @@ def test_samplers_see_equal_constraints_on_all_completed_trials(tmp_path: Path) 
         assert {name: value for name, value in trial.constraints.items() if value} == stored[trial.number].constraints
         assert trial.params == stored[trial.number].params and trial.values == stored[trial.number].values
     assert not stored[1].constraints  # a copy was shown
+    ledger._study.sampler = build_sampler("tpe", 0, 0)
+    assert not all(trial.constraints for trial in ledger._study._get_trials(deepcopy=False))  # TPE needs none
 
 
 def test_without_stopped_trials_there_are_no_constraints_to_model(tmp_path: Path) -> None:
-    ledger = _ledger(tmp_path, "random")
+    ledger = _ledger(tmp_path, Own)
     for number in range(3):
         assert ledger.next(3) is not None
         ledger.record(number, "completed", epochs=60, values={name: 1.0 for name in ledger.objectives})
