@@ -227,11 +227,11 @@ def _label_front(axes: Axes, info: Tradeoff, knee: int) -> None:
     point = (info.x[knee], info.y[knee])
     axes.scatter(*point, 240, marker="o", facecolors="none", edgecolors="black", linewidths=1.6, zorder=6)
     size = f", d={info.latent_dim[knee]:.0f}" if np.isfinite(info.latent_dim[knee]) else ""
-    labels.call_out(axes, point, f"{info.role}: trial {info.trial[knee]}\n{info.method[knee]}{size}")
+    taken = labels.call_out(axes, point, f"{info.role}: trial {info.trial[knee]}\n{info.method[knee]}{size}")
     points, completed = np.stack([info.x, info.y], axis=1), np.flatnonzero(info.outcome == "completed")
     for end in {int(info.front[0]), int(info.front[-1])} - {knee}:
         labels.label_end(axes, f"trial {info.trial[end]}", points, end, obstacles=completed, knee=knee,
-                         is_left_end=end == info.front[0])  # fmt: skip
+                         taken=taken, is_left_end=end == info.front[0])  # fmt: skip
 
 
 def _legend(info: Tradeoff) -> list[Line2D]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from analysis.plotting import style
 
@@ -23,11 +24,14 @@ def label_lines(axes: Axes, lines: dict[str, float]) -> None:
             left = position
 
 
-def call_out(axes: Axes, point: tuple[float, float], text: str) -> None:
+def call_out(axes: Axes, point: tuple[float, float], text: str) -> Text:
     """Labels a Pareto-optimal point below and to its left, where no completed trial can be.
 
     If there is no room on the left, the text goes to the axis, low enough that the front, which falls to the right,
     has passed below it.
+
+    Returns:
+        The label.
     """
     from_left, from_bottom = _in_axes(axes, point)
     look: dict[str, Any] = {
@@ -37,14 +41,21 @@ def call_out(axes: Axes, point: tuple[float, float], text: str) -> None:
         "arrowprops": {"arrowstyle": "-", "linewidth": 0.8, "shrinkB": 8},
     }
     if from_left > 0.04 + 0.0115 * max(len(line) for line in text.splitlines()):
-        axes.annotate(text, point, (-14, -14), textcoords="offset points", ha="right", va="top", **look)
-    else:
-        place = (0.015, max(from_bottom / 2, from_bottom - 0.25))
-        axes.annotate(text, point, place, textcoords="axes fraction", va="center", **look)
+        return axes.annotate(text, point, (-14, -14), textcoords="offset points", ha="right", va="top", **look)
+    place = (0.015, max(from_bottom / 2, from_bottom - 0.25))
+    return axes.annotate(text, point, place, textcoords="axes fraction", va="center", **look)
 
 
 def label_end(
-    axes: Axes, text: str, points: np.ndarray, end: int, *, obstacles: np.ndarray, knee: int, is_left_end: bool
+    axes: Axes,
+    text: str,
+    points: np.ndarray,
+    end: int,
+    *,
+    obstacles: np.ndarray,
+    knee: int,
+    taken: Text,
+    is_left_end: bool,
 ) -> None:
     """Labels one end of a front below its point, or above if another point is there; not at all if both are taken.
 
@@ -55,6 +66,7 @@ def label_end(
         end: Index of the point to label.
         obstacles: Indices of the points that the label must not cover.
         knee: Index of the point drawn with a ring, which is larger.
+        taken: Another label, which it must not touch.
         is_left_end: Centre the text on the point if there is room to its left; otherwise it begins at the point.
     """
     centred = is_left_end and _in_axes(axes, points[end])[0] > 0.006 * len(text)
@@ -66,10 +78,12 @@ def label_end(
     beside = np.abs(right - (0.0 if centred else width / 2)) < width / 2 + radius
     for offset, side, centre in ((-8, "top", -8 - height / 2), (10, "bottom", 10 + height / 2)):
         if not (beside & (np.abs(up - centre) < height / 2 + radius)).any():
-            axes.annotate(text, points[end], (0, offset), textcoords="offset points",
-                          ha="center" if centred else "left", va=side, fontsize=7.5, color=style.GREY, zorder=7,
-                          bbox={"facecolor": "white", "alpha": 0.6, "pad": 0.3, "linewidth": 0})  # fmt: skip
-            return
+            label = axes.annotate(text, points[end], (0, offset), textcoords="offset points",
+                                  ha="center" if centred else "left", va=side, fontsize=7.5, color=style.GREY, zorder=7,
+                                  bbox={"facecolor": "white", "alpha": 0.6, "pad": 0.3, "linewidth": 0})  # fmt: skip
+            if not Text.get_window_extent(label).overlaps(Text.get_window_extent(taken)):  # without the arrow
+                return
+            label.remove()
 
 
 def _in_axes(axes: Axes, point: Any) -> np.ndarray:
