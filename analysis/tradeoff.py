@@ -125,10 +125,11 @@ def plot(info: Tradeoff) -> Figure:
     _set_axes(axes, info)
     _draw_replicates(axes, info)
     _draw_baselines(axes, info)
-    if info.recommended is not None:
-        _label_front(axes, info, info.recommended)
     axes.set_title(f"{info.name}: reconstruction against sampling", pad=26 if info.pca else 8)
     figure.legend(handles=_legend(info), loc="outside right upper")
+    if info.recommended is not None:
+        figure.draw_without_rendering()  # from now on the axes have their size, on which labels depend
+        _label_front(axes, info, info.recommended)
     return figure
 
 

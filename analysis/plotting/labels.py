@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from analysis.plotting import style
 
@@ -81,9 +82,15 @@ def label_end(
             label = axes.annotate(text, points[end], (0, offset), textcoords="offset points",
                                   ha="center" if centred else "left", va=side, fontsize=7.5, color=style.GREY, zorder=7,
                                   bbox={"facecolor": "white", "alpha": 0.6, "pad": 0.3, "linewidth": 0})  # fmt: skip
-            if not Text.get_window_extent(label).overlaps(Text.get_window_extent(taken)):  # without the arrow
+            if not _extent(label).overlaps(_extent(taken)):
                 return
             label.remove()
+
+
+def _extent(label: Text) -> Bbox:
+    """Where the text of a label is, without its arrow."""
+    label.get_window_extent()  # an annotation then knows where it is
+    return Text.get_window_extent(label)
 
 
 def _in_axes(axes: Axes, point: Any) -> np.ndarray:
