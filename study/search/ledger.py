@@ -170,7 +170,8 @@ class Ledger:
             self._created += 1
         self._waiting = max(0, self._waiting - 1)
         with located_in_users_code():
-            return self._assign(self._study.ask())
+            trial = self._study.ask()
+        return self._assign(trial)
 
     def remain(self, num_trials: int) -> bool:
         """Whether trials remain that have not begun, if the study is to have so many."""
