@@ -88,10 +88,11 @@ def _restore(directory: Path | None, uri: str) -> int:
         raise UserError("--restore-record: name the study with --study")
     try:
         read_study(directory)
-        raise UserError(f"{study_path(directory)} is sound: there is nothing to restore")
     except UserError as error:
-        if restore_command(directory) not in str(error):  # it is sound, or of a later version
+        if restore_command(directory) not in str(error):  # it is of a later version
             raise
+    else:
+        raise UserError(f"{study_path(directory)} is sound: there is nothing to restore")
     record = record_from_mlflow(uri, directory)
     with driving(directory):
         aside = set_aside_file(study_path(directory))

@@ -30,8 +30,11 @@ def located(error: BaseException) -> str | None:
 
 
 @contextlib.contextmanager
-def located_errors() -> Iterator[None]:
+def located_errors(*, others: bool = True) -> Iterator[None]:
     """Turns an error of a user's own code into one line with its place.
+
+    Args:
+        others: Whether errors that no such code has raised become one line too; if not, they pass as they are.
 
     Raises:
         UserError: The code raised an error.
@@ -41,24 +44,10 @@ def located_errors() -> Iterator[None]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # a user's code may raise anything
-        raise UserError(located(error) or f"{type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
-def located_in_users_code() -> Iterator[None]:
-    """Turns an error that a user's own code has raised into one line with its place; others pass as they are.
-
-    Raises:
-        UserError: The code raised an error.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if (place := located(error)) is not None:
-            raise UserError(place) from error
-        raise
+        place = located(error)
+        if place is None and not others:
+            raise
+        raise UserError(place or f"{type(error).__name__}: {error}") from error
 
 
 def _is_users(file: str) -> bool:

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from study.config import DataSummary, Origin, TrialConfig
 from study.disk.layout import OUTCOME, ledger_path, trial_path
 from study.disk.timestamp import now
-from study.errors import located_in_users_code
+from study.errors import located_errors
 from study.search import extra_trials, trial_record
 from study.search.fixed_trials import fixed_configs, fixed_trials
 from study.search.progress import SearchProgress
@@ -169,7 +169,7 @@ class Ledger:
                     self._enqueue(values, {"origin": origin})
             self._created += 1
         self._waiting = max(0, self._waiting - 1)
-        with located_in_users_code():
+        with located_errors(others=False):
             trial = self._study.ask()
         return self._assign(trial)
 
@@ -296,7 +296,7 @@ class Ledger:
             missing = {} if ending.may_join_front(origin) else ending.infeasible
             for name in [name for name, share in missing.items() if share > 0 and name not in trial.constraints]:
                 trial.set_constraint(name, missing[name])
-            with located_in_users_code():
+            with located_errors(others=False):
                 self._study.tell(trial, [values[name] for name in self.objectives])
         self._tally_of(attributes).add(ending.outcome, values)
         ending.write(self.directory, trial.number)

@@ -10,6 +10,7 @@ of its own writers too (sqlite.org/howtocorrupt.html, 2.2).
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sqlite3
 import uuid
@@ -83,7 +84,7 @@ def _holds_nothing(connection: sqlite3.Connection, tables: set[str]) -> bool:
 
 
 def _expected_tables() -> set[str]:
-    import mlflow.store.db.utils  # it imports what declares the tables
     from mlflow.store.db.base_sql_model import Base
 
-    return {*Base.metadata.tables, "alembic_version"} if mlflow.store.db.utils else set()
+    importlib.import_module("mlflow.store.db.utils")  # it imports what declares the tables
+    return {*Base.metadata.tables, "alembic_version"}
