@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.plotting import command, naming, style
-from study.results.choice import choose, replicates_of
+from study.results.choice import choose, replicates_of, under_fitted
 from study.results.frame import StudyFrames
 from study.results.recommendation import SCORE_NOISE
 
@@ -35,7 +35,7 @@ class Replicates(NamedTuple):
     Attributes:
         missing: Why there is nothing to draw, or "".
         name: Name of the study or studies.
-        objectives: Metric columns.
+        objectives: Metric columns, k.
         rows: Rows of `frames.trials`, [m].
         trial: Labels, [m].
         method: Names, [m].
@@ -75,11 +75,21 @@ class Replicates(NamedTuple):
 
 
 def info(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Replicates:
-    """Collects the replicates and computes their statistics, for the study's objectives or some of them."""
+    """Collects the replicates and computes their statistics.
+
+    Args:
+        frames: The study.
+        objectives: Metric columns; by default the study's objectives, and their scores under the fitted prior.
+    """
     names = tuple(frames.objectives) if objectives is None else objectives
     choice = choose(frames, names)
+    groups = replicates_of(frames)
+    if objectives is None and groups:
+        copies = [row for group in groups.values() for row in group]
+        fitted = [name for name in map(under_fitted, names) if np.isfinite(frames.column(name)[copies]).all()]
+        names = tuple(dict.fromkeys([*names, *fitted]))
     raw = np.stack([frames.column(name) for name in names], axis=1) if names else np.empty((len(frames.trials), 0))
-    found = {base: [row for row in rows if np.isfinite(raw[row]).all()] for base, rows in replicates_of(frames).items()}
+    found = {base: [row for row in rows if np.isfinite(raw[row]).all()] for base, rows in groups.items()}
     rows = np.array([base for base, copies in found.items() if copies and names], dtype=np.int64)
     if rows.size:
         rows = rows[np.lexsort(raw[rows].T[::-1])]

@@ -33,13 +33,25 @@ def _arguments(runs_dir: Path) -> list[Any]:
     return ["--space", "wae_weight", "--name", "small", "--runs-dir", runs_dir]
 
 
+def _on_both_fronts(frames: StudyFrames) -> list[int]:
+    """Numbers of the trials that no other beats in error and FID, from N(0, I) or from the fitted prior."""
+    search = (frames.text("origin") != "replicate") & (frames.text("outcome") == "completed")
+    numbers, error = frames.column("number")[search], frames.column("val/reconstruction_mse")[search]
+    found: set[int] = set()
+    for score in (frames.column("val/sample_fid")[search], frames.column("val/fitted_fid")[search]):
+        points = list(zip(error, score, strict=True))
+        beaten = [any(a <= x and b <= y and (a, b) != (x, y) for a, b in points) for x, y in points]
+        found |= {int(number) for number, is_beaten in zip(numbers, beaten, strict=True) if not is_beaten}
+    return sorted(found)
+
+
 def _replicates(frames: StudyFrames) -> Any:
     return frames.trials[frames.trials["origin"] == "replicate"]
 
 
 def test_every_front_member_is_trained_again_with_the_same_fresh_seeds(runs: Path) -> None:
     frames = load_study(runs, "small")
-    front = frames.trials["number"].iloc[choose(frames).front].tolist()
+    front = _on_both_fronts(frames)
     copies = _replicates(frames)
     assert len(frames.trials) == 4 + len(copies)
     assert sorted(set(copies["replicate_of"])) == sorted(front)
@@ -83,16 +95,28 @@ def test_taken_up_again_only_what_is_missing_is_trained(runs: Path, capsys: pyte
     assert record["num_trials"] == 4 and record["outcome"] == "completed"
 
 
+def _asked(runs_dir: Path) -> dict[int, list[int]]:
+    """The seeds that each trial of the study `toy` is to be trained again with, two each."""
+    asked: dict[int, list[int]] = {}
+    ledger: Any = SimpleNamespace(replicate=lambda number, seeds: asked.update({number: list(seeds)}))
+    replicate_front(SimpleNamespace(request=SimpleNamespace(runs=runs_dir, name="toy")), 2, ledger)  # type: ignore[arg-type]
+    return asked
+
+
 def test_seeds_are_fresh_where_the_search_varies_them(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     for number, seed in enumerate((0, 1, 7)):
         point = {"val/reconstruction_mse": 0.01 * (1 + number), "val/sample_fid": 9.0 - number, "epoch": 1}
         write_trial(directory, number, TrialConfig(seed=seed), [point])
-    asked: dict[int, list[int]] = {}
-    ledger: Any = SimpleNamespace(replicate=lambda number, seeds: asked.update({number: list(seeds)}))
-    plan: Any = SimpleNamespace(request=SimpleNamespace(runs=tmp_path, name="toy"), record={"seed": 0})
-    replicate_front(plan, 2, ledger)
-    assert asked == {0: [8, 9], 1: [8, 9], 2: [8, 9]}
+    assert _asked(tmp_path) == {0: [8, 9], 1: [8, 9], 2: [8, 9]}
+
+
+def test_the_front_under_the_fitted_prior_is_replicated_too(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    for number, (error, normal, fitted) in enumerate([(0.01, 5.0, 4.0), (0.02, 6.0, 3.0), (0.03, 7.0, 3.5)]):
+        scores = {"val/reconstruction_mse": error, "val/sample_fid": normal, "val/fitted_fid": fitted, "epoch": 1}
+        write_trial(directory, number, TrialConfig(), [scores])
+    assert _asked(tmp_path) == {0: [1, 2], 1: [1, 2]}
 
 
 @pytest.mark.parametrize(
