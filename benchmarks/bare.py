@@ -17,9 +17,11 @@ from study.data.datasets import ImageData
 from study.model.autoencoder import LOGVAR_MIDDLE, LOGVAR_REACH, build_autoencoder
 from study.model.divergences import squared_mmd
 from study.model.networks import latent_critic
-from study.model.regularizers import CRITIC_WIDTH, GRADIENT_PENALTY
 from study.training.loop import CRITIC_BETAS
 from study.training.scopes import denormals_flushed
+
+CRITIC_WIDTH, GRADIENT_PENALTY = 128, 1.0
+"""What `adversarial` has by default."""
 
 
 class BareLoop:

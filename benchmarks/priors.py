@@ -56,7 +56,7 @@ EPOCHS = {"mnist": 4, "fashion_mnist": 4}
 LATENT_DIMS = {"digits": (2, 4, 8, 16, 32)}
 MANY_LATENT_DIMS = (2, 4, 8, 16, 32, 64)
 LARGEST_WEIGHT = 0.8
-"""Weights go this far up the range of `study.space.WEIGHT_RANGES`, on a log scale; most of the rest collapses."""
+"""Weights go this far up the range of each regularizer's `weight_range`, on a log scale; most of the rest collapses."""
 FITS: dict[str, tuple[Fit, ...]] = {
     "gaussian": (Normal.fit,),
     "ten": (lambda train, _, seed: Mixture.with_components(train, 10, seed, least_variance=1e-6),),

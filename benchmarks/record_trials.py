@@ -4,7 +4,7 @@
 on one CPU core. Every trial follows from its number alone, so a recording that was interrupted goes on where it ended.
 
 Trials are those of the space `method`: any regularizer, any latent size, and weights over the whole range of
-`study.space.WEIGHT_RANGES`. The last row is no model: 50 training images, repeated, as a control for copying.
+each regularizer's `weight_range`. The last row is no model: 50 training images, repeated, as a control for copying.
 """
 
 from __future__ import annotations

@@ -24,14 +24,15 @@ from torch import Tensor
 from benchmarks import data_sets
 from benchmarks.options import CacheOption, DataOption
 from benchmarks.rows import Row
-from search_spaces.method import ENCODERS, GOOD_WEIGHTS
 from search_spaces.target_error import SHARES, SPACE
+from study.built_in import BUILT_IN
 from study.cli import run_command
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.measure.features import measuring
 from study.model.autoencoder import Autoencoder
 from study.training.loop import Trainer
+from study.weights import first_weight
 
 MOST_OFF = 0.03
 WITHIN_REACH = 1.1
@@ -129,14 +130,14 @@ def measure(data: ImageData, cache: Path) -> list[Row]:
 def regularizer_rows(data: ImageData, request: float) -> list[Row]:
     """The rows of the other regularizers on a data set."""
     rows = []
-    for regularizer, multiple in GOOD_WEIGHTS.items():
-        if regularizer == "kl":
+    for regularizer, said in BUILT_IN.of_kind("regularizer").items():
+        if regularizer in ("none", "kl"):
             continue
         params = {
-            "encoder": ENCODERS[regularizer][0],
+            "encoder": next(iter(said.methods)),
             "regularizer": regularizer,
-            "kernel": "imq" if regularizer in ("mmd", "info_vae") else "none",
-            "weight": multiple * data.summary.total_variance,
+            "kernel": "imq" if said.uses_kernel else "none",
+            "weight": first_weight(data.summary, regularizer),
             "target_error": request,
         }
         found = [reached(data, SPACE.config(data.summary, params, {"seed": seed})) for seed in (0, 1)]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from study.data.image_data import ImageData
     from study.measure.metrics import Metric
     from study.model.likelihoods import Likelihood
-    from study.model.regularizers import CriticRegularizer, Regularizer, draw_prior
+    from study.model.regularizers.base import CriticRegularizer, Regularizer, draw_prior
     from study.model.sizes import NetworkSize
 
 __all__ = [
@@ -53,13 +53,13 @@ __all__ = [
 ]
 
 _NEEDS_TORCH = {
-    "CriticRegularizer": "study.model.regularizers",
+    "CriticRegularizer": "study.model.regularizers.base",
     "ImageData": "study.data.image_data",
     "Likelihood": "study.model.likelihoods",
     "Metric": "study.measure.metrics",
     "NetworkSize": "study.model.sizes",
-    "Regularizer": "study.model.regularizers",
-    "draw_prior": "study.model.regularizers",
+    "Regularizer": "study.model.regularizers.base",
+    "draw_prior": "study.model.regularizers.base",
     "from_arrays": "study.data.arrays",
 }
 

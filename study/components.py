@@ -91,31 +91,35 @@ class DataSource:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Described:
-    """What `study.json` says of a component, for readers that need no code: tables, figures, MLflow.
+    """What a component says of itself, for readers that run no code of it: spaces, tables, figures, MLflow.
+
+    Those of a space's own are in `study.json`, those of built-in ones in `study.built_in`. The attributes beside these
+    are as in the component.
 
     Attributes:
         kind: One of the kinds.
-        name: Its name.
-        methods: Encoder -> method name, of a regularizer.
-        is_made_for_normal: Whether a regularizer shapes codes for draws from N(0, I).
-        downsampling: Of a network whose code is a map.
-        direction: Of a metric.
         types: Type by hyperparameter.
+        defaults: Default by hyperparameter; of built-in components alone.
     """
 
     kind: str
     name: str
     methods: dict[str, str] = dataclasses.field(default_factory=dict)
+    styles: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    weight_range: tuple[float, float] | None = None
+    first_weight: float | None = None
+    uses_kernel: bool = False
     is_made_for_normal: bool = True
     downsampling: int | None = None
     direction: str = "none"
     types: dict[str, Literal["bool", "int", "float", "str"]] = dataclasses.field(default_factory=dict)
+    defaults: dict[str, Value] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, component: Any) -> Described:
         """The description of a component."""
-        names = ("methods", "is_made_for_normal", "downsampling", "direction")
-        facts = {name: getattr(component, name) for name in names if hasattr(component, name)}
+        told = [name for name in cls.__dataclass_fields__ if name not in ("kind", "name", "types", "defaults")]
+        facts = {name: getattr(component, name) for name in told if hasattr(component, name)}
         types: Any = {name: kind.__name__ for name, (kind, _) in hyperparameters(component).items()}
         return cls(kind=component.kind, name=component.name, types=types, **facts)
 
@@ -149,30 +153,17 @@ class Components:
         found = ((item.name, option, kind) for item in named for option, (kind, _) in hyperparameters(item).items())
         return {f"{name}.{option}": kind.__name__ for name, option, kind in found}
 
-    def build(self, kind: str, name: str, values: Mapping[str, Value], *arguments: Any) -> Any | None:
-        """An instance of a component; None if there is none of that kind and name.
+    def read(self, values: Mapping[str, Any], built_in: Components) -> dict[str, Value]:
+        """Hyperparameters by trial parameter, converted to their types. Those of unknown components stay as they are.
 
         Args:
-            kind: One of `FIELDS`.
-            name: The component's.
-            values: Hyperparameters by trial parameter, as `mine.depth`; those of others are ignored, and those that
-                are missing have their defaults.
-            arguments: What every component of this kind is built from.
-        """
-        found = self.of_kind(kind).get(name)
-        if found is None:
-            return None
-        prefix = f"{name}."
-        options = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-        return found(*arguments, **options)
-
-    def read(self, values: Mapping[str, Any]) -> dict[str, Value]:
-        """Hyperparameters by trial parameter, converted to their types. Those of unknown components stay as they are.
+            values: As `mine.depth`.
+            built_in: The components that need no naming.
 
         Raises:
             UserError: A component has no such hyperparameter, or it has another type.
         """
-        known = {item.name: item for item in self.items if item.kind in FIELDS}
+        known = {item.name: item for item in (*built_in.items, *self.items) if item.kind in FIELDS}
         found: dict[str, Value] = {}
         for key, value in values.items():
             name, _, option = key.partition(".")
@@ -186,29 +177,45 @@ class Components:
             found[key] = _converted(key, options[option][0], value)
         return found
 
-    def complete(self, chosen: Mapping[str, str], values: Mapping[str, Value]) -> dict[str, Value]:
-        """The hyperparameters of the chosen components, all of them, and of no other.
+    def complete(
+        self, chosen: Mapping[str, str], values: Mapping[str, Value], built_in: Components
+    ) -> dict[str, Value]:
+        """The hyperparameters of the chosen components, and of no other: of the space's own all, of built-in ones the
+        given.
 
         Args:
-            chosen: The component's name by kind; built-in names are passed over.
+            chosen: The component's name by kind.
             values: As of `read`.
+            built_in: As of `read`.
 
         Raises:
             UserError: There is no such component.
         """
         for key in values:
-            if key.partition(".")[0] not in [item.name for item in self.items]:
+            if key.partition(".")[0] not in [item.name for item in (*built_in.items, *self.items)]:
                 named = ", ".join(item.name for item in self.items) or "none"
                 raise UserError(f"unknown parameter {key}: the components of this space are {named}")
         complete: dict[str, Value] = {}
         for kind, name in chosen.items():
             if (component := self.of_kind(kind).get(name)) is not None:
-                for option, (_, default) in hyperparameters(component).items():
-                    complete[f"{name}.{option}"] = values.get(f"{name}.{option}", default)
+                options = hyperparameters(component).items()
+                complete |= {f"{name}.{option}": default for option, (_, default) in options}
+            complete |= {key: value for key, value in values.items() if key.startswith(f"{name}.")}
         return complete
 
 
 NO_COMPONENTS = Components()
+
+
+def options_of(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """The hyperparameters of one component, by their names in its constructor.
+
+    Args:
+        name: The component's.
+        values: Hyperparameters by trial parameter, as `mine.depth`.
+    """
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
 
 
 def hyperparameters(component: Any) -> dict[str, tuple[type, Value]]:
@@ -218,7 +225,8 @@ def hyperparameters(component: Any) -> dict[str, tuple[type, Value]]:
         UserError: One has another type than `bool`, `int`, `float` and `str`, or none.
     """
     if isinstance(component, Described):
-        return {name: (_TYPES[kind], _TYPES[kind]()) for name, kind in component.types.items()}
+        given: Any = component.defaults
+        return {name: (_TYPES[kind], given.get(name, _TYPES[kind]())) for name, kind in component.types.items()}
     if not isinstance(component, type):
         return {}
     constructor: Any = component.__init__

@@ -7,34 +7,17 @@ every run has the same set of them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
+from study.built_in import BUILT_IN
 from study.code_map import DOWNSAMPLING, NO_MAP, map_shape, shape_text
-from study.components import FIELDS, NO_COMPONENTS, Components, Value
+from study.components import FIELDS, NO_COMPONENTS, Components, Value, options_of
 from study.errors import UserError
 from study.ranges import RANGES
 
 Params = dict[str, str | int | float]
-
-METHODS: dict[str, tuple[str, str]] = {
-    "AE": ("deterministic", "none"),
-    "Gaussian AE": ("gaussian", "none"),
-    "VAE": ("gaussian", "kl"),
-    "WAE-MMD": ("deterministic", "mmd"),
-    "WAE-MMD Gaussian": ("gaussian", "mmd"),
-    "WAE-GAN": ("deterministic", "adversarial"),
-    "WAE-GAN Gaussian": ("gaussian", "adversarial"),
-    "RAE-L2": ("deterministic", "rae_l2"),
-    "InfoVAE": ("gaussian", "info_vae"),
-    "SWAE": ("deterministic", "sliced_wasserstein"),
-    "SWAE Gaussian": ("gaussian", "sliced_wasserstein"),
-}
-"""Method name -> (encoder, regularizer). The pair defines the method; the name is for people."""
-
-FOR_FITTED_PRIORS = ("none", "rae_l2")
-"""Regularizers that do not make the codes N(0, I). Their models are meant to be sampled from a fitted prior."""
 
 
 class Origin(StrEnum):
@@ -150,31 +133,42 @@ class TrialConfig:
     @property
     def method(self) -> str:
         """The method's name, or `encoder + regularizer` for a pair without one."""
-        pair = (self.encoder, self.regularizer)
-        named = getattr(self._own("regularizer"), "methods", {}).get(self.encoder)
-        return named or next((name for name, known in METHODS.items() if known == pair), " + ".join(pair))
+        named = getattr(self.part("regularizer"), "methods", {}).get(self.encoder)
+        return named or f"{self.encoder} + {self.regularizer}"
 
-    def _own(self, kind: str) -> Any | None:
-        """The space's own component that the trial names; None if it names a built-in one."""
-        return self.components.of_kind(kind).get(getattr(self, kind))
+    def part(self, kind: str) -> Any | None:
+        """The component that the trial names: one of the space's own, or the description of a built-in one.
+
+        Args:
+            kind: A field that names a component.
+
+        Returns:
+            None if neither the space nor `study.built_in` has it.
+        """
+        name = getattr(self, kind)
+        return self.components.of_kind(kind).get(name, BUILT_IN.of_kind(kind).get(name))
 
     @property
     def runs_own_code(self) -> bool:
         """Whether training runs code of the space's own in each step."""
-        return any(self._own(kind) is not None for kind in ("network", "regularizer", "likelihood"))
+        return any(getattr(self, kind) in self.components.of_kind(kind) for kind in FIELDS if kind != "annealing")
 
-    def build_own(self, kind: str, *arguments: Any) -> Any | None:
-        """The space's own component that the trial names, with its hyperparameters; None if it names a built-in one.
+    def build(self, kind: str, built_in: Mapping[str, Callable[..., Any]], *arguments: Any) -> Any:
+        """An instance of the component that the trial names, with its hyperparameters.
 
         Args:
             kind: A field that names a component.
+            built_in: The built-in ones of that kind, by name.
             arguments: What every component of this kind is built from.
-        """
-        return self.components.build(kind, getattr(self, kind), dict(self.own), *arguments)
 
-    def choices(self, kind: str, built_in: Mapping[str, Any]) -> str:
-        """The names that a field may have, for messages."""
-        return ", ".join([*self.components.of_kind(kind), *built_in])
+        Raises:
+            UserError: There is none of that name.
+        """
+        own, name = self.components.of_kind(kind), getattr(self, kind)
+        if name not in own and name not in built_in:
+            raise UserError(f"{kind}={name!r}: choose from {', '.join([*own, *built_in])}")
+        found = own[name] if name in own else built_in[name]
+        return found(*arguments, **options_of(name, dict(self.own)))
 
     def code_map(self, data: DataSummary) -> tuple[int, int, int] | None:
         """Channels, height and width of the code's map for these images; None if the code is no map.
@@ -182,7 +176,7 @@ class TrialConfig:
         Raises:
             UserError: `latent_dim` is no multiple of the map's pixels, or `latent_shape` names another map.
         """
-        factor = getattr(self._own("network"), "downsampling", DOWNSAMPLING.get(self.network))
+        factor = getattr(self.part("network"), "downsampling", DOWNSAMPLING.get(self.network))
         shape = None if factor is None else map_shape(data, self.network, factor, self.latent_dim)
         if self.latent_shape not in (NO_MAP, shape_text(shape)):
             raise UserError(
@@ -202,7 +196,7 @@ class TrialConfig:
     @property
     def is_made_for_normal(self) -> bool:
         """Whether the method shapes the codes for draws from N(0, I)."""
-        return getattr(self._own("regularizer"), "is_made_for_normal", self.regularizer not in FOR_FITTED_PRIORS)
+        return getattr(self.part("regularizer"), "is_made_for_normal", True)
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any], components: Components = NO_COMPONENTS) -> TrialConfig:
@@ -217,16 +211,13 @@ class TrialConfig:
         Raises:
             UserError: A name is not a field, or a value has the wrong type or is out of range.
         """
-        own = components.read({key: value for key, value in params.items() if "." in key})
+        own = components.read({key: value for key, value in params.items() if "." in key}, BUILT_IN)
         unknown = sorted(set(params) - set(PARAMS) - set(own) - {"method"})
         if unknown:
             raise UserError(f"unknown parameter {', '.join(unknown)}: choose from {', '.join(PARAMS)}")
         values: dict[str, Any] = {key: _read(key, PARAMS[key], value) for key, value in params.items() if key in PARAMS}
         config = cls(**values, own=tuple(sorted(own.items())), components=components)
-        is_known = config._own("regularizer") is not None or config.regularizer in {
-            pair[1] for pair in METHODS.values()
-        }
-        if is_known and params.get("method", config.method) != config.method:
+        if config.part("regularizer") is not None and params.get("method", config.method) != config.method:
             raise UserError(f"method={params['method']!r} contradicts encoder and regularizer ({config.method})")
         return config
 
@@ -245,7 +236,7 @@ class TrialConfig:
         Raises:
             UserError: A hyperparameter belongs to no component of the space.
         """
-        own = self.components.complete({kind: getattr(self, kind) for kind in FIELDS}, dict(self.own))
+        own = self.components.complete({kind: getattr(self, kind) for kind in FIELDS}, dict(self.own), BUILT_IN)
         return dataclasses.replace(self, own=tuple(sorted(own.items())))
 
 

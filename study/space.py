@@ -20,29 +20,11 @@ from study.grid import Derive, GridSuggest, Values
 from study.ranges import RANGES
 from study.source import Source, code_hash, gather, run
 from study.space_code import EARLIER_HASHES, code_of_space, definition_of
+from study.weights import first_weight as first_weight
+from study.weights import weight_range as weight_range
 
 if TYPE_CHECKING:
     import optuna
-
-WEIGHT_RANGES: dict[str, tuple[float, float]] = {
-    "kl": (3e-4, 0.3),
-    "mmd": (3e-3, 10.0),
-    "adversarial": (3e-3, 10.0),
-    "sliced_wasserstein": (1e-3, 10.0),
-    "info_vae": (1e-4, 0.1),
-    "rae_l2": (1e-4, 1.0),
-}
-"""Weights worth searching, as multiples of the data's total pixel variance. A range holds both ends of the trade-off.
-
-They come from digits (d = 8, half-decade steps from 1e-4 to 10, one seed). A range begins at the weight whose codes or
-samples first differ from a plain autoencoder's, and ends at about twice the error or at posterior collapse.
-"""
-
-
-def weight_range(data: DataSummary, *regularizers: Any) -> tuple[float, float]:
-    """The smallest absolute weight range on this data set that covers regularizers: names, or own components."""
-    ranges = [WEIGHT_RANGES[item] if isinstance(item, str) else item.weight_range for item in regularizers]
-    return min(low for low, _ in ranges) * data.total_variance, max(high for _, high in ranges) * data.total_variance
 
 
 def _no_points(data: DataSummary) -> Sequence[Mapping[str, Any]]:

@@ -14,16 +14,18 @@ PACKAGES = ("study", "search_spaces", "analysis", "benchmarks", "tests")
 LONGEST_MODULE = 320
 """Lines; a longer module has more than one idea in it."""
 
-_PLAIN = {"study.config", "study.errors", "study.components", "study.code_map"}
+_PLAIN = {"study.config", "study.errors", "study.components", "study.built_in", "study.code_map"}
 """What a trial is, in words that every room uses; no large library."""
-_BASE = {*_PLAIN, "study.grid", "study.ranges", "study.source", "study.space", "study.space_code"}
+_BASE = {*_PLAIN, "study.grid", "study.ranges", "study.source", "study.space", "study.space_code", "study.weights"}
 _MATHEMATICS = {"study.data", "study.model"}
 _COMMANDS = ("run", "retrain", "status", "doctor", "sync", "export", "sample")
 MAY_IMPORT: dict[str, set[str]] = {
     "study.ranges": set(),
     "study.errors": set(),
     "study.components": {"study.errors"},
+    "study.built_in": {"study.components"},
     "study.code_map": {"study.errors"},
+    "study.weights": {*_PLAIN},
     "study.config": {"study.ranges", *_PLAIN},
     "study.source": {"study.errors"},
     "study.space_code": set(),
@@ -35,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.cli": {*_PLAIN, "study.ranges", "study.disk"},
     "study.data": {*_PLAIN},
     "study.model": {*_PLAIN, "study.priors", "study.data.pixels"},
+    "study.model.regularizers": {*_PLAIN, "study.model"},
     "study.priors": {*_PLAIN},
     "study.measure": {*_PLAIN, "study.disk", *_MATHEMATICS, "study.priors"},
     "study.training": {*_PLAIN, "study.disk", *_MATHEMATICS, "study.measure"},
@@ -89,6 +92,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "study.ranges": set(),
     "study.errors": set(),
     "study.components": set(),
+    "study.built_in": set(),
+    "study.weights": set(),
     "study.code_map": set(),
     "study.config": set(),
     "study.source": set(),
@@ -103,6 +108,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "study.cli": set(),
     "study.data": {"torch", "torchvision"},
     "study.model": {"torch"},
+    "study.model.regularizers": {"torch"},
     "study.priors": {"torch"},
     "study.measure": {"torch"},
     "study.training": {"torch"},

@@ -145,11 +145,11 @@ def test_values_survive_a_reader_without_components(own: dict[str, int]) -> None
 
 
 def test_an_instance_gets_its_own_hyperparameters_and_the_defaults_of_the_rest() -> None:
-    built = TrialConfig.from_params({"network": "net", "net.depth": 7, "penalty.strength": 1.0}, OWN).build_own(
-        "network"
-    )
+    config = TrialConfig.from_params({"network": "net", "net.depth": 7, "penalty.strength": 1.0}, OWN)
+    built = config.build("network", {})
     assert built is not None and dataclasses.asdict(built) == {**dataclasses.asdict(Net()), "depth": 7}
-    assert TrialConfig(components=OWN).build_own("network") is None  # mlp is built in
+    with pytest.raises(UserError, match="network='mlp': choose from net, other"):
+        TrialConfig(components=OWN).build("network", {"other": Net})
 
 
 def test_types_that_only_a_type_checker_knows_do_not_matter() -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from study.built_in import METHODS
 from study.code_map import map_pixels
-from study.config import METHODS, PARAMS, TrialConfig, UserError
+from study.config import PARAMS, TrialConfig, UserError
 from study.ranges import RANGES
 from tests.helpers import made_summary
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from study.config import METHODS, TrialConfig, UserError
-from study.model.regularizers import REGULARIZERS
+from study.built_in import METHODS
+from study.config import TrialConfig, UserError
+from study.model.building import REGULARIZERS
 from study.model.schedules import SCHEDULES
 from study.search.samplers import build_sampler
-from study.space import WEIGHT_RANGES, SearchSpace, builtin_spaces, load_space, weight_range
+from study.space import SearchSpace, builtin_spaces, first_weight, load_space, weight_range
 from tests.helpers import made_summary
 
 SUMMARIES = [made_summary(), made_summary(1, 28, 28, 53.0), made_summary(3, 32, 32, 190.0)]
@@ -83,8 +84,15 @@ def test_what_follows_latent_dim_differs_from_it_in_seed_and_weight_alone(name: 
 
 
 def test_every_regularizer_has_a_weight_range() -> None:
-    assert set(WEIGHT_RANGES) == set(REGULARIZERS) - {"none"}
-    assert all(0 < low < high for low, high in WEIGHT_RANGES.values())
+    data = made_summary(total_variance=10.0)
+    for name in set(REGULARIZERS) - {"none"}:
+        low, high = weight_range(data, name)
+        assert 0 < low < first_weight(data, name) < high
+    for ask in (weight_range, first_weight):
+        with pytest.raises(UserError, match="none declares none"):
+            ask(data, "none")
+        with pytest.raises(UserError, match=r"regularizer='mdm': choose from adversarial, .*mmd"):
+            ask(data, "mdm")
 
 
 def test_the_joint_space_reaches_every_method_and_suits_the_sampler() -> None:
@@ -99,7 +107,7 @@ def test_the_joint_space_reaches_every_method_and_suits_the_sampler() -> None:
             assert low <= config.weight <= high
         seen.add(config.method)
         study.tell(trial, [config.weight, number % 7])
-    assert seen == set(METHODS) - {"Gaussian AE"}
+    assert seen == set(METHODS) - {"Gaussian AE", "CWAE", "CWAE Gaussian"}
 
 
 def test_weight_ranges_grow_with_the_data_and_join() -> None:

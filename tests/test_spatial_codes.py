@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.config import METHODS
+from study.built_in import METHODS
 from study.results.choice import choose
 from study.results.frame import load_study
 from study.tracking.store import connect, sqlite_uri
@@ -21,7 +21,7 @@ from tests.test_sample import study_sample
 SPACE = """
 from study import SearchSpace
 from study.code_map import map_pixels
-from study.config import METHODS
+from study.built_in import METHODS
 
 
 def suggest(trial, data):

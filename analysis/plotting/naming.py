@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from study.config import METHODS
+from study.built_in import METHODS
 from study.measure.metrics import METRICS, is_logarithmic, metric_name
 from study.results.choice import full_weight
 from study.results.frame import StudyFrames
@@ -24,7 +24,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def methods_in_order(methods: Iterable[str]) -> list[str]:
-    """The distinct methods in the order of `METHODS`; unknown ones follow, sorted by name."""
+    """The distinct methods in the order of `study.built_in.METHODS`; unknown ones follow, sorted by name."""
     order = list(METHODS)
     return sorted({str(method) for method in methods}, key=lambda m: (order.index(m) if m in order else len(order), m))
 

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from analysis.plotting import naming
+from study.built_in import BUILT_IN
 from study.config import UserError
 
 Format = Literal["png", "svg", "pdf"]
@@ -47,31 +48,19 @@ RC: Any = {
 
 GREY = "#6b6b6b"
 _REAL_DATA = "real-data baseline"
-COLOURS: dict[str, tuple[str, str]] = {
-    "AE": ("#000000", "o"),
-    "Gaussian AE": ("#000000", "p"),
-    "VAE": ("#0072B2", "s"),
-    "InfoVAE": ("#56B4E9", "D"),
-    "WAE-MMD": ("#D55E00", "^"),
-    "WAE-MMD Gaussian": ("#E69F00", "v"),
-    "WAE-GAN": ("#009E73", "P"),
-    "WAE-GAN Gaussian": ("#009E73", "X"),
-    "RAE-L2": ("#CC79A7", "h"),
-    "SWAE": ("#F0E442", "<"),
-    "SWAE Gaussian": ("#F0E442", ">"),
+_STYLES: dict[str, tuple[str, str]] = {
+    method: style for item in BUILT_IN.of_kind("regularizer").values() for method, style in item.styles.items()
 }
 """Method -> (colour, marker), in the colour-blind-safe palette of Okabe and Ito. A method and its variant with a
 Gaussian encoder have similar colours; the marker tells them apart."""
-
-
 _SPARE_COLOURS = ("#882255", "#44AA99", "#999933", "#AA4499", "#661100", "#6699CC")
 _SPARE_MARKERS = ("d", "*", "8", "H", "p")
 
 
 def method_style(method: str) -> tuple[str, str]:
     """(colour, marker) of a method. One that is not built in gets those that its name leads to, the same everywhere."""
-    if method in COLOURS:
-        return COLOURS[method]
+    if method in _STYLES:
+        return _STYLES[method]
     chosen = zlib.crc32(method.encode())
     return _SPARE_COLOURS[chosen % len(_SPARE_COLOURS)], _SPARE_MARKERS[chosen // 8 % len(_SPARE_MARKERS)]
 

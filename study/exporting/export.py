@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.built_in import BUILT_IN
 from study.components import FIELDS, Described
 from study.config import UserError
 from study.disk.code import carried_path
 from study.disk.files import write_atomic
-from study.exporting.standalone import NO_OWN_CODE, OwnCode, standalone_source
+from study.exporting.standalone import OwnCode, standalone_source
 from study.results.selection import Selection
 from study.source import gather, user_name
 from study.tracking import redact, sync_study
@@ -64,7 +65,7 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
     if model.prior is not None and model.prior.density is not None:
         chosen["DENSITIES"] = model.prior.density.kind
     try:
-        source = standalone_source(chosen, own=_own_code(selection, used))
+        source = standalone_source(chosen, own=_components(selection, used))
     except ValueError as error:  # a user's own code may be written in any way
         raise UserError(f"the model's code cannot be put into one file: {error}") from error
     directory.mkdir(parents=True, exist_ok=True)
@@ -100,22 +101,39 @@ def _check_loads(directory: Path) -> None:
         del sys.modules[spec.name]
 
 
-def _own_code(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
-    """Where the code of the components lies that a model is built from, as far as they are the space's own."""
+def _components(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
+    """What the file says of the components of its model, and where the code of the space's own lies.
+
+    What trained the model is not needed to use it: the file has what it says of itself, not its code.
+    """
     own = {kind: component for kind, component in used.items() if component is not None}
-    if not own:
-        return NO_OWN_CODE
-    path = carried_path(selection.study, selection.directory)
-    source = gather(path)
-    built = [own[kind].__name__ for kind in ("network", "likelihood") if kind in own]
-    # What trained the model is not needed to use it; that it was of the space's own is.
-    described = [Described.of(component) for kind, component in own.items() if kind not in ("network", "likelihood")]
-    homes = {path.stem: path} | source.modules
-    expression = f"Components(({', '.join([*built, *map(repr, described)])},))"
+    built = {kind: own[kind] for kind in ("network", "likelihood") if kind in own}
     names = {"Components": "study.components", "Described": "study.components"}
-    for component in (own[kind] for kind in ("network", "likelihood") if kind in own):
-        names[component.__name__] = user_name(component.__module__)
-    return OwnCode(homes, {"OWN_COMPONENTS": expression}, names)
+    names |= {component.__name__: user_name(component.__module__) for component in built.values()}
+    files: dict[str, Path] = {}
+    if own:
+        path = carried_path(selection.study, selection.directory)
+        files = {path.stem: path} | gather(path).modules
+    described = [_expression(Described.of(component)) for kind, component in own.items() if kind not in built]
+    known = [BUILT_IN.of_kind(kind).get(getattr(selection.config, kind)) for kind in FIELDS if kind not in own]
+    constants = {
+        "OWN_COMPONENTS": _tuple([*(component.__name__ for component in built.values()), *described]),
+        "BUILT_IN": _tuple([_expression(component) for component in known if component is not None]),
+    }
+    return OwnCode(files, constants, names)
+
+
+def _tuple(entries: list[str]) -> str:
+    return f"Components(({', '.join([*entries, ''])}))"
+
+
+def _expression(component: Described) -> str:
+    """The call that makes such a description, without what figures and searches need."""
+    plain = Described(kind=component.kind, name=component.name)
+    wanted = ("methods", "is_made_for_normal", "downsampling", "types", "defaults")
+    said = {name: getattr(component, name) for name in ("kind", "name", *wanted)}
+    told = [f"{name}={value!r}" for name, value in said.items() if name not in wanted or value != getattr(plain, name)]
+    return f"Described({', '.join(told)})"
 
 
 def log_model(selection: Selection, model: Autoencoder, directory: Path, tracking_uri: str) -> str:

@@ -19,7 +19,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from study.config import DataSummary, TrialConfig, UserError
+from study.config import DataSummary, TrialConfig
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 LOWEST_LOGVAR = 2 * math.log(0.05)
@@ -276,11 +276,7 @@ def build_likelihood(config: TrialConfig, summary: DataSummary) -> Likelihood:
     Raises:
         UserError: `likelihood` is neither in `LIKELIHOODS` nor a component of the space.
     """
-    if (own := config.build_own("likelihood", summary)) is not None:
-        return own
-    if config.likelihood not in LIKELIHOODS:
-        raise UserError(f"likelihood={config.likelihood!r}: choose from {config.choices('likelihood', LIKELIHOODS)}")
-    return LIKELIHOODS[config.likelihood](summary)
+    return config.build("likelihood", LIKELIHOODS, summary)
 
 
 LIKELIHOODS: dict[str, Callable[[DataSummary], Likelihood]] = {

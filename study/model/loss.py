@@ -10,7 +10,7 @@ from torch import Tensor
 
 from study.model.autoencoder import Autoencoder
 from study.model.likelihoods import perceptual_distance, total_variation
-from study.model.regularizers import Regularizer
+from study.model.regularizers.base import Regularizer
 
 
 class LossTerms(NamedTuple):

@@ -177,11 +177,9 @@ def build_network(config: TrialConfig, size: NetworkSize) -> tuple[nn.Module, nn
     Raises:
         UserError: `network` is neither in `NETWORKS` nor a component of the space.
     """
-    if (own := config.build_own("network")) is not None:
-        return own.build(size)
-    if config.network not in NETWORKS:
-        raise UserError(f"network={config.network!r}: choose from {config.choices('network', NETWORKS)}")
-    return NETWORKS[config.network](size)
+    if config.network in config.components.of_kind("network"):
+        return config.build("network", {}).build(size)
+    return config.build("network", NETWORKS, size)
 
 
 NETWORKS: dict[str, Build] = {

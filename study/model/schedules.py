@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import final
 
-from study.config import TrialConfig, UserError
+from study.config import TrialConfig
 
 CYCLES = 4
 RAMP_SHARE_OF_CYCLE = 0.5
@@ -152,11 +152,9 @@ def build_schedule(config: TrialConfig) -> Schedule:
     Raises:
         UserError: `annealing` is neither in `SCHEDULES` nor a component of the space.
     """
-    if (own := config.build_own("annealing")) is not None:
-        return Shape(own, config.annealing_fraction)
-    if config.annealing not in SCHEDULES:
-        raise UserError(f"annealing={config.annealing!r}: choose from {config.choices('annealing', SCHEDULES)}")
-    return SCHEDULES[config.annealing](config.annealing_fraction)
+    if config.annealing in config.components.of_kind("annealing"):
+        return Shape(config.build("annealing", {}), config.annealing_fraction)
+    return config.build("annealing", SCHEDULES, config.annealing_fraction)
 
 
 SCHEDULES: dict[str, Callable[[float], Schedule]] = {

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from study.config import FEW_IMAGES, FOR_FITTED_PRIORS, METHODS, Origin, TrialConfig
+from study.built_in import BUILT_IN, METHODS
+from study.config import FEW_IMAGES, Origin, TrialConfig
 from study.measure.metrics import FITTED, metric_name
 from study.results import pareto
 from study.results.frame import StudyFrames
@@ -77,7 +78,7 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     under = under_fitted if any(name in FITTED.values() for name in metrics) else str
     diversity = {name: frames.column(name) for name in map(under, DIVERSITY)}
     from_normal = any(name in FITTED for name in metrics) and with_fitted_prior(frames) is not None
-    unmade = np.isin(frames.text("regularizer"), [*FOR_FITTED_PRIORS, *_own_unmade(frames)]) & from_normal
+    unmade = np.isin(frames.text("regularizer"), _unmade(frames)) & from_normal
     copies = under(COPIES)
     choice = chosen_from(values, eligible, diversity, unjudged, frames.column(copies), copies, unmade)
     return choice._replace(picks=()) if too_little_data(frames) else choice
@@ -94,10 +95,10 @@ def too_little_data(frames: StudyFrames) -> str:
     )
 
 
-def _own_unmade(frames: StudyFrames) -> list[str]:
-    """Regularizers of the space's own that do not shape codes for draws from N(0, I)."""
-    own = frames.study.described.of_kind("regularizer")
-    return [name for name, described in own.items() if not described.is_made_for_normal]
+def _unmade(frames: StudyFrames) -> list[str]:
+    """Regularizers that do not shape codes for draws from N(0, I)."""
+    known = BUILT_IN.of_kind("regularizer") | frames.study.described.of_kind("regularizer")
+    return [name for name, described in known.items() if not described.is_made_for_normal]
 
 
 def under_fitted(column: str) -> str:

@@ -7,22 +7,24 @@ from typing import Any
 
 import torch
 
+from study.built_in import BUILT_IN
 from study.components import Components
-from study.config import METHODS, DataSummary, TrialConfig
+from study.config import DataSummary, TrialConfig
 from study.data.datasets import DATASETS
 from study.errors import UserError, located
 from study.measure.metrics import METRICS
 from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.model.building import build_regularizer
 from study.model.likelihoods import LIKELIHOODS
 from study.model.loss import compute_loss
 from study.model.networks import NETWORKS
-from study.model.regularizers import CriticRegularizer, Regularizer, build_regularizer
+from study.model.regularizers.base import CriticRegularizer, Regularizer
 from study.model.schedules import SCHEDULES, build_schedule
 from study.space import SearchSpace
 
 _BUILT_IN = {
     "network": NETWORKS,
-    "regularizer": {regularizer for _, regularizer in METHODS.values()},
+    "regularizer": BUILT_IN.of_kind("regularizer"),
     "likelihood": LIKELIHOODS,
     "annealing": SCHEDULES,
     "metric": METRICS,

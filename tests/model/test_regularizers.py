@@ -8,16 +8,20 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from study.config import METHODS, TrialConfig, UserError
+from study.built_in import METHODS
+from study.config import TrialConfig, UserError
 from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
+from study.model.building import REGULARIZERS, build_regularizer
 from study.model.divergences import squared_mmd
 from study.model.loss import compute_loss
-from study.model.regularizers import REGULARIZERS, Adversarial, build_regularizer
+from study.model.regularizers.adversarial import Adversarial
 from tests.helpers import made_summary
 
 
-def _config(name: str, encoder: str = "gaussian") -> TrialConfig:
-    kernel = "imq" if name in ("mmd", "info_vae") else "none"
+def _config(name: str, encoder: str = "") -> TrialConfig:
+    """Of a regularizer, with the encoder given, else a Gaussian one if it goes with it."""
+    encoder = encoder or ("gaussian" if "gaussian" in REGULARIZERS[name].methods else "deterministic")
+    kernel = "imq" if REGULARIZERS[name].uses_kernel else "none"
     return TrialConfig(regularizer=name, encoder=encoder, kernel=kernel, latent_dim=3, width=8)
 
 
@@ -56,9 +60,10 @@ EXTREMES = {
 @pytest.mark.parametrize("extreme", EXTREMES)
 @pytest.mark.parametrize("name", REGULARIZERS)
 def test_regularizer_gradients_are_finite_at_extreme_codes(name: str, extreme: str, logvar: float | None) -> None:
-    if logvar is None and name in ("kl", "info_vae"):
-        pytest.skip("needs a Gaussian encoder")
-    config = _config(name, "deterministic" if logvar is None else "gaussian")
+    encoder = "deterministic" if logvar is None else "gaussian"
+    if encoder not in REGULARIZERS[name].methods:
+        pytest.skip(f"has no {encoder} encoder")
+    config = _config(name, encoder)
     mu = EXTREMES[extreme].clone().requires_grad_()
     spread = None if logvar is None else torch.full((8, 3), logvar, requires_grad=True)
     model, regularizer = build_autoencoder(config, made_summary()), build_regularizer(config)
@@ -81,8 +86,8 @@ def test_regularizer_prefers_the_prior(name: str) -> None:
     zeros = torch.zeros(1024, 3)
     at_prior = _penalty(name, zeros, zeros)
     assert at_prior.abs() < 0.1
-    assert _penalty(name, zeros + 2, zeros) > at_prior + 0.5  # shifted
-    assert _penalty(name, zeros, zeros - 8) > at_prior + 0.2  # shrunk to a point
+    assert _penalty(name, zeros + 2, zeros) > 3 * at_prior + 0.1  # shifted
+    assert _penalty(name, zeros, zeros - 8) > 3 * at_prior + 0.1  # shrunk to a point
 
 
 @pytest.mark.parametrize("name", REGULARIZERS)
@@ -125,6 +130,26 @@ def test_info_vae_regularizer_adds_kl_and_mmd() -> None:
     z, prior = Posterior(mu, logvar).sample(_generator(1)), torch.randn(5, 3, generator=_generator(2))
     expected = _penalty("kl", mu, logvar) + 10 * squared_mmd(z, prior, "imq")
     torch.testing.assert_close(_penalty("info_vae", mu, logvar), expected)
+
+
+@pytest.mark.parametrize(("dim", "tolerance"), [(1, 1e-5), (24, 0.03)])
+def test_cramer_wold_is_the_mean_over_directions_of_smoothed_distances(dim: int, tolerance: float) -> None:
+    codes = 0.6 * torch.randn(32, dim, generator=_generator(5)) + 0.4
+    config = TrialConfig(regularizer="cramer_wold", latent_dim=dim, width=8)
+    model = build_autoencoder(config, made_summary())
+    found = build_regularizer(config)(model, Posterior(codes, None), codes, None).item()
+    # The definition: L2 distance of the smoothed densities of both projections, on a grid; the mean over directions.
+    directions = torch.nn.functional.normalize(torch.randn(dim, 2000, generator=_generator(6)), dim=0)
+    points = torch.linspace(-12, 12, 2401)
+    width = (4 / (3 * len(codes))) ** 0.4
+    prior = Normal(0.0, math.sqrt(1 + width)).log_prob(points).exp()
+    distances = []
+    for projected in (codes @ directions).T:
+        density = Normal(projected[:, None], math.sqrt(width)).log_prob(points).exp().mean(dim=0)
+        distances.append(torch.trapezoid((density - prior).square(), points).item())
+        if dim == 1:
+            break
+    assert found == pytest.approx(sum(distances) / len(distances), rel=tolerance)
 
 
 def test_rae_regularizer_by_hand() -> None:
@@ -186,7 +211,7 @@ def test_adversarial_regularizer_brings_codes_to_the_prior() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"regularizer": "no such"}, r"choose from none, kl, .*rae_l2"),
+        ({"regularizer": "no such"}, r"choose from adversarial, .*kl, .*sliced_wasserstein"),
         ({"regularizer": "kl"}, "needs encoder=gaussian"),
         ({"regularizer": "info_vae", "kernel": "imq"}, "needs encoder=gaussian"),
         ({"regularizer": "mmd"}, "needs imq or rbf"),

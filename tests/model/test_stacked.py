@@ -12,8 +12,8 @@ import study.model.stacked as stacked
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.model.autoencoder import CODE_LIKELIHOODS, build_autoencoder
+from study.model.building import build_regularizer
 from study.model.loss import compute_loss
-from study.model.regularizers import build_regularizer
 from study.model.stacked import FirstStage, train_first_stage
 from tests.helpers import made_summary
 

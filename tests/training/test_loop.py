@@ -10,8 +10,8 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.pixels import as_float
 from study.data.splits import Split
+from study.model.building import REGULARIZERS
 from study.model.likelihoods import LIKELIHOODS
-from study.model.regularizers import REGULARIZERS
 from study.model.schedules import SCHEDULES
 from study.model.stacked import FirstStage
 from study.training import checkpoint

@@ -1,0 +1,93 @@
+"""The built-in components: what their files say of themselves, and their classes.
+
+A component is one file in one of `FOLDERS`, found by its place. Its class attributes (`name`, `methods`, …) are plain
+values, so that they are read here from the source: commands and figures need them, and must not import torch as the
+files do.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from study.components import Components, Described
+
+FOLDERS = {"regularizer": "model/regularizers"}
+"""Kind of component -> where its files lie, below this package."""
+_Base = TypeVar("_Base")
+
+
+def classes_in(package: str, base: type[_Base]) -> dict[str, type[_Base]]:
+    """The component classes that the modules of a package define, by name.
+
+    Args:
+        package: The package's full name.
+        base: What they derive from.
+    """
+    paths = importlib.import_module(package).__path__
+    modules = [importlib.import_module(f"{package}.{module.name}") for module in pkgutil.iter_modules(paths)]
+    return {
+        found.__dict__["name"]: found
+        for module in modules
+        for found in vars(module).values()
+        if inspect.isclass(found) and found.__module__ == module.__name__ and "name" in found.__dict__
+        if issubclass(found, base)
+    }
+
+
+def described_in(source: str, kind: str) -> Iterator[Described]:
+    """What the component classes in a module's source say of themselves.
+
+    Args:
+        source: Text of the module.
+        kind: Kind of its components.
+    """
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef) and "name" in (said := _attributes(node)):
+            options = dict(_options(node))
+            types: Any = {name: type(value).__name__ for name, value in options.items()}
+            known = {name: value for name, value in said.items() if name in Described.__dataclass_fields__}
+            yield Described(kind=kind, types=types, defaults=options, **known)
+
+
+def _attributes(node: ast.ClassDef) -> dict[str, Any]:
+    """The class attributes that are plain values."""
+    found: dict[str, Any] = {}
+    for part in node.body:
+        if isinstance(part, ast.AnnAssign) and part.value and "ClassVar" in ast.unparse(part.annotation):
+            found[ast.unparse(part.target)] = ast.literal_eval(part.value)
+    return found
+
+
+def _options(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
+    """Name and default of each hyperparameter: an argument of the constructor, or a field of a dataclass."""
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            arguments = part.args.args[len(part.args.args) - len(part.args.defaults) :]
+            for argument, default in zip(arguments, part.args.defaults, strict=True):
+                yield argument.arg, ast.literal_eval(default)
+        elif isinstance(part, ast.AnnAssign) and part.value and "ClassVar" not in ast.unparse(part.annotation):
+            yield ast.unparse(part.target), ast.literal_eval(part.value)
+
+
+def _read() -> Iterator[Described]:
+    for kind, folder in FOLDERS.items():
+        for path in sorted((Path(__file__).parent / folder).glob("*.py")):
+            yield from described_in(path.read_text(encoding="utf-8"), kind)
+
+
+BUILT_IN = Components(tuple(_read()))
+METHODS: dict[str, tuple[str, str]] = {
+    method: (encoder, regularizer.name)
+    for regularizer in sorted(
+        BUILT_IN.of_kind("regularizer").values(), key=lambda r: (r.weight_range is not None, [*r.methods.values()])
+    )
+    for encoder, method in regularizer.methods.items()
+}
+"""Built-in method -> (encoder, regularizer): the pair defines the method, the name is for people. Those without a
+penalty come first, then in the order of their names, each before its variant with the other encoder."""

@@ -1,0 +1,41 @@
+"""Weights of a regularizer on a data set: what it says in multiples of the data's total pixel variance, as numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from study.built_in import BUILT_IN
+from study.config import DataSummary
+from study.errors import UserError
+
+
+def weight_range(data: DataSummary, *regularizers: Any) -> tuple[float, float]:
+    """The smallest absolute weight range on this data set that covers regularizers: names, or own components.
+
+    Raises:
+        UserError: There is none of that name, or it has no weight.
+    """
+    ranges = [_regularizer(item).weight_range for item in regularizers]
+    if None in ranges:
+        raise UserError(f"weight_range: {_regularizer(regularizers[ranges.index(None)]).name} declares none")
+    return min(low for low, _ in ranges) * data.total_variance, max(high for _, high in ranges) * data.total_variance
+
+
+def first_weight(data: DataSummary, regularizer: Any) -> float:
+    """A good absolute weight to begin with on this data set.
+
+    Raises:
+        UserError: There is no such regularizer, or it declares none.
+    """
+    found = _regularizer(regularizer)
+    if found.first_weight is None:
+        raise UserError(f"first_weight: {found.name} declares none")
+    return found.first_weight * data.total_variance
+
+
+def _regularizer(item: Any) -> Any:
+    """A regularizer by its name, or the component itself."""
+    known = BUILT_IN.of_kind("regularizer")
+    if isinstance(item, str) and item not in known:
+        raise UserError(f"regularizer={item!r}: choose from {', '.join(known)}, or give the class of your own")
+    return known[item] if isinstance(item, str) else item
