@@ -14,9 +14,10 @@ from torch import Tensor
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.model.autoencoder import LOGVAR_MIDDLE, LOGVAR_REACH, build_autoencoder
+from study.model.autoencoder import LOGVAR_MIDDLE, LOGVAR_REACH
+from study.model.building import build_autoencoder
 from study.model.divergences import squared_mmd
-from study.model.networks import latent_critic
+from study.model.layers import latent_critic
 from study.training.loop import CRITIC_BETAS
 from study.training.scopes import denormals_flushed
 

@@ -15,7 +15,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from study.model.divergences import gaussian_kl
-from study.model.networks import perceptron
+from study.model.layers import perceptron
 from study.priors.density import LOG_TWO_PI, Density
 
 STEPS, BATCH, LEARNING_RATE = 2_000, 256, 2e-3

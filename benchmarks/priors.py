@@ -43,7 +43,8 @@ from study.measure.evaluate import Evaluator
 from study.measure.features import measuring
 from study.measure.generated import PRIOR_SEED
 from study.measure.latent import spherical_midpoint
-from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.model.autoencoder import Autoencoder
+from study.model.building import build_autoencoder
 from study.priors.choosing import CANDIDATES, Fit, fit_prior
 from study.priors.mixture import Mixture
 from study.priors.normal import Normal

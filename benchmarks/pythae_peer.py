@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.model.autoencoder import build_autoencoder
+from study.model.building import build_autoencoder
 
 MODELS = {
     "AE": (models.AE, models.AEConfig),

@@ -85,8 +85,7 @@ def stock_trainable(config: dict[str, Any], *, data: Any, context: Any, epochs: 
 
     from study.config import TrialConfig
     from study.measure.evaluate import Evaluator
-    from study.model.autoencoder import build_autoencoder
-    from study.model.building import build_regularizer
+    from study.model.building import build_autoencoder, build_regularizer
     from study.model.loss import compute_loss
     from study.training.loop import evaluation_epochs
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from study.data.arrays import from_arrays
     from study.data.image_data import ImageData
     from study.measure.metrics import Metric
-    from study.model.likelihoods import Likelihood
+    from study.model.likelihoods.base import Likelihood
     from study.model.regularizers.base import CriticRegularizer, Regularizer, draw_prior
     from study.model.sizes import NetworkSize
 
@@ -55,7 +55,7 @@ __all__ = [
 _NEEDS_TORCH = {
     "CriticRegularizer": "study.model.regularizers.base",
     "ImageData": "study.data.image_data",
-    "Likelihood": "study.model.likelihoods",
+    "Likelihood": "study.model.likelihoods.base",
     "Metric": "study.measure.metrics",
     "NetworkSize": "study.model.sizes",
     "Regularizer": "study.model.regularizers.base",

@@ -13,31 +13,25 @@ import inspect
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from study.components import Components, Described
 
-FOLDERS = {"regularizer": "model/regularizers"}
+FOLDERS = {
+    "network": "model/networks",
+    "regularizer": "model/regularizers",
+    "likelihood": "model/likelihoods",
+    "annealing": "model/schedules",
+}
 """Kind of component -> where its files lie, below this package."""
-_Base = TypeVar("_Base")
 
 
-def classes_in(package: str, base: type[_Base]) -> dict[str, type[_Base]]:
-    """The component classes that the modules of a package define, by name.
-
-    Args:
-        package: The package's full name.
-        base: What they derive from.
-    """
+def classes_in(package: str) -> dict[str, Any]:
+    """The component classes that the modules of a package define, by name."""
     paths = importlib.import_module(package).__path__
     modules = [importlib.import_module(f"{package}.{module.name}") for module in pkgutil.iter_modules(paths)]
-    return {
-        found.__dict__["name"]: found
-        for module in modules
-        for found in vars(module).values()
-        if inspect.isclass(found) and found.__module__ == module.__name__ and "name" in found.__dict__
-        if issubclass(found, base)
-    }
+    classes = [found for module in modules for found in vars(module).values() if inspect.isclass(found)]
+    return {found.__dict__["name"]: found for found in classes if "name" in found.__dict__}
 
 
 def described_in(source: str, kind: str) -> Iterator[Described]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from study.built_in import BUILT_IN
 from study.errors import UserError
 
 if TYPE_CHECKING:
     from study.config import DataSummary
 
-DOWNSAMPLING: dict[str, int] = {"residual_f4": 4, "residual_f8": 8}
-"""Network whose code is a map -> by how much the map is smaller than the image. Codes of other networks have no map."""
 NO_MAP = "-"
 """`TrialConfig.latent_shape` of a code that is no map, or whose map nobody has named yet."""
 
@@ -21,9 +20,10 @@ def map_pixels(data: DataSummary, network: str) -> int:
     Raises:
         UserError: The network's codes are no maps.
     """
-    if network not in DOWNSAMPLING:
-        raise UserError(f"network={network}: its code is no map; choose from {', '.join(DOWNSAMPLING)}")
-    _, height, width = map_shape(data, network, DOWNSAMPLING[network])
+    maps = {name: item.downsampling for name, item in BUILT_IN.of_kind("network").items() if item.downsampling}
+    if network not in maps:
+        raise UserError(f"network={network}: its code is no map; choose from {', '.join(maps)}")
+    _, height, width = map_shape(data, network, maps[network])
     return height * width
 
 

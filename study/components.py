@@ -36,16 +36,18 @@ _TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
 class Network(ABC):
-    """An encoder and a decoder of a user's own. Derive a frozen dataclass; its fields are its hyperparameters.
+    """An encoder and a decoder. Derive a frozen dataclass; its fields are its hyperparameters.
 
     Attributes:
         name: What `network` is called in trials.
         downsampling: If the code is a map, by how much it is smaller than the image; None for a code without a map.
+        reads_codes: Whether it is trained on the codes of a first stage in place of images, as `stacked`.
     """
 
     kind: ClassVar[str] = "network"
     name: ClassVar[str]
     downsampling: ClassVar[int | None] = None
+    reads_codes: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, size: NetworkSize) -> tuple[nn.Module, nn.Module]:
@@ -61,7 +63,7 @@ class Network(ABC):
 
 
 class Curve(ABC):
-    """An annealing curve of a user's own. Derive a frozen dataclass; its fields are its hyperparameters.
+    """An annealing curve. Derive a frozen dataclass; its fields are its hyperparameters.
 
     Attributes:
         name: What `annealing` is called in trials.
@@ -111,6 +113,7 @@ class Described:
     uses_kernel: bool = False
     is_made_for_normal: bool = True
     downsampling: int | None = None
+    reads_codes: bool = False
     direction: str = "none"
     types: dict[str, Literal["bool", "int", "float", "str"]] = dataclasses.field(default_factory=dict)
     defaults: dict[str, Value] = dataclasses.field(default_factory=dict)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from study.built_in import BUILT_IN
-from study.code_map import DOWNSAMPLING, NO_MAP, map_shape, shape_text
+from study.code_map import NO_MAP, map_shape, shape_text
 from study.components import FIELDS, NO_COMPONENTS, Components, Value, options_of
 from study.errors import UserError
 from study.ranges import RANGES
@@ -72,19 +72,19 @@ class TrialConfig:
     Attributes:
         dataset: A name in `study.data.datasets.DATASETS`, or `folder:PATH`, `npz:PATH`, `npy:PATH`.
         encoder: `deterministic`, or `gaussian` (diagonal, by reparametrisation).
-        regularizer: A name in `study.model.regularizers.REGULARIZERS`.
+        regularizer: A name in `study.model.building.REGULARIZERS`.
         weight: w in `loss = D + w * m(t) * R`: nats of D per unit of R, at one likelihood for every method.
         kernel: Kernel of the MMD, `imq` or `rbf`; `none` if no kernel is used.
         latent_dim: Size of the code z. Where it is a map, the units of all its channels and pixels.
         latent_shape: The map's channels, height and width, as in `16x8x8`; `-` if the code is no map. It follows from
             the other fields and the images: see `with_map`.
-        annealing: A name in `study.model.schedules.SCHEDULES`, the m(t) above.
+        annealing: A name in `study.model.building.SCHEDULES`, the m(t) above.
         annealing_fraction: Share of the training that the schedule takes to reach its full weight, in [0, 1].
         target_error: Requested mean squared error per pixel on the validation split. w then begins at `weight` and is
             adapted while training, see `study.model.target_error`; 0 requests none, and w stays.
-        network: A name in `study.model.networks.NETWORKS`.
+        network: A name in `study.model.building.NETWORKS`.
         width: Units of a hidden layer, or channels of the first convolution.
-        likelihood: A name in `study.model.likelihoods.LIKELIHOODS`, the D above.
+        likelihood: A name in `study.model.building.LIKELIHOODS`, the D above.
         perceptual_weight: Weight of the perceptual term in D; 0 leaves it out.
         total_variation_weight: Weight of the total-variation term in D; 0 leaves it out.
         learning_rate: Adam's step size.
@@ -176,7 +176,7 @@ class TrialConfig:
         Raises:
             UserError: `latent_dim` is no multiple of the map's pixels, or `latent_shape` names another map.
         """
-        factor = getattr(self.part("network"), "downsampling", DOWNSAMPLING.get(self.network))
+        factor = getattr(self.part("network"), "downsampling", None)
         shape = None if factor is None else map_shape(data, self.network, factor, self.latent_dim)
         if self.latent_shape not in (NO_MAP, shape_text(shape)):
             raise UserError(
@@ -192,6 +192,11 @@ class TrialConfig:
             UserError: As `code_map`.
         """
         return dataclasses.replace(self, latent_shape=shape_text(self.code_map(data)))
+
+    @property
+    def reads_codes(self) -> bool:
+        """Whether its network is trained on the codes of a first stage in place of images."""
+        return getattr(self.part("network"), "reads_codes", False)
 
     @property
     def is_made_for_normal(self) -> bool:

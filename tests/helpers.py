@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from study.code_map import DOWNSAMPLING, map_pixels
+from study.built_in import BUILT_IN
+from study.code_map import map_pixels
 from study.config import DataSummary
 from study.data.datasets import ImageData
 
@@ -41,7 +42,7 @@ def made_summary(channels: int = 1, height: int = 8, width: int = 8, total_varia
 
 def units(network: str, summary: DataSummary, channels: int = 3) -> int:
     """A latent size that suits a network: that many units, or that many channels where the code is a map."""
-    return channels * (map_pixels(summary, network) if network in DOWNSAMPLING else 1)
+    return channels * (map_pixels(summary, network) if BUILT_IN.of_kind("network")[network].downsampling else 1)
 
 
 class Session:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from study.config import DataSummary, TrialConfig
-from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.model.autoencoder import Autoencoder
+from study.model.building import build_autoencoder
 from study.priors.choosing import fit_prior
 from study.training import checkpoint
 from tests.helpers_study import study_record, write_trial

@@ -18,13 +18,14 @@ _PLAIN = {"study.config", "study.errors", "study.components", "study.built_in", 
 """What a trial is, in words that every room uses; no large library."""
 _BASE = {*_PLAIN, "study.grid", "study.ranges", "study.source", "study.space", "study.space_code", "study.weights"}
 _MATHEMATICS = {"study.data", "study.model"}
+_COMPONENTS = tuple(f"study.model.{room}" for room in ("networks", "regularizers", "likelihoods", "schedules"))
 _COMMANDS = ("run", "retrain", "status", "doctor", "sync", "export", "sample")
 MAY_IMPORT: dict[str, set[str]] = {
     "study.ranges": set(),
     "study.errors": set(),
     "study.components": {"study.errors"},
     "study.built_in": {"study.components"},
-    "study.code_map": {"study.errors"},
+    "study.code_map": {"study.built_in", "study.errors"},
     "study.weights": {*_PLAIN},
     "study.config": {"study.ranges", *_PLAIN},
     "study.source": {"study.errors"},
@@ -37,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.cli": {*_PLAIN, "study.ranges", "study.disk"},
     "study.data": {*_PLAIN},
     "study.model": {*_PLAIN, "study.priors", "study.data.pixels"},
-    "study.model.regularizers": {*_PLAIN, "study.model"},
+    **{key: {*_PLAIN, "study.model"} for key in _COMPONENTS},
     "study.priors": {*_PLAIN},
     "study.measure": {*_PLAIN, "study.disk", *_MATHEMATICS, "study.priors"},
     "study.training": {*_PLAIN, "study.disk", *_MATHEMATICS, "study.measure"},
@@ -108,7 +109,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "study.cli": set(),
     "study.data": {"torch", "torchvision"},
     "study.model": {"torch"},
-    "study.model.regularizers": {"torch"},
+    **{key: {"torch"} for key in _COMPONENTS},
     "study.priors": {"torch"},
     "study.measure": {"torch"},
     "study.training": {"torch"},

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from study.built_in import METHODS
 from study.config import TrialConfig, UserError
-from study.model.building import REGULARIZERS
-from study.model.schedules import SCHEDULES
+from study.model.building import REGULARIZERS, SCHEDULES
 from study.search.samplers import build_sampler
 from study.space import SearchSpace, builtin_spaces, first_weight, load_space, weight_range
 from tests.helpers import made_summary

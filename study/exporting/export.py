@@ -58,10 +58,7 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
         "prior": None if model.prior is None else model.prior.description,
     }
     used = {kind: model.config.components.of_kind(kind).get(getattr(model.config, kind)) for kind in FIELDS}
-    chosen: dict[str, str | None] = {
-        "NETWORKS": None if used["network"] else selection.config.network,
-        "LIKELIHOODS": None if used["likelihood"] else selection.config.likelihood,
-    }
+    chosen = {}
     if model.prior is not None and model.prior.density is not None:
         chosen["DENSITIES"] = model.prior.density.kind
     try:
@@ -102,10 +99,12 @@ def _check_loads(directory: Path) -> None:
 
 
 def _components(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
-    """What the file says of the components of its model, and where the code of the space's own lies.
+    """What the file says of the components of its model, and where their code lies.
 
     What trained the model is not needed to use it: the file has what it says of itself, not its code.
     """
+    from study.model import building  # needs torch
+
     own = {kind: component for kind, component in used.items() if component is not None}
     built = {kind: own[kind] for kind in ("network", "likelihood") if kind in own}
     names = {"Components": "study.components", "Described": "study.components"}
@@ -116,7 +115,14 @@ def _components(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
         files = {path.stem: path} | gather(path).modules
     described = [_expression(Described.of(component)) for kind, component in own.items() if kind not in built]
     known = [BUILT_IN.of_kind(kind).get(getattr(selection.config, kind)) for kind in FIELDS if kind not in own]
-    constants = {
+    registries = {"network": ("NETWORKS", building.NETWORKS), "likelihood": ("LIKELIHOODS", building.LIKELIHOODS)}
+    constants = {name: "{}" for name, _ in registries.values()}
+    for kind, (name, classes) in registries.items():
+        if kind not in built:
+            found = classes[getattr(selection.config, kind)]
+            constants[name] = f"{{{found.name!r}: {found.__name__}}}"
+            names[found.__name__] = found.__module__
+    constants |= {
         "OWN_COMPONENTS": _tuple([*(component.__name__ for component in built.values()), *described]),
         "BUILT_IN": _tuple([_expression(component) for component in known if component is not None]),
     }

@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 
 from study.components import NO_COMPONENTS
 from study.config import DataSummary, TrialConfig
-from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.model.autoencoder import Autoencoder
+from study.model.building import build_autoencoder
 from study.priors.fitted import described
 
 OWN_COMPONENTS = NO_COMPONENTS

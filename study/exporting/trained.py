@@ -6,7 +6,8 @@ import shlex
 
 from study.config import TrialConfig, UserError
 from study.disk.code import own_components
-from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.model.autoencoder import Autoencoder
+from study.model.building import build_autoencoder
 from study.priors.fitted import from_record
 from study.results.selection import Selection
 from study.training import checkpoint

@@ -10,9 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from study.config import DataSummary, TrialConfig, UserError
-from study.model.likelihoods import Likelihood, build_likelihood
-from study.model.networks import build_network
-from study.model.sizes import NetworkSize
+from study.model.likelihoods.base import Likelihood
 from study.model.stacked import FirstStage
 from study.priors.fitted import FittedPrior
 
@@ -20,9 +18,6 @@ LOGVAR_MIDDLE, LOGVAR_REACH = -5.0, 15.0
 """A tanh keeps the encoder's log variance inside (-20, 10). Below, a deviation (4.5e-5) is lost in float32 beside a
 code of size 1; above, exp overflows within a few steps of a bad start. A hard clamp would pass no gradient back from
 outside, and a posterior that shrank while the weight was still zero could not widen again."""
-
-CODE_LIKELIHOODS = ("gaussian", "gaussian_scalar", "gaussian_optimal", "gaussian_pixel", "laplace")
-"""Likelihoods with an unbounded mean, as the codes of a first stage need."""
 
 
 class Posterior(NamedTuple):
@@ -257,38 +252,3 @@ def class_direction(codes: Tensor, labels: Tensor, target: int) -> Tensor:
     if not inside.any() or inside.all():
         raise ValueError(f"class {target}: give images of this class and of others")
     return nn.functional.normalize(codes[inside].mean(dim=0) - codes[~inside].mean(dim=0), dim=0)
-
-
-def build_autoencoder(config: TrialConfig, summary: DataSummary) -> Autoencoder:
-    """An untrained autoencoder, initialised from torch's global generator, which the caller seeds.
-
-    A `stacked` model comes with an untrained first stage: load the state of a trained one into `first_stage`.
-
-    Raises:
-        UserError: `network` or `likelihood` is unknown, they do not go together, or `latent_dim` makes no whole map.
-    """
-    config.code_map(summary)  # it refuses a latent size that makes no whole map
-    first_stage = None
-    seen = summary
-    if config.network == "stacked":
-        if config.likelihood not in CODE_LIKELIHOODS or config.perceptual_weight or config.total_variation_weight:
-            raise UserError(
-                f"network=stacked reconstructs codes, not pixels: use likelihood {', '.join(CODE_LIKELIHOODS)}, "
-                "without perceptual and total-variation terms"
-            )
-        first_stage = FirstStage(summary)
-        seen = first_stage.summary
-    likelihood = build_likelihood(config, seen)
-    encoder, decoder = build_network(
-        config,
-        NetworkSize(
-            channels=seen.channels,
-            height=seen.height,
-            width=seen.width,
-            latent_dim=config.latent_dim,
-            encoder_outputs=config.latent_dim * (2 if config.encoder == "gaussian" else 1),
-            decoder_channels=seen.channels * likelihood.maps,
-            hidden=config.width,
-        ),
-    )
-    return Autoencoder(config, summary, encoder, decoder, likelihood, first_stage)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from study.model.autoencoder import Autoencoder
-from study.model.likelihoods import perceptual_distance, total_variation
 from study.model.regularizers.base import Regularizer
 
 
@@ -64,3 +63,27 @@ def compute_loss(
     reconstruction = cost.mean()  # []
     penalty = regularizer(model, posterior, z, generator)  # []
     return LossTerms(reconstruction + weight * penalty, reconstruction.detach(), penalty.detach(), z.detach())
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Sum of squared differences between neighbouring pixels, [B, C, H, W] in [0, 1] -> [B].
+
+    The other common form, `0.5 * mean` on [-1, 1], equals this one with a weight of 2 over the number of pixels.
+    """
+    across, down = image.diff(dim=3).square(), image.diff(dim=2).square()
+    return across.flatten(1).sum(dim=1) + down.flatten(1).sum(dim=1)
+
+
+def perceptual_distance(features: Callable[[Tensor], Tensor], image: Tensor, x: Tensor) -> Tensor:
+    """Mean absolute difference of two images' features, times the number of pixels, [B, C, H, W] twice -> [B].
+
+    At weight 1 a mean difference in features costs as much as the same mean difference in pixels under `laplace`.
+
+    Args:
+        features: Frozen extractor, [B, C, H, W] in [0, 1] -> [B, F]. Not the feature network.
+        image: The reconstruction, which receives the gradient.
+        x: The original.
+    """
+    with torch.no_grad():
+        wanted = features(x)
+    return (features(image) - wanted).abs().flatten(1).mean(dim=1) * x[0].numel()

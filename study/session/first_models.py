@@ -8,28 +8,18 @@ from typing import Any
 import torch
 
 from study.built_in import BUILT_IN
-from study.components import Components
+from study.components import FIELDS, Components
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import DATASETS
 from study.errors import UserError, located
 from study.measure.metrics import METRICS
-from study.model.autoencoder import Autoencoder, build_autoencoder
-from study.model.building import build_regularizer
-from study.model.likelihoods import LIKELIHOODS
+from study.model.autoencoder import Autoencoder
+from study.model.building import build_autoencoder, build_regularizer, build_schedule
 from study.model.loss import compute_loss
-from study.model.networks import NETWORKS
 from study.model.regularizers.base import CriticRegularizer, Regularizer
-from study.model.schedules import SCHEDULES, build_schedule
 from study.space import SearchSpace
 
-_BUILT_IN = {
-    "network": NETWORKS,
-    "regularizer": BUILT_IN.of_kind("regularizer"),
-    "likelihood": LIKELIHOODS,
-    "annealing": SCHEDULES,
-    "metric": METRICS,
-    "dataset": DATASETS,
-}
+_BUILT_IN = {**{kind: BUILT_IN.of_kind(kind) for kind in FIELDS}, "metric": METRICS, "dataset": DATASETS}
 _IMAGES = 4
 
 
@@ -85,7 +75,7 @@ def _take_step(config: TrialConfig, summary: DataSummary) -> None:
     share = build_schedule(config).multiplier(0.5 * config.annealing_fraction)
     if not 0 <= share <= 1:
         raise UserError(f"annealing={config.annealing}: it gives {share}, not a multiplier in [0, 1]")
-    if config.network == "stacked" or config.perceptual_weight:
+    if config.reads_codes or config.perceptual_weight:
         return  # they need what is trained beforehand, and are built in
     model, regularizer = build_autoencoder(config, summary), build_regularizer(config)
     x = torch.rand(_IMAGES, *summary.shape)

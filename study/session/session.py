@@ -315,5 +315,5 @@ def _kinds(ledger: Ledger, num_trials: int) -> list[TrialConfig]:
     for config in itertools.islice(ledger.fixed_configs(), num_trials):
         # Without the space's own components: another process may not be able to import them.
         plain = dataclasses.replace(config, components=NO_COMPONENTS)
-        kinds.setdefault((config.network == "stacked", config.perceptual_weight > 0), plain)
+        kinds.setdefault((config.reads_codes, config.perceptual_weight > 0), plain)
     return [config for needs, config in kinds.items() if any(needs)]

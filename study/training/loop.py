@@ -19,11 +19,11 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.pixels import as_float
 from study.model.adam import Adam
-from study.model.autoencoder import Autoencoder, build_autoencoder
-from study.model.building import build_regularizer
+from study.model.autoencoder import Autoencoder
+from study.model.building import build_autoencoder, build_regularizer, build_schedule
 from study.model.loss import compute_loss
 from study.model.regularizers.base import CriticRegularizer, Regularizer
-from study.model.schedules import Schedule, build_schedule
+from study.model.schedules.base import Schedule
 from study.model.target_error import LEAST_CHECKS, WeightControl, build_control, in_turn
 from study.training.graph import GraphedSteps, graphs_wanted
 from study.training.pretrained import Pretrained

@@ -33,7 +33,7 @@ def pretrain(
         UserError: The first stage collapsed.
     """
     features = perceptual_classifier(data, cache_dir).to(device) if config.perceptual_weight > 0 else None
-    if config.network != "stacked":
+    if not config.reads_codes:
         return Pretrained(features=features)
     path = cache_dir / f"first-stage-{content_key(_VERSION, data.summary.hash, *stacked.SETTINGS)}.pt"
     record = cached(path, lambda: _first_stage(data))

@@ -17,7 +17,7 @@ from study.measure.checks import examine, live_share, require_live
 from study.measure.context import prepare_context
 from study.measure.evaluate import Evaluator
 from study.measure.instrument import Instrument
-from study.model.autoencoder import build_autoencoder
+from study.model.building import build_autoencoder
 
 
 def pixels(images: torch.Tensor) -> np.ndarray:

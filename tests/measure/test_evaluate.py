@@ -24,8 +24,9 @@ from study.measure.context import EvaluationContext, prepare_context
 from study.measure.evaluate import Evaluator
 from study.measure.generated import PRIOR_SEED
 from study.measure.metrics import FITTED, METRICS, MetricError
-from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
-from study.model.likelihoods import GaussianPixel, GaussianScalar
+from study.model.autoencoder import Autoencoder, Posterior
+from study.model.building import build_autoencoder
+from study.model.likelihoods.gaussian import GaussianPixel, GaussianScalar
 from study.training.loop import train
 from tests.helpers import made_summary
 

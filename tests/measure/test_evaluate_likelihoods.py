@@ -14,7 +14,7 @@ from study.data.datasets import ImageData
 from study.measure.context import prepare_context
 from study.measure.evaluate import Evaluator
 from study.model.autoencoder import LOGVAR_MIDDLE, LOGVAR_REACH, Autoencoder
-from study.model.likelihoods import build_likelihood
+from study.model.building import build_likelihood
 from study.training.loop import train
 
 PIXELS, LATENT = 64, 8

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from study.config import TrialConfig
 from study.measure.latent import active_units, iwae_nll, normal_points, spherical_midpoint
-from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
+from study.model.autoencoder import Autoencoder, Posterior
+from study.model.building import build_autoencoder
 from tests.helpers import made_summary
 
 PIXELS, LATENT = 12, 3

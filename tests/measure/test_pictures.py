@@ -13,7 +13,8 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure.pictures import grid, write_history, write_pictures
-from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.model.autoencoder import Autoencoder
+from study.model.building import build_autoencoder
 from tests.helpers import made_summary
 
 

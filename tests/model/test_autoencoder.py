@@ -7,11 +7,9 @@ import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.model.autoencoder import Posterior, build_autoencoder
-from study.model.building import build_regularizer
-from study.model.likelihoods import LIKELIHOODS
+from study.model.autoencoder import Posterior
+from study.model.building import LIKELIHOODS, NETWORKS, build_autoencoder, build_regularizer
 from study.model.loss import compute_loss
-from study.model.networks import NETWORKS
 from tests.helpers import made_summary, units
 
 

@@ -9,18 +9,10 @@ import torch
 from torch.distributions import ContinuousBernoulli, Distribution, Laplace, Normal
 
 from study.config import TrialConfig, UserError
-from study.model.likelihoods import (
-    AVERAGED,
-    LIKELIHOODS,
-    LOWEST_LOGVAR,
-    GaussianOptimal,
-    GaussianPixel,
-    GaussianScalar,
-    Likelihood,
-    build_likelihood,
-    perceptual_distance,
-    total_variation,
-)
+from study.model.building import LIKELIHOODS, build_likelihood
+from study.model.likelihoods.base import AVERAGED, LOWEST_LOGVAR, Likelihood
+from study.model.likelihoods.gaussian import GaussianOptimal, GaussianPixel, GaussianScalar
+from study.model.loss import perceptual_distance, total_variation
 from tests.helpers import made_summary
 
 SUMMARY = made_summary(channels=3, height=5, width=4, total_variance=6.0)
@@ -178,5 +170,5 @@ def test_likelihood_perceptual_distance_of_pixels_is_the_absolute_error() -> Non
 
 
 def test_unknown_likelihood_lists_the_valid_ones() -> None:
-    with pytest.raises(UserError, match=r"choose from gaussian, .*bernoulli"):
+    with pytest.raises(UserError, match=r"choose from bernoulli, gaussian, .*laplace_tanh"):
         build_likelihood(TrialConfig(likelihood="no such"), SUMMARY)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from study.config import TrialConfig, UserError
-from study.model.autoencoder import build_autoencoder
-from study.model.networks import NETWORKS, deep, latent_critic
+from study.model.building import NETWORKS, build_autoencoder
+from study.model.layers import latent_critic
+from study.model.networks.deep import Deep
 from study.model.sizes import NetworkSize
 from tests.helpers import made_summary, units
 
@@ -32,7 +33,7 @@ def _size(channels: int, height: int, width: int, hidden: int = 4, latent_dim: i
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_network_shapes(name: str, channels: int, height: int, width: int) -> None:
     d = units(name, made_summary(channels, height, width))
-    encoder, decoder = NETWORKS[name](_size(channels, height, width, WIDTHS.get(name, 4), d))
+    encoder, decoder = NETWORKS[name]().build(_size(channels, height, width, WIDTHS.get(name, 4), d))
     assert encoder(torch.rand(2, channels, height, width)).shape == (2, 2 * d)
     assert decoder(torch.randn(2, d)).shape == (2, 2 * channels, height, width)
 
@@ -41,7 +42,7 @@ def test_network_shapes(name: str, channels: int, height: int, width: int) -> No
 def test_network_output_depends_on_every_parameter_and_pixel(name: str) -> None:
     torch.manual_seed(0)
     d = units(name, made_summary(1, 12, 12))
-    encoder, decoder = NETWORKS[name](_size(1, 12, 12, 8, d))
+    encoder, decoder = NETWORKS[name]().build(_size(1, 12, 12, 8, d))
     x = torch.rand(4, 1, 12, 12, requires_grad=True)
     decoder(encoder(x)[:, :d]).square().sum().backward()
     assert x.grad is not None and (x.grad.abs().sum(dim=0) > 0).all()
@@ -66,10 +67,10 @@ def test_network_makes_an_autoencoder(name: str, encoder: str, channels: int) ->
 
 
 def test_named_networks_have_the_published_layers() -> None:
-    encoder, decoder = NETWORKS["mlp_500"](_size(1, 28, 28))
+    encoder, decoder = NETWORKS["mlp_500"]().build(_size(1, 28, 28))
     assert [tuple(p.shape) for p in encoder.parameters() if p.ndim == 2] == [(500, 784), (500, 500), (6, 500)]
     assert [tuple(p.shape) for p in decoder.parameters() if p.ndim == 2] == [(500, 3), (2 * 784, 500)]
-    encoder, decoder = NETWORKS["conv_64"](_size(1, 28, 28))
+    encoder, decoder = NETWORKS["conv_64"]().build(_size(1, 28, 28))
     assert [tuple(p.shape) for p in encoder.parameters() if p.ndim > 1] == [
         (64, 1, 4, 4),
         (64, 64, 4, 4),
@@ -81,7 +82,7 @@ def test_named_networks_have_the_published_layers() -> None:
 
 def test_deep_network_at_256_has_the_published_channels() -> None:
     with torch.device("meta"):
-        encoder, decoder = deep(_size(3, 256, 256, hidden=8))
+        encoder, decoder = Deep().build(_size(3, 256, 256, hidden=8))
     down = [tuple(p.shape[:2]) for p in encoder.parameters() if p.ndim == 4]
     assert down[::2] == [(8, 3), (16, 8), (32, 16), (64, 32), (128, 64), (256, 128)]
     up = [tuple(p.shape[:2]) for p in decoder.parameters() if p.ndim == 4]
@@ -91,11 +92,11 @@ def test_deep_network_at_256_has_the_published_channels() -> None:
 
 def test_deep_network_refuses_images_above_256() -> None:
     with pytest.raises(UserError, match="256x256 at most"):
-        deep(_size(3, 257, 20))
+        Deep().build(_size(3, 257, 20))
 
 
 def test_network_padding_is_black_and_centred() -> None:
-    encoder, decoder = NETWORKS["conv_64"](_size(1, 9, 10))
+    encoder, decoder = NETWORKS["conv_64"]().build(_size(1, 9, 10))
     padded = next(encoder.children())(torch.ones(1, 1, 9, 10))
     assert padded.shape == (1, 1, 12, 12)
     assert padded.sum() == 90 and padded[0, 0, 1:10, 1:11].sum() == 90
@@ -104,7 +105,7 @@ def test_network_padding_is_black_and_centred() -> None:
 
 
 def test_unknown_network_lists_the_valid_ones() -> None:
-    with pytest.raises(UserError, match=r"choose from mlp, .*deep"):
+    with pytest.raises(UserError, match=r"choose from conv, .*deep"):
         build_autoencoder(TrialConfig(network="no such"), made_summary())
 
 

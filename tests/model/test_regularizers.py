@@ -10,8 +10,8 @@ from torch.distributions import Normal, kl_divergence
 
 from study.built_in import METHODS
 from study.config import TrialConfig, UserError
-from study.model.autoencoder import Autoencoder, Posterior, build_autoencoder
-from study.model.building import REGULARIZERS, build_regularizer
+from study.model.autoencoder import Autoencoder, Posterior
+from study.model.building import REGULARIZERS, build_autoencoder, build_regularizer
 from study.model.divergences import squared_mmd
 from study.model.loss import compute_loss
 from study.model.regularizers.adversarial import Adversarial

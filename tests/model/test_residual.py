@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from study.code_map import DOWNSAMPLING
 from study.config import TrialConfig, UserError
-from study.model.autoencoder import Autoencoder, build_autoencoder
-from study.model.networks import NETWORKS
-from study.model.residual import ResidualBlock, group_norm
+from study.model.autoencoder import Autoencoder
+from study.model.building import NETWORKS, build_autoencoder
+from study.model.networks.residual import ResidualBlock, group_norm
 from tests.helpers import made_summary, units
+
+DOWNSAMPLING = {name: network.downsampling for name, network in NETWORKS.items() if network.downsampling}
 
 
 def _model(network: str, encoder: str = "deterministic", height: int = 32, width: int = 32) -> Autoencoder:

@@ -11,15 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.config import TrialConfig, UserError
-from study.model.schedules import CYCLES, SCHEDULES, QualityGated, build_schedule
+from study.model.building import SCHEDULES, build_schedule
+from study.model.schedules.base import Schedule, Shape
+from study.model.schedules.curves import Cyclical
+from study.model.schedules.quality_gated import QualityGated
 
 FRACTIONS = [0.1, 0.3, 0.5, 1.0]
+
+
+def _schedule(name: str, fraction: float) -> Schedule:
+    found = SCHEDULES[name]
+    return found(fraction) if issubclass(found, Schedule) else Shape(found(), fraction)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("fraction", FRACTIONS)
 def test_schedule_ends_are_exact(name: str, fraction: float) -> None:
-    schedule = SCHEDULES[name](fraction)
+    schedule = _schedule(name, fraction)
     assert schedule.multiplier(0.0) == (1.0 if name == "constant" else 0.0)
     assert schedule.multiplier(fraction) == 1.0
     assert schedule.multiplier(1.0) == 1.0
@@ -27,22 +35,22 @@ def test_schedule_ends_are_exact(name: str, fraction: float) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedule_of_no_length_is_full_weight(name: str) -> None:
-    assert [SCHEDULES[name](0.0).multiplier(progress) for progress in (0.0, 0.5, 1.0)] == [1.0, 1.0, 1.0]
+    assert [_schedule(name, 0.0).multiplier(progress) for progress in (0.0, 0.5, 1.0)] == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("fraction", FRACTIONS)
 def test_schedule_stays_in_range_and_never_falls(name: str, fraction: float) -> None:
-    schedule = SCHEDULES[name](fraction)
+    schedule = _schedule(name, fraction)
     values = [schedule.multiplier(step / 1000) for step in range(1001)]
     assert all(0 <= value <= 1 for value in values)
     falls = sum(later < earlier for earlier, later in itertools.pairwise(values))
-    assert falls == (CYCLES - 1 if name == "cyclical" else 0)
+    assert falls == (Cyclical.cycles - 1 if name == "cyclical" else 0)
 
 
 @given(st.sampled_from(sorted(SCHEDULES)), st.floats(0, 1), st.floats(0, 1))
 def test_schedule_multiplier_lies_in_range(name: str, fraction: float, progress: float) -> None:
-    assert 0 <= SCHEDULES[name](fraction).multiplier(progress) <= 1
+    assert 0 <= _schedule(name, fraction).multiplier(progress) <= 1
 
 
 @pytest.mark.parametrize(
@@ -55,7 +63,7 @@ def test_schedule_multiplier_lies_in_range(name: str, fraction: float, progress:
     ],
 )
 def test_schedule_quarters_by_hand(name: str, expected: list[float]) -> None:
-    assert [SCHEDULES[name](0.8).multiplier(0.8 * share) for share in (0.25, 0.5, 0.75)] == pytest.approx(expected)
+    assert [_schedule(name, 0.8).multiplier(0.8 * share) for share in (0.25, 0.5, 0.75)] == pytest.approx(expected)
 
 
 def test_sigmoid_schedule_is_the_logistic_curve_stretched() -> None:
@@ -64,11 +72,11 @@ def test_sigmoid_schedule_is_the_logistic_curve_stretched() -> None:
 
     for share in (0.1, 0.3, 0.5, 0.9):
         expected = (logistic(share) - logistic(0)) / (logistic(1) - logistic(0))
-        assert SCHEDULES["sigmoid"](1.0).multiplier(share) == pytest.approx(expected)
+        assert _schedule("sigmoid", 1.0).multiplier(share) == pytest.approx(expected)
 
 
 def test_cyclical_schedule_ramps_half_of_each_cycle() -> None:
-    schedule = SCHEDULES["cyclical"](1.0)
+    schedule = _schedule("cyclical", 1.0)
     assert [schedule.multiplier(p) for p in (0.0625, 0.125, 0.2, 0.3125)] == pytest.approx([0.5, 1, 1, 0.5])
 
 
@@ -116,5 +124,17 @@ def test_quality_gated_schedule_state_survives_a_resume(cut: int) -> None:
 
 
 def test_unknown_schedule_lists_the_valid_ones() -> None:
-    with pytest.raises(UserError, match=r"choose from constant, linear, .*quality_gated"):
+    with pytest.raises(UserError, match=r"choose from constant, .*linear, .*quality_gated"):
         build_schedule(TrialConfig(annealing="no such", annealing_fraction=0.5))
+
+
+def test_a_curves_hyperparameters_are_trial_parameters() -> None:
+    config = TrialConfig.from_params({"annealing": "cyclical", "annealing_fraction": 1.0, "cyclical.cycles": "2"})
+    values = [build_schedule(config).multiplier(step / 1000) for step in range(1001)]
+    assert sum(later < earlier for earlier, later in itertools.pairwise(values)) == 1
+    gated = TrialConfig.from_params(
+        {"annealing": "quality_gated", "annealing_fraction": 1.0, "quality_gated.quality": 0.9}
+    )
+    schedule = build_schedule(gated)
+    schedule.observe(0.1, 0.85)
+    assert schedule.multiplier(0.35) == pytest.approx(0.5)

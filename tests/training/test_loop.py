@@ -10,9 +10,7 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.pixels import as_float
 from study.data.splits import Split
-from study.model.building import REGULARIZERS
-from study.model.likelihoods import LIKELIHOODS
-from study.model.schedules import SCHEDULES
+from study.model.building import LIKELIHOODS, REGULARIZERS, SCHEDULES
 from study.model.stacked import FirstStage
 from study.training import checkpoint
 from study.training.loop import EpochResult, Trainer, TrainingError, evaluation_epochs, train

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from study.config import TrialConfig
 from study.model.autoencoder import Autoencoder, Posterior
-from study.model.networks import latent_critic
+from study.model.layers import latent_critic
 from study.model.regularizers.base import CriticRegularizer, draw_prior
 
 

@@ -25,7 +25,7 @@ class CramerWold(Regularizer):
     name: ClassVar[str] = "cramer_wold"
     methods: ClassVar[Mapping[str, str]] = {"deterministic": "CWAE", "gaussian": "CWAE Gaussian"}
     styles: ClassVar[Mapping[str, tuple[str, str]]] = {"CWAE": ("#882255", "d"), "CWAE Gaussian": ("#882255", "*")}
-    weight_range: ClassVar[tuple[float, float]] = (1e-2, 100.0)
+    weight_range: ClassVar[tuple[float, float]] = (3e-3, 100.0)
     first_weight: ClassVar[float] = 1.0
 
     def forward(self, model: Autoencoder, posterior: Posterior, z: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import final
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch.nn as nn
 from torch import Tensor
 
+from study.components import Network
 from study.model.sizes import NetworkSize, pad_and_crop
 
 GROUP_CHANNELS = 16
@@ -87,3 +89,27 @@ def residual(size: NetworkSize, factor: int) -> tuple[nn.Module, nn.Module]:
         crop,
     )
     return encoder, decoder
+
+
+@final
+@dataclass(frozen=True)
+class ResidualF4(Network):
+    """A map a quarter as high and wide as the image, see `residual`."""
+
+    name: ClassVar[str] = "residual_f4"
+    downsampling: ClassVar[int] = 4
+
+    def build(self, size: NetworkSize) -> tuple[nn.Module, nn.Module]:
+        return residual(size, 4)
+
+
+@final
+@dataclass(frozen=True)
+class ResidualF8(Network):
+    """A map an eighth as high and wide as the image, see `residual`."""
+
+    name: ClassVar[str] = "residual_f8"
+    downsampling: ClassVar[int] = 8
+
+    def build(self, size: NetworkSize) -> tuple[nn.Module, nn.Module]:
+        return residual(size, 8)

@@ -1,0 +1,1 @@
+"""The built-in annealing curves: a new one is a class of `curves` or a new file here."""
