@@ -13,6 +13,7 @@ from study.data.datasets import DATASETS
 from study.errors import UserError, located
 from study.measure.metrics import METRICS
 from study.model.autoencoder import Autoencoder, build_autoencoder
+from study.model.learning_rate import rate_schedule
 from study.model.likelihoods import LIKELIHOODS
 from study.model.loss import compute_loss
 from study.model.networks import NETWORKS
@@ -54,6 +55,7 @@ def build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: 
                 model = build_autoencoder(config, summary)
                 build_regularizer(config)
             build_schedule(config)
+            rate_schedule(config)
             needs = ("kl", "distortion", "elbo", "nll") if config.encoder == "deterministic" else ()
             needs = needs or (() if model.has_density else ("elbo", "nll"))
             if lacking := [name for name in space.objectives if name in needs]:

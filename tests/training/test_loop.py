@@ -10,6 +10,7 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.pixels import as_float
 from study.data.splits import Split
+from study.model.learning_rate import LEARNING_RATE_SCHEDULES
 from study.model.likelihoods import LIKELIHOODS
 from study.model.regularizers import REGULARIZERS
 from study.model.schedules import SCHEDULES
@@ -78,6 +79,47 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, few_digits: Imag
     epochs.close()
     resumed = _run(config, few_digits, checkpoint.load(path))
     assert _numbers(resumed) == whole[2:]
+
+
+@pytest.mark.parametrize("schedule", LEARNING_RATE_SCHEDULES)
+@pytest.mark.parametrize("regularizer", ["kl", "adversarial"])
+def test_a_resumed_training_goes_on_at_its_scheduled_rate(
+    tmp_path, few_digits: ImageData, regularizer, schedule
+) -> None:
+    config = _config(
+        regularizer=regularizer,
+        encoder=_encoder(regularizer),
+        learning_rate_schedule=schedule,
+        weight_decay=0.1,
+        learning_rate=0.01,
+    )
+    whole = _numbers(_run(config, few_digits))
+    epochs = train(config, few_digits, evaluate=_evaluate)
+    next(epochs)
+    path = checkpoint.save(tmp_path, 2, next(epochs).trainer.state())
+    epochs.close()
+    assert _numbers(_run(config, few_digits, checkpoint.load(path))) == whole[2:]
+    plain = config.replace(learning_rate_schedule="constant")
+    assert (_numbers(_run(plain, few_digits)) == whole) == (schedule == "constant")
+
+
+def test_the_rate_follows_the_share_of_all_steps_for_any_number_of_epochs(few_digits: ImageData) -> None:
+    for epochs in (1, 3):
+        config = _config(regularizer="adversarial", learning_rate_schedule="linear", epochs=epochs)
+        trainer = Trainer(config, few_digits)
+        for epoch in range(epochs):
+            trainer.train_epoch()
+            last = 1 - ((epoch + 1) * trainer.steps - 1) / (epochs * trainer.steps)
+            for optimizer in (trainer.optimizer, trainer.critic_optimizer):
+                assert optimizer is not None and optimizer.learning_rate == pytest.approx(1e-3 * last)
+
+
+def test_a_checkpoint_from_before_rates_were_scheduled_goes_on(few_digits: ImageData) -> None:
+    whole = _numbers(_run(_config(), few_digits))
+    state = next(train(_config(), few_digits, evaluate=_evaluate)).trainer.state()
+    for name in ("learning_rate_schedule", "weight_decay"):
+        del state["config"][name]
+    assert _numbers(_run(_config(), few_digits, state)) == whole[1:]
 
 
 @pytest.mark.parametrize("regularizer", [name for name in REGULARIZERS if name != "none"])
