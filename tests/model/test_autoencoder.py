@@ -181,9 +181,8 @@ def test_the_likelihoods_scale_is_the_weight_that_training_came_to() -> None:
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_scalar"])
 def test_matrices_and_kernels_of_both_networks_decay_and_nothing_else(network: str, likelihood: str) -> None:
     summary = made_summary(channels=1, height=12, width=12)
-    model = build_autoencoder(
-        _config(network=network, likelihood=likelihood, latent_dim=units(network, summary)), summary
-    )
+    config = _config(network=network, likelihood=likelihood, latent_dim=units(network, summary))
+    model = build_autoencoder(config, summary)
     spared = set(map(id, undecayed(model)))
     layers = [*model.encoder.modules(), *model.decoder.modules()]
     kinds = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.ConvTranspose2d)

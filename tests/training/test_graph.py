@@ -127,9 +127,8 @@ def test_graphed_steps_follow_a_falling_rate(frozen: None, monkeypatch, regulari
         assert graphed.train_epoch() == pytest.approx(plain.train_epoch(), rel=1e-4)
     for part in ("model", "regularizer"):
         torch.testing.assert_close(graphed.state()[part], plain.state()[part], rtol=1e-3, atol=1e-4)
-    assert isinstance(graphed.optimizer.learning_rate, torch.Tensor) and isinstance(
-        plain.optimizer.learning_rate, float
-    )
+    assert isinstance(graphed.optimizer.learning_rate, torch.Tensor)
+    assert isinstance(plain.optimizer.learning_rate, float)
 
 
 def test_a_rate_that_stays_remains_a_constant_of_the_graph(repeated: None, monkeypatch: pytest.MonkeyPatch) -> None:

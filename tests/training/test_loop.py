@@ -83,9 +83,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, few_digits: Imag
 
 @pytest.mark.parametrize("schedule", LEARNING_RATE_SCHEDULES)
 @pytest.mark.parametrize("regularizer", ["kl", "adversarial"])
-def test_a_resumed_training_goes_on_at_its_scheduled_rate(
-    tmp_path, few_digits: ImageData, regularizer, schedule
-) -> None:
+def test_a_resumed_training_goes_on_at_its_scheduled_rate(tmp_path, few_digits, regularizer, schedule) -> None:
     config = _config(
         regularizer=regularizer,
         encoder=_encoder(regularizer),
