@@ -23,7 +23,7 @@ from study.training.scopes import denormals_flushed
 
 
 class BareLoop:
-    """AE, VAE, WAE-MMD or WAE-GAN with a Gaussian likelihood and a constant weight, trained on one thread.
+    """AE, VAE, WAE-MMD or WAE-GAN with a Gaussian likelihood, a constant weight and learning rate, on one thread.
 
     Args:
         config: The trial.

@@ -132,11 +132,13 @@ def test_a_resumed_training_goes_on_towards_its_requested_error(tmp_path, few_di
     assert len({train["weight"] for _, train, _, _ in whole}) == EPOCHS  # it changed all along
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("share", [0.4, 0.7])
-def test_the_error_at_the_end_is_the_requested_one(digits: ImageData, share: float) -> None:
+def test_the_error_at_the_end_is_the_requested_one(digits: ImageData, share: float, schedule: str) -> None:
     """Of the mean image's error. Errors of these models differ by 3 % from epoch to epoch at any weight."""
     request = share * digits.summary.total_variance / 64
     config = TrialConfig(encoder="gaussian", regularizer="kl", weight=request, target_error=request, epochs=40)
+    config = config.replace(learning_rate_schedule=schedule)
     x = digits.validation.images.float() / 255
     for result in train(config, digits, evaluate=lambda model: {}):
         model, weight = result.model, result.train["weight"]
