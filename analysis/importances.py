@@ -18,6 +18,8 @@ from study.results.frame import StudyFrames
 FEWEST, FEW = 8, 30
 MOST = 400
 """Of more trials, evenly spaced ones are used: the forest's cost grows faster than their number."""
+LOGARITHMIC = ("weight", "learning_rate", "weight_decay", "latent_dim", "width", "batch_size")
+"""Parameters that are searched on a log scale."""
 NOT_SEARCHED = ("dataset", "encoder", "regularizer", "latent_shape", "epochs", "seed")
 """Parameters without an axis or bar of their own; `method` stands for encoder and regularizer."""
 
@@ -70,7 +72,7 @@ def _column(frames: StudyFrames, name: str) -> list[float] | list[str]:
     values = frames.column(name)
     if not frames.is_number(name):
         return [str(value) for value in frames.text(name)]
-    if name in ("weight", "learning_rate", "latent_dim", "width", "batch_size"):  # searched on a log scale
+    if name in LOGARITHMIC:
         positive = values[values > 0]
         values = np.log(np.maximum(values, positive.min() / 10 if positive.size else 1.0))
     return [float(value) for value in values]

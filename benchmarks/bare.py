@@ -26,7 +26,7 @@ CRITIC_WIDTH, GRADIENT_PENALTY = 128, 1.0
 
 
 class BareLoop:
-    """AE, VAE, WAE-MMD or WAE-GAN with a Gaussian likelihood and a constant weight, trained on one thread.
+    """AE, VAE, WAE-MMD or WAE-GAN with a Gaussian likelihood, a constant weight and learning rate, on one thread.
 
     Args:
         config: The trial.

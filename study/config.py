@@ -1,7 +1,6 @@
 """The configuration of a trial and the summary of its data, as frozen dataclasses without torch and Ray.
 
-`TrialConfig` is flat on purpose: one field is one Optuna parameter, one MLflow param and one DataFrame column, and
-every run has the same set of them.
+`TrialConfig` is flat on purpose: one field is one Optuna parameter, MLflow param and DataFrame column of every run.
 """
 
 from __future__ import annotations
@@ -88,6 +87,8 @@ class TrialConfig:
         perceptual_weight: Weight of the perceptual term in D; 0 leaves it out.
         total_variation_weight: Weight of the total-variation term in D; 0 leaves it out.
         learning_rate: Adam's step size.
+        learning_rate_schedule: A name in `study.model.learning_rate.LEARNING_RATE_SCHEDULES`: how that size falls.
+        weight_decay: AdamW's decay of the weights of encoder and decoder, per unit of learning rate.
         batch_size: Images in a step.
         epochs: Passes over the training split.
         seed: Seeds initialisation, batch order and noise.
@@ -111,6 +112,8 @@ class TrialConfig:
     perceptual_weight: float = 0.0
     total_variation_weight: float = 0.0
     learning_rate: float = 2e-3
+    learning_rate_schedule: str = "constant"
+    weight_decay: float = 0.0
     batch_size: int = 64
     epochs: int = 60
     seed: int = 0
@@ -118,9 +121,8 @@ class TrialConfig:
     components: Components = dataclasses.field(default=NO_COMPONENTS, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in (name for name in PARAMS if name in RANGES):
-            if not RANGES[name].holds(getattr(self, name)):
-                raise UserError(f"{name}={getattr(self, name)}: it must be {RANGES[name]}")
+        for name in (name for name in PARAMS if name in RANGES and not RANGES[name].holds(getattr(self, name))):
+            raise UserError(f"{name}={getattr(self, name)}: it must be {RANGES[name]}")
         if self.annealing != "constant" and not self.annealing_fraction:
             raise UserError(f"annealing={self.annealing}: give an annealing_fraction above 0, or it anneals nothing")
         if self.target_error and (self.regularizer == "none" or not self.weight):
@@ -253,11 +255,9 @@ PARAMS: dict[str, str] = {
 
 def _read(name: str, kind: str, value: Any) -> str | int | float:
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool) or (kind == "str" and not isinstance(value, str)):
             raise ValueError(value)
         if kind == "str":
-            if not isinstance(value, str):
-                raise ValueError(value)
             return value
         number = float(value)
         if kind == "int":

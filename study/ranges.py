@@ -49,6 +49,7 @@ RANGES: dict[str, Range] = {
     "perceptual_weight": Range(0, _LARGEST),
     "total_variation_weight": Range(0, _LARGEST),
     "learning_rate": Range(0, _LARGEST, is_open=True),
+    "weight_decay": Range(0, _LARGEST),
     "annealing_fraction": Range(0, 1),
     "patience": _COUNT,
     "replicates": Range(0, 1000),

@@ -44,6 +44,7 @@ def test_dry_run_shows_names_in_brackets(capsys: pytest.CaptureFixture[str]) -> 
         ({"regularizer": "mmd", "kernel": "nope"}, "imq"),
         ({"regularizer": "kl"}, "encoder=gaussian"),
         ({"annealing": "nope", "annealing_fraction": 0.5}, "cyclical"),
+        ({"learning_rate_schedule": "nope"}, "constant, linear, cosine"),
         ({"width": 2**31 - 1}, "cannot be built"),
     ],
 )

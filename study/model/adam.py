@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim.adam import adam
 
@@ -22,28 +23,32 @@ class Adam:
     """Adam (Kingma & Ba, arXiv 1412.6980), or AdamW (Loshchilov & Hutter, arXiv 1711.05101) with weight decay.
 
     Its steps equal those of `torch.optim.Adam(..., fused=True)`. The keys of its state do too, once every parameter has
-    had a gradient. On a GPU it counts steps on the device, so that a CUDA graph can contain them. Learning rate and
-    betas are constants of such a graph.
+    had a gradient. On a GPU it counts steps on the device, so that a CUDA graph can contain them. The betas are
+    constants of such a graph, and so is a learning rate that is a number.
 
     Args:
         parameters: The parameters to train, all on one device.
-        learning_rate: It may change between steps.
+        learning_rate: It may change between steps. A 0-dim float32 tensor on the parameters' device may change between
+            replays of a CUDA graph.
         betas: Decay rates of the two moments. They may change between steps.
         weight_decay: Decoupled from the gradients, as in AdamW; 0 for Adam.
+        undecayed: Those of the parameters that weight decay leaves alone.
     """
 
     def __init__(
         self,
         parameters: Iterable[Parameter],
-        learning_rate: float,
+        learning_rate: float | Tensor,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
+        undecayed: Iterable[Parameter] = (),
     ) -> None:
         self.learning_rate = learning_rate
         self.betas = betas
-        self._weight_decay = weight_decay
         self._parameters = list(parameters)
+        spared = set(map(id, undecayed))
+        self._decays = [0.0 if id(parameter) in spared else weight_decay for parameter in self._parameters]
         self._state = [
             {
                 "exp_avg": torch.zeros_like(parameter),
@@ -58,13 +63,24 @@ class Adam:
         for parameter in self._parameters:
             parameter.grad = None
 
+    def set_learning_rate(self, rate: float) -> None:
+        """Sets the learning rate; a tensor keeps its place in memory, where a CUDA graph reads it."""
+        if isinstance(self.learning_rate, Tensor):
+            self.learning_rate.fill_(rate)
+        else:
+            self.learning_rate = rate
+
     @torch.no_grad()
     def step(self) -> None:
         """Updates every parameter that has a gradient."""
+        for decay in dict.fromkeys(self._decays):  # one kernel, or two if some parameters do not decay
+            self._update(decay)
+
+    def _update(self, decay: float) -> None:
         trained = [
             (parameter, parameter.grad, *(state[name] for name in _MOMENTS))
-            for parameter, state in zip(self._parameters, self._state, strict=True)
-            if parameter.grad is not None
+            for parameter, state, own in zip(self._parameters, self._state, self._decays, strict=True)
+            if parameter.grad is not None and own == decay
         ]
         if not trained:
             return
@@ -78,12 +94,12 @@ class Adam:
             [],
             steps,
             fused=True,
-            decoupled_weight_decay=self._weight_decay > 0,
+            decoupled_weight_decay=decay > 0,
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
             lr=self.learning_rate,
-            weight_decay=self._weight_decay,
+            weight_decay=decay,
             eps=EPSILON,
             maximize=False,
         )

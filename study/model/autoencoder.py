@@ -252,3 +252,13 @@ def class_direction(codes: Tensor, labels: Tensor, target: int) -> Tensor:
     if not inside.any() or inside.all():
         raise ValueError(f"class {target}: give images of this class and of others")
     return nn.functional.normalize(codes[inside].mean(dim=0) - codes[~inside].mean(dim=0), dim=0)
+
+
+def undecayed(model: Autoencoder) -> list[nn.Parameter]:
+    """The parameters that weight decay leaves alone: biases, the factors of normalisations, and learned variances.
+
+    A smaller weight makes a smoother function. A smaller bias does not, and a log variance that decays to 0 would draw
+    the variance to 1.
+    """
+    networks = [*model.encoder.parameters(), *model.decoder.parameters()]
+    return [*model.likelihood.parameters(), *(parameter for parameter in networks if parameter.ndim < 2)]

@@ -35,7 +35,7 @@ MEMORY = "gpu_memory_share"
 """The largest share of its GPU's memory that a trial held; a trial on a CPU has none."""
 
 _SPLITS = {"val": "validation"}
-_ADDED = {"target_error": 0.0}
+_ADDED = {"target_error": 0.0, "learning_rate_schedule": "constant", "weight_decay": 0.0}
 """Parameters that were added later -> the value that earlier trials had."""
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]

@@ -15,6 +15,7 @@ from study.errors import UserError, located
 from study.measure.metrics import METRICS
 from study.model.autoencoder import Autoencoder
 from study.model.building import build_autoencoder, build_regularizer, build_schedule
+from study.model.learning_rate import rate_schedule
 from study.model.loss import compute_loss
 from study.model.regularizers.base import CriticRegularizer, Regularizer
 from study.space import SearchSpace
@@ -46,6 +47,7 @@ def build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: 
                 model = build_autoencoder(config, summary)
                 build_regularizer(config)
             build_schedule(config)
+            rate_schedule(config)
             needs = ("kl", "distortion", "elbo", "nll") if config.encoder == "deterministic" else ()
             needs = needs or (() if model.has_density else ("elbo", "nll"))
             if lacking := [name for name in space.objectives if name in needs]:

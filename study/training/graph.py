@@ -1,8 +1,9 @@
 """A training step as one CUDA graph, which launches its hundreds of small kernels at once, without Python in between.
 
 A graph replays the addresses it was captured with. What changes between steps, the batch's indices and the weight,
-therefore lies in buffers that are written before each replay. Random numbers continue because the generator is
-registered with the graph. Parameters, gradients, Adam's moments and its step count change in place.
+therefore lies in buffers that are written before each replay; so does Adam's learning rate if it falls. Random numbers
+continue because the generator is registered with the graph. Parameters, gradients, Adam's moments and its step count
+change in place.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.pixels import as_float
 from study.model.adam import Adam
-from study.model.autoencoder import Autoencoder
+from study.model.autoencoder import Autoencoder, undecayed
 from study.model.building import build_autoencoder, build_regularizer, build_schedule
+from study.model.learning_rate import RateSchedule, constant, rate_schedule
 from study.model.loss import compute_loss
 from study.model.regularizers.base import CriticRegularizer, Regularizer
 from study.model.schedules.base import Schedule
@@ -117,24 +118,31 @@ class Trainer:
         self.control: WeightControl | None = build_control(config)
         self.validation = data.validation.first(len(data.validation)).images  # classes mixed
         self.generator = torch.Generator(device).manual_seed(config.seed)
+        self.batch_size = min(config.batch_size, len(self.inputs))
+        self.steps = len(self.inputs) // self.batch_size
+        self._graphed = self._graphed_steps()
+        self.rate_schedule: RateSchedule = rate_schedule(config)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = Adam(trained, config.learning_rate)
+        decay, spared = config.weight_decay, undecayed(self.model)
+        self.optimizer = Adam(trained, self._first_rate(), weight_decay=decay, undecayed=spared)
         self.critic_optimizer = None
         if isinstance(self.regularizer, CriticRegularizer):
             critic = self.regularizer.critic.parameters()
-            self.critic_optimizer = Adam(critic, config.learning_rate, betas=CRITIC_BETAS)
-        self.batch_size = min(config.batch_size, len(self.inputs))
-        self.steps = len(self.inputs) // self.batch_size
+            self.critic_optimizer = Adam(critic, self._first_rate(), betas=CRITIC_BETAS)
         checks = max(CHECKS, LEAST_CHECKS // config.epochs) if self.control else CHECKS  # in an epoch
         self.check_every = max(1, self.steps // checks)
         self.epoch = 0
         self.multiplier = 0.0
-        self._graphed = self._graphed_steps()
 
     def _graphed_steps(self) -> GraphedSteps | None:
         # A graph would freeze what a user's own code decides in Python.
         wanted = graphs_wanted(self.device) and not self.config.runs_own_code
         return GraphedSteps(self.batch_size, self.generator) if wanted else None
+
+    def _first_rate(self) -> float | torch.Tensor:
+        # A number would be a constant of the graph.
+        rate, is_constant = self.config.learning_rate, self.rate_schedule is constant
+        return rate if is_constant or self._graphed is None else torch.tensor(rate, device=self.device)
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how the training continues, for `load`."""
@@ -197,7 +205,10 @@ class Trainer:
         terms: list[torch.Tensor] = []
         weight = 0.0
         for step, batch in enumerate(order[: self.steps * self.batch_size].split(self.batch_size)):
-            done = (self.epoch * self.steps + step + 1) / (self.config.epochs * self.steps)
+            taken, total = self.epoch * self.steps + step, self.config.epochs * self.steps
+            if self.rate_schedule is not constant:
+                self._set_learning_rate(self.config.learning_rate * self.rate_schedule(taken / total))
+            done = (taken + 1) / total
             if step % self.check_every == 0 and self.schedule.waiting(done):
                 self.schedule.observe(done, self._unexplained(self.inputs[batch]))
             if step % self.check_every == 0 and self.control:
@@ -215,6 +226,11 @@ class Trainer:
         if self.control:
             self.model.adapted_weight.fill_(weight)
         return {"loss": loss, "reconstruction": reconstruction, "penalty": penalty, "weight": weight}
+
+    def _set_learning_rate(self, rate: float) -> None:
+        self.optimizer.set_learning_rate(rate)
+        if self.critic_optimizer is not None:
+            self.critic_optimizer.set_learning_rate(rate)
 
     def _unexplained(self, batch: torch.Tensor) -> float:
         """The unexplained variance of a batch; does not touch batch normalisation or the generator."""

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from study.model.adam import Adam, set_one_cycle
+from study.model.learning_rate import LEARNING_RATE_SCHEDULES
 
 STEPS = 50
 
@@ -49,6 +50,46 @@ def test_steps_equal_those_of_torch_optim(settings: dict, other: type, others: d
     _train(ours, Adam(ours.parameters(), 0.01, **settings), range(STEPS))
     _train(theirs, other(theirs.parameters(), lr=0.01, fused=True, **others), range(STEPS))
     assert _same(ours, theirs) and not _same(ours, start)
+
+
+def _groups(model: nn.Module) -> list[dict[str, Any]]:
+    """AdamW's groups: weights decay, biases do not."""
+    weights, biases = [[p for p in model.parameters() if (p.ndim < 2) == bias] for bias in (False, True)]
+    return [{"params": weights, "weight_decay": 0.5}, {"params": biases, "weight_decay": 0.0}]
+
+
+def test_some_parameters_may_be_spared_the_decay() -> None:
+    ours, theirs, all_decayed = _model(), _model(), _model()
+    biases = [parameter for parameter in ours.parameters() if parameter.ndim < 2]
+    _train(ours, Adam(ours.parameters(), 0.01, weight_decay=0.5, undecayed=biases), range(STEPS))
+    _train(theirs, torch.optim.AdamW(_groups(theirs), lr=0.01, fused=True), range(STEPS))
+    _train(all_decayed, Adam(all_decayed.parameters(), 0.01, weight_decay=0.5), range(STEPS))
+    assert _same(ours, theirs) and not _same(ours, all_decayed)
+
+
+@pytest.mark.parametrize("name", LEARNING_RATE_SCHEDULES)
+def test_a_scheduled_rate_takes_the_steps_of_torchs_lambda_lr(name: str) -> None:
+    curve, ours, theirs = LEARNING_RATE_SCHEDULES[name], _model(), _model()
+    biases = [parameter for parameter in ours.parameters() if parameter.ndim < 2]
+    optimizer = Adam(ours.parameters(), 0.01, weight_decay=0.5, undecayed=biases)
+    _train(ours, optimizer, range(STEPS), lambda step: optimizer.set_learning_rate(0.01 * curve(step / STEPS)))
+    theirs_optimizer = torch.optim.AdamW(_groups(theirs), lr=0.01, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(theirs_optimizer, lambda step: curve(step / STEPS))
+    for step in range(STEPS):
+        _train(theirs, theirs_optimizer, range(step, step + 1))
+        schedule.step()
+    assert _same(ours, theirs)
+
+
+def test_a_rate_in_a_tensor_keeps_its_place_and_takes_the_same_steps() -> None:
+    number, tensor = _model(), _model()
+    rate = torch.tensor(0.01)
+    optimizers = Adam(number.parameters(), 0.01), Adam(tensor.parameters(), rate)
+    for model, optimizer in zip((number, tensor), optimizers, strict=True):
+        _train(model, optimizer, range(STEPS), lambda step, own=optimizer: own.set_learning_rate(1 / (100 + step)))
+    assert optimizers[1].learning_rate is rate and float(rate) == pytest.approx(1 / 149)
+    for ours, expected in zip(tensor.parameters(), number.parameters(), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [2, 3, 4, 10, 11, 97])

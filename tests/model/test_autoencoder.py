@@ -7,7 +7,7 @@ import torch
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
-from study.model.autoencoder import Posterior
+from study.model.autoencoder import Posterior, undecayed
 from study.model.building import LIKELIHOODS, NETWORKS, build_autoencoder, build_regularizer
 from study.model.loss import compute_loss
 from tests.helpers import made_summary, units
@@ -173,6 +173,21 @@ def test_the_likelihoods_scale_is_the_weight_that_training_came_to() -> None:
     torch.testing.assert_close(again.log_likelihood(x, z).float(), expected)
     assert build_autoencoder(_config(**changes, regularizer="mmd"), made_summary()).likelihood_scale is None
     assert "adapted_weight" not in build_autoencoder(_config(), made_summary()).state_dict()  # as ever
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_scalar"])
+def test_matrices_and_kernels_of_both_networks_decay_and_nothing_else(network: str, likelihood: str) -> None:
+    summary = made_summary(channels=1, height=12, width=12)
+    config = _config(network=network, likelihood=likelihood, latent_dim=units(network, summary))
+    model = build_autoencoder(config, summary)
+    spared = set(map(id, undecayed(model)))
+    layers = [*model.encoder.modules(), *model.decoder.modules()]
+    kinds = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+    weights = {id(layer.weight) for layer in layers if isinstance(layer, kinds)}
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    assert weights and trained - spared == weights
+    assert set(map(id, model.likelihood.parameters())) <= spared
 
 
 def test_draws_scatter_by_the_trained_variance() -> None:

@@ -96,14 +96,17 @@ def test_empty_and_full_studies_have_the_same_dtypes(tmp_path: Path) -> None:
     assert np.isnan(full.column("no such column")).all()
 
 
-def test_trials_recorded_before_an_error_could_be_requested_requested_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["target_error", "learning_rate_schedule", "weight_decay"])
+def test_trials_recorded_before_a_parameter_existed_have_its_default(tmp_path: Path, name: str) -> None:
     directory = make_study(tmp_path, trials=3)
     path = directory / "trials" / "0001" / "trial.json"
     record = json.loads(path.read_text())
-    del record["params"]["target_error"]
+    del record["params"][name]
     path.write_text(json.dumps(record))
-    assert load_study(tmp_path, "toy").column("target_error").tolist() == [0, 0, 0]
-    assert select(tmp_path, "toy", trial=1).config.target_error == 0
+    default = getattr(TrialConfig(), name)
+    frames = load_study(tmp_path, "toy")
+    assert frames.trials[name].tolist() == [default] * 3 and len(set(frames.text(name))) == 1
+    assert getattr(select(tmp_path, "toy", trial=1).config, name) == default
 
 
 def test_unknown_and_damaged_studies_are_errors(tmp_path: Path) -> None:

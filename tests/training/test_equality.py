@@ -9,6 +9,7 @@ from torch import Tensor
 from benchmarks import bare
 from benchmarks.trainer import CASES, made_codes, made_data
 from study.config import TrialConfig
+from study.data.datasets import ImageData
 from study.training.loop import Trainer
 from study.training.pretrained import Pretrained
 
@@ -27,6 +28,44 @@ def _plain_mmd(z: Tensor, prior: Tensor, kernel: str) -> Tensor:
     pairs = len(z) * (len(z) - 1)
     within = [(gram(points, points).sum() - gram(points, points).trace()) / pairs for points in (z, prior)]
     return within[0] + within[1] - 2 * gram(z, prior).mean()
+
+
+class _ScheduledLoop(bare.BareLoop):
+    """The plain loop with torch's AdamW and CosineAnnealingLR."""
+
+    def __init__(self, config: TrialConfig, data: ImageData, steps: int) -> None:
+        super().__init__(config, data)
+        parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
+        weights, others = [[p for p in parameters if (p.ndim < 2) == flat] for flat in (False, True)]
+        groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+        both = (self.optimizer, self.critic_optimizer)
+        self.schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) for optimizer in both]
+
+    def step(self, x: Tensor) -> None:
+        super().step(x)
+        for schedule in self.schedules if self.config.regularizer == "adversarial" else self.schedules[:1]:
+            schedule.step()
+
+
+@pytest.mark.parametrize("case", ["mlp VAE", "mlp WAE-GAN", "conv AE"])
+def test_a_falling_rate_and_decaying_weights_end_where_torchs_end(case: str) -> None:
+    more = {"learning_rate_schedule": "cosine", "weight_decay": 10.0, "width": 8, "batch_size": BATCH, "epochs": 2}
+    config = TrialConfig.from_params({**CASES[case], **more})
+    data = made_data(STEPS // 2 * BATCH, (1, 12, 12))
+    trainer, plain = Trainer(config, data), _ScheduledLoop(config, data, STEPS)
+    kept = Trainer(config.replace(learning_rate_schedule="constant"), data)
+    for _ in range(config.epochs):
+        trainer.train_epoch()
+        kept.train_epoch()
+        plain.epoch()
+    ours = {"encoder": trainer.model.encoder, "decoder": trainer.model.decoder}
+    if config.regularizer == "adversarial":
+        ours["critic"] = trainer.regularizer.get_submodule("critic")
+    for part, module in ours.items():
+        torch.testing.assert_close(module.state_dict(), getattr(plain, part).state_dict(), rtol=1e-3, atol=1e-4)
+    others = kept.model.decoder.state_dict()
+    assert all(float((value - others[name]).abs().max()) > 0.002 for name, value in plain.decoder.state_dict().items())
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ import torch
 from benchmarks.trainer import made_data
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.model.learning_rate import LEARNING_RATE_SCHEDULES
 from study.training import loop
-from study.training.graph import EAGER_STEPS, SWITCH, GraphedSteps, graphs_wanted
+from study.training.graph import EAGER_STEPS, SWITCH, GraphedSteps, Step, graphs_wanted
 from study.training.loop import Trainer
 
 METHODS = {
@@ -97,6 +99,45 @@ def test_graphed_steps_follow_an_adapted_weight(repeated: None, monkeypatch: pyt
     assert len(set(weights)) == config.epochs
 
 
+@pytest.fixture
+def frozen(repeated: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake of CUDA's graph in which a learning rate that is a number stays as it was when it was captured."""
+
+    def capture(self: GraphedSteps, step: Step) -> SimpleNamespace:
+        trainer: Any = step.__self__  # type: ignore[attr-defined]
+        optimizers = [one for one in (trainer.optimizer, trainer.critic_optimizer) if one is not None]
+        rates = [optimizer.learning_rate for optimizer in optimizers]
+
+        def replay() -> None:
+            for optimizer, rate in zip(optimizers, rates, strict=True):
+                optimizer.learning_rate = rate
+            self._execute(step)
+
+        return SimpleNamespace(replay=replay)
+
+    monkeypatch.setattr(GraphedSteps, "_capture", capture)
+
+
+@pytest.mark.parametrize("regularizer", ["kl", "adversarial"])
+def test_graphed_steps_follow_a_falling_rate(frozen: None, monkeypatch, regularizer: str) -> None:
+    config = _config(regularizer).replace(learning_rate_schedule="cosine", weight_decay=0.1, learning_rate=0.01)
+    data = made_data(160, (1, 8, 8))
+    graphed, plain = _graphed(monkeypatch, config, data), Trainer(config, data)
+    for _ in range(config.epochs):
+        assert graphed.train_epoch() == pytest.approx(plain.train_epoch(), rel=1e-4)
+    for part in ("model", "regularizer"):
+        torch.testing.assert_close(graphed.state()[part], plain.state()[part], rtol=1e-3, atol=1e-4)
+    assert isinstance(graphed.optimizer.learning_rate, torch.Tensor)
+    assert isinstance(plain.optimizer.learning_rate, float)
+
+
+def test_a_rate_that_stays_remains_a_constant_of_the_graph(repeated: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = _graphed(monkeypatch, _config("adversarial"), made_data(160, (1, 8, 8)))
+    assert trainer.critic_optimizer is not None
+    assert trainer.optimizer.learning_rate == trainer.critic_optimizer.learning_rate == trainer.config.learning_rate
+    assert isinstance(trainer.optimizer.learning_rate, float)
+
+
 def test_loading_drops_the_graph(repeated: None, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = _graphed(monkeypatch, _config("mmd"), made_data(160, (1, 8, 8)))
     trainer.train_epoch()
@@ -107,10 +148,12 @@ def test_loading_drops_the_graph(repeated: None, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("regularizer", METHODS)
-def test_on_a_gpu_fifty_graphed_steps_end_where_eager_ones_end(monkeypatch, regularizer: str) -> None:
+@pytest.mark.parametrize("schedule", LEARNING_RATE_SCHEDULES)
+def test_on_a_gpu_fifty_graphed_steps_end_where_eager_ones_end(monkeypatch, regularizer: str, schedule: str) -> None:
     data = made_data(800, (1, 8, 8)).to("cuda")
-    graphed = Trainer(_config(regularizer), data, "cuda")
+    config = _config(regularizer).replace(epochs=1, learning_rate_schedule=schedule, weight_decay=0.1)
+    graphed = Trainer(config, data, "cuda")
     monkeypatch.setenv(SWITCH, "0")
-    eager = Trainer(_config(regularizer), data, "cuda")
+    eager = Trainer(config, data, "cuda")
     assert graphed.train_epoch() == pytest.approx(eager.train_epoch(), rel=1e-4)
     torch.testing.assert_close(graphed.model.state_dict(), eager.model.state_dict(), rtol=1e-3, atol=1e-4)

@@ -11,6 +11,7 @@ from study.data.datasets import ImageData
 from study.data.pixels import as_float
 from study.data.splits import Split
 from study.model.building import LIKELIHOODS, REGULARIZERS, SCHEDULES
+from study.model.learning_rate import LEARNING_RATE_SCHEDULES
 from study.model.stacked import FirstStage
 from study.training import checkpoint
 from study.training.loop import EpochResult, Trainer, TrainingError, evaluation_epochs, train
@@ -78,6 +79,45 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, few_digits: Imag
     assert _numbers(resumed) == whole[2:]
 
 
+@pytest.mark.parametrize("schedule", LEARNING_RATE_SCHEDULES)
+@pytest.mark.parametrize("regularizer", ["kl", "adversarial"])
+def test_a_resumed_training_goes_on_at_its_scheduled_rate(tmp_path, few_digits, regularizer, schedule) -> None:
+    config = _config(
+        regularizer=regularizer,
+        encoder=_encoder(regularizer),
+        learning_rate_schedule=schedule,
+        weight_decay=0.1,
+        learning_rate=0.01,
+    )
+    whole = _numbers(_run(config, few_digits))
+    epochs = train(config, few_digits, evaluate=_evaluate)
+    next(epochs)
+    path = checkpoint.save(tmp_path, 2, next(epochs).trainer.state())
+    epochs.close()
+    assert _numbers(_run(config, few_digits, checkpoint.load(path))) == whole[2:]
+    plain = config.replace(learning_rate_schedule="constant")
+    assert (_numbers(_run(plain, few_digits)) == whole) == (schedule == "constant")
+
+
+def test_the_rate_follows_the_share_of_all_steps_for_any_number_of_epochs(few_digits: ImageData) -> None:
+    for epochs in (1, 3):
+        config = _config(regularizer="adversarial", learning_rate_schedule="linear", epochs=epochs)
+        trainer = Trainer(config, few_digits)
+        for epoch in range(epochs):
+            trainer.train_epoch()
+            last = 1 - ((epoch + 1) * trainer.steps - 1) / (epochs * trainer.steps)
+            for optimizer in (trainer.optimizer, trainer.critic_optimizer):
+                assert optimizer is not None and optimizer.learning_rate == pytest.approx(1e-3 * last)
+
+
+def test_a_checkpoint_from_before_rates_were_scheduled_goes_on(few_digits: ImageData) -> None:
+    whole = _numbers(_run(_config(), few_digits))
+    state = next(train(_config(), few_digits, evaluate=_evaluate)).trainer.state()
+    for name in ("learning_rate_schedule", "weight_decay"):
+        del state["config"][name]
+    assert _numbers(_run(_config(), few_digits, state)) == whole[1:]
+
+
 @pytest.mark.parametrize("regularizer", [name for name in REGULARIZERS if name != "none"])
 def test_a_resumed_training_goes_on_towards_its_requested_error(tmp_path, few_digits: ImageData, regularizer) -> None:
     config = _config(regularizer=regularizer, encoder=_encoder(regularizer), target_error=0.03)
@@ -90,11 +130,13 @@ def test_a_resumed_training_goes_on_towards_its_requested_error(tmp_path, few_di
     assert len({train["weight"] for _, train, _, _ in whole}) == EPOCHS  # it changed all along
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("share", [0.4, 0.7])
-def test_the_error_at_the_end_is_the_requested_one(digits: ImageData, share: float) -> None:
+def test_the_error_at_the_end_is_the_requested_one(digits: ImageData, share: float, schedule: str) -> None:
     """Of the mean image's error. Errors of these models differ by 3 % from epoch to epoch at any weight."""
     request = share * digits.summary.total_variance / 64
     config = TrialConfig(encoder="gaussian", regularizer="kl", weight=request, target_error=request, epochs=40)
+    config = config.replace(learning_rate_schedule=schedule)
     x = digits.validation.images.float() / 255
     for result in train(config, digits, evaluate=lambda model: {}):
         model, weight = result.model, result.train["weight"]
