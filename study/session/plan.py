@@ -111,7 +111,9 @@ class Plan:
     @property
     def sampler(self) -> str | Factory:
         """What suggests trials."""
-        return chosen_sampler(self.record.sampler, self.request.sampler, self.request.loaded.space.sampler)
+        loaded = self.request.loaded
+        beside = loaded.path.parent if loaded.path.is_file() and not loaded.is_builtin else None
+        return chosen_sampler(self.record.sampler, self.request.sampler, loaded.space.sampler, beside=beside)
 
     def open_ledger(self) -> Ledger:
         """The study's ledger.
