@@ -9,17 +9,14 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.components import FIELDS, Described
 from study.config import UserError
 from study.disk.code import carried_path
 from study.disk.files import write_atomic
-from study.exporting.standalone import NO_OWN_CODE, OwnCode, standalone_source
+from study.exporting.model_source import builds_own, model_source
 from study.results.selection import Selection
-from study.source import gather, user_name
 from study.tracking import redact, sync_study
 from study.tracking.store import connect, one_line
 
@@ -56,17 +53,8 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
         "metrics": selection.metrics,
         "prior": None if model.prior is None else model.prior.description,
     }
-    used = {kind: model.config.components.of_kind(kind).get(getattr(model.config, kind)) for kind in FIELDS}
-    chosen: dict[str, str | None] = {
-        "NETWORKS": None if used["network"] else selection.config.network,
-        "LIKELIHOODS": None if used["likelihood"] else selection.config.likelihood,
-    }
-    if model.prior is not None and model.prior.density is not None:
-        chosen["DENSITIES"] = model.prior.density.kind
-    try:
-        source = standalone_source(chosen, own=_own_code(selection, used))
-    except ValueError as error:  # a user's own code may be written in any way
-        raise UserError(f"the model's code cannot be put into one file: {error}") from error
+    density = None if model.prior is None or model.prior.density is None else model.prior.density.kind
+    source = model_source(model.config, carried_path(selection.study, selection.directory), density)
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     contents = (
@@ -76,7 +64,7 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
     )
     for name, content in zip(FILES, contents, strict=True):
         write_atomic(directory / name, content)
-    if used["network"] or used["likelihood"]:
+    if builds_own(model.config):
         _check_loads(directory)
 
 
@@ -98,24 +86,6 @@ def _check_loads(directory: Path) -> None:
         raise UserError(f"{path} does not load: {type(error).__name__}: {error}: change the network's code") from error
     finally:
         del sys.modules[spec.name]
-
-
-def _own_code(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
-    """Where the code of the components lies that a model is built from, as far as they are the space's own."""
-    own = {kind: component for kind, component in used.items() if component is not None}
-    if not own:
-        return NO_OWN_CODE
-    path = carried_path(selection.study, selection.directory)
-    source = gather(path)
-    built = [own[kind].__name__ for kind in ("network", "likelihood") if kind in own]
-    # What trained the model is not needed to use it; that it was of the space's own is.
-    described = [Described.of(component) for kind, component in own.items() if kind not in ("network", "likelihood")]
-    homes = {path.stem: path} | source.modules
-    expression = f"Components(({', '.join([*built, *map(repr, described)])},))"
-    names = {"Components": "study.components", "Described": "study.components"}
-    for component in (own[kind] for kind in ("network", "likelihood") if kind in own):
-        names[component.__name__] = user_name(component.__module__)
-    return OwnCode(homes, {"OWN_COMPONENTS": expression}, names)
 
 
 def log_model(selection: Selection, model: Autoencoder, directory: Path, tracking_uri: str) -> str:

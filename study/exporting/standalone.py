@@ -86,6 +86,7 @@ def standalone_source(
     texts: list[str] = []
     external: dict[str, tuple[str, ast.alias]] = {}
     owners: dict[str, str] = {}
+    own_packages = {name.partition(".")[0] for name in own.files}
     for name, module in modules.items():
         for definition in module.definitions:
             if not any((name, bound) in wanted for bound in definition.names):
@@ -96,6 +97,8 @@ def standalone_source(
             texts.append(definition.text)
             for mentioned in definition.mentions & module.external.keys():
                 found = module.external[mentioned]
+                if (home := found[0] or found[1].name).partition(".")[0] in own_packages:
+                    raise ValueError(f"{name}: import names from {home} as they are, not {ast.unparse(found[1])!r}")
                 other = external.setdefault(mentioned, found)
                 if _full_name(*other) != _full_name(*found):
                     raise ValueError(f"{name} imports another {mentioned} than the modules before it: rename one")

@@ -104,7 +104,9 @@ def _imported(module: str, beside: Path | None) -> ModuleType:
     here = Path.cwd()
     if (found := run_module(here, module)) is not None:
         return found
-    places = " or ".join(str(folder) for folder in dict.fromkeys((beside, here)) if folder is not None)
+    places = " or ".join(
+        str(folder) for folder in dict.fromkeys((beside, here)) if folder is not None and folder.is_dir()
+    )
     raise UserError(
         f"no module {module} in {places}, or among the installed: put its file there, or its folder on PYTHONPATH"
     )
