@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.config import PARAMS, UserError
+from study.config import PARAMS, TrialConfig, UserError
 from study.disk.epochs import TrialRecords, counted_epochs
 from study.disk.files import read_json
 from study.disk.layout import (
@@ -35,8 +35,8 @@ MEMORY = "gpu_memory_share"
 """The largest share of its GPU's memory that a trial held; a trial on a CPU has none."""
 
 _SPLITS = {"val": "validation"}
-_ADDED = {"target_error": 0.0}
-"""Parameters that were added later -> the value that earlier trials had."""
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrialConfig) if field.name in PARAMS}
+"""What a trial had before a parameter was added: its default."""
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]
 """Trial number -> its arrays (see `study.measure.pictures`), or None."""
@@ -189,7 +189,7 @@ def build_frames(
     history = history.astype({"number": "int64", "epoch": "int64"}).sort_values(["number", "epoch"], ignore_index=True)
     history.insert(0, "study", pd.Series(name, index=history.index, dtype="str"))
 
-    trials: Any = pd.DataFrame(records)
+    trials: Any = pd.DataFrame([{**_DEFAULTS, **record} if "network" in record else record for record in records])
     fixed = {"number": "int", "origin": "str", "outcome": "str", "reason": "str", "replicate_of": "float"}
     params = {"method": "str", **PARAMS, **study.described.parameters}
     others = sorted(set(trials) - set(fixed) - set(params))
@@ -197,7 +197,6 @@ def build_frames(
         if column not in trials:
             trials[column] = None
         trials[column] = _typed(trials[column], kind)
-    trials = trials.fillna(_ADDED)
     trials = trials[[*fixed, *params, *others]].sort_values("number", ignore_index=True)
     trials.insert(0, "study", pd.Series(name, index=trials.index, dtype="str"))
     groups = history.groupby("number")
