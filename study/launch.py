@@ -168,7 +168,8 @@ def load_object(space: SearchSpace) -> LoadedSpace:
     if space.components and whole is None:
         raise UserError(
             "this SearchSpace has components of its own, which other processes must import: define it as SPACE in a "
-            'file, and give the path; in a script, put the call under `if __name__ == "__main__":`'
+            'file, and give the path; in a script, put the call under `if __name__ == "__main__":`; in a notebook, '
+            "begin the cell with %%writefile my_space.py"
         )
     if whole is not None and (space.components or module is not sys.modules["__main__"]):
         return LoadedSpace(path.stem, whole, space)

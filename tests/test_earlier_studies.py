@@ -87,9 +87,10 @@ def test_its_report_is_written_and_mlflow_gets_it(archive: str, tmp_path: Path) 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     options = ["--study", found.name, "--runs-dir", str(found.directory.parent), "--tracking-uri", uri]
     assert command_status(sync, options) == 0
-    stored = load_from_mlflow(uri, found.name)
+    stored: Any = load_from_mlflow(uri, found.name).trials
     columns = ["number", "outcome", "method", *PARAMS, "val/sample_fid"]
-    pd.testing.assert_frame_equal(stored.trials[columns], found.trials[columns])
+    expected: Any = found.trials
+    pd.testing.assert_frame_equal(stored[columns], expected[columns])
 
 
 def _resume(found: study.Study, folder: Path, *options: object) -> int:
@@ -105,7 +106,8 @@ def test_a_study_measured_as_today_resumes(archive: str, tmp_path: Path, ray_ses
     assert _resume(found, tmp_path, "--num-trials", 4) == 0
     trials: Any = study.load_study(found.directory).trials
     recorded = [*PARAMS, *found.record.described.parameters, "outcome", "val/sample_fid"]
-    pd.testing.assert_frame_equal(trials[:3][recorded], found.trials[recorded])
+    before: Any = found.trials
+    pd.testing.assert_frame_equal(trials[:3][recorded], before[recorded])
     assert len(trials) == 4 and trials["val/sample_fid"].notna().all() and trials["method"].nunique() == 1
 
 
