@@ -110,7 +110,7 @@ def test_modules_beside_the_space_come_before_the_path_and_the_working_directory
     before = list(sys.path), set(sys.modules)
 
     def file(name: str, beside: Path | None) -> str:
-        found = chosen_sampler(name, beside=beside)
+        found: Any = chosen_sampler(name, beside=beside)
         check_sampler(found, 2)
         return inspect.getfile(found)
 
