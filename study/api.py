@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,8 @@ def run_study(
 def preview_study(space: str | Path | SearchSpace, **options: Any) -> pd.DataFrame:
     """The first trials of a study, as `--dry-run` shows them: all is checked, nothing is trained or written.
 
+    A network or likelihood of the space's own that could be trained and not exported is a warning.
+
     Args:
         space: As of `run_study`.
         **options: Other arguments of `run_study`.
@@ -119,7 +122,10 @@ def preview_study(space: str | Path | SearchSpace, **options: Any) -> pd.DataFra
     with unchanged_process():
         import pandas as pd
 
-        return pd.DataFrame(preview(asked))
+        shown = preview(asked)
+        for warning in shown.warnings:
+            warnings.warn(warning, stacklevel=2)
+        return pd.DataFrame(shown.trials)
 
 
 def _options(**asked: Any) -> Options:

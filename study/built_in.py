@@ -27,11 +27,11 @@ FOLDERS = {
 
 
 def classes_in(package: str) -> dict[str, Any]:
-    """The component classes that the modules of a package define, by name."""
+    """The component classes that the modules of a package define, by name and in the order of their names."""
     paths = importlib.import_module(package).__path__
     modules = [importlib.import_module(f"{package}.{module.name}") for module in pkgutil.iter_modules(paths)]
     classes = [found for module in modules for found in vars(module).values() if inspect.isclass(found)]
-    return {found.__dict__["name"]: found for found in classes if "name" in found.__dict__}
+    return dict(sorted({found.__dict__["name"]: found for found in classes if "name" in found.__dict__}.items()))
 
 
 def described_in(source: str, kind: str) -> Iterator[Described]:
@@ -62,9 +62,10 @@ def _options(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
     """Name and default of each hyperparameter: an argument of the constructor, or a field of a dataclass."""
     for part in node.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
-            arguments = part.args.args[len(part.args.args) - len(part.args.defaults) :]
-            for argument, default in zip(arguments, part.args.defaults, strict=True):
-                yield argument.arg, ast.literal_eval(default)
+            given, named = part.args.args[::-1], part.args.kwonlyargs
+            pairs = [*zip(given, part.args.defaults[::-1], strict=False)][::-1]
+            pairs += [(argument, value) for argument, value in zip(named, part.args.kw_defaults, strict=True) if value]
+            yield from ((argument.arg, ast.literal_eval(default)) for argument, default in pairs)
         elif isinstance(part, ast.AnnAssign) and part.value and "ClassVar" not in ast.unparse(part.annotation):
             yield ast.unparse(part.target), ast.literal_eval(part.value)
 
@@ -75,7 +76,7 @@ def _read() -> Iterator[Described]:
             yield from described_in(path.read_text(encoding="utf-8"), kind)
 
 
-BUILT_IN = Components(tuple(_read()))
+BUILT_IN = Components(tuple(sorted(_read(), key=lambda component: component.name)))
 METHODS: dict[str, tuple[str, str]] = {
     method: (encoder, regularizer.name)
     for regularizer in sorted(

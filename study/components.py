@@ -13,7 +13,7 @@ import dataclasses
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from study.errors import UserError
@@ -152,9 +152,17 @@ class Components:
     @property
     def parameters(self) -> dict[str, str]:
         """The type of every hyperparameter, by trial parameter: `mine.depth` -> `int`."""
-        named = [item for item in self.items if item.kind in FIELDS]
-        found = ((item.name, option, kind) for item in named for option, (kind, _) in hyperparameters(item).items())
-        return {f"{name}.{option}": kind.__name__ for name, option, kind in found}
+        return {key: kind.__name__ for key, (kind, _) in self._hyperparameters()}
+
+    @property
+    def defaults(self) -> dict[str, Value]:
+        """The default of every hyperparameter, by trial parameter."""
+        return {key: default for key, (_, default) in self._hyperparameters()}
+
+    def _hyperparameters(self) -> Iterator[tuple[str, tuple[type, Value]]]:
+        for item in self.items:
+            if item.kind in FIELDS:
+                yield from ((f"{item.name}.{option}", found) for option, found in hyperparameters(item).items())
 
     def read(self, values: Mapping[str, Any], built_in: Components) -> dict[str, Value]:
         """Hyperparameters by trial parameter, converted to their types. Those of unknown components stay as they are.

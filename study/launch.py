@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from study.config import UserError
 from study.packages import check_packages, check_working_directory
@@ -127,14 +127,31 @@ def launch(options: Options, screen: Console, command: str) -> tuple[SessionResu
         return result, plan.request.directory
 
 
-def preview(options: Options) -> list[Mapping[str, Any]]:
-    """Parameters of the first trials of a study, whose models were built. Nothing is trained or written.
+class Preview(NamedTuple):
+    """What a study would begin with.
+
+    Attributes:
+        trials: The parameters of its first trials.
+        warnings: What will not go well, a line each.
+    """
+
+    trials: list[Mapping[str, Any]]
+    warnings: list[str]
+
+
+def preview(options: Options) -> Preview:
+    """The first trials of a study, whose models were built. Nothing is trained or written.
 
     Raises:
         UserError: The options do not allow a study.
     """
     with _planned(options, "", joins=False) as (plan, _):
-        return _built(plan)
+        trials, loaded = _built(plan), plan.request.loaded
+        if not loaded.space.components:
+            return Preview(trials, [])
+        from study.exporting.model_source import export_warnings
+
+        return Preview(trials, export_warnings(trials, plan.data.summary, loaded.path))
 
 
 def load_object(space: SearchSpace) -> LoadedSpace:
@@ -151,7 +168,8 @@ def load_object(space: SearchSpace) -> LoadedSpace:
     if space.components and whole is None:
         raise UserError(
             "this SearchSpace has components of its own, which other processes must import: define it as SPACE in a "
-            'file, and give the path; in a script, put the call under `if __name__ == "__main__":`'
+            'file, and give the path; in a script, put the call under `if __name__ == "__main__":`; in a notebook, '
+            "begin the cell with %%writefile my_space.py"
         )
     if whole is not None and (space.components or module is not sys.modules["__main__"]):
         return LoadedSpace(path.stem, whole, space)

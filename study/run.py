@@ -164,7 +164,10 @@ def run(
         replicates=replicates,
     )
     if dry_run:
-        return _show_first(preview(options))
+        shown = preview(options)
+        for warning in shown.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        return _show_first(shown.trials)
     from study.tracking.store import redact_command
 
     screen = console()

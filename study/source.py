@@ -10,7 +10,7 @@ import importlib.machinery
 import itertools
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -89,18 +89,9 @@ def run(source: Source) -> ModuleType:
         UserError: It does not run. The message says where.
     """
     path = source.path
-    package = ModuleType(f"{_PACKAGE}.n{next(_loads)}")
-    package.__path__ = [str(path.parent)]
-    _finder.neighbours[package.__name__] = frozenset(
-        name.partition("/")[0].removesuffix(".py") for name in source.files
-    )
-    sys.modules.setdefault(_PACKAGE, ModuleType(_PACKAGE))
-    sys.modules[package.__name__] = package
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
-    importlib.invalidate_caches()
+    package = _new_package(path.parent, (name.partition("/")[0].removesuffix(".py") for name in source.files))
     try:
-        return importlib.import_module(f"{package.__name__}.{path.stem}")
+        return importlib.import_module(f"{package}.{path.stem}")
     except (Exception, SystemExit) as error:  # a user's file may raise anything at all
         own = {str(path), *map(str, source.modules.values())}
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
@@ -108,6 +99,38 @@ def run(source: Source) -> ModuleType:
         place = f"{frames[-1].filename if frames else path}, line {line}" if line else path
         told = error if isinstance(error, UserError) else f"it does not run: {type(error).__name__}: {error}"
         raise UserError(f"search space {place}: {told}") from error
+
+
+def run_module(folder: Path, name: str) -> ModuleType | None:
+    """Runs a module of a folder that is not on Python's path, anew each time; None if the folder has no such module.
+
+    It finds the modules and packages beside it, as a space does.
+
+    Args:
+        folder: Where it lies.
+        name: `module`, or `package.module`.
+    """
+    parts = name.split(".")
+    stem = "/".join(parts)
+    is_name = all(part.isidentifier() for part in parts) and parts[0] not in _OURS
+    if not is_name or not any((folder / file).is_file() for file in (f"{stem}.py", f"{stem}/__init__.py")):
+        return None
+    beside = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    names = ({parts[0]} | beside) - _OURS - sys.stdlib_module_names
+    return importlib.import_module(f"{_new_package(folder, names)}.{name}")
+
+
+def _new_package(folder: Path, neighbours: Iterable[str]) -> str:
+    """The name of a new package whose modules are a folder's, and import the neighbours among them."""
+    package = ModuleType(f"{_PACKAGE}.n{next(_loads)}")
+    package.__path__ = [str(folder)]
+    _finder.neighbours[package.__name__] = frozenset(neighbours)
+    sys.modules.setdefault(_PACKAGE, ModuleType(_PACKAGE))
+    sys.modules[package.__name__] = package
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    importlib.invalidate_caches()
+    return package.__name__
 
 
 def user_name(module: str) -> str:

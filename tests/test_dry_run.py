@@ -80,7 +80,7 @@ WEIGHT = 'return {"weight": trial.suggest_float("weight", 1, 2)}'
         ('return {"wieght": 1.0}', "", "line 5: unknown parameter wieght"),
         ('return {"weight": -1.0}', "", "line 5: weight=-1.0: it must be a finite number, at least 0"),
         (FOURTH, "", "line 5: weight: ZeroDivisionError"),
-        (WEIGHT, "base={'network': 'nope'}", "line 8: trial 0: network='nope': choose from mlp"),
+        (WEIGHT, "base={'network': 'nope'}", "line 8: trial 0: network='nope': choose from conv"),
         (WEIGHT, "base={'regularizer': 'mmd', 'kernel': 'nope'}", "line 8: trial 0: kernel='nope': regularizer mmd"),
         (WEIGHT, "grid=True", "line 8: grid=True, and first_points gives none"),
         (WEIGHT, "objectives=('nope',)", "line 8: objective 'nope': choose from"),
@@ -117,3 +117,20 @@ def test_faults_met_a_mistake_in_a_space_is_one_line_that_says_where(
         assert len(error.splitlines()) == 1 and message in error
         assert str(path) in error or "line" not in message
         assert not (tmp_path / "runs" / "mine").exists()  # the name is still free for the mended file
+
+
+def test_a_sampler_is_found_beside_the_space_and_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "import optuna\n\n\nclass Mine(optuna.samplers.RandomSampler):\n    pass\n"
+    for folder, module in (("space", "beside_it"), ("here", "in_it")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{module}.py").write_text(text)
+    (tmp_path / "space" / "odd.py").write_text(ODD_SPACE.format(base={}))
+    monkeypatch.chdir(tmp_path / "here")
+    arguments = ["--space", "../space/odd.py", "--dry-run", "--runs-dir", tmp_path / "runs"]
+    assert study_run(*arguments, "--sampler", "beside_it:Mine") == 0
+    assert study_run(*arguments, "--sampler", "in_it:Mine") == 0
+    assert study_run(*arguments, "--sampler", "in_none:Mine") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "no module in_none" in line and str(tmp_path / "here") in line

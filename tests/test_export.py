@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from study.cli import command_status
 from study.config import TrialConfig
 from study.export import export
-from study.exporting.standalone import standalone_source
+from study.exporting.standalone import Given, standalone_source
 from study.model.autoencoder import Autoencoder
 from study.model.building import LIKELIHOODS, NETWORKS
 from study.tracking.store import connect, sqlite_uri
@@ -283,7 +283,7 @@ def test_gathered_source_runs_like_the_modules_it_came_from(tmp_path: Path, monk
         "def twice(x):\n    return 2 * x + m.floor(0.5)\ndef a():\n    return LOW\ndef b():\n    return HIGH\n"
         "TABLE: dict = {'a': a, 'b': b}\n",
     )
-    source = standalone_source({"TABLE": "b"}, root)
+    source = standalone_source(Given({"TABLE": "{'b': b}"}, {}), root)
     names: dict[str, object] = {}
     exec(compile(source, "gathered", "exec"), names)
     assert names["ANSWER"] == 8
@@ -298,7 +298,6 @@ def test_gathered_source_runs_like_the_modules_it_came_from(tmp_path: Path, monk
         ("from .parts import a\n", "a = 1\n", "full name"),
         ("from PACKAGE.parts import a\nprint(a)\n", "a = 1\n", "only imports"),
         ("from PACKAGE.parts import a\ndef _x():\n    return a()\n", "def a():\n    return _x()\n_x = len\n", "_x"),
-        ("from PACKAGE.parts import TABLE\nx = TABLE\n", "TABLE = dict(a=1)\n", "plain dict"),
     ],
 )
 def test_source_that_cannot_be_gathered_is_refused(
@@ -306,4 +305,4 @@ def test_source_that_cannot_be_gathered_is_refused(
 ) -> None:
     name = _package(tmp_path, monkeypatch, root=root, parts=parts)
     with pytest.raises(ValueError, match=word):
-        standalone_source({"TABLE": "a"}, name)
+        standalone_source(Given({}, {}), name)

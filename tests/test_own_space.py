@@ -169,6 +169,44 @@ def test_a_broken_network_is_told_by_a_dry_run(
     assert word in line and ("broken.py" in line or "mine" in line)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (
+            "import study",
+            "import study\nfor _ in (): pass",
+            "broken, line 8: only imports, definitions and assignments",
+        ),
+        ("import nn", "import nn\nimport parts", ""),  # nothing uses it
+        ("(nn.Module)", "(parts.nn.Module)", "broken: import names from parts as they are, not 'parts'"),
+        ("(nn.Module)", "(Base.Module)", "broken: import names from parts as they are, not 'nn as Base'"),
+        (
+            "    name: ClassVar",
+            "    assert 'search_space_files' in __name__\n    name: ClassVar",
+            "does not load: Assert",
+        ),
+        ("    name: ClassVar", "    name: ClassVar", ""),
+    ],
+)
+def test_a_dry_run_warns_of_a_network_that_cannot_be_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, reason: str
+) -> None:
+    path = tmp_path / "broken.py"
+    imports = {"(parts.nn.Module)": "import parts\n", "(Base.Module)": "from parts import nn as Base\n"}
+    path.write_text(imports.get(new, "") + (BROKEN % ("pass", "size.encoder_outputs")).replace(old, new, 1))
+    (tmp_path / "parts.py").write_text("from torch import nn\n")
+    assert study_run("--space", path, "--dry-run", "--runs-dir", tmp_path / "runs") == 0
+    printed = capsys.readouterr()
+    assert "latent_dim" in printed.out
+    if not reason:
+        assert printed.err == ""
+        return
+    [line] = printed.err.splitlines()
+    assert line.startswith("warning: network=mine: study.export will refuse such a trial: ") and reason in line
+    with pytest.warns(UserWarning, match="study.export will refuse such a trial"):
+        assert len(study.preview_study(path, runs_dir=tmp_path / "runs")) == 1
+
+
 def test_an_error_while_training_names_the_users_line_and_the_mended_file_goes_on(
     tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

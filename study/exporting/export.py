@@ -9,18 +9,14 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.built_in import BUILT_IN
-from study.components import FIELDS, Described
 from study.config import UserError
 from study.disk.code import carried_path
 from study.disk.files import write_atomic
-from study.exporting.standalone import OwnCode, standalone_source
+from study.exporting.model_source import builds_own, model_source
 from study.results.selection import Selection
-from study.source import gather, user_name
 from study.tracking import redact, sync_study
 from study.tracking.store import connect, one_line
 
@@ -57,14 +53,8 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
         "metrics": selection.metrics,
         "prior": None if model.prior is None else model.prior.description,
     }
-    used = {kind: model.config.components.of_kind(kind).get(getattr(model.config, kind)) for kind in FIELDS}
-    chosen = {}
-    if model.prior is not None and model.prior.density is not None:
-        chosen["DENSITIES"] = model.prior.density.kind
-    try:
-        source = standalone_source(chosen, own=_components(selection, used))
-    except ValueError as error:  # a user's own code may be written in any way
-        raise UserError(f"the model's code cannot be put into one file: {error}") from error
+    density = None if model.prior is None or model.prior.density is None else model.prior.density.kind
+    source = model_source(model.config, carried_path(selection.study, selection.directory), density)
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     contents = (
@@ -74,7 +64,7 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
     )
     for name, content in zip(FILES, contents, strict=True):
         write_atomic(directory / name, content)
-    if used["network"] or used["likelihood"]:
+    if builds_own(model.config):
         _check_loads(directory)
 
 
@@ -96,50 +86,6 @@ def _check_loads(directory: Path) -> None:
         raise UserError(f"{path} does not load: {type(error).__name__}: {error}: change the network's code") from error
     finally:
         del sys.modules[spec.name]
-
-
-def _components(selection: Selection, used: Mapping[str, Any]) -> OwnCode:
-    """What the file says of the components of its model, and where their code lies.
-
-    What trained the model is not needed to use it: the file has what it says of itself, not its code.
-    """
-    from study.model import building  # needs torch
-
-    own = {kind: component for kind, component in used.items() if component is not None}
-    built = {kind: own[kind] for kind in ("network", "likelihood") if kind in own}
-    names = {"Components": "study.components", "Described": "study.components"}
-    names |= {component.__name__: user_name(component.__module__) for component in built.values()}
-    files: dict[str, Path] = {}
-    if own:
-        path = carried_path(selection.study, selection.directory)
-        files = {path.stem: path} | gather(path).modules
-    described = [_expression(Described.of(component)) for kind, component in own.items() if kind not in built]
-    known = [BUILT_IN.of_kind(kind).get(getattr(selection.config, kind)) for kind in FIELDS if kind not in own]
-    registries = {"network": ("NETWORKS", building.NETWORKS), "likelihood": ("LIKELIHOODS", building.LIKELIHOODS)}
-    constants = {name: "{}" for name, _ in registries.values()}
-    for kind, (name, classes) in registries.items():
-        if kind not in built:
-            found = classes[getattr(selection.config, kind)]
-            constants[name] = f"{{{found.name!r}: {found.__name__}}}"
-            names[found.__name__] = found.__module__
-    constants |= {
-        "OWN_COMPONENTS": _tuple([*(component.__name__ for component in built.values()), *described]),
-        "BUILT_IN": _tuple([_expression(component) for component in known if component is not None]),
-    }
-    return OwnCode(files, constants, names)
-
-
-def _tuple(entries: list[str]) -> str:
-    return f"Components(({', '.join([*entries, ''])}))"
-
-
-def _expression(component: Described) -> str:
-    """The call that makes such a description, without what figures and searches need."""
-    plain = Described(kind=component.kind, name=component.name)
-    wanted = ("methods", "is_made_for_normal", "downsampling", "types", "defaults")
-    said = {name: getattr(component, name) for name in ("kind", "name", *wanted)}
-    told = [f"{name}={value!r}" for name, value in said.items() if name not in wanted or value != getattr(plain, name)]
-    return f"Described({', '.join(told)})"
 
 
 def log_model(selection: Selection, model: Autoencoder, directory: Path, tracking_uri: str) -> str:

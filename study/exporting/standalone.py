@@ -2,9 +2,9 @@
 
 A program saved by `torch.export` is tied to the torch that wrote it, fixes one method and its shapes per file, and
 cannot be read. A second, short implementation kept by hand would drift from the first. So the file ends with
-`study.exporting.portable`, preceded by all definitions that it uses, as they are in their modules. Of `NETWORKS` and
-`LIKELIHOODS` it keeps only the entry that is needed. Components of a space's own are gathered from the study's copy of
-its code in the same way.
+`study.exporting.portable`, preceded by all definitions that it uses, as they are in their modules. Constants that hold
+many components, such as `NETWORKS`, are given anew with those that are needed. Components of a space's own are gathered
+from the study's copy of its code in the same way.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from pathlib import Path
 
 _Key = tuple[str, str]
 """A module and a name in it."""
-_Given = tuple[Mapping[str, "str | None"], "OwnCode"]
-"""The entries to keep, and the code of own components: see `standalone_source`."""
 
 
 @dataclasses.dataclass
@@ -50,42 +48,36 @@ class _Module:
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnCode:
-    """The code of a space's own components.
+class Given:
+    """What the text holds in place of what the modules say.
 
     Attributes:
-        files: Module name -> file, of the space and of the modules beside it.
-        constants: Constant of `study.exporting.portable` -> its value, as an expression.
+        constants: Constant of this project -> its value, as an expression.
         names: Name in those expressions -> the module that defines it.
+        files: Module name -> file, of a space's own components and of the modules beside it.
     """
 
-    files: Mapping[str, Path]
     constants: Mapping[str, str]
     names: Mapping[str, str]
+    files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
 
-NO_OWN_CODE = OwnCode({}, {}, {})
-
-
-def standalone_source(
-    chosen: Mapping[str, str | None], root: str = "study.exporting.portable", own: OwnCode = NO_OWN_CODE
-) -> str:
+def standalone_source(given: Given, root: str = "study.exporting.portable") -> str:
     """The source of a module with everything it uses of this project, in one text.
 
     Args:
-        chosen: Registry name -> the one key to keep (`{"NETWORKS": "conv"}`), or None for no key. Other registries stay
-            whole.
+        given: What is said otherwise than in the modules.
         root: The module.
-        own: The code of a space's own components.
 
     Raises:
         ValueError: A module is written in a way that cannot be gathered. The message says where and what.
     """
-    modules = dict(_modules(root, (chosen, own), {}))
+    modules = dict(_modules(root, given, {}))
     wanted = _reachable(modules, root)
     texts: list[str] = []
     external: dict[str, tuple[str, ast.alias]] = {}
     owners: dict[str, str] = {}
+    own_packages = {name.partition(".")[0] for name in given.files}
     for name, module in modules.items():
         for definition in module.definitions:
             if not any((name, bound) in wanted for bound in definition.names):
@@ -96,6 +88,8 @@ def standalone_source(
             texts.append(definition.text)
             for mentioned in definition.mentions & module.external.keys():
                 found = module.external[mentioned]
+                if (home := found[0] or found[1].name).partition(".")[0] in own_packages:
+                    raise ValueError(f"{name}: import names from {home} as they are, not {ast.unparse(found[1])!r}")
                 other = external.setdefault(mentioned, found)
                 if _full_name(*other) != _full_name(*found):
                     raise ValueError(f"{name} imports another {mentioned} than the modules before it: rename one")
@@ -105,7 +99,7 @@ def standalone_source(
     return "\n\n\n".join(["\n\n".join(head), *texts]) + "\n"
 
 
-def _modules(name: str, given: _Given, seen: dict[str, None]) -> Iterator[tuple[str, _Module]]:
+def _modules(name: str, given: Given, seen: dict[str, None]) -> Iterator[tuple[str, _Module]]:
     """A module and all that it imports of this project. Each comes after the modules it imports."""
     seen[name] = None
     module = _read(name, given)
@@ -115,10 +109,9 @@ def _modules(name: str, given: _Given, seen: dict[str, None]) -> Iterator[tuple[
     yield name, module
 
 
-def _read(name: str, given: _Given) -> _Module:
-    chosen, own = given
-    if name in own.files:
-        source = own.files[name].read_text(encoding="utf-8")
+def _read(name: str, given: Given) -> _Module:
+    if name in given.files:
+        source = given.files[name].read_text(encoding="utf-8")
     else:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
@@ -126,11 +119,11 @@ def _read(name: str, given: _Given) -> _Module:
         source = Path(spec.origin).read_text(encoding="utf-8")
     tree = ast.parse(source)
     module = _Module(ast.get_docstring(tree, clean=False) or "", [], {}, {})
-    if name in own.files and any(isinstance(node, ast.Import) and _binds_study(node) for node in tree.body):
+    if name in given.files and any(isinstance(node, ast.Import) and _binds_study(node) for node in tree.body):
         source, tree = _without_prefix(source, tree, module)
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            _add_imports(module, node, name, own)
+            _add_imports(module, node, name, given)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             text = "\n".join(source.splitlines()[first - 1 : node.end_lineno])
@@ -139,12 +132,10 @@ def _read(name: str, given: _Given) -> _Module:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
             text = ast.get_source_segment(source, node) or ""
-            if names and names[0] in own.constants and name not in own.files:
-                node.value = ast.parse(own.constants[names[0]], mode="eval").body
-                text = f"{names[0]} = {own.constants[names[0]]}"
-                module.internal |= {known: own.names[known] for known in own.names.keys() & _mentions(node)}
-            elif names and names[0] in chosen and name not in own.files:
-                node.value, text = _one_entry(node.value, chosen[names[0]], text, f"{name}.{names[0]}")
+            if names and names[0] in given.constants and name not in given.files:
+                node.value = ast.parse(given.constants[names[0]], mode="eval").body
+                text = f"{names[0]} = {given.constants[names[0]]}"
+                module.internal |= {known: given.names[known] for known in given.names.keys() & _mentions(node)}
             module.definitions.append(_Definition(names, text, _mentions(node)))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             if module.definitions:  # the docstring of the assignment above it
@@ -154,8 +145,8 @@ def _read(name: str, given: _Given) -> _Module:
     twice = sorted({bound for definition in module.definitions for bound in definition.names} & module.internal.keys())
     if twice:
         raise ValueError(f"{name} defines {twice[0]}, and {module.internal[twice[0]]} does: call yours otherwise")
-    wanted = [known for known, home in own.names.items() if home == name]
-    if wanted and name in own.files:  # the rest of a space's file is about the search
+    wanted = [known for known, home in given.names.items() if home == name]
+    if wanted and name in given.files:  # the rest of a space's file is about the search
         _keep(module, wanted)
     return module
 
@@ -193,8 +184,8 @@ def _home(name: str) -> str:
     return str(getattr(getattr(sys.modules["study"], name, None), "__module__", ""))
 
 
-def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str, own: OwnCode) -> None:
-    package = name.partition(".")[0] if name not in own.files else "study"
+def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str, given: Given) -> None:
+    package = name.partition(".")[0] if name not in given.files else "study"
     for alias in node.names:
         bound = alias.asname or alias.name.partition(".")[0]
         if isinstance(node, ast.Import):
@@ -203,7 +194,7 @@ def _add_imports(module: _Module, node: ast.Import | ast.ImportFrom, name: str, 
             module.external[bound] = "", alias
         elif node.module is None or node.level:
             raise ValueError(f"{name}, line {node.lineno}: import by the module's full name")
-        elif node.module in own.files and alias.name != "*" and not alias.asname:
+        elif node.module in given.files and alias.name != "*" and not alias.asname:
             module.internal[bound] = node.module
         elif node.module == "study" and not alias.asname:
             module.internal[bound] = _home(bound)
@@ -221,18 +212,6 @@ def _full_name(module: str, alias: ast.alias) -> str:
     if module:
         return f"{module}.{alias.name}"
     return alias.name if alias.asname else alias.name.partition(".")[0]
-
-
-def _one_entry(value: ast.expr | None, key: str | None, text: str, name: str) -> tuple[ast.Dict, str]:
-    """A registry's dict with one entry alone, or with none; and the text of its assignment."""
-    head = text[: text.index("=")]
-    if key is None:
-        return ast.Dict([], []), head + "= {}"
-    if isinstance(value, ast.Dict):
-        for found, entry in zip(value.keys, value.values, strict=True):
-            if isinstance(found, ast.Constant) and found.value == key:
-                return ast.Dict([found], [entry]), head + f'= {{"{key}": {ast.unparse(entry)}}}'
-    raise ValueError(f"{name}: no plain dict with the key {key!r}")
 
 
 def _mentions(node: ast.AST) -> set[str]:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.config import PARAMS, UserError
+from study.built_in import BUILT_IN
+from study.components import FIELDS
+from study.config import PARAMS, TrialConfig, UserError
 from study.disk.epochs import TrialRecords, counted_epochs
 from study.disk.files import read_json
 from study.disk.layout import (
@@ -35,8 +37,8 @@ MEMORY = "gpu_memory_share"
 """The largest share of its GPU's memory that a trial held; a trial on a CPU has none."""
 
 _SPLITS = {"val": "validation"}
-_ADDED = {"target_error": 0.0, "learning_rate_schedule": "constant", "weight_decay": 0.0}
-"""Parameters that were added later -> the value that earlier trials had."""
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrialConfig) if field.name in PARAMS}
+"""What a trial had before a parameter was added: its default."""
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]
 """Trial number -> its arrays (see `study.measure.pictures`), or None."""
@@ -189,15 +191,15 @@ def build_frames(
     history = history.astype({"number": "int64", "epoch": "int64"}).sort_values(["number", "epoch"], ignore_index=True)
     history.insert(0, "study", pd.Series(name, index=history.index, dtype="str"))
 
-    trials: Any = pd.DataFrame(records)
+    given = {key: kind for key, kind in BUILT_IN.parameters.items() if any(key in record for record in records)}
+    trials: Any = pd.DataFrame([_complete(record, given) for record in records])
     fixed = {"number": "int", "origin": "str", "outcome": "str", "reason": "str", "replicate_of": "float"}
-    params = {"method": "str", **PARAMS, **study.described.parameters}
+    params = {"method": "str", **PARAMS, **study.described.parameters, **given}
     others = sorted(set(trials) - set(fixed) - set(params))
     for column, kind in {**fixed, **params}.items():
         if column not in trials:
             trials[column] = None
         trials[column] = _typed(trials[column], kind)
-    trials = trials.fillna(_ADDED)
     trials = trials[[*fixed, *params, *others]].sort_values("number", ignore_index=True)
     trials.insert(0, "study", pd.Series(name, index=trials.index, dtype="str"))
     groups = history.groupby("number")
@@ -208,6 +210,16 @@ def build_frames(
         trials[column] = trials["number"].map(groups[source].max()).astype("float64")
     last = history.drop_duplicates("number", keep="last")[["number", *metrics]]
     return StudyFrames((study,), trials.merge(last, on="number", how="left"), history, sources)
+
+
+def _complete(record: dict[str, Any], given: Iterable[str]) -> dict[str, Any]:
+    """A trial with the defaults of what it leaves out: parameters that were added later, and those hyperparameters of
+    its built-in components that other trials give."""
+    if "network" not in record:
+        return record
+    used = {record.get(kind) for kind in FIELDS}
+    left_out = {key: BUILT_IN.defaults[key] for key in given if key.partition(".")[0] in used}
+    return {**_DEFAULTS, **left_out, **record}
 
 
 def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from study.built_in import BUILT_IN
 from study.config import PARAMS, TrialConfig, UserError
 from study.disk.layout import trial_path
 from study.disk.study_json import StudyRecord
@@ -90,7 +91,7 @@ def select(
     found = frames.trials.iloc[row]
     # A study recorded before a parameter existed trained at what is now its default.
     own = frames.study.described
-    names = (*PARAMS, *own.parameters)
+    names = (*PARAMS, *own.parameters, *(name for name in BUILT_IN.parameters if name in found))
     params = {name: found[name] for name in names if pd.notna(found[name])}
     metrics = {column: float(found[column]) for column in frames.trials if column.startswith(("val/", "test/"))}
     return Selection(

@@ -7,6 +7,8 @@ import importlib
 import inspect
 import operator
 import warnings
+from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import optuna
@@ -14,7 +16,7 @@ from optuna.study import StudyDirection
 
 from study.errors import UserError, located
 from study.search.samplers import SAMPLERS, Factory
-from study.source import user_name
+from study.source import run_module, user_name
 
 
 def sampler_name(sampler: Any) -> str:
@@ -55,12 +57,14 @@ def _shown(value: object) -> str:
     return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
 
 
-def chosen_sampler(recorded: str, *given: Any) -> str | Factory:
+def chosen_sampler(recorded: str, *given: Any, beside: Path | None = None) -> str | Factory:
     """The sampler that a study records.
 
     Args:
         recorded: As `sampler_name` gives it.
         given: What the user and the space give. The one of that name is it; otherwise it is imported.
+        beside: The folder of the space's file. Its modules come first, then those on Python's path, then those of the
+            working directory, which the command `study` does not put on the path.
 
     Raises:
         UserError: It cannot be imported.
@@ -74,12 +78,38 @@ def chosen_sampler(recorded: str, *given: Any) -> str | Factory:
     if module == "__main__" or "<" in name or "(" in name:
         raise UserError(f"the study's sampler {recorded} is of a script or notebook: give it again, as sampler=")
     try:
-        found = operator.attrgetter(name)(importlib.import_module(module))
+        found = operator.attrgetter(name)(_imported(module, beside))
+    except UserError as error:
+        raise UserError(f"--sampler {recorded}: {error}") from None
     except Exception as error:  # a user's module may raise anything
         raise UserError(f"--sampler {recorded}: {_told(error)}") from error
     if not callable(found):
         raise UserError(f"--sampler {recorded}: {name} is no class or function")
     return cast("Factory", found)
+
+
+def _imported(module: str, beside: Path | None) -> ModuleType:
+    """A module by name.
+
+    Raises:
+        UserError: There is none. The message says where it was looked for.
+    """
+    if beside is not None and (found := run_module(beside, module)) is not None:
+        return found
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and imports one that is not
+    here = Path.cwd()
+    if (found := run_module(here, module)) is not None:
+        return found
+    places = " or ".join(
+        str(folder) for folder in dict.fromkeys((beside, here)) if folder is not None and folder.is_dir()
+    )
+    raise UserError(
+        f"no module {module} in {places}, or among the installed: put its file there, or its folder on PYTHONPATH"
+    )
 
 
 def check_sampler(sampler: str | Factory, objectives: int) -> None:

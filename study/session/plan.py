@@ -111,7 +111,9 @@ class Plan:
     @property
     def sampler(self) -> str | Factory:
         """What suggests trials."""
-        return chosen_sampler(self.record.sampler, self.request.sampler, self.request.loaded.space.sampler)
+        loaded = self.request.loaded
+        beside = None if loaded.is_builtin else loaded.path.parent
+        return chosen_sampler(self.record.sampler, self.request.sampler, loaded.space.sampler, beside=beside)
 
     def open_ledger(self) -> Ledger:
         """The study's ledger.
@@ -182,14 +184,8 @@ def make_plan(request: Request) -> Plan:
         check_ledger_file(request.directory)
     space = request.loaded.space
     data = load_data(space, request.dataset, request.data_dir) if request.data is None else request.data
-    given = {
-        "seed": request.seed,
-        "epochs": request.epochs,
-        "sampler": sampler,
-        "scheduler": request.scheduler,
-        "eta": request.eta,
-        "feature_network": request.feature_network,
-    }
+    names = ("seed", "epochs", "scheduler", "eta", "feature_network")
+    given = {"sampler": sampler, **{name: getattr(request, name) for name in names}}
     directions = _directions(request.loaded)
     if existing is not None:
         check_resumable(existing, request.loaded, data.summary, directions, given, request.directory)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,82 @@ from study.tuning.execute import NO_ROOM
 from tests.cluster.compose import ROOT
 
 EPOCHS = 40
+GONE = {
+    "own.py": """
+from pathlib import Path
+
+import study
+from parts import Linear, Spread, ink, shapes
+
+
+def once():
+    data = shapes()
+    folder = Path(__file__).parent
+    folder.rename(folder.with_name("away"))
+    return data
+
+
+SPACE = study.SearchSpace(
+    question="?",
+    suggest=lambda trial, data: {"spread.power": trial.suggest_float("spread.power", 1.0, 2.0)},
+    base={"network": "linear", "regularizer": "spread", "weight": 0.1, "latent_dim": 2},
+    components=(
+        Linear,
+        Spread,
+        study.Metric(name="ink", direction="minimize", function=ink, sees="images"),
+        study.DataSource(name="shapes", load=once),
+    ),
+)
+""",
+    "parts.py": """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import nn
+
+import study
+
+
+@dataclass(frozen=True)
+class Linear(study.Network):
+    name: ClassVar[str] = "linear"
+    bias: bool = True
+
+    def build(self, size):
+        pixels = size.height * size.width
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, size.encoder_outputs, bias=self.bias))
+        decoder = nn.Sequential(nn.Linear(size.latent_dim, pixels), nn.Unflatten(1, (1, size.height, size.width)))
+        return encoder, decoder
+
+
+class Spread(study.Regularizer):
+    name: ClassVar[str] = "spread"
+    methods: ClassVar[dict[str, str]] = {"deterministic": "AE-spread"}
+    weight_range: ClassVar[tuple[float, float]] = (1e-3, 1.0)
+
+    def __init__(self, config, power: float = 2.0):
+        super().__init__()
+        self.power = power
+
+    def forward(self, model, posterior, z, generator):
+        return z.abs().pow(self.power).mean()
+
+
+def ink(real, generated):
+    return float((real.mean() - generated.mean()).abs())
+
+
+def shapes():
+    random = np.random.default_rng(0)
+    images = np.zeros((400, 8, 8), np.uint8)
+    for image in images:
+        top, left = random.integers(0, 5, 2)
+        image[top : top + 3, left : left + 3] = 255
+    return study.from_arrays(images)
+""",
+}
+"""A space and the module that it imports. Its data move the folder of both away before there is a study."""
 
 
 class Nodes:
@@ -149,3 +226,21 @@ def test_trials_of_a_gpu_study_stay_on_nodes_with_gpus(tmp_path: Path, start_nod
     driver = Driver(nodes, tmp_path / "runs" / "gpus", trials=4, gpus=0.5)
     driver.finish(trials=4)
     assert [gpu for gpu, _ in driver.attempts()] == [True] * 4
+
+
+def test_a_space_of_ones_own_runs_on_nodes_that_never_see_its_folder(
+    tmp_path: Path, start_nodes: Callable[..., Nodes]
+) -> None:
+    nodes = start_nodes("cpu", "cpu")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, text in GONE.items():
+        (folder / name).write_text(text)
+    driver = Driver(nodes, tmp_path / "runs" / "own", trials=4, space=str(folder / "own.py"))
+    driver.finish(trials=4)
+    assert not folder.exists()
+    assert len({node for _, node in driver.attempts()}) == 2
+    trials: Any = load_study(driver.directory.parent, "own").trials
+    assert set(trials["network"]) == {"linear"} and set(trials["method"]) == {"AE-spread"}
+    assert set(trials["dataset"]) == {"shapes"} and trials["spread.power"].nunique() == 4
+    assert trials["val/ink"].between(0, 1).all() and trials["test/ink"].notna().all()

@@ -109,6 +109,18 @@ def test_trials_recorded_before_a_parameter_existed_have_its_default(tmp_path: P
     assert getattr(select(tmp_path, "toy", trial=1).config, name) == default
 
 
+def test_a_built_in_hyperparameter_that_some_trials_leave_out_has_its_default(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    swae = TrialConfig(regularizer="sliced_wasserstein", weight=1.0)
+    for number, config in enumerate((swae.replace(**{"sliced_wasserstein.slices": 7}), swae, TrialConfig())):
+        write_trial(directory, number, config, [{"epoch": 1, "val/sample_fid": 9.0}])
+    trials = load_study(tmp_path, "toy").trials
+    assert trials["sliced_wasserstein.slices"].tolist()[:2] == [7, 50]
+    assert np.isnan(trials["sliced_wasserstein.slices"].iloc[2])
+    assert dict(select(tmp_path, "toy", trial=0).config.own) == {"sliced_wasserstein.slices": 7}
+    assert not select(tmp_path, "toy", trial=2).config.own
+
+
 def test_unknown_and_damaged_studies_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is none in"):
         load_study(tmp_path, "toy")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,7 @@ WORD = "tpe"
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "my_samplers.py").write_text(MODULE)
     (tmp_path / "half.py").write_text("SEED = 1 / 0\n")
+    (tmp_path / "lacking.py").write_text("import nowhere\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
     sys.modules.pop("my_samplers", None)
@@ -73,7 +75,8 @@ def test_samplers_are_found_by_name(mine: None, name: str) -> None:
     ("name", "message"),
     [
         ("nope", "choose from tpe, gp, nsga2, nsga3, qmc, random, or give module:Class"),
-        ("nowhere:Mine", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("nowhere:Mine", "no module nowhere in "),
+        ("lacking:Mine", "lacking.py, line 1: ModuleNotFoundError: No module named 'nowhere'"),
         ("half:Mine", "half.py, line 1: ZeroDivisionError"),
         ("my_samplers:Theirs", "AttributeError: module 'my_samplers' has no attribute 'Theirs'"),
         ("my_samplers:", "AttributeError"),
@@ -91,6 +94,34 @@ def test_samplers_of_no_use_are_refused_in_one_line(mine: None, name: str, messa
     with pytest.raises(UserError) as raised:
         _named(name)
     assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_modules_beside_the_space_come_before_the_path_and_the_working_directory_after_it(
+    mine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, here = tmp_path / "beside", tmp_path / "here"
+    for folder in (beside, here):
+        (folder / "parts").mkdir(parents=True)
+        (folder / "my_samplers.py").write_text("import helper\nMine = helper.Mine\n")
+        (folder / "helper.py").write_text(MODULE)
+        (folder / "parts" / "__init__.py").write_text("")
+        (folder / "parts" / "good.py").write_text("from helper import Mine\n")
+    monkeypatch.chdir(here)
+    before = list(sys.path), set(sys.modules)
+
+    def file(name: str, beside: Path | None) -> str:
+        found: Any = chosen_sampler(name, beside=beside)
+        check_sampler(found, 2)
+        return inspect.getfile(found)
+
+    assert file("my_samplers:Mine", beside) == str(beside / "helper.py")
+    assert file("my_samplers:Mine", None) == str(tmp_path / "my_samplers.py")
+    assert file("parts.good:Mine", beside) == str(beside / "helper.py")
+    assert file("parts.good:Mine", None) == str(here / "helper.py")
+    assert sys.path == before[0] and not {"helper", "parts"} & (set(sys.modules) - before[1])
+    with pytest.raises(UserError) as raised:
+        chosen_sampler("parts.bad:Mine", beside=beside)
+    assert str(raised.value).startswith(f"--sampler parts.bad:Mine: no module parts.bad in {beside} or {here}, or")
 
 
 def test_one_objective_may_have_another_sampler() -> None:

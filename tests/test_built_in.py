@@ -1,0 +1,67 @@
+"""What the built-in components say of themselves, read without running them, is what their classes say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from study.built_in import BUILT_IN, METHODS, described_in
+from study.components import FIELDS, Described, hyperparameters
+from study.config import TrialConfig, UserError
+from study.model.building import LIKELIHOODS, NETWORKS, REGULARIZERS, SCHEDULES
+
+CLASSES = {"network": NETWORKS, "regularizer": REGULARIZERS, "likelihood": LIKELIHOODS, "annealing": SCHEDULES}
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_what_is_read_is_what_the_classes_say(kind: str) -> None:
+    read = BUILT_IN.of_kind(kind)
+    assert read.keys() == CLASSES[kind].keys()
+    for name, found in CLASSES[kind].items():
+        said = Described.of(found)
+        options = {option: default for option, (_, default) in hyperparameters(found).items()}
+        assert read[name].defaults == options
+        assert Described.of(read[name]) == said
+        assert hyperparameters(read[name]) == hyperparameters(found)
+
+
+def test_nothing_is_run_to_read_it() -> None:
+    code = "import sys, study.built_in; assert not {'torch', 'numpy'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    [item] = described_in(
+        "import not_there\nclass Mine(not_there.Base):\n    name: ClassVar[str] = 'mine'\n"
+        "    def __init__(self, config, size: int = 3, *, share: float = .5):\n        raise ValueError\n",
+        "regularizer",
+    )
+    assert (item.name, item.defaults, item.types) == (
+        "mine",
+        {"size": 3, "share": 0.5},
+        {"size": "int", "share": "float"},
+    )
+
+
+def test_methods_and_their_looks_are_all_different() -> None:
+    items = BUILT_IN.of_kind("regularizer").values()
+    styles = [style for item in items for style in item.styles.values()]
+    assert len(set(styles)) == len(styles) == len(METHODS)
+    assert list(METHODS)[:2] == ["AE", "Gaussian AE"]
+    assert all(set(item.styles) == set(item.methods.values()) for item in items)
+
+
+def test_a_built_in_hyperparameter_is_recorded_if_it_is_given() -> None:
+    plain = TrialConfig(regularizer="sliced_wasserstein", weight=1.0)
+    assert "sliced_wasserstein.slices" not in plain.completed().to_params()
+    given = TrialConfig.from_params({**plain.to_params(), "sliced_wasserstein.slices": "7"}).completed()
+    assert given.to_params()["sliced_wasserstein.slices"] == 7
+    assert given.build("regularizer", REGULARIZERS, given).slices == 7
+    assert plain.build("regularizer", REGULARIZERS, plain).slices == 50
+    other = given.replace(regularizer="none", weight=0.0).completed()
+    assert "sliced_wasserstein.slices" not in other.to_params()
+    with pytest.raises(
+        UserError, match=r"unknown parameter sliced_wasserstein\.x: choose from sliced_wasserstein\.slices"
+    ):
+        TrialConfig.from_params({"sliced_wasserstein.x": 1})
+    with pytest.raises(UserError, match=r"sliced_wasserstein\.slices='few': it must be of type int"):
+        TrialConfig.from_params({"sliced_wasserstein.slices": "few"})
