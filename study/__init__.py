@@ -19,7 +19,7 @@ from study.api import preview_study, run_study
 from study.components import Curve, DataSource, Network
 from study.config import DataSummary, TrialConfig, UserError
 from study.found import Study, load_study
-from study.space import SearchSpace, weight_range
+from study.space import SearchSpace, first_weight, weight_range
 
 if TYPE_CHECKING:
     from study.data.arrays import from_arrays
@@ -45,6 +45,7 @@ __all__ = [
     "TrialConfig",
     "UserError",
     "draw_prior",
+    "first_weight",
     "from_arrays",
     "load_study",
     "preview_study",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -40,12 +41,14 @@ class Network(ABC):
 
     Attributes:
         name: What `network` is called in trials.
+        ranges: Least and largest value of hyperparameters, if they have any.
         downsampling: If the code is a map, by how much it is smaller than the image; None for a code without a map.
         reads_codes: Whether it is trained on the codes of a first stage in place of images, as `stacked`.
     """
 
     kind: ClassVar[str] = "network"
     name: ClassVar[str]
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
     downsampling: ClassVar[int | None] = None
     reads_codes: ClassVar[bool] = False
 
@@ -67,10 +70,12 @@ class Curve(ABC):
 
     Attributes:
         name: What `annealing` is called in trials.
+        ranges: As of a network.
     """
 
     kind: ClassVar[str] = "annealing"
     name: ClassVar[str]
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     @abstractmethod
     def __call__(self, share: float) -> float:
@@ -107,6 +112,7 @@ class Described:
     kind: str
     name: str
     methods: dict[str, str] = dataclasses.field(default_factory=dict)
+    ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     styles: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     weight_range: tuple[float, float] | None = None
     first_weight: float | None = None
@@ -186,6 +192,9 @@ class Components:
                 choice = ", ".join(f"{name}.{other}" for other in options) or "it has none of its own"
                 raise UserError(f"unknown parameter {key}: choose from {choice}")
             found[key] = _converted(key, options[option][0], value)
+            low, high = getattr(known[name], "ranges", {}).get(option, (-math.inf, math.inf))
+            if isinstance(found[key], int | float) and not low <= float(found[key]) <= high:
+                raise UserError(f"{key}={found[key]}: it must be from {low:g} to {high:g}")
         return found
 
     def complete(

@@ -10,7 +10,7 @@ import pytest
 from study.built_in import BUILT_IN, METHODS, described_in
 from study.components import FIELDS, Described, hyperparameters
 from study.config import TrialConfig, UserError
-from study.model.building import LIKELIHOODS, NETWORKS, REGULARIZERS, SCHEDULES
+from study.model.building import LIKELIHOODS, NETWORKS, REGULARIZERS, SCHEDULES, build_schedule
 
 CLASSES = {"network": NETWORKS, "regularizer": REGULARIZERS, "likelihood": LIKELIHOODS, "annealing": SCHEDULES}
 
@@ -40,6 +40,30 @@ def test_nothing_is_run_to_read_it() -> None:
         {"size": 3, "share": 0.5},
         {"size": "int", "share": "float"},
     )
+
+
+@pytest.mark.parametrize("item", BUILT_IN.items, ids=lambda item: item.name)
+def test_every_number_has_a_range_and_is_refused_beyond_it(item: Described) -> None:
+    assert item.ranges.keys() == item.defaults.keys()
+    for option, (low, high) in item.ranges.items():
+        assert low <= float(item.defaults[option]) <= high
+        for value in (low - 1, high + 1):
+            kind = type(item.defaults[option])
+            with pytest.raises(UserError, match=rf"{item.name}\.{option}=.*: it must be from"):
+                TrialConfig.from_params({f"{item.name}.{option}": kind(value)})
+        if isinstance(item.defaults[option], float):
+            with pytest.raises(UserError, match="must be from"):
+                TrialConfig.from_params({f"{item.name}.{option}": float("nan")})
+
+
+@pytest.mark.parametrize("name", [item.name for item in BUILT_IN.of_kind("annealing").values() if item.ranges])
+def test_a_curve_stays_in_range_at_the_ends_of_its_hyperparameters(name: str) -> None:
+    item = BUILT_IN.of_kind("annealing")[name]
+    for option, ends in item.ranges.items():
+        for value in ends:
+            own = {f"{name}.{option}": type(item.defaults[option])(value)}
+            schedule = build_schedule(TrialConfig.from_params({"annealing": name, "annealing_fraction": 0.5, **own}))
+            assert all(0 <= schedule.multiplier(step / 100) <= 1 for step in range(101))
 
 
 def test_methods_and_their_looks_are_all_different() -> None:

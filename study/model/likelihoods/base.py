@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -40,6 +41,7 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         name: What `likelihood` is called in trials.
+        ranges: Least and largest value of hyperparameters, if they have any.
         unbounded: Whether its mean may leave [0, 1] before an image is shown, as the codes of a first stage do.
         maps: Raw maps per colour channel that the decoder must output.
         constant: Nats per pixel and channel that do not depend on parameters, at s = 1. `cost` leaves them out.
@@ -48,6 +50,7 @@ class Likelihood(nn.Module, ABC):
 
     kind: ClassVar[str] = "likelihood"
     name: ClassVar[str]
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
     unbounded: ClassVar[bool] = False
     maps: int = 1
     constant: float = 0.0

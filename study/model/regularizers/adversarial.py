@@ -23,6 +23,7 @@ class Adversarial(CriticRegularizer):
     """
 
     name: ClassVar[str] = "adversarial"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"width": (1, 8192), "gradient_penalty": (0, 1e6)}
     methods: ClassVar[Mapping[str, str]] = {"deterministic": "WAE-GAN", "gaussian": "WAE-GAN Gaussian"}
     styles: ClassVar[Mapping[str, tuple[str, str]]] = {
         "WAE-GAN": ("#009E73", "P"),

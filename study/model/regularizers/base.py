@@ -22,6 +22,7 @@ class Regularizer(nn.Module, ABC):
 
     Attributes:
         name: What `regularizer` is called in trials.
+        ranges: Least and largest value of hyperparameters, if they have any.
         methods: Encoder it goes with -> name of the method.
         styles: Method -> (colour, marker) in figures; methods without get some that their name leads to.
         weight_range: Weights worth searching, as multiples of the data's total pixel variance: from the weight whose
@@ -33,6 +34,7 @@ class Regularizer(nn.Module, ABC):
 
     kind: ClassVar[str] = "regularizer"
     name: ClassVar[str]
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
     methods: ClassVar[Mapping[str, str]] = {}
     styles: ClassVar[Mapping[str, tuple[str, str]]] = {}
     weight_range: ClassVar[tuple[float, float] | None] = None

@@ -23,6 +23,7 @@ class InfoVAE(Regularizer):
     """
 
     name: ClassVar[str] = "info_vae"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"mmd_factor": (0, 1e6)}
     methods: ClassVar[Mapping[str, str]] = {"gaussian": "InfoVAE"}
     styles: ClassVar[Mapping[str, tuple[str, str]]] = {"InfoVAE": ("#56B4E9", "D")}
     weight_range: ClassVar[tuple[float, float]] = (1e-4, 0.1)

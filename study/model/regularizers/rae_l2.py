@@ -21,6 +21,7 @@ class RAEL2(Regularizer):
     """
 
     name: ClassVar[str] = "rae_l2"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"decoder_decay": (0, 1e3)}
     methods: ClassVar[Mapping[str, str]] = {"deterministic": "RAE-L2"}
     styles: ClassVar[Mapping[str, tuple[str, str]]] = {"RAE-L2": ("#CC79A7", "h")}
     weight_range: ClassVar[tuple[float, float]] = (1e-4, 1.0)

@@ -20,6 +20,7 @@ class SlicedWasserstein(Regularizer):
     """Squared sliced Wasserstein distance between a batch's codes and as many prior draws (SWAE, 1804.01947)."""
 
     name: ClassVar[str] = "sliced_wasserstein"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"slices": (1, 10_000)}
     methods: ClassVar[Mapping[str, str]] = {"deterministic": "SWAE", "gaussian": "SWAE Gaussian"}
     styles: ClassVar[Mapping[str, tuple[str, str]]] = {"SWAE": ("#F0E442", "<"), "SWAE Gaussian": ("#F0E442", ">")}
     weight_range: ClassVar[tuple[float, float]] = (1e-3, 10.0)

@@ -18,6 +18,7 @@ class Schedule(ABC):
     """
 
     kind: ClassVar[str] = "annealing"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     @abstractmethod
     def multiplier(self, progress: float) -> float:

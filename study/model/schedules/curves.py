@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -37,6 +38,7 @@ class Sigmoid(Curve):
     """The curve of Bowman et al. 1511.06349, §3.1, stretched to run from exactly 0 to exactly 1."""
 
     name: ClassVar[str] = "sigmoid"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"steepness": (1e-2, 1e3)}
     steepness: float = 10.0
 
     def __call__(self, share: float) -> float:
@@ -62,6 +64,7 @@ class Cyclical(Curve):
     """Cycles of a ramp, which takes a share of the cycle, and full weight (Fu et al. 1903.10145, eq. 6)."""
 
     name: ClassVar[str] = "cyclical"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"cycles": (1, 1000), "ramp_share": (1e-3, 1)}
     cycles: int = 4
     ramp_share: float = 0.5
 

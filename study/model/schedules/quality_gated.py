@@ -26,6 +26,7 @@ class QualityGated(Schedule):
     """
 
     name: ClassVar[str] = "quality_gated"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"quality": (0, 1)}
 
     def __init__(self, fraction: float, quality: float = 0.5) -> None:
         self.ramp = self.deadline = fraction / 2
