@@ -176,8 +176,8 @@ def holm(p: np.ndarray) -> np.ndarray:
 def plot(info: Replicates) -> Figure:
     """Draws a row per trial (replicates, mean, interval, value in the search), and the pairs that differ."""
     count = len(info.rows)
-    figure = style.new_figure(9.5, 1.7 + 0.42 * count)
     panels = len(info.objectives)
+    figure = style.new_figure(3.5 + 3.0 * panels, 1.7 + 0.42 * count)
     matrix = [0.75] if count > 1 else []
     every = figure.subplots(1, panels + len(matrix), squeeze=False, width_ratios=[1.0] * panels + matrix)[0]
     for index, axes in enumerate(every[:panels]):

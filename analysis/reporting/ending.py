@@ -218,7 +218,7 @@ def _replicates_table(found: replicates.Replicates) -> Table:
     title = f"With {seeds} fresh seeds: value in the search → mean ± 95 % interval"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("trial", *(name.rpartition("/")[2] for name in found.objectives), "no difference from"):
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", " "), justify="right")  # words wrap on a narrow terminal
     for index, label in enumerate(found.trial):
         cells = [_change(found, index, objective) for objective in range(len(found.objectives))]
         alike = ", ".join(replicates.alike(found, index)) or "none"
