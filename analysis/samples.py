@@ -43,8 +43,8 @@ def plot(info: Samples) -> Figure:
     sizes = sorted({trial.latent_dim for trial in info.trials})
     placed: list[Representative | None] = list(info.trials)
     columns = min(4, len(placed))
-    if len(sizes) > 1 and len(placed) > len(methods) * len(sizes) / 2:
-        found = {(trial.method, trial.latent_dim): trial for trial in info.trials}
+    found = {(trial.method, trial.latent_dim): trial for trial in info.trials}
+    if len(sizes) > 1 and len(found) == len(placed) > len(methods) * len(sizes) / 2:
         placed, columns = [found.get(place) for place in itertools.product(methods, sizes)], len(sizes)
     rows = -(-len(placed) // columns)
     figure = style.new_figure(max(3.0, 2.0 * columns), 2.35 * rows)
@@ -61,8 +61,8 @@ def plot(info: Samples) -> Figure:
 def describe(info: Samples) -> str:
     """The figure's caption and alt text."""
     return (
-        f"Images decoded from N(0, I) by {naming.count(len(info.trials))}: for each method and latent size the one "
-        "with the best compromise between the objectives. None was chosen by eye."
+        f"Images decoded from N(0, I) by {naming.count(len(info.trials))}: for each method and latent size, and what "
+        "else varies, the one with the best compromise between the objectives. None was chosen by eye."
     )
 
 

@@ -66,10 +66,26 @@ def count(number: int, noun: str = "trial") -> str:
 
 
 def configuration(frames: StudyFrames, row: int) -> str:
-    """A trial's method, latent size and weight, which may be one that it came to: `VAE, d=8, w=0.0465`."""
+    """A trial's kind, latent size and weight, which may be one that it came to: `VAE, d=8, w=0.0465`."""
     trial = frames.trials.iloc[row]
     weight = f", w={number(full_weight(frames)[row])}" if trial["regularizer"] != "none" else ""
-    return f"{trial['method']}, d={trial['latent_dim']}{weight}"
+    return f"{kind(frames, row)}, d={trial['latent_dim']}{weight}"
+
+
+def kind(frames: StudyFrames, row: int) -> str:
+    """A trial's method, and what else tells kinds of models in the study apart: `VAE, gaussian_pixel`.
+
+    Constant schedules, terms of the loss that are left out, and hyperparameters of other components are not named.
+    """
+    trial = frames.trials.iloc[row]
+    parts = [str(trial["method"])]
+    for name in frames.kinds:
+        value = trial[name]
+        if isinstance(value, str):
+            parts += [value] if value not in ("", "constant") else []
+        elif np.isfinite(value) and (value or "." in name):
+            parts.append(f"{name}={number(float(value))}")
+    return ", ".join(parts)
 
 
 def listed(trials: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plotting import naming, style
+from study.config import Origin
 from study.results import pareto
 from study.results.choice import Choice, choose, front_of
 from study.results.frame import Arrays, StudyFrames
@@ -24,7 +25,7 @@ def no_pair(pair: int) -> str:
 
 
 class Representative(NamedTuple):
-    """A trial that stands for its method at its latent size: the one to recommend on their own front.
+    """A trial that stands for its kind at its latent size: the one to recommend on their own front.
 
     Attributes:
         row: Its row in the trials.
@@ -32,6 +33,7 @@ class Representative(NamedTuple):
         method: Its method.
         latent_dim: Its latent size.
         arrays: Its saved arrays.
+        text: Method and latent size, and what else tells it apart from the others.
     """
 
     row: int
@@ -39,11 +41,13 @@ class Representative(NamedTuple):
     method: str
     latent_dim: int
     arrays: Arrays
+    text: str
 
     @property
     def label(self) -> str:
-        """Method, latent size and trial, in two lines."""
-        return f"{self.method}\nd={self.latent_dim} (trial {self.trial})"
+        """What it is and the trial, in two lines or three."""
+        kind, _, size = self.text.partition(", d=")
+        return "\n".join([*kind.split(", ", 1), f"d={size} (trial {self.trial})"])
 
 
 class Strips(NamedTuple):
@@ -73,33 +77,64 @@ def best_by_size(frames: StudyFrames, choice: Choice) -> dict[tuple[str, int], i
     for method in naming.methods_in_order(methods[choice.eligible]):
         members = choice.eligible & (methods == method)
         for size in np.unique(latent_dim[members]):
-            group = members & (latent_dim == size)
-            front = front_of(choice.values, group)
-            is_knees = choice.recommended is not None and group[choice.recommended]
-            best[method, int(size)] = (
-                choice.recommended if is_knees else int(front[pareto.recommended(choice.values[front])])
-            )
+            best[method, int(size)] = _best(choice, members & (latent_dim == size))
     return best
+
+
+def _best(choice: Choice, group: np.ndarray) -> int:
+    """The row to recommend among some eligible trials, boolean [trials]: the study's if it is one of them."""
+    if choice.recommended is not None and group[choice.recommended]:
+        return choice.recommended
+    front = front_of(choice.values, group)
+    return int(front[pareto.recommended(choice.values[front])])
+
+
+def _groups(frames: StudyFrames, choice: Choice, at_most: int) -> list[np.ndarray]:
+    """The eligible trials by method and latent size, and by what else varies as long as that makes few groups.
+
+    What else: what tells kinds of models apart (`StudyFrames.kinds`), and the weight if all are points of a grid.
+    """
+    rows = np.flatnonzero(choice.eligible)
+    methods, latent_dim = frames.text("method")[rows], frames.column("latent_dim")[rows]
+    order = naming.methods_in_order(methods)
+    keys: list[tuple[Any, ...]] = [(order.index(m), int(d)) for m, d in zip(methods, latent_dim, strict=True)]
+    is_grid = set(frames.text("origin")[rows]) <= {Origin.GRID, Origin.BASELINE}
+    for name in (*frames.kinds, *(["weight"] if is_grid else [])):
+        finer = [(*key, value) for key, value in zip(keys, frames.trials[name].iloc[rows].tolist(), strict=True)]
+        if len(set(finer)) <= max(at_most, len(set(keys))):
+            keys = finer
+    first = {key: index for index, key in reversed([*enumerate(keys)])}
+    groups = []
+    for key in sorted(first, key=lambda key: (key[:2], first[key])):
+        group = np.zeros(len(frames.trials), dtype=bool)
+        group[rows[[other == key for other in keys]]] = True
+        groups.append(group)
+    return groups
 
 
 def representatives(frames: StudyFrames, needed: str, at_most: int = MOST_ROWS) -> list[Representative]:
     """One trial per method and latent size, in that order, of those that saved the needed array.
 
-    If they are more than `at_most`, whole latent sizes are left out, but never the recommended trial's.
+    Trials that differ otherwise, such as in their likelihood, are told apart too, as long as there are few groups.
+    If there are more, whole latent sizes are left out, but never the recommended trial's.
     """
-    choice, labels = choose(frames), frames.labels()
-    best = best_by_size(frames, choice)
-    sizes = [size for _, size in best]
+    choice, labels, methods = choose(frames), frames.labels(), frames.text("method")
+    latent_dim = frames.column("latent_dim")
+    best = [_best(choice, group) for group in _groups(frames, choice, at_most)]
+    sizes = [int(latent_dim[row]) for row in best]
     kept: set[int] = set()
-    knee_size = None if choice.recommended is None else int(frames.column("latent_dim")[choice.recommended])
+    knee_size = None if choice.recommended is None else int(latent_dim[choice.recommended])
     for size in _by_importance(sorted(set(sizes)), knee_size):
         if not kept or sum(other in kept | {size} for other in sizes) <= at_most:
             kept.add(size)
+    alike = [(methods[row], size) for row, size in zip(best, sizes, strict=True)]
     found = []
-    for (method, size), row in best.items():
+    for row, size in zip(best, sizes, strict=True):
         arrays = frames.arrays(row) if size in kept and len(found) < at_most else None
         if arrays is not None and needed in arrays and len(arrays[needed]):
-            found.append(Representative(row, str(labels[row]), method, size, arrays))
+            several = alike.count((methods[row], size)) > 1
+            text = naming.configuration(frames, row) if several else f"{methods[row]}, d={size}"
+            found.append(Representative(row, str(labels[row]), str(methods[row]), size, arrays, text))
     return found
 
 

@@ -201,7 +201,7 @@ def seed_groups(frames: StudyFrames, rows: np.ndarray) -> list[list[int]]:
 
     A seed counts once in a group: equal trials of equal seeds would look like no spread at all.
     """
-    names = ["study", *(name for name in TrialConfig().to_params() if name != "seed")]
+    names = ["study", *(name for name in TrialConfig().to_params() if name != "seed"), *frames.own_parameters]
     columns, seed = [frames.text(name) for name in names], frames.text("seed")
     groups: dict[tuple[str, ...], dict[str, int]] = {}
     for row in rows:

@@ -39,6 +39,7 @@ MEMORY = "gpu_memory_share"
 _SPLITS = {"val": "validation"}
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrialConfig) if field.name in PARAMS}
 """What a trial had before a parameter was added: its default."""
+_KINDS = ("network", "likelihood", "annealing", "learning_rate_schedule", "perceptual_weight", "total_variation_weight")
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]
 """Trial number -> its arrays (see `study.measure.pictures`), or None."""
@@ -104,6 +105,18 @@ class StudyFrames:
         studies, numbers = self.text("study"), self.text("number")
         several = len(set(studies)) > 1
         return np.array([f"{s}/{n}" if several else n for s, n in zip(studies, numbers, strict=True)], dtype=np.str_)
+
+    @property
+    def own_parameters(self) -> tuple[str, ...]:
+        """Hyperparameters of components, such as `mine.depth`, that are columns of `trials`."""
+        described = (name for record in self.records for name in record.described.parameters)
+        return tuple(name for name in dict.fromkeys([*described, *BUILT_IN.parameters]) if name in self.trials)
+
+    @functools.cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Parameters that say what kind of model a trial is, beside its method, and in which the trials differ."""
+        names = [name for name in (*_KINDS, *self.own_parameters) if name in self.trials]
+        return tuple(name for name in names if len(set(self.text(name))) > 1)
 
     def curve(self, row: int, column: str) -> tuple[np.ndarray, np.ndarray]:
         """A metric of the trial in that row over its epochs: (epochs, values), only of epochs that measured it."""

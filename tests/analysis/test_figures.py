@@ -31,7 +31,7 @@ from analysis import (
     weight_curves,
 )
 from analysis.latent_scatter import coordinate_pairs
-from analysis.plotting.naming import number
+from analysis.plotting.naming import configuration, number
 from analysis.plotting.pictures import representatives, tile
 from analysis.plotting.style import draw, method_style, save, use_log, worth_showing
 from analysis.reconstruction_history import save_animation
@@ -335,6 +335,28 @@ def test_pictures_are_of_one_knee_per_method_and_size(toy: StudyFrames) -> None:
     sizes = {trial.latent_dim for trial in few}
     assert len(few) == min(5, sum(size in sizes for _, size in pairs))  # all methods of a size or none
     assert representatives(toy, "nothing of the kind") == []
+
+
+@pytest.mark.parametrize("origin", ["grid", "search"])
+def test_pictures_and_names_go_by_what_varies(tmp_path: Path, origin: str) -> None:
+    directory = make_study(tmp_path, trials=0)
+    plain = TrialConfig(encoder="gaussian", regularizer="kl", weight=1.0)
+    learned, lighter = plain.replace(likelihood="gaussian_pixel"), plain.replace(weight=0.5)
+    for number, config in enumerate((plain, learned, lighter)):
+        row = {"epoch": 1, "val/reconstruction_mse": 0.01 + 0.001 * number, "val/sample_fid": 9.0 - number}
+        folder = write_trial(directory, number, config, [{**row, "train/weight": config.weight}], origin=origin)
+        images = np.full((4, 1, 8, 8), number, np.uint8)
+        np.savez(folder / "attempt-1" / "arrays.npz", samples=images, originals=images, reconstructions=images)
+    frames = load_study(tmp_path, "toy")
+    found = representatives(frames, "samples")
+    texts = ["VAE, gaussian, d=8, w=1", "VAE, gaussian, d=8, w=0.5", "VAE, gaussian_pixel, d=8, w=1"]
+    # One weight of a search stands for all; every point of a grid is an answer of its own.
+    best = {"grid": texts, "search": [texts[1], texts[2]]}[origin]
+    assert sorted(trial.text for trial in found) == sorted(best)
+    assert {trial.label.count("\n") for trial in found} == {2}
+    assert [configuration(frames, row) for row in range(3)] == [texts[0], texts[2], texts[1]]
+    few = representatives(frames, "samples", at_most=1)
+    assert [trial.text for trial in few] == ["VAE, d=8"]  # no room to tell them apart
 
 
 def test_the_caption_of_the_first_stage_has_its_error(toy: StudyFrames) -> None:
