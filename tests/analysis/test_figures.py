@@ -342,10 +342,10 @@ def test_pictures_and_names_go_by_what_varies(tmp_path: Path, origin: str) -> No
     directory = make_study(tmp_path, trials=0)
     plain = TrialConfig(encoder="gaussian", regularizer="kl", weight=1.0)
     learned, lighter = plain.replace(likelihood="gaussian_pixel"), plain.replace(weight=0.5)
-    for number, config in enumerate((plain, learned, lighter)):
-        row = {"epoch": 1, "val/reconstruction_mse": 0.01 + 0.001 * number, "val/sample_fid": 9.0 - number}
-        folder = write_trial(directory, number, config, [{**row, "train/weight": config.weight}], origin=origin)
-        images = np.full((4, 1, 8, 8), number, np.uint8)
+    for index, config in enumerate((plain, learned, lighter)):
+        row = {"epoch": 1, "val/reconstruction_mse": 0.01 + 0.001 * index, "val/sample_fid": 9.0 - index}
+        folder = write_trial(directory, index, config, [{**row, "train/weight": config.weight}], origin=origin)
+        images = np.full((4, 1, 8, 8), index, np.uint8)
         np.savez(folder / "attempt-1" / "arrays.npz", samples=images, originals=images, reconstructions=images)
     frames = load_study(tmp_path, "toy")
     found = representatives(frames, "samples")
