@@ -48,7 +48,8 @@ def info(frames: StudyFrames) -> Importances:
     rows = rows[:: max(1, -(-len(rows) // MOST))]
     drawn = frames.keep(np.isin(np.arange(len(frames.trials)), rows))
     objectives = list(frames.objectives)
-    columns = {name: _column(drawn, name) for name in TrialConfig().to_params() if name not in NOT_SEARCHED}
+    named = [name for name in TrialConfig().to_params() if name not in NOT_SEARCHED]
+    columns = {name: _column(drawn, name) for name in (*named, *frames.own_parameters)}
     method = drawn.text("method")
     columns = {
         name: values
@@ -70,6 +71,9 @@ def _is_fixed_by(method: np.ndarray, values: list[float] | list[str]) -> bool:
 
 def _column(frames: StudyFrames, name: str) -> list[float] | list[str]:
     values = frames.column(name)
+    measured = values[np.isfinite(values)]
+    if name in frames.own_parameters and measured.size:  # trials without the component lie in the middle of its range
+        return [float(value) for value in np.where(np.isfinite(values), values, np.median(measured))]
     if not frames.is_number(name):
         return [str(value) for value in frames.text(name)]
     if name in LOGARITHMIC:

@@ -18,6 +18,9 @@ from study.config import TrialConfig
 from study.results.choice import choose
 from study.results.frame import StudyFrames
 
+_ABOVE_NONE = 0.12
+"""Where an axis begins of which some trials have no value."""
+
 
 class Coordinate(NamedTuple):
     """One vertical axis.
@@ -56,7 +59,8 @@ def info(frames: StudyFrames) -> Parallel:
     choice = choose(frames)
     drawn = frames.keep(choice.eligible)
     rows = np.flatnonzero(choice.eligible)
-    names = [name for name in TrialConfig().to_params() if name not in NOT_SEARCHED and len(set(drawn.text(name))) > 1]
+    named = [name for name in TrialConfig().to_params() if name not in NOT_SEARCHED]
+    names = [name for name in (*named, *frames.own_parameters) if len(set(drawn.text(name))) > 1]
     return Parallel(
         missing="" if rows.size and names else frames.nothing("no two completed trials differ in a parameter"),
         axes=[coordinate(drawn, name) for name in (*names, *frames.objectives)],
@@ -67,8 +71,15 @@ def info(frames: StudyFrames) -> Parallel:
 
 
 def coordinate(frames: StudyFrames, name: str) -> Coordinate:
-    """Positions and ticks of a column; zero is at the bottom of a log axis."""
+    """Positions and ticks of a column; zero is at the bottom of a log axis, and so is a trial without a value."""
     values = frames.column(name)
+    has = np.isfinite(values)
+    if name in frames.own_parameters and has.any() and not has.all():
+        found = coordinate(frames.keep(has), name)
+        position = np.zeros(len(values))
+        position[has] = _ABOVE_NONE + (1 - _ABOVE_NONE) * found.position
+        ticks = [(_ABOVE_NONE + (1 - _ABOVE_NONE) * place, text) for place, text in found.ticks]
+        return Coordinate(name, position, [(0.0, "none"), *ticks])
     if not frames.is_number(name):
         categories = frames.text(name)
         order = naming.methods_in_order(categories) if name == "method" else sorted(set(categories))

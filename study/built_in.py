@@ -73,7 +73,10 @@ def _options(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
 def _read() -> Iterator[Described]:
     for kind, folder in FOLDERS.items():
         for path in sorted((Path(__file__).parent / folder).glob("*.py")):
-            yield from described_in(path.read_text(encoding="utf-8"), kind)
+            try:
+                yield from described_in(path.read_text(encoding="utf-8"), kind)
+            except ValueError as error:
+                raise ValueError(f"{path}: class attributes and defaults must be plain values: {error}") from error
 
 
 BUILT_IN = Components(tuple(sorted(_read(), key=lambda component: component.name)))

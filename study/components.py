@@ -1,7 +1,7 @@
-"""What a search space may bring of its own: networks, penalties, likelihoods, schedules, metrics and data.
+"""What components are: networks, penalties, likelihoods, schedules, metrics, data that say all about themselves.
 
-A component is one class (for data and metrics, one object) that says everything about itself. A space names those it
-uses in `components=`; nothing is registered elsewhere. See docs/extending.md.
+A component is one class (for data and metrics, one object). Those that ship with this package are in `study.built_in`;
+a space names its own in `components=`, and nothing is registered elsewhere. See docs/extending.md.
 
 Its own hyperparameters are the parameters of its constructor that have a type and a default. `depth: int = 2` of a
 network `mine` is the trial parameter `mine.depth`: Optuna may search it, MLflow and the tables show it.
@@ -33,6 +33,8 @@ _KINDS = (*FIELDS, "metric", "dataset")
 DIRECTIONS = ("minimize", "maximize", "none")
 SEEN = ("features", "images")
 """What a metric of a space's own may be given."""
+_TAKES = {"regularizer": "the trial's config", "likelihood": "the data's summary"}
+"""What the constructor of a component is given before its hyperparameters."""
 _TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
@@ -117,6 +119,7 @@ class Described:
     weight_range: tuple[float, float] | None = None
     first_weight: float | None = None
     uses_kernel: bool = False
+    is_kl: bool = False
     is_made_for_normal: bool = True
     downsampling: int | None = None
     reads_codes: bool = False
@@ -173,12 +176,14 @@ class Components:
     def read(self, values: Mapping[str, Any], built_in: Components) -> dict[str, Value]:
         """Hyperparameters by trial parameter, converted to their types. Those of unknown components stay as they are.
 
+        A built-in component's are left out if they are its default: then trials compare as they did before it had any.
+
         Args:
             values: As `mine.depth`.
             built_in: The components that need no naming.
 
         Raises:
-            UserError: A component has no such hyperparameter, or it has another type.
+            UserError: A component has no such hyperparameter, or it has another type or is out of range.
         """
         known = {item.name: item for item in (*built_in.items, *self.items) if item.kind in FIELDS}
         found: dict[str, Value] = {}
@@ -191,10 +196,13 @@ class Components:
             if option not in options:
                 choice = ", ".join(f"{name}.{other}" for other in options) or "it has none of its own"
                 raise UserError(f"unknown parameter {key}: choose from {choice}")
-            found[key] = _converted(key, options[option][0], value)
+            kind, default = options[option]
+            read = _converted(key, kind, value)
             low, high = getattr(known[name], "ranges", {}).get(option, (-math.inf, math.inf))
-            if isinstance(found[key], int | float) and not low <= float(found[key]) <= high:
-                raise UserError(f"{key}={found[key]}: it must be from {low:g} to {high:g}")
+            if isinstance(read, int | float) and not low <= read <= high:
+                raise UserError(f"{key}={read}: it must be from {low:g} to {high:g}")
+            if read != default or known[name] not in built_in.items:
+                found[key] = read
         return found
 
     def complete(
@@ -213,8 +221,8 @@ class Components:
         """
         for key in values:
             if key.partition(".")[0] not in [item.name for item in (*built_in.items, *self.items)]:
-                named = ", ".join(item.name for item in self.items) or "none"
-                raise UserError(f"unknown parameter {key}: the components of this space are {named}")
+                choice = ", ".join([*self.parameters, *built_in.parameters])
+                raise UserError(f"unknown parameter {key}: no component has it; choose from {choice}")
         complete: dict[str, Value] = {}
         for kind, name in chosen.items():
             if (component := self.of_kind(kind).get(name)) is not None:
@@ -227,15 +235,15 @@ class Components:
 NO_COMPONENTS = Components()
 
 
-def options_of(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
-    """The hyperparameters of one component, by their names in its constructor.
+def options_of(component: Any, values: Mapping[str, Value]) -> dict[str, Value]:
+    """The hyperparameters of one component's class, by their names in its constructor.
 
     Args:
-        name: The component's.
+        component: The class.
         values: Hyperparameters by trial parameter, as `mine.depth`.
     """
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+    keys = {option: f"{component.name}.{option}" for option in hyperparameters(component)}
+    return {option: values[key] for option, key in keys.items() if key in values}
 
 
 def hyperparameters(component: Any) -> dict[str, tuple[type, Value]]:
@@ -277,6 +285,10 @@ def _checked(item: Any) -> Any:
     if isinstance(item, type) and inspect.isabstract(item):
         missing = ", ".join(sorted(getattr(item, "__abstractmethods__", ())))
         raise UserError(f"components: {label} does not define {missing}")
+    if isinstance(item, type) and item.kind in _TAKES:
+        first = next(iter(inspect.signature(item).parameters.values()), None)
+        if first is None or first.default is not inspect.Parameter.empty:
+            raise UserError(f"components: {label}.__init__ must take {_TAKES[item.kind]} first, without a default")
     if item.kind == "metric" and not isinstance(item, Described):
         if not callable(item.function):
             raise UserError(f"components: metric {name} needs a function")

@@ -139,13 +139,11 @@ class TrialConfig:
         return named or f"{self.encoder} + {self.regularizer}"
 
     def part(self, kind: str) -> Any | None:
-        """The component that the trial names: one of the space's own, or the description of a built-in one.
+        """The component that the trial names: one of the space's own, or the description of a built-in one; None if
+        neither has it.
 
         Args:
             kind: A field that names a component.
-
-        Returns:
-            None if neither the space nor `study.built_in` has it.
         """
         name = getattr(self, kind)
         return self.components.of_kind(kind).get(name, BUILT_IN.of_kind(kind).get(name))
@@ -170,7 +168,7 @@ class TrialConfig:
         if name not in own and name not in built_in:
             raise UserError(f"{kind}={name!r}: choose from {', '.join([*own, *built_in])}")
         found = own[name] if name in own else built_in[name]
-        return found(*arguments, **options_of(name, dict(self.own)))
+        return found(*arguments, **options_of(found, dict(self.own)))
 
     def code_map(self, data: DataSummary) -> tuple[int, int, int] | None:
         """Channels, height and width of the code's map for these images; None if the code is no map.
@@ -201,6 +199,11 @@ class TrialConfig:
         return getattr(self.part("network"), "reads_codes", False)
 
     @property
+    def trains_kl(self) -> bool:
+        """Whether its penalty is the KL divergence of each posterior to the prior."""
+        return getattr(self.part("regularizer"), "is_kl", False)
+
+    @property
     def is_made_for_normal(self) -> bool:
         """Whether the method shapes the codes for draws from N(0, I)."""
         return getattr(self.part("regularizer"), "is_made_for_normal", True)
@@ -219,7 +222,7 @@ class TrialConfig:
             UserError: A name is not a field, or a value has the wrong type or is out of range.
         """
         own = components.read({key: value for key, value in params.items() if "." in key}, BUILT_IN)
-        unknown = sorted(set(params) - set(PARAMS) - set(own) - {"method"})
+        unknown = sorted(name for name in set(params) - set(PARAMS) - {"method"} if "." not in name)
         if unknown:
             raise UserError(f"unknown parameter {', '.join(unknown)}: choose from {', '.join(PARAMS)}")
         values: dict[str, Any] = {key: _read(key, PARAMS[key], value) for key, value in params.items() if key in PARAMS}

@@ -179,13 +179,13 @@ def _show_first(configs: list[Mapping[str, Any]]) -> int:
     """Prints a table of the parameters that differ between the first trials, and the shared ones in a line below."""
     from rich.table import Table
 
-    shared = {key: value for key, value in configs[0].items() if all(config[key] == value for config in configs)}
-    varying = [key for key in configs[0] if key not in shared]
+    shared = {key: value for key, value in configs[0].items() if all(config.get(key) == value for config in configs)}
+    varying = dict.fromkeys(key for config in configs for key in config if key not in shared)
     table = Table(box=None, pad_edge=False)
     for heading in ("trial", *varying):
         table.add_column(heading, overflow="fold")
     for number, config in enumerate(configs):
-        cells = (config[key] for key in varying)
+        cells = (config.get(key, "") for key in varying)  # a component's hyperparameters are only in its trials
         table.add_row(str(number), *(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
     screen = console()
     screen.print(table)

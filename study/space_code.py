@@ -21,7 +21,7 @@ EARLIER_HASHES = {
     "95f0cbece0b56d1df5991cce94d9b200a2dbf471": "5f7c044bb3587d656e8fabc0069a18de9aa144a0",
     "82fe4caf4bfcb7ac6570b3a49d50f2ae53f0da2b": "a7e3fd9771b12d11f27e6c6d2ba732a1e2485f1c",
     "5a6a3de9b2c290cd57d35f43970449b24650aee3": "357eef00bff56b3d24ca5354172a1f1484e949a4",
-    "84991a362dd0fcacc6ec316b45bf7d5d3378ae68": "2e896ef57601b9851eda66d8ceb42bd960b6acbc",
+    "84991a362dd0fcacc6ec316b45bf7d5d3378ae68": "d3b7cb26adf6d4ba69c8abec7d032ab5cfbbbc88",
     "aa6f88542ec67881db0cd55f71112bc3faed3da7": "bd8f712c4fd6a8c750916fbb1eca7385e9fda7b9",
     "618bf590ad4abb5c740d836f3e022670f2f60341": "d381c7b00dcf72562a43049341ad20ce211a7453",
     "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c61": "4aa661a63679446a04b988a0bedbfafca9cb642c",
@@ -31,7 +31,7 @@ EARLIER_HASHES = {
     "19a6b45bda33f75c203ad009c552b6356272a2ad": "a7e3fd9771b12d11f27e6c6d2ba732a1e2485f1c",
     "4bfc0caae4442fc3b9a2bdd90f5d35f4c693d3a5": "d381c7b00dcf72562a43049341ad20ce211a7453",
     "210142ac8d0eab7b14035027cb28bc148ec73c69": "c105038bda290877d22b09aa029fb8f2f3fcece3",
-    "67b7322a5ee18d128218b399927125ecd499c006": "2e896ef57601b9851eda66d8ceb42bd960b6acbc",
+    "67b7322a5ee18d128218b399927125ecd499c006": "d3b7cb26adf6d4ba69c8abec7d032ab5cfbbbc88",
 }
 """Hash that an earlier version recorded of a built-in space -> hash of its code today; 40 digits of each.
 

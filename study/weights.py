@@ -6,18 +6,21 @@ from typing import Any
 
 from study.built_in import BUILT_IN
 from study.config import DataSummary
-from study.errors import UserError
 
 
 def weight_range(data: DataSummary, *regularizers: Any) -> tuple[float, float]:
     """The smallest absolute weight range on this data set that covers regularizers: names, or own components.
 
     Raises:
-        UserError: There is none of that name, or it has no weight.
+        ValueError: There is none of that name, or it has no weight.
     """
-    ranges = [_regularizer(item).weight_range for item in regularizers]
-    if None in ranges:
-        raise UserError(f"weight_range: {_regularizer(regularizers[ranges.index(None)]).name} declares none")
+    if not regularizers:
+        raise ValueError("weight_range: name at least one regularizer")
+    found = [_regularizer(item) for item in regularizers]
+    ranges = [item.weight_range for item in found if item.weight_range is not None]
+    if len(ranges) < len(found):
+        [name, *_] = [item.name for item in found if item.weight_range is None]
+        raise ValueError(f"regularizer {name} has no weight_range: declare one in its class, or give numbers")
     return min(low for low, _ in ranges) * data.total_variance, max(high for _, high in ranges) * data.total_variance
 
 
@@ -25,11 +28,11 @@ def first_weight(data: DataSummary, regularizer: Any) -> float:
     """A good absolute weight to begin with on this data set.
 
     Raises:
-        UserError: There is no such regularizer, or it declares none.
+        ValueError: There is no such regularizer, or it declares none.
     """
     found = _regularizer(regularizer)
     if found.first_weight is None:
-        raise UserError(f"first_weight: {found.name} declares none")
+        raise ValueError(f"regularizer {found.name} has no first_weight: declare one in its class, or give a number")
     return found.first_weight * data.total_variance
 
 
@@ -37,5 +40,5 @@ def _regularizer(item: Any) -> Any:
     """A regularizer by its name, or the component itself."""
     known = BUILT_IN.of_kind("regularizer")
     if isinstance(item, str) and item not in known:
-        raise UserError(f"regularizer={item!r}: choose from {', '.join(known)}, or give the class of your own")
+        raise ValueError(f"regularizer={item!r}: choose from {', '.join(known)}, or give the class of your own")
     return known[item] if isinstance(item, str) else item

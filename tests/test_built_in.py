@@ -8,9 +8,13 @@ import sys
 import pytest
 
 from study.built_in import BUILT_IN, METHODS, described_in
-from study.components import FIELDS, Described, hyperparameters
+from study.components import FIELDS, Curve, Described, hyperparameters
 from study.config import TrialConfig, UserError
 from study.model.building import LIKELIHOODS, NETWORKS, REGULARIZERS, SCHEDULES, build_schedule
+from study.session.first_models import build_models
+from study.space import SearchSpace, builtin_spaces, load_space
+from study.space_code import EARLIER_HASHES
+from tests.helpers import made_summary
 
 CLASSES = {"network": NETWORKS, "regularizer": REGULARIZERS, "likelihood": LIKELIHOODS, "annealing": SCHEDULES}
 
@@ -74,9 +78,10 @@ def test_methods_and_their_looks_are_all_different() -> None:
     assert all(set(item.styles) == set(item.methods.values()) for item in items)
 
 
-def test_a_built_in_hyperparameter_is_recorded_if_it_is_given() -> None:
+def test_a_built_in_hyperparameter_is_recorded_if_it_is_not_the_default() -> None:
     plain = TrialConfig(regularizer="sliced_wasserstein", weight=1.0)
     assert "sliced_wasserstein.slices" not in plain.completed().to_params()
+    assert plain.replace(**{"sliced_wasserstein.slices": 50}) == plain
     given = TrialConfig.from_params({**plain.to_params(), "sliced_wasserstein.slices": "7"}).completed()
     assert given.to_params()["sliced_wasserstein.slices"] == 7
     assert given.build("regularizer", REGULARIZERS, given).slices == 7
@@ -89,3 +94,28 @@ def test_a_built_in_hyperparameter_is_recorded_if_it_is_given() -> None:
         TrialConfig.from_params({"sliced_wasserstein.x": 1})
     with pytest.raises(UserError, match=r"sliced_wasserstein\.slices='few': it must be of type int"):
         TrialConfig.from_params({"sliced_wasserstein.slices": "few"})
+
+
+def test_an_unknown_component_lists_the_hyperparameters_that_there_are() -> None:
+    config = TrialConfig.from_params({"sliced_waserstein.slices": 7})
+    with pytest.raises(UserError, match=r"no component has it; choose from .*sliced_wasserstein\.slices"):
+        config.completed()
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_an_own_component_may_not_be_called_like_any_built_in_one(kind: str) -> None:
+    class Mine(Curve):
+        name = next(iter(BUILT_IN.of_kind(kind)))
+
+        def __call__(self, share: float) -> float:
+            return share
+
+    space = SearchSpace(question="", suggest=lambda trial, data: {}, components=(Mine,))
+    with pytest.raises(UserError, match=f"there is a built-in {kind} '{Mine.name}'"):
+        build_models([], made_summary(), space)
+
+
+def test_earlier_hashes_lead_to_spaces_of_today() -> None:
+    today = {load_space(name).hash[:40] for name in builtin_spaces()}
+    assert set(EARLIER_HASHES.values()) <= today
+    assert not today & EARLIER_HASHES.keys()

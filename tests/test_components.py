@@ -83,7 +83,7 @@ def test_a_trial_records_every_hyperparameter_of_what_it_uses_and_no_other(
         ({"net.depth": True}, "net.depth=True: it must be of type int"),
         ({"net.norm": 3}, "net.norm=3: it must be of type str"),
         ({"net.bias": 1}, "net.bias=1: it must be of type bool"),
-        ({"nett.depth": 3}, "unknown parameter nett.depth: the components of this space are net, penalty"),
+        ({"nett.depth": 3}, "unknown parameter nett.depth: no component has it; choose from net.depth, net.dropout"),
     ],
 )
 def test_what_is_no_hyperparameter_is_told(params: dict[str, Any], message: str) -> None:

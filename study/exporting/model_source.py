@@ -128,7 +128,7 @@ def _tuple(entries: list[str]) -> str:
 def _expression(component: Described) -> str:
     """The call that makes such a description, without what figures and searches need."""
     plain = Described(kind=component.kind, name=component.name)
-    wanted = ("methods", "is_made_for_normal", "downsampling", "reads_codes", "types", "defaults")
+    wanted = ("methods", "is_made_for_normal", "is_kl", "downsampling", "reads_codes", "types", "defaults")
     said = {name: getattr(component, name) for name in ("kind", "name", *wanted)}
     told = [f"{name}={value!r}" for name, value in said.items() if name not in wanted or value != getattr(plain, name)]
     return f"Described({', '.join(told)})"

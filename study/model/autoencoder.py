@@ -207,7 +207,7 @@ class Autoencoder(nn.Module):
     @property
     def has_density(self) -> bool:
         """Whether `likelihood_scale` is known, so that p(x|z) is a density."""
-        return self.likelihood.scale_nats is None or (self.config.regularizer == "kl" and self.config.weight > 0)
+        return self.likelihood.scale_nats is None or (self.config.trains_kl and self.config.weight > 0)
 
     @property
     def likelihood_scale(self) -> float | None:

@@ -63,9 +63,11 @@ def build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: 
 
 
 def _check_names(own: Components) -> None:
+    taken = {name: kind for kind, names in _BUILT_IN.items() for name in names if kind in FIELDS}
     for item in own.items:
-        if item.name in _BUILT_IN[item.kind]:
-            raise UserError(f"components: there is a built-in {item.kind} {item.name!r}; give yours another name")
+        kind = item.kind if item.name in _BUILT_IN.get(item.kind, ()) else taken.get(item.name)
+        if kind is not None and (item.kind in FIELDS or kind == item.kind):
+            raise UserError(f"components: there is a built-in {kind} {item.name!r}; give yours another name")
 
 
 def _take_step(config: TrialConfig, summary: DataSummary) -> None:

@@ -6,7 +6,10 @@ import contextlib
 import gc
 import logging
 import os
+import random
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 _LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool", "optuna", "ray", "ray.tune")
@@ -16,7 +19,8 @@ _added_paths: list[str] = []
 
 @contextlib.contextmanager
 def unchanged_process() -> Iterator[None]:
-    """Restores at its end what libraries change: environment, working directory, path, log levels, excepthook.
+    """Restores at its end what libraries change: environment, working directory, path, log levels, excepthook, the
+    handler of SIGUSR1 (Ray Tune sets one), and the state of Python's `random`.
 
     What is hidden from the garbage collector (`study.tuning.imports`) is shown to it again, unless there was some
     before.
@@ -24,6 +28,7 @@ def unchanged_process() -> Iterator[None]:
     environment, directory, paths = dict(os.environ), os.getcwd(), list(sys.path)
     excepthook, frozen = sys.excepthook, gc.get_freeze_count()
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    on_signal, drawn = signal.getsignal(signal.SIGUSR1), random.getstate()
     sys.path.extend(path for path in _added_paths if path not in paths)
     try:
         yield
@@ -36,6 +41,9 @@ def unchanged_process() -> Iterator[None]:
         if os.getcwd() != directory:
             os.chdir(directory)
         sys.excepthook = excepthook
+        random.setstate(drawn)
+        if threading.current_thread() is threading.main_thread() and on_signal is not None:  # None: not set by Python
+            signal.signal(signal.SIGUSR1, on_signal)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
         if not frozen:

@@ -118,6 +118,7 @@ def test_a_built_in_hyperparameter_that_some_trials_leave_out_has_its_default(tm
     assert trials["sliced_wasserstein.slices"].tolist()[:2] == [7, 50]
     assert np.isnan(trials["sliced_wasserstein.slices"].iloc[2])
     assert dict(select(tmp_path, "toy", trial=0).config.own) == {"sliced_wasserstein.slices": 7}
+    assert select(tmp_path, "toy", trial=1).config == swae
     assert not select(tmp_path, "toy", trial=2).config.own
 
 

@@ -29,6 +29,8 @@ class Regularizer(nn.Module, ABC):
             codes or samples first differ from a plain autoencoder's to about twice its error, or posterior collapse.
         first_weight: A good weight to begin with, as such a multiple.
         uses_kernel: Whether a trial must name a `kernel` with it.
+        is_kl: Whether it is the KL divergence of each posterior to the prior. Then its weight stands for the
+            likelihood's variance, at which the ELBO is measured.
         is_made_for_normal: Whether it shapes codes for draws from N(0, I).
     """
 
@@ -40,6 +42,7 @@ class Regularizer(nn.Module, ABC):
     weight_range: ClassVar[tuple[float, float] | None] = None
     first_weight: ClassVar[float | None] = None
     uses_kernel: ClassVar[bool] = False
+    is_kl: ClassVar[bool] = False
     is_made_for_normal: ClassVar[bool] = True
 
     def __init__(self, *config: TrialConfig) -> None:

@@ -16,7 +16,7 @@ from study.model.regularizers.base import Regularizer, draw_prior
 
 @final
 class InfoVAE(Regularizer):
-    """KL + 10 squared MMD, nats per image: eq. 6 of 1706.02262 with α = 0 and λ = 11.
+    """KL + `mmd_factor` squared MMD, nats per image: eq. 6 of 1706.02262 with α = 0; 10 is λ = 11.
 
     One weight scales both. On its own the MMD is best at about thirty times the KL's weight (`first_weight` of
     both), so the factor brings both to one order of magnitude.

@@ -22,6 +22,7 @@ class KL(Regularizer):
     styles: ClassVar[Mapping[str, tuple[str, str]]] = {"VAE": ("#0072B2", "s")}
     weight_range: ClassVar[tuple[float, float]] = (3e-4, 0.3)
     first_weight: ClassVar[float] = 0.01
+    is_kl: ClassVar[bool] = True
 
     def forward(self, model: Autoencoder, posterior: Posterior, z: Tensor, generator: torch.Generator | None) -> Tensor:
         assert posterior.logvar is not None
