@@ -101,6 +101,7 @@ def launch(options: Options, screen: Console, command: str) -> tuple[SessionResu
     Raises:
         UserError: The options do not allow a study.
     """
+    screen.print("reading the data and building the first models", highlight=False)
     with _planned(options, command, joins=True) as (plan, cluster):
         import matplotlib
 

@@ -187,6 +187,7 @@ class _Session:
         check_nodes(self.directory)
         cache = cache_path(plan.request.runs)
         kinds = _kinds(ledger, self.record.num_trials)
+        self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
         context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record))
         check_same_instrument(self.record, context.summary())
         notes = [*plan.data.notes, *context.notes]
