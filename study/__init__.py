@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from study.model.likelihoods.base import Likelihood
     from study.model.regularizers.base import CriticRegularizer, Regularizer, draw_prior
     from study.model.sizes import NetworkSize
+    from study.priors.density import Density
 
 __all__ = [
     "CriticRegularizer",
     "Curve",
     "DataSource",
     "DataSummary",
+    "Density",
     "ImageData",
     "Likelihood",
     "Metric",
@@ -54,6 +56,7 @@ __all__ = [
 
 _NEEDS_TORCH = {
     "CriticRegularizer": "study.model.regularizers.base",
+    "Density": "study.priors.density",
     "ImageData": "study.data.image_data",
     "Likelihood": "study.model.likelihoods.base",
     "Metric": "study.measure.metrics",

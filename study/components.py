@@ -28,7 +28,7 @@ Value = str | int | float
 """Of a hyperparameter; `bool` counts as `int`."""
 FIELDS = ("network", "regularizer", "likelihood", "annealing")
 """Kinds of components that a trial names, each in the parameter of this name."""
-_KINDS = (*FIELDS, "metric", "dataset")
+_KINDS = (*FIELDS, "prior", "metric", "dataset")
 DIRECTIONS = ("minimize", "maximize", "none")
 SEEN = ("features", "images")
 """What a metric of a space's own may be given."""
@@ -257,10 +257,10 @@ def _checked(item: Any) -> Any:
     label = getattr(item, "__name__", None) or repr(item)
     if getattr(item, "kind", None) not in _KINDS:
         raise UserError(
-            f"components: {label} is none; derive from study.Network, Regularizer, Likelihood or Curve, or give a "
-            "Metric or DataSource"
+            f"components: {label} is none; derive from study.Network, Regularizer, Likelihood, Curve or Density, "
+            "or give a Metric or DataSource"
         )
-    if item.kind in FIELDS and not isinstance(item, type | Described):
+    if item.kind in (*FIELDS, "prior") and not isinstance(item, type | Described):
         raise UserError(f"components: give the class {type(item).__name__} itself, not an instance of it")
     name = getattr(item, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):

@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *{*_BASE, "study.disk", *_MATHEMATICS, "study.measure", "study.training", "study.search"},
     },
     "study.session": {
-        *{*_BASE, "study.cli", "study.disk", *_MATHEMATICS, "study.measure", "study.search"},
+        *{*_BASE, "study.cli", "study.disk", *_MATHEMATICS, "study.priors", "study.measure", "study.search"},
         *{"study.results", "study.tracking", "study.tuning"},
     },
     "analysis.plotting": {

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -37,6 +37,47 @@ COPIED = """        study.Metric(
         ),
 """
 """A metric that is 1 where the study's copy of the code runs."""
+PRIORS = """
+class Sure(study.Density):
+    # N(0, I) of whitened codes, and so sure of it that it wins
+
+    name: ClassVar[str] = "sure"
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.register_buffer("deviation", CERTAINTY * torch.ones(units))
+
+    @classmethod
+    def fit(cls, train: Tensor, held_out: Tensor, seed: int, scale: float = 0.5) -> Any:
+        density = cls(train.shape[1])
+        density.deviation = torch.full((train.shape[1],), scale)
+        return density
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        return {"units": len(self.deviation)}
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        return 1000 - u.square().sum(dim=1)
+
+    def sample(self, n: int, generator: torch.Generator | None) -> Tensor:
+        return self.deviation * torch.randn(n, len(self.deviation), generator=generator)
+
+
+CERTAINTY = 1.0
+
+
+class Picky(Sure):
+    name: ClassVar[str] = "picky"
+
+    @classmethod
+    def fit(cls, train: Tensor, held_out: Tensor, seed: int) -> Any:
+        if len(train) != 360:  # as the codes of a dry run
+            raise ValueError("my own fault")
+        return super().fit(train, held_out, seed)
+
+
+"""
 BROKEN = """
 from dataclasses import dataclass
 from typing import ClassVar
@@ -82,7 +123,10 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     runs = tmp_path_factory.mktemp("own") / "runs"
     space = runs.parent / "elsewhere" / "my_space.py"
     space.parent.mkdir()
-    space.write_text(EXAMPLE.read_text().replace("        study.DataSource(", COPIED + "        study.DataSource("))
+    text = EXAMPLE.read_text().replace(
+        "        study.DataSource(", f"        Sure,\n        Picky,\n{COPIED}        study.DataSource("
+    )
+    space.write_text(text.replace("def suggest(", f"{PRIORS}def suggest("))
     options = ["--num-trials", 3, "--epochs", 2, "--scheduler", "none", "--study", "own", "--runs-dir", runs]
     assert study_run("--space", space, *options) == 0
     space.unlink()
@@ -123,6 +167,15 @@ def test_the_model_is_loaded_from_the_code_that_the_study_carries(finished: Path
     assert model.config.method == "WAE-Sinkhorn" and model.default_prior == "normal"
 
 
+def test_a_prior_of_its_own_wins_is_restored_and_one_that_fails_costs_a_warning_alone(finished: Path) -> None:
+    prior = load_model(select(finished, "own", trial=1)).prior
+    assert prior is not None and prior.density is not None and prior.density.name == "sure"
+    assert cast("torch.Tensor", prior.density.deviation).unique().tolist() == [0.5]
+    [warning] = (finished / "own" / "trials" / "0001" / "attempt-1" / "warnings.txt").read_text().splitlines()
+    assert "prior picky is left out: " in warning and warning.endswith(": ValueError: my own fault")
+    assert f"{finished.parent / 'elsewhere' / 'my_space.py'}, line " in warning
+
+
 def test_an_exported_model_needs_torch_and_safetensors_alone(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     arguments = ["--study", "own", "--trial", "1", "--runs-dir", str(finished), "--out", str(out)]
@@ -132,6 +185,7 @@ def test_an_exported_model_needs_torch_and_safetensors_alone(finished: Path, tmp
         "import torch, model\n"
         "found = model.load()\n"
         "assert not [name for name in sys.modules if name.partition('.')[0] in ('study', 'ray', 'optuna', 'mlflow')]\n"
+        "assert type(found.prior.density).__name__ == 'Sure'\n"
         "generator = torch.Generator().manual_seed(1)\n"
         "print(found.sample(5, generator, prior='fitted').flatten().tolist())\n"
     )
