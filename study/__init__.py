@@ -16,9 +16,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from study.api import preview_study, run_study
-from study.components import Curve, DataSource, Network
+from study.components import Curve, Network
 from study.config import DataSummary, TrialConfig, UserError
 from study.found import Study, load_study
+from study.objects import DataSource, FeatureNetwork
 from study.space import SearchSpace, weight_range
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "DataSource",
     "DataSummary",
     "Density",
+    "FeatureNetwork",
     "ImageData",
     "Likelihood",
     "Metric",

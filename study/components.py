@@ -1,7 +1,7 @@
-"""What a search space may bring of its own: networks, penalties, likelihoods, schedules, metrics and data.
+"""What a search space may bring of its own: parts of models, priors, metrics, data, feature networks.
 
-A component is one class (for data and metrics, one object) that says everything about itself. A space names those it
-uses in `components=`; nothing is registered elsewhere. See docs/extending.md.
+A component is one class (metrics and those of `study.objects`: one object) that says everything about itself. A space
+names those it uses in `components=`; nothing is registered elsewhere. See docs/extending.md.
 
 Its own hyperparameters are the parameters of its constructor that have a type and a default. `depth: int = 2` of a
 network `mine` is the trial parameter `mine.depth`: Optuna may search it, MLflow and the tables show it.
@@ -13,7 +13,7 @@ import dataclasses
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from study.errors import UserError
@@ -21,14 +21,15 @@ from study.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from study.data.datasets import ImageData
     from study.model.sizes import NetworkSize
 
 Value = str | int | float
 """Of a hyperparameter; `bool` counts as `int`."""
 FIELDS = ("network", "regularizer", "likelihood", "annealing")
 """Kinds of components that a trial names, each in the parameter of this name."""
-_KINDS = (*FIELDS, "prior", "metric", "dataset")
+_OBJECTS = {"metric": "function", "dataset": "load", "feature_network": "function"}
+"""Kinds of components that are objects -> the function that they hold."""
+_KINDS = (*FIELDS, "prior", *_OBJECTS)
 DIRECTIONS = ("minimize", "maximize", "none")
 SEEN = ("features", "images")
 """What a metric of a space's own may be given."""
@@ -75,20 +76,6 @@ class Curve(ABC):
     @abstractmethod
     def __call__(self, share: float) -> float:
         """The multiplier in [0, 1] of the weight, at a share of the ramp in [0, 1). After the ramp it is 1."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSource:
-    """Images of a user's own.
-
-    Attributes:
-        name: What `--dataset` is called.
-        load: Gives the data, for example from `study.from_arrays`. The study's first process calls it.
-    """
-
-    kind: ClassVar[str] = "dataset"
-    name: str
-    load: Callable[[], ImageData]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -258,7 +245,7 @@ def _checked(item: Any) -> Any:
     if getattr(item, "kind", None) not in _KINDS:
         raise UserError(
             f"components: {label} is none; derive from study.Network, Regularizer, Likelihood, Curve or Density, "
-            "or give a Metric or DataSource"
+            "or give a Metric, DataSource or FeatureNetwork"
         )
     if item.kind in (*FIELDS, "prior") and not isinstance(item, type | Described):
         raise UserError(f"components: give the class {type(item).__name__} itself, not an instance of it")
@@ -268,9 +255,9 @@ def _checked(item: Any) -> Any:
     if isinstance(item, type) and inspect.isabstract(item):
         missing = ", ".join(sorted(getattr(item, "__abstractmethods__", ())))
         raise UserError(f"components: {label} does not define {missing}")
+    if item.kind in _OBJECTS and not isinstance(item, Described) and not callable(getattr(item, _OBJECTS[item.kind])):
+        raise UserError(f"components: {item.kind.replace('_', ' ')} {name} needs a function as {_OBJECTS[item.kind]}")
     if item.kind == "metric" and not isinstance(item, Described):
-        if not callable(item.function):
-            raise UserError(f"components: metric {name} needs a function")
         for field, values in {"direction": DIRECTIONS, "sees": SEEN}.items():
             if getattr(item, field) not in values:
                 raise UserError(

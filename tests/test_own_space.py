@@ -37,7 +37,8 @@ COPIED = """        study.Metric(
         ),
 """
 """A metric that is 1 where the study's copy of the code runs."""
-PRIORS = """
+NETWORK = '        study.FeatureNetwork(name="brightness", function=brightness),\n'
+CODE = """
 class Sure(study.Density):
     # N(0, I) of whitened codes, and so sure of it that it wins
 
@@ -65,6 +66,10 @@ class Sure(study.Density):
 
 
 CERTAINTY = 1.0
+
+
+def brightness(x: Tensor) -> Tensor:
+    return torch.cat([x.mean(dim=2), x.mean(dim=3)], dim=2).flatten(1)
 
 
 class Picky(Sure):
@@ -124,9 +129,9 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     space = runs.parent / "elsewhere" / "my_space.py"
     space.parent.mkdir()
     text = EXAMPLE.read_text().replace(
-        "        study.DataSource(", f"        Sure,\n        Picky,\n{COPIED}        study.DataSource("
+        "        study.DataSource(", f"        Sure,\n        Picky,\n{NETWORK}{COPIED}        study.DataSource("
     )
-    space.write_text(text.replace("def suggest(", f"{PRIORS}def suggest("))
+    space.write_text(text.replace("def suggest(", f"{CODE}def suggest("))
     options = ["--num-trials", 3, "--epochs", 2, "--scheduler", "none", "--study", "own", "--runs-dir", runs]
     assert study_run("--space", space, *options) == 0
     space.unlink()
@@ -174,6 +179,13 @@ def test_a_prior_of_its_own_wins_is_restored_and_one_that_fails_costs_a_warning_
     [warning] = (finished / "own" / "trials" / "0001" / "attempt-1" / "warnings.txt").read_text().splitlines()
     assert "prior picky is left out: " in warning and warning.endswith(": ValueError: my own fault")
     assert f"{finished.parent / 'elsewhere' / 'my_space.py'}, line " in warning
+
+
+def test_samples_are_compared_in_the_feature_network_that_the_space_brings(finished: Path) -> None:
+    record = load_study(finished, "own").study
+    first, second = (record.evaluation[name] for name in ("instrument", "second_instrument"))
+    assert record.feature_network == first["name"] == "brightness" and len(first["hash"]) == 24
+    assert second["name"] in ("classes", "contrast", "contrast, another network")
 
 
 def test_an_exported_model_needs_torch_and_safetensors_alone(finished: Path, tmp_path: Path) -> None:

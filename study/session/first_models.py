@@ -12,7 +12,9 @@ from study.components import FIELDS, Components
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import DATASETS
 from study.errors import UserError, located
+from study.measure.instrument import FAMILIES
 from study.measure.metrics import METRICS
+from study.measure.own_networks import PRETRAINED
 from study.model.autoencoder import Autoencoder
 from study.model.building import build_autoencoder, build_regularizer, build_schedule
 from study.model.learning_rate import rate_schedule
@@ -27,6 +29,7 @@ _BUILT_IN = {
     "prior": DENSITIES,
     "metric": METRICS,
     "dataset": DATASETS,
+    "feature_network": {**FAMILIES, **PRETRAINED},
 }
 _IMAGES, _CODES = 4, 400
 

@@ -23,6 +23,7 @@ from study.disk.lock import driving
 from study.measure.own_metrics import real_data_baselines
 from study.search.ledger import Ledger, Tally
 from study.search.storage import lost_database, public_url
+from study.session.feature_networks import places
 from study.session.plan import Plan
 from study.session.progress import StudyProgress
 from study.session.resuming import check_same_instrument, recorded_instrument
@@ -185,9 +186,9 @@ class _Session:
         plan, cluster = self.plan, self.cluster
         cluster.join()
         check_nodes(self.directory)
-        cache = cache_path(plan.request.runs)
-        kinds = _kinds(ledger, self.record.num_trials)
-        context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record))
+        cache, kinds = cache_path(plan.request.runs), _kinds(ledger, self.record.num_trials)
+        where = places(plan.request.loaded, self.directory)
+        context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record), where)
         check_same_instrument(self.record, context.summary())
         notes = [*plan.data.notes, *context.notes]
         evaluation = context.summary()
