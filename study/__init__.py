@@ -19,7 +19,7 @@ from study.api import preview_study, run_study
 from study.components import Curve, Network
 from study.config import DataSummary, TrialConfig, UserError
 from study.found import Study, load_study
-from study.objects import DataSource, FeatureNetwork
+from study.objects import DataSource, FeatureNetwork, OwnFigure
 from study.space import SearchSpace, weight_range
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = [
     "Metric",
     "Network",
     "NetworkSize",
+    "OwnFigure",
     "Regularizer",
     "SearchSpace",
     "Study",

@@ -1,4 +1,4 @@
-"""What a search space may bring of its own: parts of models, priors, metrics, data, feature networks.
+"""What a search space may bring of its own: parts of models, priors, metrics, data, feature networks and figures.
 
 A component is one class (metrics and those of `study.objects`: one object) that says everything about itself. A space
 names those it uses in `components=`; nothing is registered elsewhere. See docs/extending.md.
@@ -27,7 +27,7 @@ Value = str | int | float
 """Of a hyperparameter; `bool` counts as `int`."""
 FIELDS = ("network", "regularizer", "likelihood", "annealing")
 """Kinds of components that a trial names, each in the parameter of this name."""
-_OBJECTS = {"metric": "function", "dataset": "load", "feature_network": "function"}
+_OBJECTS = {"metric": "function", "dataset": "load", "feature_network": "function", "figure": "draw"}
 """Kinds of components that are objects -> the function that they hold."""
 _KINDS = (*FIELDS, "prior", *_OBJECTS)
 DIRECTIONS = ("minimize", "maximize", "none")
@@ -102,6 +102,7 @@ class Described:
     downsampling: int | None = None
     reads_codes: bool = False
     direction: str = "none"
+    caption: str = ""
     types: dict[str, Literal["bool", "int", "float", "str"]] = dataclasses.field(default_factory=dict)
     defaults: dict[str, Value] = dataclasses.field(default_factory=dict)
 
@@ -245,7 +246,7 @@ def _checked(item: Any) -> Any:
     if getattr(item, "kind", None) not in _KINDS:
         raise UserError(
             f"components: {label} is none; derive from study.Network, Regularizer, Likelihood, Curve or Density, "
-            "or give a Metric, DataSource or FeatureNetwork"
+            "or give a Metric, DataSource, FeatureNetwork or OwnFigure"
         )
     if item.kind in (*FIELDS, "prior") and not isinstance(item, type | Described):
         raise UserError(f"components: give the class {type(item).__name__} itself, not an instance of it")

@@ -1,4 +1,4 @@
-"""Components of a search space that are objects: data and feature networks of a user's own."""
+"""Components of a search space that are objects: data, feature networks and figures of a user's own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from study.data.datasets import ImageData
+    from study.found import Study
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,3 +40,19 @@ class FeatureNetwork:
     kind: ClassVar[str] = "feature_network"
     name: str
     function: Callable[[Tensor], Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnFigure:
+    """A figure for a study's end and its report.
+
+    Attributes:
+        name: Of its file, and for `Study.figure`.
+        draw: Draws what a study has found. The process that runs the study calls it.
+        caption: Stands below it in the report.
+    """
+
+    kind: ClassVar[str] = "figure"
+    name: str
+    draw: Callable[[Study], Figure]
+    caption: str = ""

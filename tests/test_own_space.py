@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from study.disk.code import own_components
 from study.disk.study_json import read_study
 from study.export import export
 from study.exporting.trained import load_model
+from study.own_figures import draw_own_figures
 from study.results.frame import load_study
 from study.results.selection import select
 from study.retrain import retrain
@@ -38,6 +40,9 @@ COPIED = """        study.Metric(
 """
 """A metric that is 1 where the study's copy of the code runs."""
 NETWORK = '        study.FeatureNetwork(name="brightness", function=brightness),\n'
+FIGURES = """        study.OwnFigure(name="all_errors", draw=errors, caption="The errors & nothing else."),
+        study.OwnFigure(name="faulty", draw=faulty),
+"""
 CODE = """
 class Sure(study.Density):
     # N(0, I) of whitened codes, and so sure of it that it wins
@@ -70,6 +75,18 @@ CERTAINTY = 1.0
 
 def brightness(x: Tensor) -> Tensor:
     return torch.cat([x.mean(dim=2), x.mean(dim=3)], dim=2).flatten(1)
+
+
+def errors(found: study.Study) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.subplots().plot(found.trials["val/reconstruction_mse"])
+    return figure
+
+
+def faulty(found: study.Study) -> Any:
+    raise ValueError("my own fault")
 
 
 class Picky(Sure):
@@ -129,7 +146,8 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     space = runs.parent / "elsewhere" / "my_space.py"
     space.parent.mkdir()
     text = EXAMPLE.read_text().replace(
-        "        study.DataSource(", f"        Sure,\n        Picky,\n{NETWORK}{COPIED}        study.DataSource("
+        "        study.DataSource(",
+        f"        Sure,\n        Picky,\n{NETWORK}{FIGURES}{COPIED}        study.DataSource(",
     )
     space.write_text(text.replace("def suggest(", f"{CODE}def suggest("))
     options = ["--num-trials", 3, "--epochs", 2, "--scheduler", "none", "--study", "own", "--runs-dir", runs]
@@ -186,6 +204,30 @@ def test_samples_are_compared_in_the_feature_network_that_the_space_brings(finis
     first, second = (record.evaluation[name] for name in ("instrument", "second_instrument"))
     assert record.feature_network == first["name"] == "brightness" and len(first["hash"]) == 24
     assert second["name"] in ("classes", "contrast", "contrast, another network")
+
+
+def test_a_figure_of_its_own_reaches_the_folder_the_report_and_mlflow(finished: Path) -> None:
+    from analysis.reporting.page import own_figures
+    from study.tracking.reader import load_from_mlflow
+
+    picture = (finished / "own" / "figure-all_errors.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and not (finished / "own" / "figure-faulty.png").exists()
+    page = (finished / "own" / "report" / "report.html").read_text()
+    assert "<figcaption>The errors &amp; nothing else.</figcaption>" in page
+    assert base64.b64encode(picture).decode() in page
+    assert "<li>Faulty: it could not be drawn when the study ended</li>" in page
+    for frames in (load_study(finished, "own"), load_from_mlflow(f"sqlite:///{finished}/mlflow.db", "own")):
+        [figure], [_] = own_figures(frames)
+        assert figure["image"] == base64.b64encode(picture).decode()
+
+
+def test_a_figure_of_its_own_is_drawn_on_demand_and_an_error_in_it_names_its_line(finished: Path) -> None:
+    found = study.load_study(finished / "own")
+    assert len(found.figure("all_errors").axes[0].lines[0].get_xdata()) == len(found.trials)
+    with pytest.raises(study.UserError, match=r"my_space\.py, line \d+: ValueError: my own fault"):
+        found.figure("faulty")
+    [line] = draw_own_figures([study.OwnFigure(name="number", draw=cast("Any", lambda found: 3))], found)
+    assert line == "figure   number not drawn: its draw returned int; return a matplotlib Figure"
 
 
 def test_an_exported_model_needs_torch_and_safetensors_alone(finished: Path, tmp_path: Path) -> None:

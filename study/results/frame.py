@@ -24,6 +24,7 @@ from study.disk.layout import (
     OUTCOME,
     TRIAL,
     attempt_folders,
+    figure_path,
     find_study,
     trial_folders,
     trial_path,
@@ -42,6 +43,8 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrialConf
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]
 """Trial number -> its arrays (see `study.measure.pictures`), or None."""
+PictureSource = Callable[[str], "bytes | None"]
+"""Name of a figure of the space's own -> the PNG that the study's end has left, or None."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +60,14 @@ class StudyFrames:
         history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, `MEMORY`
             and the metrics.
         sources: Study name -> function that loads a trial's arrays; only figures of pictures need it.
+        pictures: Study name -> function that loads a figure of the space's own.
     """
 
     records: tuple[StudyRecord, ...]
     trials: pd.DataFrame
     history: pd.DataFrame
     sources: Mapping[str, ArraySource] = dataclasses.field(default_factory=dict)
+    pictures: Mapping[str, PictureSource] = dataclasses.field(default_factory=dict)
 
     @property
     def study(self) -> StudyRecord:
@@ -168,7 +173,8 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
         outcome = read_json(folder / OUTCOME) or {}
         records.append(_record(study, number, trial, outcome))
         epochs.extend(_epochs(folder, number, outcome))
-    return build_frames(study, records, epochs, {study.name: functools.partial(_arrays_on_disk, directory)})
+    frames = build_frames(study, records, epochs, {study.name: functools.partial(_arrays_on_disk, directory)})
+    return dataclasses.replace(frames, pictures={study.name: functools.partial(_picture_on_disk, directory)})
 
 
 def build_frames(
@@ -249,6 +255,7 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
         pd.concat([part.trials for part in parts], ignore_index=True),
         pd.concat([part.history for part in parts], ignore_index=True),
         {name: source for part in parts for name, source in part.sources.items()},
+        {name: source for part in parts for name, source in part.pictures.items()},
     )
 
 
@@ -277,6 +284,11 @@ def _arrays_on_disk(directory: Path, number: int) -> Arrays | None:
         if (attempt / ARRAYS).is_file():
             return read_arrays(attempt / ARRAYS)
     return None
+
+
+def _picture_on_disk(directory: Path, name: str) -> bytes | None:
+    path = figure_path(directory, name)
+    return path.read_bytes() if path.is_file() else None
 
 
 def read_arrays(path: Path) -> Arrays | None:

@@ -30,6 +30,7 @@ _BUILT_IN = {
     "metric": METRICS,
     "dataset": DATASETS,
     "feature_network": {**FAMILIES, **PRETRAINED},
+    "figure": {},
 }
 _IMAGES, _CODES = 4, 400
 
