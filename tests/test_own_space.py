@@ -223,7 +223,7 @@ def test_a_figure_of_its_own_reaches_the_folder_the_report_and_mlflow(finished: 
 
 def test_a_figure_of_its_own_is_drawn_on_demand_and_an_error_in_it_names_its_line(finished: Path) -> None:
     found = study.load_study(finished / "own")
-    assert len(found.figure("all_errors").axes[0].lines[0].get_xdata()) == len(found.trials)
+    assert np.size(found.figure("all_errors").axes[0].lines[0].get_xdata()) == len(found.trials)
     with pytest.raises(study.UserError, match=r"my_space\.py, line \d+: ValueError: my own fault"):
         found.figure("faulty")
     [line] = draw_own_figures([study.OwnFigure(name="number", draw=cast("Any", lambda found: 3))], found)

@@ -195,7 +195,7 @@ def make_plan(request: Request) -> Plan:
         summary = data.summary if is_moved(existing, data.summary) else existing.data
         record = existing.replace(num_trials=wanted, data=summary, data_dir=_data_dir(request) or existing.data_dir)
         return Plan(request, data, record, is_new=False)
-    network = request.feature_network or space.default_feature_network
+    network = space.default_feature_network if request.feature_network is None else request.feature_network
     if network is not None:
         check_name(network, data.summary, places(request.loaded))
     settings = {
