@@ -63,7 +63,7 @@ class Flow(Density):
         hidden: Units of a hidden layer.
     """
 
-    kind = "flow"
+    name = "flow"
     rotations: Tensor
 
     def __init__(self, units: int, layers: int, hidden: int) -> None:
@@ -126,7 +126,7 @@ class SecondStage(Density):
         hidden: Units of a hidden layer.
     """
 
-    kind = "second_stage"
+    name = "second_stage"
 
     def __init__(self, units: int, hidden: int) -> None:
         super().__init__()

@@ -16,9 +16,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from study.api import preview_study, run_study
-from study.components import Curve, DataSource, Network
+from study.components import Curve, Network
 from study.config import DataSummary, TrialConfig, UserError
 from study.found import Study, load_study
+from study.objects import DataSource, FeatureNetwork, OwnFigure
 from study.space import SearchSpace, first_weight, weight_range
 
 if TYPE_CHECKING:
@@ -28,17 +29,21 @@ if TYPE_CHECKING:
     from study.model.likelihoods.base import Likelihood
     from study.model.regularizers.base import CriticRegularizer, Regularizer, draw_prior
     from study.model.sizes import NetworkSize
+    from study.priors.density import Density
 
 __all__ = [
     "CriticRegularizer",
     "Curve",
     "DataSource",
     "DataSummary",
+    "Density",
+    "FeatureNetwork",
     "ImageData",
     "Likelihood",
     "Metric",
     "Network",
     "NetworkSize",
+    "OwnFigure",
     "Regularizer",
     "SearchSpace",
     "Study",
@@ -55,6 +60,7 @@ __all__ = [
 
 _NEEDS_TORCH = {
     "CriticRegularizer": "study.model.regularizers.base",
+    "Density": "study.priors.density",
     "ImageData": "study.data.image_data",
     "Likelihood": "study.model.likelihoods.base",
     "Metric": "study.measure.metrics",

@@ -1,7 +1,8 @@
-"""What components are: networks, penalties, likelihoods, schedules, metrics, data that say all about themselves.
+"""What components are: parts of models, priors, metrics, data, feature networks and figures.
 
-A component is one class (for data and metrics, one object). Those that ship with this package are in `study.built_in`;
-a space names its own in `components=`, and nothing is registered elsewhere. See docs/extending.md.
+A component is one class (metrics and those of `study.objects`: one object) that says everything about itself. Those
+that ship with this package are in `study.built_in`; a space names its own in `components=`, and nothing is registered
+elsewhere. See docs/extending.md.
 
 Its own hyperparameters are the parameters of its constructor that have a type and a default. `depth: int = 2` of a
 network `mine` is the trial parameter `mine.depth`: Optuna may search it, MLflow and the tables show it.
@@ -14,7 +15,7 @@ import inspect
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from study.errors import UserError
@@ -22,14 +23,15 @@ from study.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from study.data.datasets import ImageData
     from study.model.sizes import NetworkSize
 
 Value = str | int | float
 """Of a hyperparameter; `bool` counts as `int`."""
 FIELDS = ("network", "regularizer", "likelihood", "annealing")
 """Kinds of components that a trial names, each in the parameter of this name."""
-_KINDS = (*FIELDS, "metric", "dataset")
+_OBJECTS = {"metric": "function", "dataset": "load", "feature_network": "function", "figure": "draw"}
+"""Kinds of components that are objects -> the function that they hold."""
+_KINDS = (*FIELDS, "prior", *_OBJECTS)
 DIRECTIONS = ("minimize", "maximize", "none")
 SEEN = ("features", "images")
 """What a metric of a space's own may be given."""
@@ -85,20 +87,6 @@ class Curve(ABC):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSource:
-    """Images of a user's own.
-
-    Attributes:
-        name: What `--dataset` is called.
-        load: Gives the data, for example from `study.from_arrays`. The study's first process calls it.
-    """
-
-    kind: ClassVar[str] = "dataset"
-    name: str
-    load: Callable[[], ImageData]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Described:
     """What a component says of itself, for readers that run no code of it: spaces, tables, figures, MLflow.
 
@@ -124,6 +112,7 @@ class Described:
     downsampling: int | None = None
     reads_codes: bool = False
     direction: str = "none"
+    caption: str = ""
     types: dict[str, Literal["bool", "int", "float", "str"]] = dataclasses.field(default_factory=dict)
     defaults: dict[str, Value] = dataclasses.field(default_factory=dict)
 
@@ -274,10 +263,10 @@ def _checked(item: Any) -> Any:
     label = getattr(item, "__name__", None) or repr(item)
     if getattr(item, "kind", None) not in _KINDS:
         raise UserError(
-            f"components: {label} is none; derive from study.Network, Regularizer, Likelihood or Curve, or give a "
-            "Metric or DataSource"
+            f"components: {label} is none; derive from study.Network, Regularizer, Likelihood, Curve or Density, "
+            "or give a Metric, DataSource, FeatureNetwork or OwnFigure"
         )
-    if item.kind in FIELDS and not isinstance(item, type | Described):
+    if item.kind in (*FIELDS, "prior") and not isinstance(item, type | Described):
         raise UserError(f"components: give the class {type(item).__name__} itself, not an instance of it")
     name = getattr(item, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -289,9 +278,9 @@ def _checked(item: Any) -> Any:
         first = next(iter(inspect.signature(item).parameters.values()), None)
         if first is None or first.default is not inspect.Parameter.empty:
             raise UserError(f"components: {label}.__init__ must take {_TAKES[item.kind]} first, without a default")
+    if item.kind in _OBJECTS and not isinstance(item, Described) and not callable(getattr(item, _OBJECTS[item.kind])):
+        raise UserError(f"components: {item.kind.replace('_', ' ')} {name} needs a function as {_OBJECTS[item.kind]}")
     if item.kind == "metric" and not isinstance(item, Described):
-        if not callable(item.function):
-            raise UserError(f"components: metric {name} needs a function")
         for field, values in {"direction": DIRECTIONS, "sees": SEEN}.items():
             if getattr(item, field) not in values:
                 raise UserError(

@@ -88,7 +88,8 @@ class Study:
         """A figure of the report, which Jupyter shows; `savefig` writes it.
 
         Args:
-            name: One that `study figure --list` shows.
+            name: One that `study figure --list` shows, or one that the study's space brings, whose code then runs; the
+                latter takes no options.
             x: The metric to take for the first objective, such as `fitted_fid` (then of the validation split) or
                 `test/sample_fid`.
             y: The same for the second.
@@ -104,8 +105,15 @@ class Study:
         from analysis.plotting.command import options_of
         from analysis.reporting.figures import FIGURES
 
+        own = self.record.described.of_kind("figure")
+        if name in own and x is y is None and not options:
+            from study.disk.code import own_components
+            from study.own_figures import drawn
+
+            with matplotlib.rc_context():
+                return drawn(own_components(self.record, self.directory).of_kind("figure")[name], self)
         if name not in FIGURES:
-            raise UserError(f"no figure {name!r}: choose from {', '.join(FIGURES)}")
+            raise UserError(f"no figure {name!r}: choose from {', '.join([*own, *FIGURES])}")
         module: Any = FIGURES[name].module
         if unknown := options.keys() - options_of(module.info):
             known = ", ".join(["x", "y", *options_of(module.info)])

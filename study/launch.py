@@ -114,12 +114,18 @@ def launch(options: Options, screen: Console, command: str) -> tuple[SessionResu
         limits = Limits(time_budget=options.time_budget, patience=options.patience, max_failures=options.max_failures)
         replicate = functools.partial(replicate_front, plan, options.replicates) if options.replicates else None
         ending = Ending(screen, plan.request.runs, plan.request.name)
+
+        def draw(outcome: str, tracking_uri: str | None) -> None:
+            if outcome != "interrupted":
+                _draw_own_figures(plan, screen)
+            ending.draw(outcome, tracking_uri)
+
         with matplotlib.rc_context():  # figures set their own style
             result = run_study(
                 plan,
                 screen,
                 cluster,
-                draw=ending.draw,
+                draw=draw,
                 tracking_uri=options.tracking_uri,
                 limits=limits,
                 enqueue_extra=replicate,
@@ -270,11 +276,25 @@ def _import_the_rest() -> None:
             importlib.import_module(name)
 
 
+def _draw_own_figures(plan: Plan, screen: Console) -> None:
+    from study.found import load_study
+    from study.own_figures import draw_own_figures
+
+    if figures := plan.request.loaded.space.own.of_kind("figure").values():
+        for line in draw_own_figures(figures, load_study(plan.request.directory)):
+            screen.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
 def _built(plan: Plan) -> list[Mapping[str, Any]]:
     """The first trials, after their models could be built."""
     from study.session.first_models import build_models
     from study.session.plan import first_configs
 
+    if names := plan.request.loaded.space.own.of_kind("figure"):
+        from analysis.reporting.figures import FIGURES
+
+        if taken := sorted(names.keys() & FIGURES.keys()):
+            raise UserError(f"components: there is a built-in figure {taken[0]!r}; give yours another name")
     configs = first_configs(plan, limit=SHOWN_TRIALS)
     build_models(configs, plan.data.summary, plan.request.loaded.space)
     return configs

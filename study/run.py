@@ -84,7 +84,7 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What samples are compared in: classes, contrast, imagenet, or module:function (images to features).",
+            help="What samples are compared in: classes, contrast, imagenet, the space's own, or module:function.",
             show_default="the first that passes its checks",
         ),
     ] = None,

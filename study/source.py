@@ -120,6 +120,35 @@ def run_module(folder: Path, name: str) -> ModuleType | None:
     return importlib.import_module(f"{_new_package(folder, names)}.{name}")
 
 
+def imported(module: str, beside: Path | None, here: Path) -> ModuleType:
+    """A module by name, without a change of Python's path.
+
+    Args:
+        module: `module`, or `package.module`.
+        beside: A folder whose modules come first.
+        here: A folder whose modules come last: the working directory, which the command `study` does not put on the
+            path.
+
+    Raises:
+        UserError: There is none. The message says where it was looked for.
+    """
+    if beside is not None and (found := run_module(beside, module)) is not None:
+        return found
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and imports one that is not
+    if (found := run_module(here, module)) is not None:
+        return found
+    places = " or ".join(
+        str(folder) for folder in dict.fromkeys((beside, here)) if folder is not None and folder.is_dir()
+    )
+    raise UserError(
+        f"no module {module} in {places}, or among the installed: put its file there, or its folder on PYTHONPATH"
+    )
+
+
 def _new_package(folder: Path, neighbours: Iterable[str]) -> str:
     """The name of a new package whose modules are a folder's, and import the neighbours among them."""
     package = ModuleType(f"{_PACKAGE}.n{next(_loads)}")

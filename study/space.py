@@ -54,8 +54,8 @@ class SearchSpace:
         num_trials: Trials of a default study, baselines included; a grid has as many as it has points.
         objectives: Metrics to trade off, on the validation split: any that has a direction, see
             `study.measure.metrics.METRICS`.
-        components: Networks, regularizers, likelihoods, annealing curves, metrics and data sets of the space's own, see
-            `study.components`. Trials name them as they name built-in ones.
+        components: Networks, regularizers, likelihoods, annealing curves, priors, metrics, data sets, feature networks
+            and figures of the space's own, see `study.components`. Trials name them as they name built-in ones.
         sampler: What suggests the trials of a study that names no sampler: a name as of `--sampler`, or a class or
             function that is called with `seed=` and gives an Optuna sampler.
         cost: How long the default study takes and on which machine, for `--list`.
@@ -142,6 +142,18 @@ class SearchSpace:
         if len(names) > 1:
             raise UserError(f"--dataset is missing: this space brings {', '.join(names)}")
         return names[0] if names else "digits"
+
+    @property
+    def default_feature_network(self) -> str | None:
+        """What samples are compared in if the user names nothing: the one network that the space brings, or None.
+
+        Raises:
+            UserError: The space brings several.
+        """
+        names = [*self.own.of_kind("feature_network")]
+        if len(names) > 1:
+            raise UserError(f"--feature-network is missing: this space brings {', '.join(names)}")
+        return names[0] if names else None
 
     def suggested(self, trial: optuna.trial.BaseTrial, data: DataSummary) -> Mapping[str, Any]:
         """What `suggest` returns.

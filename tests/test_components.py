@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -192,3 +193,37 @@ def test_the_data_of_a_space() -> None:
         load_data(space("mine"), "mine", None)
     with pytest.raises(UserError, match="--dataset names the data of a study"):
         space(dataset="mnist").config(made_summary(), {}, {})
+
+
+def _identity(x: Any) -> Any:
+    return x
+
+
+def _space(*components: Any) -> study.SearchSpace:
+    return study.SearchSpace(question="?", suggest=lambda trial, data: {}, components=components)
+
+
+def test_one_feature_network_of_a_space_is_the_default_of_its_studies_and_several_are_none() -> None:
+    networks = [study.FeatureNetwork(name=name, function=_identity) for name in ("rows", "columns")]
+    assert _space().default_feature_network is None
+    assert _space(networks[0]).default_feature_network == "rows"
+    with pytest.raises(UserError, match="this space brings rows, columns"):
+        _ = _space(*networks).default_feature_network
+
+
+def test_objects_hold_functions() -> None:
+    nothing: Any = None
+    with pytest.raises(UserError, match="feature network rows needs a function as function"):
+        _space(study.FeatureNetwork(name="rows", function=nothing))
+    with pytest.raises(UserError, match="figure errors needs a function as draw"):
+        _space(study.OwnFigure(name="errors", draw=nothing))
+
+
+def test_a_figure_does_not_take_the_name_of_a_built_in_one(tmp_path: Path) -> None:
+    path = tmp_path / "taken.py"
+    path.write_text(
+        "import study\n\nSPACE = study.SearchSpace(question='?', suggest=lambda trial, data: {}, "
+        "components=(study.OwnFigure(name='tradeoff', draw=print),))\n"
+    )
+    with pytest.raises(UserError, match="there is a built-in figure 'tradeoff'"):
+        study.preview_study(path, runs_dir=tmp_path / "runs")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from study.disk.code import own_components
 from study.disk.study_json import read_study
 from study.export import export
 from study.exporting.trained import load_model
+from study.own_figures import draw_own_figures
 from study.results.frame import load_study
 from study.results.selection import select
 from study.retrain import retrain
@@ -37,6 +39,67 @@ COPIED = """        study.Metric(
         ),
 """
 """A metric that is 1 where the study's copy of the code runs."""
+NETWORK = '        study.FeatureNetwork(name="brightness", function=brightness),\n'
+FIGURES = """        study.OwnFigure(name="all_errors", draw=errors, caption="The errors & nothing else."),
+        study.OwnFigure(name="faulty", draw=faulty),
+"""
+CODE = """
+class Sure(study.Density):
+    # N(0, I) of whitened codes, and so sure of it that it wins
+
+    name: ClassVar[str] = "sure"
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.register_buffer("deviation", CERTAINTY * torch.ones(units))
+
+    @classmethod
+    def fit(cls, train: Tensor, held_out: Tensor, seed: int, scale: float = 0.5) -> Any:
+        density = cls(train.shape[1])
+        density.deviation = torch.full((train.shape[1],), scale)
+        return density
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        return {"units": len(self.deviation)}
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        return 1000 - u.square().sum(dim=1)
+
+    def sample(self, n: int, generator: torch.Generator | None) -> Tensor:
+        return self.deviation * torch.randn(n, len(self.deviation), generator=generator)
+
+
+CERTAINTY = 1.0
+
+
+def brightness(x: Tensor) -> Tensor:
+    return torch.cat([x.mean(dim=2), x.mean(dim=3)], dim=2).flatten(1)
+
+
+def errors(found: study.Study) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.subplots().plot(found.trials["val/reconstruction_mse"])
+    return figure
+
+
+def faulty(found: study.Study) -> Any:
+    raise ValueError("my own fault")
+
+
+class Picky(Sure):
+    name: ClassVar[str] = "picky"
+
+    @classmethod
+    def fit(cls, train: Tensor, held_out: Tensor, seed: int) -> Any:
+        if len(train) != 360:  # as the codes of a dry run
+            raise ValueError("my own fault")
+        return super().fit(train, held_out, seed)
+
+
+"""
 BROKEN = """
 from dataclasses import dataclass
 from typing import ClassVar
@@ -82,7 +145,11 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     runs = tmp_path_factory.mktemp("own") / "runs"
     space = runs.parent / "elsewhere" / "my_space.py"
     space.parent.mkdir()
-    space.write_text(EXAMPLE.read_text().replace("        study.DataSource(", COPIED + "        study.DataSource("))
+    text = EXAMPLE.read_text().replace(
+        "        study.DataSource(",
+        f"        Sure,\n        Picky,\n{NETWORK}{FIGURES}{COPIED}        study.DataSource(",
+    )
+    space.write_text(text.replace("def suggest(", f"{CODE}def suggest("))
     options = ["--num-trials", 3, "--epochs", 2, "--scheduler", "none", "--study", "own", "--runs-dir", runs]
     assert study_run("--space", space, *options) == 0
     space.unlink()
@@ -123,6 +190,46 @@ def test_the_model_is_loaded_from_the_code_that_the_study_carries(finished: Path
     assert model.config.method == "WAE-Sinkhorn" and model.default_prior == "normal"
 
 
+def test_a_prior_of_its_own_wins_is_restored_and_one_that_fails_costs_a_warning_alone(finished: Path) -> None:
+    prior = load_model(select(finished, "own", trial=1)).prior
+    assert prior is not None and prior.density is not None and prior.density.name == "sure"
+    assert cast("torch.Tensor", prior.density.deviation).unique().tolist() == [0.5]
+    [warning] = (finished / "own" / "trials" / "0001" / "attempt-1" / "warnings.txt").read_text().splitlines()
+    assert "prior picky is left out: " in warning and warning.endswith(": ValueError: my own fault")
+    assert f"{finished.parent / 'elsewhere' / 'my_space.py'}, line " in warning
+
+
+def test_samples_are_compared_in_the_feature_network_that_the_space_brings(finished: Path) -> None:
+    record = load_study(finished, "own").study
+    first, second = (record.evaluation[name] for name in ("instrument", "second_instrument"))
+    assert record.feature_network == first["name"] == "brightness" and len(first["hash"]) == 24
+    assert second["name"] in ("classes", "contrast", "contrast, another network")
+
+
+def test_a_figure_of_its_own_reaches_the_folder_the_report_and_mlflow(finished: Path) -> None:
+    from analysis.reporting.page import own_figures
+    from study.tracking.reader import load_from_mlflow
+
+    picture = (finished / "own" / "figure-all_errors.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and not (finished / "own" / "figure-faulty.png").exists()
+    page = (finished / "own" / "report" / "report.html").read_text()
+    assert "<figcaption>The errors &amp; nothing else.</figcaption>" in page
+    assert base64.b64encode(picture).decode() in page
+    assert "<li>Faulty: it could not be drawn when the study ended</li>" in page
+    for frames in (load_study(finished, "own"), load_from_mlflow(f"sqlite:///{finished}/mlflow.db", "own")):
+        [figure], [_] = own_figures(frames)
+        assert figure["image"] == base64.b64encode(picture).decode()
+
+
+def test_a_figure_of_its_own_is_drawn_on_demand_and_an_error_in_it_names_its_line(finished: Path) -> None:
+    found = study.load_study(finished / "own")
+    assert np.size(found.figure("all_errors").axes[0].lines[0].get_xdata()) == len(found.trials)
+    with pytest.raises(study.UserError, match=r"my_space\.py, line \d+: ValueError: my own fault"):
+        found.figure("faulty")
+    [line] = draw_own_figures([study.OwnFigure(name="number", draw=cast("Any", lambda found: 3))], found)
+    assert line == "figure   number not drawn: its draw returned int; return a matplotlib Figure"
+
+
 def test_an_exported_model_needs_torch_and_safetensors_alone(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     arguments = ["--study", "own", "--trial", "1", "--runs-dir", str(finished), "--out", str(out)]
@@ -132,6 +239,7 @@ def test_an_exported_model_needs_torch_and_safetensors_alone(finished: Path, tmp
         "import torch, model\n"
         "found = model.load()\n"
         "assert not [name for name in sys.modules if name.partition('.')[0] in ('study', 'ray', 'optuna', 'mlflow')]\n"
+        "assert type(found.prior.density).__name__ == 'Sure'\n"
         "generator = torch.Generator().manual_seed(1)\n"
         "print(found.sample(5, generator, prior='fitted').flatten().tolist())\n"
     )

@@ -59,6 +59,8 @@ def write_report(
     files = [out / f"{figure['name']}.png" for figure in figures]
     for figure, file in zip(figures, files, strict=True):
         figure["image"] = base64.b64encode(file.read_bytes()).decode()
+    own, missing = own_figures(frames)
+    figures, skipped = figures + own, skipped + missing
     page = out / "report.html"
     # Last, since at the end of a study MLflow is still being written while the figures are drawn.
     links = trial_links(frames, tracking_uri) if tracking_uri else {}
@@ -69,6 +71,26 @@ def write_report(
     except OSError as error:
         raise UserError(f"cannot write {page}: {error.strerror or error}") from error
     return [page, *files]
+
+
+def own_figures(frames: StudyFrames) -> tuple[list[dict[str, str]], list[str]]:
+    """The figures of the spaces' own, from the files that the studies' ends have left: no code of theirs is run.
+
+    Returns:
+        `name`, `title`, `text` and base64 PNG `image` of each, and why each other one is missing.
+    """
+    figures, missing = [], []
+    for record in frames.records:
+        for name, described in record.described.of_kind("figure").items():
+            title = name.replace("_", " ").capitalize() + (f" ({record.name})" if len(frames.records) > 1 else "")
+            picture = frames.pictures[record.name](name) if record.name in frames.pictures else None
+            if picture is None:
+                missing.append(f"{title}: it could not be drawn when the study ended")
+                continue
+            image = base64.b64encode(picture).decode()
+            identity = f"own-{record.name}-{name}"
+            figures.append({"name": identity, "title": title, "text": described.caption or title, "image": image})
+    return figures, missing
 
 
 def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str], links: Mapping[str, str]) -> str:

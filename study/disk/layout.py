@@ -81,6 +81,11 @@ def lock_path(study: Path) -> Path:
     return study / ".driver.lock"
 
 
+def figure_path(study: Path, name: str) -> Path:
+    """A figure of the space's own."""
+    return study / f"figure-{name}.png"
+
+
 def report_path(study: Path) -> Path:
     """The page of the study's report; its figures lie beside it."""
     return study / "report" / "report.html"

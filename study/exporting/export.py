@@ -53,7 +53,7 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
         "metrics": selection.metrics,
         "prior": None if model.prior is None else model.prior.description,
     }
-    density = None if model.prior is None or model.prior.density is None else model.prior.density.kind
+    density = None if model.prior is None or model.prior.density is None else model.prior.density.name
     source = model_source(model.config, carried_path(selection.study, selection.directory), density)
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -64,7 +64,7 @@ def export_model(selection: Selection, model: Autoencoder, directory: Path) -> N
     )
     for name, content in zip(FILES, contents, strict=True):
         write_atomic(directory / name, content)
-    if builds_own(model.config):
+    if builds_own(model.config) or density in model.config.components.of_kind("prior"):
         _check_loads(directory)
 
 
@@ -83,7 +83,7 @@ def _check_loads(directory: Path) -> None:
         spec.loader.exec_module(module)
         module.load(directory)
     except Exception as error:
-        raise UserError(f"{path} does not load: {type(error).__name__}: {error}: change the network's code") from error
+        raise UserError(f"{path} does not load: {type(error).__name__}: {error}: change that code") from error
     finally:
         del sys.modules[spec.name]
 

@@ -33,7 +33,7 @@ def model_source(config: TrialConfig, code: Path, density: str | None = None) ->
     Args:
         config: The trial, with the components of its space.
         code: The space's file, if the space brings any.
-        density: The kind of the density that was fitted to the codes; None keeps all kinds.
+        density: The name of the density that was fitted to the codes; None keeps all built-in ones.
 
     Raises:
         UserError: A component of the space's own is written in a way that no one file can hold.
@@ -64,21 +64,30 @@ def export_warnings(trials: Iterable[Mapping[str, Any]], data: DataSummary, spac
         config = TrialConfig.from_params({key: value for key, value in params.items() if key != "origin"}, own)
         found.setdefault(builds_own(config), config)
     warnings = []
+    untried = [*own.of_kind("prior")]
     for names, config in found.items():
         try:
             if names:
-                _check_builds(model_source(config, space), config, data)
+                _check_builds(config, space, data)
         except UserError as error:
             warnings.append(f"{' '.join(names)}: study.export will refuse such a trial: {error}")
+            continue
+        while untried:
+            prior = untried.pop(0)
+            try:
+                _check_builds(config, space, data, prior)
+            except UserError as error:
+                warnings.append(f"prior {prior}: study.export will refuse a trial that it fits best: {error}")
     return warnings
 
 
-def _check_builds(source: str, config: TrialConfig, data: DataSummary) -> None:
+def _check_builds(config: TrialConfig, space: Path, data: DataSummary, density: str | None = None) -> None:
     """Builds the model with the exported code alone, without memory for its weights.
 
     Raises:
         UserError: It cannot be built.
     """
+    source = model_source(config, space, density)
     module = ModuleType("previewed_model")
     sys.modules[module.__name__] = module  # its dataclasses look there
     try:
@@ -100,6 +109,7 @@ def _components(config: TrialConfig, path: Path, density: str | None) -> Given:
     """
     used = {kind: config.components.of_kind(kind).get(getattr(config, kind)) for kind in FIELDS}
     own = {kind: component for kind, component in used.items() if component is not None}
+    priors = config.components.of_kind("prior")
     names = {"Components": "study.components", "Described": "study.components"}
     given = [item.__name__ if kind in _REGISTRIES else _expression(Described.of(item)) for kind, item in own.items()]
     known = [BUILT_IN.of_kind(kind)[getattr(config, kind)] for kind in FIELDS if kind not in own]
@@ -111,13 +121,14 @@ def _components(config: TrialConfig, path: Path, density: str | None) -> Given:
         else:
             constants[constant] = _entry(getattr(config, kind), classes, names)
     if density is not None:
-        constants["DENSITIES"] = _entry(density, DENSITIES, names)
-    return Given(constants, names, {path.stem: path} | gather(path).modules if own else {})
+        constants["DENSITIES"] = _entry(density, {**DENSITIES, **priors}, names)
+    needs_code = own or density in priors
+    return Given(constants, names, {path.stem: path} | gather(path).modules if needs_code else {})
 
 
 def _entry(key: str, classes: Mapping[str, Any], names: dict[str, str]) -> str:
     """The dict with one entry alone, whose class joins `names`."""
-    names[classes[key].__name__] = classes[key].__module__
+    names[classes[key].__name__] = user_name(classes[key].__module__)
     return f'{{"{key}": {classes[key].__name__}}}'
 
 

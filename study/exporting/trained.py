@@ -38,5 +38,5 @@ def load_model(selection: Selection) -> Autoencoder:
     model = build_autoencoder(config, selection.study.data)
     model.load_state_dict(state["model"])
     if (prior := state.get("prior")) is not None:  # version 0.1 fitted none
-        model.prior = from_record(prior)
+        model.prior = from_record(prior, own.of_kind("prior"))
     return model.eval()

@@ -28,6 +28,7 @@ from study.measure.comparison import FeatureSet, Neighbourhood
 from study.measure.features import images_per_batch
 from study.measure.instrument import FAMILIES, Instrument, instrument, other_instrument
 from study.measure.metrics import METRICS, require_finite
+from study.measure.own_networks import NO_PLACES, Places
 
 MAX_IMAGES = 5_000
 MIN_GENERATED = 3_000
@@ -109,22 +110,24 @@ def prepare_context(
     feature_network: str | None = None,
     device: torch.device | str = "cpu",
     max_images: int = MAX_IMAGES,
+    places: Places = NO_PLACES,
 ) -> EvaluationContext:
     """Trains the feature networks, checks them and measures the real data with them, or reads all from the cache.
 
     Args:
         data: The data set, on any device.
         cache_dir: A folder that all studies share; its files are named by content.
-        feature_network: A family or `module:function`; by default the first family that passes its checks.
+        feature_network: As of `study.measure.instrument`; by default the first family that passes its checks.
         device: Where features are computed. Networks are always trained on the CPU.
         max_images: The most real images of a split that feature metrics use.
+        places: Where feature networks of the user's own are found.
 
     Raises:
         UserError: The network that was asked for cannot be used, or none sees anything in these images.
     """
     calibrate = _Calibrator(data, cache_dir, device, max_images)
     names = [name for name, task in FAMILIES.items() if not task.classes or data.summary.num_classes > 1]
-    first, notes = _first(calibrate, names if feature_network is None else [feature_network])
+    first, notes = _first(calibrate, names if feature_network is None else [feature_network], places)
     second = _second(calibrate, first.instrument, names)
     if second is None:
         notes.append("no second feature network sees anything in these images, so there is no second_fid")
@@ -203,13 +206,13 @@ class _Calibrator:
         return extract
 
 
-def _first(calibrate: _Calibrator, names: list[str]) -> tuple[Calibrated, list[str]]:
+def _first(calibrate: _Calibrator, names: list[str], places: Places) -> tuple[Calibrated, list[str]]:
     """The first instrument that passes its checks; if none does, the one with the fewest faults."""
     tried: list[Calibrated] = []
     notes: list[str] = []
     for name in names:
         try:
-            tried.append(calibrate(instrument(name, calibrate.data, calibrate.cache_dir)))
+            tried.append(calibrate(instrument(name, calibrate.data, calibrate.cache_dir, places=places)))
         except UserError as error:
             if name == names[-1] and not tried:
                 raise

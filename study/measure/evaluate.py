@@ -11,15 +11,15 @@ same images of the validation split, and all images of the test split.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from functools import cached_property
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from study.components import NO_COMPONENTS, Components
 from study.data.datasets import ImageData
 from study.data.pixels import as_float
 from study.measure.comparison import COPY_IMAGES, LEAST_HELD_OUT, FeatureSet, copied_share, nearest_distances
@@ -29,7 +29,7 @@ from study.measure.generated import Generated, Source
 from study.measure.image_quality import psnr, ssim
 from study.measure.instrument import Features
 from study.measure.latent import active_units, iwae_nll, mmd_to_prior, normal_points, random_midpoints
-from study.measure.metrics import FITTED, METRICS, Metric, MetricError, require_finite
+from study.measure.metrics import FITTED, METRICS, MetricError, require_finite
 from study.measure.own_metrics import own_metrics
 from study.model.autoencoder import Autoencoder, Posterior
 from study.model.divergences import gaussian_kl
@@ -49,10 +49,12 @@ class FinalMeasurement(NamedTuple):
     Attributes:
         metrics: By recorded name, `val/...` and `test/...`.
         prior: The prior that was fitted to its codes.
+        warnings: Which densities of the space's own were left out for it, and why, a line each.
     """
 
     metrics: dict[str, float]
     prior: FittedPrior
+    warnings: tuple[str, ...] = ()
 
 
 class _Measured(NamedTuple):
@@ -76,7 +78,7 @@ class Evaluator:
         data: The data set.
         context: What `prepare_context` gave for this data set.
         device: The device of the models.
-        own: The space's own metrics, by name.
+        own: The space's own metrics and densities of codes.
     """
 
     def __init__(
@@ -85,10 +87,10 @@ class Evaluator:
         context: EvaluationContext,
         *,
         device: torch.device | str = "cpu",
-        own: Mapping[str, Metric] = MappingProxyType({}),
+        own: Components = NO_COMPONENTS,
     ) -> None:
         self.data = data
-        self.own = own
+        self.own, self.priors = own.of_kind("metric"), (*own.of_kind("prior").values(),)
         self.context = context
         self.device = torch.device(device)
         self.features: Features = context.first.instrument.build(data.summary, self.device)
@@ -161,7 +163,7 @@ class Evaluator:
             for split, prefix in _PREFIXES.items():
                 found = self._final(model, split, generated)
                 metrics.update({f"{prefix}/{name}": value for name, value in found.items()})
-        return FinalMeasurement(metrics, generated.prior)
+            return FinalMeasurement(metrics, generated.prior, tuple(generated.warnings))
 
     def _final(self, model: Autoencoder, split: str, generated: Generated) -> dict[str, float]:
         measured = self._measure(model, split, generated, image_quality=True)
@@ -241,6 +243,7 @@ class Evaluator:
             decode=lambda z: self.images(model, z),
             normal_codes=lambda n: self._prior_codes(n, model.latent_dim),
             training_codes=lambda: self.training_codes(model),
+            priors=self.priors,
         )
 
     def images(self, model: Autoencoder, z: Tensor) -> Iterator[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -15,6 +15,7 @@ from study.measure.context import Calibrated, EvaluationContext
 from study.measure.instrument import Features
 from study.measure.metrics import MetricError
 from study.priors.choosing import fit_prior
+from study.priors.density import Density
 from study.priors.fitted import FittedPrior
 from study.priors.mixture import Mixture
 
@@ -32,6 +33,10 @@ class Generated:
         decode: Codes [n, d] -> batches of images. The model must not change while this object is in use.
         normal_codes: n -> draws from N(0, I), [n, d].
         training_codes: Gives codes of training images, [N, d], in random order.
+        priors: Densities of the space's own, of which one may become the fitted prior.
+
+    Attributes:
+        warnings: Why some of `priors` were left out, a line each.
     """
 
     def __init__(
@@ -42,7 +47,10 @@ class Generated:
         decode: Callable[[Tensor], Iterable[Tensor]],
         normal_codes: Callable[[int], Tensor],
         training_codes: Callable[[], Tensor],
+        priors: Sequence[type[Density]] = (),
     ) -> None:
+        self.warnings: list[str] = []
+        self._priors = priors
         self._training = context.training
         self._instruments = tuple(zip((context.first, context.second), networks, strict=True))
         self._decode = decode
@@ -73,7 +81,7 @@ class Generated:
     @cached_property
     def prior(self) -> FittedPrior:
         """The fitted prior, on the CPU."""
-        return fit_prior(self._codes, PRIOR_SEED)
+        return fit_prior(self._codes, PRIOR_SEED, own=self._priors, warn=self.warnings.append)
 
     @cached_property
     def _ten(self) -> FittedPrior:

@@ -10,12 +10,9 @@ that are mixtures of images. `benchmarks.instrument` compares families as one co
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,19 +22,14 @@ from study.config import DataSummary, UserError
 from study.data.datasets import ImageData
 from study.measure.cache import cached, content_key
 from study.measure.features import Architecture, Classifier, halving_widths, is_tiny
-from study.measure.imagenet import check_installed, weights_hash
 from study.measure.network_training import NetworkSpec, Task, train_networks
-
-Features = Callable[[Tensor], Tensor]
-"""Images [B, C, H, W] in [0, 1] -> features [B, d], on the images' device."""
+from study.measure.own_networks import NO_PLACES, Features, Places, check_custom, custom_instrument
 
 FAMILIES: dict[str, Task] = {
     "classes": Task(classes=True, structure=True, nuisances=True),
     "contrast": Task(contrast=True, structure=True, nuisances=True),
 }
 """The families that `study.run` trains by name."""
-PRETRAINED = {"imagenet": "study.measure.imagenet:features"}
-"""Networks that `study.run` knows by name and does not train: name -> `module:function`."""
 
 
 def network_spec(task: Task, summary: DataSummary, *, networks: int | None = None) -> NetworkSpec:
@@ -145,47 +137,17 @@ class TrainedInstrument:
         }
 
 
-@dataclass(frozen=True)
-class CustomInstrument:
-    """A function that is not trained here: images [B, C, H, W] in [0, 1] -> features [B, d].
-
-    Attributes:
-        name: In `PRETRAINED`, or `module:function`; every process of a study must be able to import the module.
-        hash: Hash of the name, and of the module's source or the weights.
-    """
-
-    name: str
-    hash: str
-    accuracy: None = None
-
-    def build(self, summary: DataSummary, device: torch.device | str = "cpu") -> Features:
-        """The function, for images of this data set."""
-        if self.name in PRETRAINED:
-            check_installed()
-        function = _imported(self.name)
-
-        def features(x: Tensor) -> Tensor:
-            found = function(x)
-            if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(x):
-                shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-                raise UserError(f"--feature-network {self.name} returns {shape}: return a tensor [{len(x)}, d]")
-            return found.detach().float()
-
-        return features
-
-    def summary(self) -> dict[str, Any]:
-        """Name and hash."""
-        return {"name": self.name, "spec": self.hash, "hash": self.hash, "accuracy": None}
-
-
-def instrument(name: str, data: ImageData, cache_dir: Path, *, networks: int | None = None) -> Instrument:
+def instrument(
+    name: str, data: ImageData, cache_dir: Path, *, networks: int | None = None, places: Places = NO_PLACES
+) -> Instrument:
     """An instrument by name, from the cache or trained now, which takes seconds to minutes.
 
     Args:
-        name: One of `FAMILIES` or `PRETRAINED`, or `module:function`.
+        name: One of `FAMILIES` or `PRETRAINED`, one that the space brings, or `module:function`.
         data: The data set.
         cache_dir: A folder that all studies share.
         networks: How many networks of a family, if not the default.
+        places: Where functions of the user's own are found.
 
     Raises:
         UserError: The module or its function cannot be imported, or `imagenet` is not installed.
@@ -193,14 +155,7 @@ def instrument(name: str, data: ImageData, cache_dir: Path, *, networks: int | N
     if name in FAMILIES:
         spec = network_spec(FAMILIES[name], data.summary, networks=networks)
         return trained_instrument(name, spec, data, cache_dir)
-    if name in PRETRAINED:
-        return CustomInstrument(name, content_key(name, weights_hash()))
-    function = _imported(name)
-    try:
-        source = inspect.getsource(inspect.getmodule(function) or function)
-    except (OSError, TypeError):  # compiled, or made at run time
-        source = name
-    return CustomInstrument(name, content_key(name, source))
+    return custom_instrument(name, places)
 
 
 def other_instrument(data: ImageData, cache_dir: Path) -> TrainedInstrument:
@@ -214,18 +169,22 @@ def other_instrument(data: ImageData, cache_dir: Path) -> TrainedInstrument:
     return trained_instrument("contrast, another network", other, data, cache_dir)
 
 
-def check_name(name: str, num_classes: int) -> None:
+def check_name(name: str, summary: DataSummary, places: Places = NO_PLACES) -> None:
     """Checks the name of an instrument before anything is trained.
 
+    Args:
+        name: As of `instrument`.
+        summary: The data's.
+        places: As of `instrument`.
+
     Raises:
-        UserError: It is none of those, the family needs classes, or `imagenet` is not installed.
+        UserError: It is none of those, the family needs classes, `imagenet` is not installed, or a function of the
+            user's own fails.
     """
-    if name in PRETRAINED:
-        check_installed()
-    elif name not in FAMILIES:
-        _imported(name)
-    elif FAMILIES[name].classes and num_classes < 2:
-        raise UserError(f"--feature-network {name} needs two classes or more, these images have {num_classes}")
+    if name not in FAMILIES:
+        check_custom(name, summary, places)
+    elif FAMILIES[name].classes and summary.num_classes < 2:
+        raise UserError(f"--feature-network {name} needs two classes or more, these images have {summary.num_classes}")
 
 
 def trained_instrument(name: str, spec: NetworkSpec, data: ImageData, cache_dir: Path) -> TrainedInstrument:
@@ -233,20 +192,6 @@ def trained_instrument(name: str, spec: NetworkSpec, data: ImageData, cache_dir:
     key = content_key(data.summary.hash, asdict(spec))
     record = cached(cache_dir / f"features-{key}.pt", lambda: train_networks(data, spec))
     return TrainedInstrument(name, spec, tuple(record["states"]), record["hash"], record["accuracy"])
-
-
-def _imported(name: str) -> Features:
-    module, colon, function = PRETRAINED.get(name, name).partition(":")
-    if not colon:
-        names = ", ".join([*FAMILIES, *PRETRAINED])
-        raise UserError(f"--feature-network {name}: choose from {names}, or give module:function")
-    try:
-        found: Any = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a user's module may raise anything
-        raise UserError(f"--feature-network {name}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise UserError(f"--feature-network {name}: {function} is no function")
-    return cast("Features", found)
 
 
 def _loaded(architecture: Architecture, summary: DataSummary, state: dict[str, Tensor]) -> Classifier:

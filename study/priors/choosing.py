@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from study.errors import UserError
 from study.priors.density import Density
-from study.priors.fitted import FittedPrior, from_record
+from study.priors.fitted import FittedPrior, placed
 from study.priors.mixture import Mixture
 from study.priors.normal import Normal
+from study.priors.own import own_prior
 
 Fit = Callable[[Tensor, Tensor, int], Density]
 """Fits a density to whitened codes, as `Density.fit` does."""
@@ -40,7 +42,13 @@ def whitening(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def fit_prior(codes: Tensor, seed: int = 0, candidates: Sequence[Fit] = CANDIDATES) -> FittedPrior:
+def fit_prior(
+    codes: Tensor,
+    seed: int = 0,
+    candidates: Sequence[Fit] = CANDIDATES,
+    own: Sequence[type[Density]] = (),
+    warn: Callable[[str], None] = warnings.warn,
+) -> FittedPrior:
     """Fits a prior to codes of training images.
 
     Held-out codes are the first tenth; the others are whitened and fitted to.
@@ -49,6 +57,8 @@ def fit_prior(codes: Tensor, seed: int = 0, candidates: Sequence[Fit] = CANDIDAT
         codes: One per image, draws from the posterior if it is Gaussian, in random order: [n, d], n at least 1.
         seed: The same seed gives the same prior.
         candidates: Of these the one with the highest mean log density of held-out codes is kept.
+        own: Further candidates, of a space's own. One that fails is left out.
+        warn: Takes a line for each of those.
 
     Returns:
         On the CPU, float32.
@@ -63,14 +73,19 @@ def fit_prior(codes: Tensor, seed: int = 0, candidates: Sequence[Fit] = CANDIDAT
     mean, basis, inverse = whitening(train)
     if not len(basis):
         warnings.warn("all codes of training images are equal: the fitted prior is one point", stacklevel=2)
-        return _prior(mean, basis, None)
+        return placed(mean, basis, None)
     white, white_held_out = (train - mean) @ inverse, (held_out - mean) @ inverse
-    found = [fit(white, white_held_out, seed) for fit in (candidates if len(codes) >= FEWEST else [Normal.fit])]
-    return _prior(mean, basis, max(found, key=lambda density: float(density.log_prob(white_held_out).mean())))
-
-
-def _prior(mean: Tensor, basis: Tensor, density: Density | None) -> FittedPrior:
-    prior = FittedPrior(len(mean), len(basis), density)
-    prior.mean, prior.basis = mean, basis
-    # Built again from its record, its tensors have a loaded prior's memory layout, so both draw identical bits.
-    return from_record(prior.float().record())
+    if len(codes) < FEWEST:
+        return placed(mean, basis, Normal.fit(white, white_held_out, seed))
+    found = [fit(white, white_held_out, seed) for fit in candidates]
+    scores = [float(density.log_prob(white_held_out).mean()) for density in found]
+    best = max(range(len(found)), key=scores.__getitem__)
+    prior, highest = placed(mean, basis, found[best]), scores[best]
+    for density in own:
+        try:
+            candidate, score = own_prior(density, mean, basis, white, white_held_out, seed)
+            if score > highest:
+                prior, highest = candidate, score
+        except UserError as error:
+            warn(f"prior {density.name} is left out: {error}")
+    return prior

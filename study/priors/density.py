@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn as nn
@@ -16,13 +16,15 @@ LOG_TWO_PI = math.log(2 * math.pi)
 class Density(nn.Module, ABC):
     """A density over whitened codes [n, r]: mean 0, covariance I, no unit without variance.
 
-    The constructor takes only the integers in `sizes`. It sets no fitted parameters; `fit` does, or a loaded state.
+    The constructor takes only what is in `sizes`. It sets no fitted parameters; `fit` does, or a loaded state. All that
+    is fitted is in parameters and buffers, so that a checkpoint holds it.
 
     Attributes:
-        kind: Its name in records and exported models.
+        name: What records and exported models call it.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = "prior"
+    name: ClassVar[str]
 
     @classmethod
     @abstractmethod
@@ -37,13 +39,14 @@ class Density(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def sizes(self) -> dict[str, int]:
-        """The arguments of the constructor."""
+    def sizes(self) -> dict[str, Any]:
+        """The arguments of the constructor: numbers and text."""
 
     @abstractmethod
     def log_prob(self, u: Tensor) -> Tensor:
-        """log p(u), or a lower bound on it, of codes [n, r]: [n], nats."""
+        """log p(u), or a lower bound on it, of codes [n, r]: [n], nats. Densities are compared by it, so it integrates
+        to at most one."""
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator | None) -> Tensor:
-        """n draws, [n, r]."""
+        """n draws, [n, r], all from the generator."""

@@ -17,12 +17,13 @@ DENSITIES: dict[str, Callable[..., Density]] = {
     "gaussian": Normal,
     "mixture": Mixture,
 }
-"""Every density by kind."""
+"""Every built-in density by name."""
+NO_DENSITIES: Mapping[str, Callable[..., Density]] = {}
 
 
 @final
 class FittedPrior(nn.Module):
-    """A density of codes [n, d]: `mean + u @ basis`, where u [n, r] has a density of `DENSITIES`.
+    """A density of codes [n, d]: `mean + u @ basis`, where u [n, r] has the density.
 
     Args:
         units: d.
@@ -48,7 +49,7 @@ class FittedPrior(nn.Module):
     def description(self) -> dict[str, Any]:
         """What `described` needs to make a prior of this shape: plain values, ready for JSON."""
         rank, units = self.basis.shape
-        kind, sizes = (None, {}) if self.density is None else (self.density.kind, self.density.sizes)
+        kind, sizes = (None, {}) if self.density is None else (self.density.name, self.density.sizes)
         return {"units": units, "rank": rank, "kind": kind, "sizes": sizes}
 
     def record(self) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class FittedPrior(nn.Module):
 
     @property
     def components(self) -> int:
-        """Gaussians in it; 0 if all codes are equal."""
+        """Gaussians in it, or what an own density calls so (else 1); 0 if all codes are equal."""
         return 0 if self.density is None else self.density.sizes.get("components", 1)
 
     @torch.no_grad()
@@ -68,14 +69,36 @@ class FittedPrior(nn.Module):
         return self.mean + self.density.sample(n, generator) @ self.basis
 
 
-def described(units: int, rank: int, kind: str | None, sizes: dict[str, int]) -> FittedPrior:
-    """A prior of the shape of another one's `description`, to load that one's state into."""
-    return FittedPrior(units, rank, None if kind is None else DENSITIES[kind](**sizes))
+def described(
+    units: int,
+    rank: int,
+    kind: str | None,
+    sizes: dict[str, Any],
+    own: Mapping[str, Callable[..., Density]] = NO_DENSITIES,
+) -> FittedPrior:
+    """A prior of the shape of another one's `description`, to load that one's state into.
+
+    Args:
+        units: As of `FittedPrior`.
+        rank: As of `FittedPrior`.
+        kind: The density's name; None if there is none.
+        sizes: As of the density.
+        own: Densities of the space's own, by name.
+    """
+    return FittedPrior(units, rank, None if kind is None else {**DENSITIES, **own}[kind](**sizes))
 
 
-def from_record(record: Mapping[str, Any]) -> FittedPrior:
-    """The prior whose `record` this is."""
+def from_record(record: Mapping[str, Any], own: Mapping[str, Callable[..., Density]] = NO_DENSITIES) -> FittedPrior:
+    """The prior whose `record` this is; `own` as of `described`."""
     shape = {name: value for name, value in record.items() if name != "state"}
-    prior = described(**shape)
+    prior = described(**shape, own=own)
     prior.load_state_dict(record["state"])
     return prior.eval().requires_grad_(False)
+
+
+def placed(mean: Tensor, basis: Tensor, density: Density | None) -> FittedPrior:
+    """The prior of a density of whitened codes, float32; mean [d] and basis [r, d] as of `FittedPrior`."""
+    prior = FittedPrior(len(mean), len(basis), density)
+    prior.mean, prior.basis = mean, basis
+    # Built again from its record, its tensors have a loaded prior's memory layout, so both draw identical bits.
+    return from_record(prior.float().record(), {} if density is None else {density.name: type(density)})

@@ -35,7 +35,7 @@ class Mixture(Density):
         components: k.
     """
 
-    kind = "mixture"
+    name = "mixture"
     shares: Tensor
     means: Tensor
     roots: Tensor

@@ -14,7 +14,7 @@ from study.priors.density import LOG_TWO_PI, Density
 class Normal(Density):
     """N(0, I) of whitened codes, so one Gaussian with the codes' mean and full covariance."""
 
-    kind = "gaussian"
+    name = "gaussian"
     deviation: Tensor
 
     def __init__(self, units: int) -> None:

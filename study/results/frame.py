@@ -24,6 +24,7 @@ from study.disk.layout import (
     OUTCOME,
     TRIAL,
     attempt_folders,
+    figure_path,
     find_study,
     trial_folders,
     trial_path,
@@ -43,6 +44,8 @@ _KINDS = ("network", "likelihood", "annealing", "learning_rate_schedule", "perce
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]
 """Trial number -> its arrays (see `study.measure.pictures`), or None."""
+PictureSource = Callable[[str], "bytes | None"]
+"""Name of a figure of the space's own -> the PNG that the study's end has left, or None."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +61,14 @@ class StudyFrames:
         history: One row per trial and epoch: `study`, `number`, `epoch`, `time` (Unix seconds), the `TIMES`, `MEMORY`
             and the metrics.
         sources: Study name -> function that loads a trial's arrays; only figures of pictures need it.
+        pictures: Study name -> function that loads a figure of the space's own.
     """
 
     records: tuple[StudyRecord, ...]
     trials: pd.DataFrame
     history: pd.DataFrame
     sources: Mapping[str, ArraySource] = dataclasses.field(default_factory=dict)
+    pictures: Mapping[str, PictureSource] = dataclasses.field(default_factory=dict)
 
     @property
     def study(self) -> StudyRecord:
@@ -115,8 +120,7 @@ class StudyFrames:
     @functools.cached_property
     def kinds(self) -> tuple[str, ...]:
         """Parameters that say what kind of model a trial is, beside its method, and in which the trials differ."""
-        names = [name for name in (*_KINDS, *self.own_parameters) if name in self.trials]
-        return tuple(name for name in names if len(set(self.text(name))) > 1)
+        return tuple(name for name in (*_KINDS, *self.own_parameters) if len(set(self.text(name))) > 1)
 
     def curve(self, row: int, column: str) -> tuple[np.ndarray, np.ndarray]:
         """A metric of the trial in that row over its epochs: (epochs, values), only of epochs that measured it."""
@@ -181,7 +185,8 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
         outcome = read_json(folder / OUTCOME) or {}
         records.append(_record(study, number, trial, outcome))
         epochs.extend(_epochs(folder, number, outcome))
-    return build_frames(study, records, epochs, {study.name: functools.partial(_arrays_on_disk, directory)})
+    frames = build_frames(study, records, epochs, {study.name: functools.partial(_arrays_on_disk, directory)})
+    return dataclasses.replace(frames, pictures={study.name: functools.partial(_picture_on_disk, directory)})
 
 
 def build_frames(
@@ -226,13 +231,9 @@ def build_frames(
 
 
 def _complete(record: dict[str, Any], given: Iterable[str]) -> dict[str, Any]:
-    """A trial with the defaults of what it leaves out: parameters that were added later, and those hyperparameters of
-    its built-in components that other trials give."""
-    if "network" not in record:
-        return record
-    used = {record.get(kind) for kind in FIELDS}
-    left_out = {key: BUILT_IN.defaults[key] for key in given if key.partition(".")[0] in used}
-    return {**_DEFAULTS, **left_out, **record}
+    """A trial with the defaults of what it leaves out: later parameters, and hyperparameters that other trials give."""
+    left_out = {key: BUILT_IN.defaults[key] for key in given if key.partition(".")[0] in map(record.get, FIELDS)}
+    return {**_DEFAULTS, **left_out, **record} if "network" in record else record
 
 
 def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
@@ -262,6 +263,7 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
         pd.concat([part.trials for part in parts], ignore_index=True),
         pd.concat([part.history for part in parts], ignore_index=True),
         {name: source for part in parts for name, source in part.sources.items()},
+        {name: source for part in parts for name, source in part.pictures.items()},
     )
 
 
@@ -290,6 +292,11 @@ def _arrays_on_disk(directory: Path, number: int) -> Arrays | None:
         if (attempt / ARRAYS).is_file():
             return read_arrays(attempt / ARRAYS)
     return None
+
+
+def _picture_on_disk(directory: Path, name: str) -> bytes | None:
+    path = figure_path(directory, name)
+    return path.read_bytes() if path.is_file() else None
 
 
 def read_arrays(path: Path) -> Arrays | None:

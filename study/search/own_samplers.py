@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import operator
 import warnings
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import optuna
@@ -16,7 +14,7 @@ from optuna.study import StudyDirection
 
 from study.errors import UserError, located
 from study.search.samplers import SAMPLERS, Factory
-from study.source import run_module, user_name
+from study.source import imported, user_name
 
 
 def sampler_name(sampler: Any) -> str:
@@ -78,7 +76,7 @@ def chosen_sampler(recorded: str, *given: Any, beside: Path | None = None) -> st
     if module == "__main__" or "<" in name or "(" in name:
         raise UserError(f"the study's sampler {recorded} is of a script or notebook: give it again, as sampler=")
     try:
-        found = operator.attrgetter(name)(_imported(module, beside))
+        found = operator.attrgetter(name)(imported(module, beside, Path.cwd()))
     except UserError as error:
         raise UserError(f"--sampler {recorded}: {error}") from None
     except Exception as error:  # a user's module may raise anything
@@ -86,30 +84,6 @@ def chosen_sampler(recorded: str, *given: Any, beside: Path | None = None) -> st
     if not callable(found):
         raise UserError(f"--sampler {recorded}: {name} is no class or function")
     return cast("Factory", found)
-
-
-def _imported(module: str, beside: Path | None) -> ModuleType:
-    """A module by name.
-
-    Raises:
-        UserError: There is none. The message says where it was looked for.
-    """
-    if beside is not None and (found := run_module(beside, module)) is not None:
-        return found
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, and imports one that is not
-    here = Path.cwd()
-    if (found := run_module(here, module)) is not None:
-        return found
-    places = " or ".join(
-        str(folder) for folder in dict.fromkeys((beside, here)) if folder is not None and folder.is_dir()
-    )
-    raise UserError(
-        f"no module {module} in {places}, or among the installed: put its file there, or its folder on PYTHONPATH"
-    )
 
 
 def check_sampler(sampler: str | Factory, objectives: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,22 +12,34 @@ from study.components import FIELDS, Components
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import DATASETS
 from study.errors import UserError, located
+from study.measure.instrument import FAMILIES
 from study.measure.metrics import METRICS
+from study.measure.own_networks import PRETRAINED
 from study.model.autoencoder import Autoencoder
 from study.model.building import build_autoencoder, build_regularizer, build_schedule
 from study.model.learning_rate import rate_schedule
 from study.model.loss import compute_loss
 from study.model.regularizers.base import CriticRegularizer, Regularizer
+from study.priors.fitted import DENSITIES
+from study.priors.own import own_prior
 from study.space import SearchSpace
 
-_BUILT_IN = {**{kind: BUILT_IN.of_kind(kind) for kind in FIELDS}, "metric": METRICS, "dataset": DATASETS}
-_IMAGES = 4
+_BUILT_IN = {
+    **{kind: BUILT_IN.of_kind(kind) for kind in FIELDS},
+    "prior": DENSITIES,
+    "metric": METRICS,
+    "dataset": DATASETS,
+    "feature_network": {**FAMILIES, **PRETRAINED},
+    "figure": {},
+}
+_IMAGES, _CODES = 4, 400
 
 
 def build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: SearchSpace) -> None:
     """Builds model, regularizer and schedule of each trial, without memory for their weights.
 
-    If the space brings parts of its own, one trial of each combination also takes a step, on random images.
+    If the space brings parts of its own, one trial of each combination also takes a step, on random images. Its own
+    densities are fitted to random codes.
 
     Raises:
         UserError: A trial names something unknown, its parts do not fit together, or code of the space's own fails.
@@ -60,6 +72,28 @@ def build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: 
         except Exception as error:  # of a component of the user's own, or sizes that torch cannot count
             place = located(error) or f"{space.place(str(error))}trial {number}: its model cannot be built: {error}"
             raise UserError(place) from error
+    _check_priors(space.own, {int(params["latent_dim"]) for params in configs})
+
+
+def _check_priors(own: Components, sizes: Iterable[int]) -> None:
+    """Fits the space's own densities to random codes of some of these latent sizes.
+
+    Raises:
+        UserError: One fails with every size; those that it can fit are its own business.
+    """
+    for name, density in own.of_kind("prior").items():
+        failed: UserError | None = None
+        for size in sorted(sizes):
+            generator = torch.Generator().manual_seed(size)
+            codes = torch.randn(_CODES, size, generator=generator, dtype=torch.float64)
+            try:
+                own_prior(density, torch.zeros(size), torch.eye(size), codes[_CODES // 10 :], codes[: _CODES // 10], 0)
+                break
+            except UserError as error:
+                failed = failed or error
+        else:
+            if failed is not None:
+                raise UserError(f"prior {name}: {failed}") from failed
 
 
 def _check_names(own: Components) -> None:

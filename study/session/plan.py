@@ -25,6 +25,7 @@ from study.search.own_samplers import check_sampler, chosen_sampler, sampler_nam
 from study.search.rungs import DEFAULT_ETA, check_settings
 from study.search.samplers import Factory
 from study.search.storage import open_storage, public_url
+from study.session.feature_networks import places
 from study.session.load_data import load_data
 from study.session.resuming import begins_anew, check_resumable, is_moved, kept_options
 from study.space import LoadedSpace
@@ -54,7 +55,7 @@ class Request:
         command: The command line without secrets, for the record.
         storage: The database that keeps the ledger; by default the study's own file.
         warm_start: An earlier study whose front is trained first.
-        feature_network: What samples are compared in: a family of `study.measure.instrument`, or `module:function`.
+        feature_network: What samples are compared in: see `study.measure.instrument`.
         data: The data set itself, instead of loading the one that `dataset` names.
     """
 
@@ -194,15 +195,16 @@ def make_plan(request: Request) -> Plan:
         summary = data.summary if is_moved(existing, data.summary) else existing.data
         record = existing.replace(num_trials=wanted, data=summary, data_dir=_data_dir(request) or existing.data_dir)
         return Plan(request, data, record, is_new=False)
-    if request.feature_network is not None:
-        check_name(request.feature_network, data.summary.num_classes)
+    network = space.default_feature_network if request.feature_network is None else request.feature_network
+    if network is not None:
+        check_name(network, data.summary, places(request.loaded))
     settings = {
         "seed": DEFAULT_SEED if request.seed is None else request.seed,
         "epochs": request.epochs,
         "sampler": sampler or sampler_name(request.loaded.space.sampler or DEFAULT_SAMPLER),
         "scheduler": _scheduler(request),
         "eta": None,
-        "feature_network": request.feature_network,
+        "feature_network": network,
         "num_trials": request.num_trials or _default_num_trials(request, data),
         "command": request.command,
         "data_dir": _data_dir(request),

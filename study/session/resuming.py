@@ -92,9 +92,17 @@ def begins_anew(record: StudyRecord, loaded: LoadedSpace, directory: Path) -> bo
 def kept_options(record: StudyRecord, loaded: LoadedSpace) -> dict[str, Any]:
     """The options of a study that begins anew, as they were recorded.
 
-    What depends on a grid is left to its space, and so is the sampler if the space has one.
+    What depends on a grid is left to its space, and so is the sampler if the space has one, or a feature network that
+    the space brought.
     """
-    names = ["seed", "epochs", "feature_network", "storage", *(["sampler"] if loaded.space.sampler is None else [])]
+    brought = record.feature_network in record.described.of_kind("feature_network")
+    names = [
+        "seed",
+        "epochs",
+        "storage",
+        *([] if brought else ["feature_network"]),
+        *(["sampler"] if loaded.space.sampler is None else []),
+    ]
     if not (record.grid or loaded.space.grid):
         names += ["num_trials", "scheduler", "eta"]
     kept = {name: getattr(record, name) for name in names}

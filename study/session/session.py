@@ -23,6 +23,7 @@ from study.disk.lock import driving
 from study.measure.own_metrics import real_data_baselines
 from study.search.ledger import Ledger, Tally
 from study.search.storage import lost_database, public_url
+from study.session.feature_networks import places
 from study.session.plan import Plan
 from study.session.progress import StudyProgress
 from study.session.resuming import check_same_instrument, recorded_instrument
@@ -185,16 +186,15 @@ class _Session:
         plan, cluster = self.plan, self.cluster
         cluster.join()
         check_nodes(self.directory)
-        cache = cache_path(plan.request.runs)
-        kinds = _kinds(ledger, self.record.num_trials)
+        cache, kinds = cache_path(plan.request.runs), _kinds(ledger, self.record.num_trials)
+        where = places(plan.request.loaded, self.directory)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
-        context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record))
+        context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record), where)
         check_same_instrument(self.record, context.summary())
-        notes = [*plan.data.notes, *context.notes]
         evaluation = context.summary()
         own = real_data_baselines(plan.request.loaded.space.own.of_kind("metric"), plan.data, context)
         baselines = {split: found | own[split] for split, found in evaluation["real_data"].items()}
-        self._write(evaluation={**evaluation, "real_data": baselines, "notes": notes})
+        self._write(evaluation={**evaluation, "real_data": baselines, "notes": [*plan.data.notes, *context.notes]})
         for note in context.notes:
             self.console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
         self.searcher = LedgerSearcher(

@@ -8,6 +8,7 @@ to 40 ms each from a server. `python -m study.sync` gives such a study its artif
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import tempfile
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.config import UserError
 from study.disk.files import read_json
-from study.disk.layout import ARRAYS, TRIAL, trial_folders
+from study.disk.layout import ARRAYS, TRIAL, figure_path, trial_folders
 from study.disk.study_json import StudyRecord, parse_study
 from study.results.frame import MEMORY, METRIC_PREFIXES, TIMES, Arrays, StudyFrames, build_frames, read_arrays
 from study.tracking.history import read_history
@@ -50,12 +51,13 @@ def load_from_mlflow(tracking_uri: str, name: str) -> StudyFrames:
         study = _study(client, parent)
         epochs = _epochs(client, parent, children)
     arrays = functools.partial(_fetch_arrays, client, {number: run.info.run_id for number, run in children.items()})
-    return build_frames(
+    frames = build_frames(
         study.replace(outcome=parent.data.tags.get("study.outcome", study.outcome)),
         [_record(number, run) for number, run in children.items()],
         epochs,
         {study.name: arrays},
     )
+    return dataclasses.replace(frames, pictures={study.name: functools.partial(_fetch_picture, client, parent)})
 
 
 def record_from_mlflow(tracking_uri: str, directory: Path) -> StudyRecord:
@@ -217,6 +219,17 @@ def _ask_each(client: MlflowClient, runs: Mapping[int, Run]) -> list[dict[str, A
                 if key == "epoch":
                     row |= {"number": number, "time": point.timestamp / 1000}
     return [row for row in rows.values() if "epoch" in row]
+
+
+def _fetch_picture(client: MlflowClient, parent: Run, name: str) -> bytes | None:
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = figure_path(Path(), name).name
+            return Path(client.download_artifacts(parent.info.run_id, file, folder)).read_bytes()
+        except (MlflowException, OSError):  # it could not be drawn
+            return None
 
 
 def _fetch_arrays(client: MlflowClient, runs: dict[int, str], number: int) -> Arrays | None:

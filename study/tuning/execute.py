@@ -21,6 +21,7 @@ from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.measure.context import EvaluationContext, prepare_context
 from study.measure.metrics import metric_name
+from study.measure.own_networks import NO_PLACES, Places
 from study.training.pretrain import pretrain
 from study.tuning.cluster import Cluster, Resources, room
 from study.tuning.scheduler import RungScheduler
@@ -45,6 +46,7 @@ def prepare(
     cache: Path,
     cluster: Cluster,
     feature_network: str | None = None,
+    places: Places = NO_PLACES,
 ) -> EvaluationContext:
     """Computes what trials share, before the first of them.
 
@@ -57,6 +59,7 @@ def prepare(
         cache: The folder of what studies share.
         cluster: Where trials run.
         feature_network: What samples are compared in, if the user said so.
+        places: Where feature networks of the user's own are found.
 
     Returns:
         What evaluation needs.
@@ -67,10 +70,10 @@ def prepare(
     resources = cluster.resources
     threads = max(1, int(resources.cpus))
     if cluster.is_here and not resources.gpus:
-        return _compute(data, configs, cache, feature_network, threads, "cpu")
+        return _compute(data, configs, cache, feature_network, places, threads, "cpu")
     task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_prepare)
     try:
-        return ray.get(task.remote(pack(data), configs, cache, feature_network, threads))
+        return ray.get(task.remote(pack(data), configs, cache, feature_network, places, threads))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from None
@@ -80,9 +83,14 @@ def prepare(
 
 
 def _prepare(
-    packed: Any, configs: Sequence[TrialConfig], cache: Path, feature_network: str | None, threads: int
+    packed: Any,
+    configs: Sequence[TrialConfig],
+    cache: Path,
+    feature_network: str | None,
+    places: Places,
+    threads: int,
 ) -> EvaluationContext:
-    return _compute(unpack(packed), configs, cache, feature_network, threads, assigned_device())
+    return _compute(unpack(packed), configs, cache, feature_network, places, threads, assigned_device())
 
 
 def _compute(
@@ -90,6 +98,7 @@ def _compute(
     configs: Sequence[TrialConfig],
     cache: Path,
     feature_network: str | None,
+    places: Places,
     threads: int,
     device: str,
 ) -> EvaluationContext:
@@ -100,7 +109,7 @@ def _compute(
     try:
         for config in configs:
             pretrain(config, data, cache)
-        return prepare_context(data, cache, feature_network=feature_network, device=device)
+        return prepare_context(data, cache, feature_network=feature_network, device=device, places=places)
     finally:
         torch.set_num_threads(before)
 

@@ -131,7 +131,7 @@ def run_trial(
     try:
         own = NO_COMPONENTS if code is None else _own_components(code[0])
         trial = TrialConfig.from_params(config["params"], own)
-        _train(trial, directory, attempt, _evaluator(data, context, device, own), cache, rungs, objectives)
+        _train(trial, directory, attempt, _evaluator(data, context, device, own), cache, rungs, objectives, code)
     except (TrainingError, MetricError, UserError) as error:
         (attempt / ERROR).write_text(traceback.format_exc())
         tune.report({"failure": _in_the_file(str(error), code)})
@@ -166,7 +166,7 @@ def _evaluator(
     key = (packed[0].hash, *context.key, device, *map(id, own.items))
     if key not in _evaluators:
         _evaluators.clear()
-        _evaluators[key] = Evaluator(unpack(packed).to(device), context, device=device, own=own.of_kind("metric"))
+        _evaluators[key] = Evaluator(unpack(packed).to(device), context, device=device, own=own)
     return _evaluators[key]
 
 
@@ -186,11 +186,11 @@ def _train(
     cache: Path,
     rungs: bool,
     objectives: Sequence[str],
+    code: tuple[Path, Path] | None,
 ) -> None:
     data, device = evaluator.data, evaluator.device
     state, complaints = _resume_from(directory, config.epochs, device)
-    if complaints:
-        (attempt / WARNINGS).write_text("\n".join(complaints) + "\n")
+    _warn(attempt, complaints)
     training = train(
         config,
         data,
@@ -215,7 +215,8 @@ def _train(
                 write_history(result.model, data, attempt, result.epoch)
             if last:
                 start = time.perf_counter()
-                final, fitted = evaluator.final_measurement(result.model)
+                final, fitted, warned = evaluator.final_measurement(result.model)
+                _warn(attempt, [_in_the_file(line, code) for line in warned])
                 record |= final
                 prior = {"prior": fitted.record()}
                 metrics = {name: final[f"val/{name}"] for name in metrics}  # under the fitted prior, not its stand-in
@@ -229,6 +230,13 @@ def _train(
                 checkpoint.save(attempt, result.epoch, {**result.trainer.state(), "metrics": metrics, **prior})
             if result.epoch in reported:
                 _report(result.epoch, result.multiplier, metrics)
+
+
+def _warn(attempt: Path, lines: Sequence[str]) -> None:
+    """Adds lines to the warnings of an attempt, which the end of the study shows."""
+    if lines:
+        with open(attempt / WARNINGS, "a") as file:
+            file.write("\n".join(lines) + "\n")
 
 
 def _resume_from(directory: Path, epochs: int, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:

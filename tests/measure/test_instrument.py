@@ -17,7 +17,6 @@ from study.measure.comparison import fid
 from study.measure.features import Architecture
 from study.measure.instrument import (
     FAMILIES,
-    CustomInstrument,
     check_name,
     instrument,
     network_spec,
@@ -25,6 +24,8 @@ from study.measure.instrument import (
     trained_instrument,
 )
 from study.measure.network_training import NetworkSpec, Task, contrastive_loss
+from study.measure.own_networks import CustomInstrument, Places
+from tests.helpers import made_summary
 
 SMALL = NetworkSpec(FAMILIES["classes"], Architecture("perceptron", (16,), 0, 8), (1, 2), 2_000, 3e-3)
 
@@ -122,19 +123,70 @@ def test_a_function_of_the_users_own(
     with pytest.raises(UserError, match=r"returns \(4, 1, 8, 8\): return a tensor \[4, d\]"):
         instrument("my_features:wrong", digits, cache).build(digits.summary, "cpu")(x)
     with pytest.raises(UserError, match="number is no function"):
-        check_name("my_features:number", 10)
+        check_name("my_features:number", digits.summary)
+
+
+def test_a_function_is_found_beside_the_space_then_on_the_path_then_in_the_working_directory(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    for number, folder in enumerate(("beside", "here", "path"), start=1):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "found_features.py").write_text(f"def f(x):\n    return x.flatten(1)[:, :{number}]\n")
+    places = Places(beside=tmp_path / "nowhere", here=tmp_path / "here")
+
+    def width(where: Places) -> int:
+        found = pickle.loads(pickle.dumps(instrument("found_features:f", digits, cache, places=where)))
+        return found.build(digits.summary)(torch.rand(4, 1, 8, 8)).shape[1]
+
+    assert width(places) == 2
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    assert width(places) == 3
+    assert width(places._replace(beside=tmp_path / "beside")) == 1
+
+
+OWN_NETWORK = """
+import study
+
+
+def rows(x):
+    %s
+    return x.mean(dim=3).flatten(1)
+
+
+SPACE = study.SearchSpace(
+    question="?",
+    suggest=lambda trial, data: {},
+    components=(study.FeatureNetwork(name="rows", function=rows),),
+)
+"""
+
+
+def test_a_network_that_a_space_brings(digits: ImageData, tmp_path: Path, cache: Path) -> None:
+    space = tmp_path / "space.py"
+    space.write_text(OWN_NETWORK % "pass")
+    found = instrument("rows", digits, cache, places=Places(code=space))
+    x = torch.rand(4, 1, 8, 8)
+    assert torch.equal(pickle.loads(pickle.dumps(found)).build(digits.summary)(x), x.mean(dim=3).flatten(1))
+    assert found.summary()["name"] == "rows" and len(found.hash) == 24
+    with pytest.raises(UserError, match="choose from rows, classes, contrast, imagenet"):
+        check_name("row", digits.summary, Places(code=space))
+    space.write_text(OWN_NETWORK % "x = 1 - x")
+    assert instrument("rows", digits, cache, places=Places(code=space)).hash != found.hash
+    space.write_text(OWN_NETWORK % "raise ValueError('my own fault')")
+    with pytest.raises(UserError, match=r"space\.py, line 6: ValueError: my own fault"):
+        check_name("rows", digits.summary, Places(code=space))
 
 
 @pytest.mark.parametrize(
     ("name", "classes", "words"),
     [
         ("clases", 10, "choose from classes, contrast, imagenet, or give module:function"),
-        ("no_such_module:f", 10, "ModuleNotFoundError"),
+        ("no_such_module:f", 10, "no module no_such_module in .* among the installed"),
         ("torch:no_such_function", 10, "no_such_function"),
         ("classes", 1, "two classes or more"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_one_line(name: str, classes: int, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        check_name(name, classes)
+        check_name(name, dataclasses.replace(made_summary(), num_classes=classes))
     assert "--feature-network" in str(caught.value) and "\n" not in str(caught.value)

@@ -40,7 +40,7 @@ def test_held_out_codes_decide_which_density_is_kept() -> None:
     assert fit_prior(two).components >= 2
     assert (drawn(fit_prior(two)).abs() - 5).abs().lt(1).all(dim=1).double().mean() > 0.95
     one = fit_prior(normal(1_000, 6))
-    assert one.density is not None and one.density.kind == "gaussian" and one.components == 1
+    assert one.density is not None and one.density.name == "gaussian" and one.components == 1
 
 
 def test_whitened_codes_have_unit_covariance() -> None:

@@ -34,7 +34,7 @@ def banana(n: int, seed: int = 0) -> Tensor:
     return white(torch.stack([along, along.square() + 0.3 * noise], dim=1))
 
 
-@pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.kind)
+@pytest.fixture(scope="module", params=ALL, ids=lambda density: density.name)
 def fitted(request: pytest.FixtureRequest) -> Iterator[Density]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prior_candidates, "STEPS", 400)  # enough for two units
@@ -42,7 +42,7 @@ def fitted(request: pytest.FixtureRequest) -> Iterator[Density]:
 
 
 def test_a_density_integrates_to_one_and_is_the_density_of_its_samples(fitted: Density) -> None:
-    bound_only = fitted.kind == "second_stage"  # its log_prob is a lower bound, and takes long
+    bound_only = fitted.name == "second_stage"  # its log_prob is a lower bound, and takes long
     axis = torch.linspace(-9, 12, 106 if bound_only else 211, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
@@ -125,6 +125,6 @@ def test_mixture_of_many_units_mixes_those_that_vary_most() -> None:
     assert np.allclose(density.log_prob(codes[:50]).numpy(), expected + mixed.log_prob(codes[:50, 6:]).numpy())
 
 
-def test_the_registry_names_each_density_by_its_kind() -> None:
-    assert all(getattr(density, "kind", None) == name for name, density in DENSITIES.items())
+def test_the_registry_has_each_density_under_its_name() -> None:
+    assert all(getattr(density, "name", None) == name for name, density in DENSITIES.items())
     assert math.isfinite(float(Normal(3).log_prob(torch.zeros(1, 3))))
