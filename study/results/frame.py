@@ -119,8 +119,10 @@ class StudyFrames:
 
     @functools.cached_property
     def kinds(self) -> tuple[str, ...]:
-        """Parameters that say what kind of model a trial is, beside its method, and in which the trials differ."""
-        return tuple(name for name in (*_KINDS, *self.own_parameters) if len(set(self.text(name))) > 1)
+        """Parameters in which trials differ that say what kind of model one is, beside its method: few, for labels."""
+        counts = {name: len(set(self.text(name)) - {"nan"}) for name in (*_KINDS, *self.own_parameters)}
+        own = [name for name in self.own_parameters if 1 < counts[name] <= 4]
+        return (*(name for name in _KINDS if counts[name] > 1), *own[:2])
 
     def curve(self, row: int, column: str) -> tuple[np.ndarray, np.ndarray]:
         """A metric of the trial in that row over its epochs: (epochs, values), only of epochs that measured it."""
