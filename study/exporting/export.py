@@ -8,14 +8,13 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config import UserError
 from study.disk.code import carried_path
 from study.disk.files import write_atomic
-from study.exporting.model_source import builds_own, model_source
+from study.exporting.model_source import builds_own, imported_model, model_source
 from study.results.selection import Selection
 from study.tracking import redact, sync_study
 from study.tracking.store import connect, one_line
@@ -75,17 +74,11 @@ def _check_loads(directory: Path) -> None:
         UserError: It does not load.
     """
     path = directory / FILES[0]
-    spec = importlib.util.spec_from_file_location("exported_model", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look there
     try:
-        spec.loader.exec_module(module)
-        module.load(directory)
+        with imported_model(path) as module:
+            module.load(directory)
     except Exception as error:
         raise UserError(f"{path} does not load: {type(error).__name__}: {error}: change that code") from error
-    finally:
-        del sys.modules[spec.name]
 
 
 def log_model(selection: Selection, model: Autoencoder, directory: Path, tracking_uri: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,19 +90,31 @@ def _check_builds(config: TrialConfig, space: Path, data: DataSummary, density: 
     Raises:
         UserError: It cannot be built.
     """
-    source = model_source(config, space, density)
-    module = ModuleType("previewed_model")
-    sys.modules[module.__name__] = module  # its dataclasses look there
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.py"
+        path.write_text(model_source(config, space, density), encoding="utf-8")
+        try:
+            with imported_model(path) as module:
+                again = module.TrialConfig.from_params(config.to_params(), module.OWN_COMPONENTS)
+                with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                    module.build_autoencoder(again, module.DataSummary(**dataclasses.asdict(data)))
+        except (Exception, SystemExit) as error:
+            text = " ".join(str(error).split())
+            raise UserError(f"the exported model.py does not load: {type(error).__name__}: {text}") from error
+
+
+@contextlib.contextmanager
+def imported_model(path: Path) -> Iterator[ModuleType]:
+    """The module of an exported `model.py`, for the time of the block."""
+    spec = importlib.util.spec_from_file_location("exported_model", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look there
     try:
-        exec(compile(source, "model.py", "exec"), vars(module))
-        again = module.TrialConfig.from_params(config.to_params(), module.OWN_COMPONENTS)
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            module.build_autoencoder(again, module.DataSummary(**dataclasses.asdict(data)))
-    except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())
-        raise UserError(f"the exported model.py does not load: {type(error).__name__}: {text}") from error
+        spec.loader.exec_module(module)
+        yield module
     finally:
-        del sys.modules[module.__name__]
+        del sys.modules[spec.name]
 
 
 def _components(config: TrialConfig, path: Path, density: str | None) -> Given:

@@ -39,7 +39,6 @@ MEMORY = "gpu_memory_share"
 
 _SPLITS = {"val": "validation"}
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrialConfig) if field.name in PARAMS}
-"""What a trial had before a parameter was added: its default."""
 _KINDS = ("network", "likelihood", "annealing", "learning_rate_schedule", "perceptual_weight", "total_variation_weight")
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]

@@ -38,7 +38,7 @@ def once():
 SPACE = study.SearchSpace(
     question="?",
     suggest=lambda trial, data: {"spread.power": trial.suggest_float("spread.power", 1.0, 2.0)},
-    base={"network": "linear", "regularizer": "spread", "weight": 0.1, "latent_dim": 2},
+    base={"network": "affine", "regularizer": "spread", "weight": 0.1, "latent_dim": 2},
     components=(
         Linear,
         Spread,
@@ -59,7 +59,7 @@ import study
 
 @dataclass(frozen=True)
 class Linear(study.Network):
-    name: ClassVar[str] = "linear"
+    name: ClassVar[str] = "affine"
     bias: bool = True
 
     def build(self, size):
@@ -241,6 +241,6 @@ def test_a_space_of_ones_own_runs_on_nodes_that_never_see_its_folder(
     assert not folder.exists()
     assert len({node for _, node in driver.attempts()}) == 2
     trials: Any = load_study(driver.directory.parent, "own").trials
-    assert set(trials["network"]) == {"linear"} and set(trials["method"]) == {"AE-spread"}
+    assert set(trials["network"]) == {"affine"} and set(trials["method"]) == {"AE-spread"}
     assert set(trials["dataset"]) == {"shapes"} and trials["spread.power"].nunique() == 4
     assert trials["val/ink"].between(0, 1).all() and trials["test/ink"].notna().all()
