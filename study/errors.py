@@ -15,7 +15,14 @@ _STANDARD = sysconfig.get_path("stdlib")
 
 
 class UserError(Exception):
-    """A mistake that the user can correct. The commands print it as one line and exit with status 2."""
+    """A mistake that the user can correct. The commands print it as one line and exit with status 2.
+
+    Args:
+        message: What to do. Line breaks, which a name or path in it may have, become spaces.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 def located(error: BaseException) -> str | None:
