@@ -119,7 +119,9 @@ class Study:
             known = ", ".join(["x", "y", *options_of(module.info)])
             raise UserError(f"figure {name}: no option {', '.join(sorted(unknown))}: choose from {known}")
         with matplotlib.rc_context():
-            return style.draw(module.info(self._on_axes(x, y), **options), module.plot)
+            frames = self._on_axes(x, y)
+            with style.of_study(frames):
+                return style.draw(module.info(frames, **options), module.plot)
 
     def model(self, trial: int | str = "knee") -> Autoencoder:
         """A trained model on the CPU, in evaluation mode: `encode`, `decode`, `reconstruct`, `sample` take tensors.

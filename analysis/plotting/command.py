@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from collections.abc import Callable
@@ -73,7 +74,7 @@ def figure_command(info: Callable[..., Any], plot: Callable[[Any], Figure], defa
         out: OutOption = None,
         format: FormatOption = None,
     ) -> None:
-        _draw(lambda: info(load(study, runs_dir, tracking_uri)), plot, out or Path(default), format)
+        _draw(load(study, runs_dir, tracking_uri), info, plot, out or Path(default), format)
 
     def figure_of_pairs(
         study: StudyOption,
@@ -83,7 +84,8 @@ def figure_command(info: Callable[..., Any], plot: Callable[[Any], Figure], defa
         out: OutOption = None,
         format: FormatOption = None,
     ) -> None:
-        _draw(lambda: info(load(study, runs_dir, tracking_uri), pair), plot, out or Path(default), format)
+        shown = functools.partial(info, pair=pair)
+        _draw(load(study, runs_dir, tracking_uri), shown, plot, out or Path(default), format)
 
     command = figure_of_pairs if "pair" in options_of(info) else figure
     command.__module__ = info.__module__
@@ -95,8 +97,15 @@ def run_figure(info: Callable[..., Any], plot: Callable[[Any], Figure], default:
     run_command(figure_command(info, plot, default))
 
 
-def _draw(info: Callable[[], Any], plot: Callable[[Any], Figure], out: Path, format: str | None) -> None:
-    drawn = info()
-    if drawn.missing:
-        typer.echo(drawn.missing, err=True)
-    typer.echo(style.save(style.draw(drawn, plot), out, format))
+def _draw(
+    frames: StudyFrames,
+    info: Callable[..., Any],
+    plot: Callable[[Any], Figure],
+    out: Path,
+    format: str | None,
+) -> None:
+    with style.of_study(frames):
+        drawn = info(frames)
+        if drawn.missing:
+            typer.echo(drawn.missing, err=True)
+        typer.echo(style.save(style.draw(drawn, plot), out, format))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -20,6 +24,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from analysis.plotting import naming
 from study.built_in import BUILT_IN
 from study.config import UserError
+from study.results.frame import StudyFrames
 
 Format = Literal["png", "svg", "pdf"]
 FORMATS = get_args(Format)
@@ -53,14 +58,32 @@ _STYLES: dict[str, tuple[str, str]] = {
 }
 """Method -> (colour, marker), in the colour-blind-safe palette of Okabe and Ito. A method and its variant with a
 Gaussian encoder have similar colours; the marker tells them apart."""
+_OWN_STYLES: ContextVar[Mapping[str, tuple[str, str]]] = ContextVar("_OWN_STYLES", default=MappingProxyType({}))
+"""Those of the study that is drawn, see `of_study`."""
 _SPARE_COLOURS = ("#882255", "#44AA99", "#999933", "#AA4499", "#661100", "#6699CC")
 _SPARE_MARKERS = ("d", "*", "8", "H", "p")
 
 
+@contextlib.contextmanager
+def of_study(frames: StudyFrames) -> Iterator[None]:
+    """In this block, methods of a study's own have the looks that they declare, as matplotlib's `rc_context` does it.
+
+    Colours and markers that matplotlib does not know are passed over.
+    """
+    components = [item for record in frames.records for item in record.described.of_kind("regularizer").values()]
+    styles = {method: look for item in components for method, look in item.styles.items()}
+    known = {method: look for method, look in styles.items() if is_color_like(look[0]) and look[1] in Line2D.markers}
+    token = _OWN_STYLES.set(known)
+    try:
+        yield
+    finally:
+        _OWN_STYLES.reset(token)
+
+
 def method_style(method: str) -> tuple[str, str]:
-    """(colour, marker) of a method. One that is not built in gets those that its name leads to, the same everywhere."""
-    if method in _STYLES:
-        return _STYLES[method]
+    """(colour, marker) of a method. One without gets those that its name leads to, the same everywhere."""
+    if (look := _STYLES.get(method) or _OWN_STYLES.get().get(method)) is not None:
+        return look
     chosen = zlib.crc32(method.encode())
     return _SPARE_COLOURS[chosen % len(_SPARE_COLOURS)], _SPARE_MARKERS[chosen // 8 % len(_SPARE_MARKERS)]
 

@@ -68,14 +68,15 @@ def _start(folders: Sequence[Path], out: Path, names: Sequence[str]) -> subproce
 def draw_figures(frames: StudyFrames, out: Path, names: Sequence[str]) -> list[Drawn]:
     """Draws some of `FIGURES`, in this process."""
     drawn = []
-    for name in names:
-        title, module = FIGURES[name]
-        info = module.info(frames)
-        if info.missing:
-            drawn.append({"name": name, "title": title, "missing": info.missing})
-        else:
-            style.save(module.plot(info), out / f"{name}.png")
-            drawn.append({"name": name, "title": title, "text": module.describe(info)})
+    with style.of_study(frames):
+        for name in names:
+            title, module = FIGURES[name]
+            info = module.info(frames)
+            if info.missing:
+                drawn.append({"name": name, "title": title, "missing": info.missing})
+            else:
+                style.save(module.plot(info), out / f"{name}.png")
+                drawn.append({"name": name, "title": title, "text": module.describe(info)})
     return drawn
 
 

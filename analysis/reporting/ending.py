@@ -78,13 +78,14 @@ def draw(frames: StudyFrames, directory: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    files = [style.save(style.draw(tradeoff.info(frames), tradeoff.plot), directory / PICTURE, "png")]
-    found = replicates.info(frames)
-    if not found.missing:
-        files.append(style.save(replicates.plot(found), directory / "replicates.png", "png"))
-        files.append(directory / "replicates.csv")
-        with open(files[-1], "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(replicates.records(found))
+    with style.of_study(frames):
+        files = [style.save(style.draw(tradeoff.info(frames), tradeoff.plot), directory / PICTURE, "png")]
+        found = replicates.info(frames)
+        if not found.missing:
+            files.append(style.save(replicates.plot(found), directory / "replicates.png", "png"))
+            files.append(directory / "replicates.csv")
+            with open(files[-1], "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(replicates.records(found))
     return files
 
 

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool", "optuna", "ray", "ray.tune")
+_LOGGERS = ("mlflow", "alembic", "sqlalchemy", "urllib3.connectionpool", "optuna", "ray", "ray.data", "ray.tune")
 _added_paths: list[str] = []
 """What large libraries put on the path when they were first imported; they need it in the next study too."""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import math
 import runpy
 import subprocess
@@ -28,12 +29,13 @@ from analysis import (
     reconstructions,
     search_progress,
     time_spent,
+    tradeoff,
     weight_curves,
 )
 from analysis.latent_scatter import coordinate_pairs
 from analysis.plotting.naming import configuration, number
 from analysis.plotting.pictures import representatives, tile
-from analysis.plotting.style import draw, method_style, save, use_log, worth_showing
+from analysis.plotting.style import draw, method_style, of_study, save, use_log, worth_showing
 from analysis.reconstruction_history import save_animation
 from analysis.reporting.figures import FIGURES
 from study.cli import command_status
@@ -535,6 +537,29 @@ def test_latent_sizes_are_grouped_without_loss() -> None:
     assert np.sum([members for _, members in groups], axis=0).tolist() == [1] * 7
     assert [label for label, _ in groups] == ["d = 2 to 4", "d = 8 to 16", "d = 32", "d = 64"]
     assert latent_groups(np.array([NAN])) == []
+
+
+def test_methods_of_a_studys_own_have_the_looks_that_they_declare(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    path = directory / "study.json"
+    styles = {"Mine": ["#123456", "X"], "Odd": ["no colour", "X"]}
+    own = {"kind": "regularizer", "name": "mine", "methods": {"deterministic": "Mine"}, "styles": styles}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "components": [own]}))
+    row = {"epoch": 1, "val/reconstruction_mse": 0.01, "val/sample_fid": 9.0}
+    config = TrialConfig(regularizer="mine", weight=1.0)
+    folder = write_trial(directory, 0, config, [row])
+    record = json.loads((folder / "trial.json").read_text())
+    record["params"]["method"] = "Mine"
+    (folder / "trial.json").write_text(json.dumps(record))
+    frames = load_study(tmp_path, "toy")
+    spare = method_style("Mine")
+    with of_study(frames):
+        assert method_style("Mine") == ("#123456", "X") != spare
+        assert method_style("Odd")[0] != "no colour" and method_style("AE") == ("#000000", "o")
+    assert method_style("Mine") == spare
+    with of_study(frames):
+        drawn = save(tradeoff.plot(tradeoff.info(frames)), tmp_path / "tradeoff.svg")
+    assert "#123456" in drawn.read_text()
 
 
 def test_small_rules_of_style() -> None:
