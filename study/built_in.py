@@ -1,6 +1,6 @@
 """The built-in components: what their files say of themselves, and their classes.
 
-A component is one file in one of `FOLDERS`, found by its place. Its class attributes (`name`, `methods`, …) are plain
+A component is one class in one of `FOLDERS`, found by its place. Its class attributes (`name`, `methods`, …) are plain
 values, so that they are read here from the source: commands and figures need them, and must not import torch as the
 files do.
 """

@@ -103,13 +103,11 @@ def _groups(frames: StudyFrames, choice: Choice, at_most: int) -> list[np.ndarra
         finer = [(*key, value) for key, value in zip(keys, frames.trials[name].iloc[rows].tolist(), strict=True)]
         if len(set(finer)) <= max(at_most, len(set(keys))):
             keys = finer
-    first = {key: index for index, key in reversed([*enumerate(keys)])}
-    groups = []
-    for key in sorted(first, key=lambda key: (key[:2], first[key])):
-        group = np.zeros(len(frames.trials), dtype=bool)
-        group[rows[[other == key for other in keys]]] = True
-        groups.append(group)
-    return groups
+    members: dict[tuple[Any, ...], list[int]] = {}
+    for key, row in zip(keys, rows.tolist(), strict=True):
+        members.setdefault(key, []).append(row)
+    every = np.arange(len(frames.trials))
+    return [np.isin(every, members[key]) for key in sorted(members, key=lambda key: key[:2])]
 
 
 def representatives(frames: StudyFrames, needed: str, at_most: int = MOST_ROWS) -> list[Representative]:

@@ -114,7 +114,7 @@ def _take_step(config: TrialConfig, summary: DataSummary) -> None:
     if not 0 <= share <= 1:
         raise UserError(f"annealing={config.annealing}: it gives {share}, not a multiplier in [0, 1]")
     if config.reads_codes or config.perceptual_weight:
-        return  # they need what is trained beforehand, and are built in
+        return  # they need what is trained beforehand
     model, regularizer = build_autoencoder(config, summary), build_regularizer(config)
     x = torch.rand(_IMAGES, *summary.shape)
     _check_shapes(model, x)
