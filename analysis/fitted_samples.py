@@ -24,7 +24,8 @@ def describe(info: Samples) -> str:
     """The figure's caption and alt text."""
     return (
         f"Images decoded from the prior fitted to each trial's codes, by {naming.count(len(info.trials))}: for each "
-        "method and latent size the one with the best compromise between the objectives under that prior."
+        "method and latent size, and what else varies, the one with the best compromise between the objectives under "
+        "that prior."
     )
 
 

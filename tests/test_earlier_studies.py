@@ -100,7 +100,7 @@ def _resume(found: study.Study, folder: Path, *options: object) -> int:
     return study_run(*place, "--resume", *options)
 
 
-@pytest.mark.parametrize("archive", ["b193700-plain", "f27891f-own"])
+@pytest.mark.parametrize("archive", ["b193700-plain", "2f57de6-own", "f27891f-own"])
 def test_a_study_measured_as_today_resumes(archive: str, tmp_path: Path, ray_session: None) -> None:
     found = _unpacked(archive, tmp_path)
     assert _resume(found, tmp_path, "--num-trials", 4) == 0

@@ -163,7 +163,8 @@ class Autoencoder(nn.Module):
             UserError: There is no such prior; or `draw` on a `stacked` model, which has no likelihood of pixels.
         """
         if draw and self.first_stage:
-            raise UserError("network=stacked has no likelihood of pixels: ask for means instead of draws")
+            name = self.config.network
+            raise UserError(f"network={name} has no likelihood of pixels: ask for means instead of draws")
         z = self.sample_codes(n, generator, prior)
         return (
             self.likelihood.draw(self.decoder(z), generator, self.likelihood_scale or 1.0) if draw else self.decode(z)

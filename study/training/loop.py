@@ -91,7 +91,7 @@ class Trainer:
 
     Raises:
         UserError: The config names something unknown, or its parts do not fit together.
-        ValueError: `network=stacked` without a first stage.
+        ValueError: A network that reads codes, without a first stage.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Trainer:
             self.regularizer: Regularizer = build_regularizer(config).to(device)
         if self.model.first_stage is not None:
             if pretrained.first_stage is None or pretrained.codes is None:
-                raise ValueError("network=stacked: give a trained first stage and its codes")
+                raise ValueError(f"network={config.network}: give a trained first stage and its codes")
             self.model.first_stage.load_state_dict(pretrained.first_stage)
             self.inputs = pretrained.codes
         self.schedule: Schedule = build_schedule(config)

@@ -13,7 +13,7 @@ class Pretrained:
     """Parts that the trials of a data set share. A part is None if the trial does not need it.
 
     Attributes:
-        first_stage: State of the trained first stage, for `network=stacked`.
+        first_stage: State of the trained first stage, for networks that read codes.
         codes: That stage's codes of the training images, float [N, 10, h, w].
         features: Frozen feature extractor of the perceptual term, images [B, C, H, W] -> [B, F].
     """

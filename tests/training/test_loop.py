@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +36,15 @@ def _evaluate(model) -> dict[str, float]:
 
 def _run(config: TrialConfig, data: ImageData, state=None) -> list[EpochResult]:
     return list(train(config, data, evaluate=_evaluate, state=state))
+
+
+def _resumed(config: TrialConfig, data: ImageData, folder: Path) -> list[tuple]:
+    """The numbers of a training that was cut off after its second epoch and goes on from the checkpoint."""
+    epochs = train(config, data, evaluate=_evaluate)
+    next(epochs)
+    path = checkpoint.save(folder, 2, next(epochs).trainer.state())
+    epochs.close()
+    return _numbers(_run(config, data, checkpoint.load(path)))
 
 
 def _numbers(results: list[EpochResult]) -> list[tuple]:
@@ -90,11 +100,7 @@ def test_a_resumed_training_goes_on_at_its_scheduled_rate(tmp_path, few_digits, 
         learning_rate=0.01,
     )
     whole = _numbers(_run(config, few_digits))
-    epochs = train(config, few_digits, evaluate=_evaluate)
-    next(epochs)
-    path = checkpoint.save(tmp_path, 2, next(epochs).trainer.state())
-    epochs.close()
-    assert _numbers(_run(config, few_digits, checkpoint.load(path))) == whole[2:]
+    assert _resumed(config, few_digits, tmp_path) == whole[2:]
     plain = config.replace(learning_rate_schedule="constant")
     assert (_numbers(_run(plain, few_digits)) == whole) == (schedule == "constant")
 
@@ -122,11 +128,7 @@ def test_a_checkpoint_from_before_rates_were_scheduled_goes_on(few_digits: Image
 def test_a_resumed_training_goes_on_towards_its_requested_error(tmp_path, few_digits: ImageData, regularizer) -> None:
     config = _config(regularizer=regularizer, encoder=_encoder(regularizer), target_error=0.03)
     whole = _numbers(_run(config, few_digits))
-    epochs = train(config, few_digits, evaluate=_evaluate)
-    next(epochs)
-    path = checkpoint.save(tmp_path, 2, next(epochs).trainer.state())
-    epochs.close()
-    assert _numbers(_run(config, few_digits, checkpoint.load(path))) == whole[2:]
+    assert _resumed(config, few_digits, tmp_path) == whole[2:]
     assert len({train["weight"] for _, train, _, _ in whole}) == EPOCHS  # it changed all along
 
 
