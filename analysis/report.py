@@ -38,7 +38,7 @@ def report(
     folders = [runs_dir / name for name in study] if on_disk(study, runs_dir, tracking_uri) else []
     if any(living_driver(path, time.time()) for path in folders):  # the second process would read newer records
         folders = []
-    typer.echo(write_report(frames, folder, uri, folders)[0])
+    typer.echo(write_report(frames, folder, uri, folders, runs_dir)[0])
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ def launch(options: Options, screen: Console, command: str) -> tuple[SessionResu
         import matplotlib
 
         from analysis.reporting.ending import Ending
+        from analysis.reporting.live import LiveReport
         from study.session.replicates import replicate_front
         from study.session.session import Limits, run_study
 
@@ -116,11 +117,12 @@ def launch(options: Options, screen: Console, command: str) -> tuple[SessionResu
         ending = Ending(screen, plan.request.runs, plan.request.name)
 
         def draw(outcome: str, tracking_uri: str | None) -> None:
+            live.close()  # from now on the page is the final one
             if outcome != "interrupted":
                 _draw_own_figures(plan, screen)
             ending.draw(outcome, tracking_uri)
 
-        with matplotlib.rc_context():  # figures set their own style
+        with matplotlib.rc_context(), LiveReport(plan.request.directory) as live:  # figures set their own style
             result = run_study(
                 plan,
                 screen,

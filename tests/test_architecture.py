@@ -71,6 +71,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "analysis.reporting": {
         *{*_PLAIN, "study.disk", "study.results", "study.tracking"},
+        *{"analysis.plotting", "analysis.explorer", "analysis"},
+    },
+    "analysis.explorer": {
+        *{*_PLAIN, "study.measure.metrics", "study.results"},
         *{"analysis.plotting", "analysis"},
     },
     "analysis": {
@@ -125,6 +129,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "study.session": {"optuna", "torch"},
     "analysis.plotting": {"pandas", "matplotlib"},
     "analysis.reporting": {"pandas", "matplotlib"},
+    "analysis.explorer": set(),
     "analysis": {"pandas", "matplotlib", "optuna"},
 }
 """Room -> the large libraries it may import. Commands, `study.launch`, `study.found` and benchmarks may import all."""

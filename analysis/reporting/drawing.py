@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.plotting import style
+from analysis.reporting.embedding import embedded
 from analysis.reporting.figures import FIGURES
 from study.results.frame import StudyFrames, join_studies, load_study
 
@@ -17,7 +18,7 @@ _OURS = len(FIGURES) * 2 // 3
 """Number of figures this process draws; the second process takes a second to start."""
 
 Drawn = dict[str, str]
-"""A figure's `name` (also of its file), `title` and `text`; or, without a file, why it is `missing`."""
+"""A figure's `name` (also of its file), `title`, `text` and `image` (a `data:` address); or why it is `missing`."""
 
 
 def draw(frames: StudyFrames, out: Path, folders: Sequence[Path] = ()) -> list[Drawn]:
@@ -75,8 +76,9 @@ def draw_figures(frames: StudyFrames, out: Path, names: Sequence[str]) -> list[D
             if info.missing:
                 drawn.append({"name": name, "title": title, "missing": info.missing})
             else:
-                style.save(module.plot(info), out / f"{name}.png")
-                drawn.append({"name": name, "title": title, "text": module.describe(info)})
+                file = style.save(module.plot(info), out / f"{name}.png")
+                image = embedded(file.read_bytes())
+                drawn.append({"name": name, "title": title, "text": module.describe(info), "image": image})
     return drawn
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ import jinja2
 import numpy as np
 
 from analysis import latent_table, replicates
-from analysis.plotting import naming
+from analysis.explorer.data import FOLDER as EXPLORER
+from analysis.explorer.data import SCRIPTS, explorer
+from analysis.plotting import naming, style
 from analysis.reporting.drawing import draw
+from analysis.reporting.embedding import embedded
 from analysis.reporting.facts import method_facts
 from analysis.reporting.summary import summarise
 from study.config import Origin, TrialConfig, UserError
@@ -36,7 +39,11 @@ def trial_links(frames: StudyFrames, tracking_uri: str) -> dict[str, str]:
 
 
 def write_report(
-    frames: StudyFrames, out: Path, tracking_uri: str | None = None, folders: Sequence[Path] = ()
+    frames: StudyFrames,
+    out: Path,
+    tracking_uri: str | None = None,
+    folders: Sequence[Path] = (),
+    runs: Path | None = None,
 ) -> list[Path]:
     """Writes `report.html` and a PNG of each figure that the study has data for.
 
@@ -46,6 +53,7 @@ def write_report(
         tracking_uri: The MLflow store whose runs the trial table links to; None for no links.
         folders: The studies' folders, if the frames hold all of their trials; makes drawing faster, see
             `analysis.reporting.drawing`.
+        runs: The folder of all studies, for the commands that the page offers to copy.
 
     Returns:
         The files written, `report.html` first.
@@ -57,27 +65,43 @@ def write_report(
     skipped = [f"{figure['title']}: {figure['missing']}" for figure in drawn if "missing" in figure]
     figures = [figure for figure in drawn if "missing" not in figure]
     files = [out / f"{figure['name']}.png" for figure in figures]
-    for figure, file in zip(figures, files, strict=True):
-        figure["image"] = base64.b64encode(file.read_bytes()).decode()
     own, missing = own_figures(frames)
     figures, skipped = figures + own, skipped + missing
-    page = out / "report.html"
     # Last, since at the end of a study MLflow is still being written while the figures are drawn.
     links = trial_links(frames, tracking_uri) if tracking_uri else {}
-    html = render(frames, figures, skipped, links)
+    return [_write(out, render(frames, figures, skipped, links, runs)), *files]
+
+
+def write_live_report(frames: StudyFrames, out: Path, runs: Path | None = None) -> Path:
+    """Writes the page of a study that still runs: without figures, and it loads itself again every minute.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    return _write(out, render(frames, [], [], {}, runs, live=True))
+
+
+def is_live(page: Path) -> bool:
+    """Whether a page was written while its study ran, by `write_live_report`."""
+    with open(page, "rb") as file:
+        return b"data-live" in file.readline() + file.readline()
+
+
+def _write(out: Path, html: str) -> Path:
+    page = out / "report.html"
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(page, html.encode())
     except OSError as error:
         raise UserError(f"cannot write {page}: {error.strerror or error}") from error
-    return [page, *files]
+    return page
 
 
 def own_figures(frames: StudyFrames) -> tuple[list[dict[str, str]], list[str]]:
     """The figures of the spaces' own, from the files that the studies' ends have left: no code of theirs is run.
 
     Returns:
-        `name`, `title`, `text` and base64 PNG `image` of each, and why each other one is missing.
+        `name`, `title`, `text` and `image` (a `data:` address) of each, and why each other one is missing.
     """
     figures, missing = [], []
     for record in frames.records:
@@ -87,29 +111,41 @@ def own_figures(frames: StudyFrames) -> tuple[list[dict[str, str]], list[str]]:
             if picture is None:
                 missing.append(f"{title}: it could not be drawn when the study ended")
                 continue
-            image = base64.b64encode(picture).decode()
+            image = embedded(picture)
             identity = f"own-{record.name}-{name}"
             figures.append({"name": identity, "title": title, "text": described.caption or title, "image": image})
     return figures, missing
 
 
-def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str], links: Mapping[str, str]) -> str:
+def render(
+    frames: StudyFrames,
+    figures: list[dict[str, str]],
+    skipped: list[str],
+    links: Mapping[str, str],
+    runs: Path | None = None,
+    live: bool = False,
+) -> str:
     """The page as HTML.
 
     Args:
         frames: The study.
-        figures: `name`, `title`, `text` and base64 PNG `image` of each.
+        figures: `name`, `title`, `text` and `image` (a `data:` address) of each.
         skipped: Why each other figure is missing.
         links: Trial label -> URL of its MLflow run.
+        runs: As of `write_report`.
+        live: Whether the study still runs: the page loads itself again every minute.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, EXPLORER]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     summary = summarise(frames)
+    with style.of_study(frames):
+        explored = explorer(frames, links, runs, live)
+    scripts = [script.read_text(encoding="utf-8") for script in SCRIPTS] if explored else []
     return environment.get_template("report.html.jinja").render(
         name=frames.name,
         questions=list(dict.fromkeys(record.question for record in frames.records if record.question)),
@@ -124,6 +160,9 @@ def render(frames: StudyFrames, figures: list[dict[str, str]], skipped: list[str
         sizes=size_table(frames),
         facts=method_facts(frames),
         number=naming.number,
+        explorer=explored,
+        scripts=scripts,
+        live=f"{datetime.now().astimezone():%H:%M:%S %Z on %d %B %Y}" if live else "",
     )
 
 

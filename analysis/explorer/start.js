@@ -1,0 +1,59 @@
+/* What happens when a person acts, and the first drawing. */
+"use strict";
+
+function select(label, redraw = true) {
+  if (state.current === (label || null)) return;
+  state.current = label || null;
+  showCards();
+  drawParallel(shownTrials());
+  find("trial").value = shownTrials().some(trial => trial.label === label) ? label : "";
+  if (redraw) drawScatter(shownTrials());
+  remember();
+}
+
+function pin(label) {
+  if (!label || state.pins.includes(label)) return;
+  state.pins.push(label);
+  update();
+}
+
+function unpin(label) {
+  state.pins = state.pins.filter(other => other !== label);
+  state.current = label;
+  update();
+}
+
+function drawPlots(trials) {
+  drawScatter(trials);
+  drawParallel(trials);
+}
+
+function draw() {
+  const trials = shownTrials();
+  showChoices();
+  drawPlots(trials);
+  showLimits();
+  showBest(trials);
+  showMenu(trials);
+  showCards();
+  find("count").textContent = `${trials.length} of ${data.trials.length} trials shown`;
+}
+
+function update() {
+  draw();
+  remember();
+}
+
+root.hidden = false;
+recall();
+buildControls();
+buildAgain();
+draw();
+let width = innerWidth;
+addEventListener("resize", () => {
+  if (innerWidth === width) return;  // a phone's address bar changes the height alone
+  width = innerWidth;
+  buildAgain();
+  draw();
+});
+if (data.live) setTimeout(() => location.reload(), 60_000);

@@ -1,0 +1,226 @@
+"""The report's explorer in a real browser: with a mouse, a finger, a keyboard, and without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import numpy as np
+import pytest
+
+from analysis.reporting.page import write_live_report, write_report
+from study.results.choice import choose
+from study.results.frame import StudyFrames, load_study
+from tests.browser.conftest import Screenshot
+from tests.helpers_study import make_study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page, ViewportSize
+
+pytestmark = pytest.mark.browser
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+LARGEST = 5_000_000
+"""Bytes of the page of a study of 100 trials."""
+X, Y = "val/reconstruction_mse", "val/sample_fid"
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
+    runs = tmp_path_factory.mktemp("explored")
+    make_study(runs, arrays=True, replicates=3)
+    return load_study(runs, "toy")
+
+
+@pytest.fixture(scope="module")
+def address(frames: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(frames, tmp_path_factory.mktemp("report"))[0].as_uri()
+
+
+@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
+def explored(address: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page, which says nothing in the console."""
+    said: list[str] = []
+    with browser.new_context(viewport=request.param, permissions=["clipboard-read", "clipboard-write"]) as context:
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(address)
+        yield page
+        assert said == []
+
+
+def part(page: Page, name: str) -> Locator:
+    return page.locator(f"#explorer [data-part={name}]")
+
+
+def marks(page: Page) -> Locator:
+    return part(page, "scatter").locator("g.trials path")
+
+
+def cards(page: Page) -> list[str]:
+    return [text.split()[1] for text in part(page, "cards").locator("h3").all_inner_texts()]
+
+
+def shown_first(frames: StudyFrames) -> np.ndarray:
+    """Rows that the page shows before anybody filters: trained or training, of the search, with both objectives."""
+    measured = np.isfinite(frames.column(X)) & np.isfinite(frames.column(Y))
+    outcome = np.isin(frames.text("outcome"), ["completed", "running"])
+    return np.flatnonzero(measured & outcome & (frames.text("origin") != "replicate"))
+
+
+def middle(mark: Locator) -> tuple[float, float]:
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_hovering_shows_a_trial_and_pins_compare_it(
+    explored: Page, frames: StudyFrames, screenshot: Screenshot
+) -> None:
+    rows, labels = shown_first(frames), frames.labels()
+    assert marks(explored).count() == len(rows)
+    explored.mouse.move(*middle(marks(explored).nth(0)))
+    near = cards(explored)
+    assert len(near) == 1  # of trials that lie on each other, the nearest
+    card = part(explored, "cards").locator("article").first
+    row = labels.tolist().index(near[0])
+    assert frames.text("method")[row] in card.inner_text()
+    assert len(card.locator("img").all()) >= 2
+    for picture in card.locator("img").all():
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 20
+    assert card.locator("svg").count() == 2  # learning curves of both objectives
+    card.get_by_role("button", name="Pin to compare").click()
+    part(explored, "trial").select_option(str(labels[rows[-1]]))
+    part(explored, "pin").click()
+    assert cards(explored) == [near[0], labels[rows[-1]]]
+    screenshot(explored, f"explorer-{explored.viewport_size['width']}")  # type: ignore[index]
+    assert explored.evaluate("document.documentElement.scrollWidth") <= explored.evaluate("innerWidth")
+    explored.reload()
+    assert cards(explored) == [near[0], labels[rows[-1]]]  # the address keeps them
+
+
+def test_a_tap_shows_a_trial(address: str, browser: Browser) -> None:
+    with browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True) as context:
+        page = context.new_page()
+        page.goto(address)
+        page.touchscreen.tap(*middle(marks(page).nth(0)))
+        part(page, "cards").locator("article").wait_for()
+        assert len(cards(page)) == 1
+
+
+def test_filters_brushes_and_axes(explored: Page, frames: StudyFrames) -> None:
+    rows = shown_first(frames)
+    methods = frames.text("method")
+    first = str(methods[rows[0]])
+    box = part(explored, "methods").get_by_role("checkbox", name=first, exact=True)
+    box.uncheck()
+    assert marks(explored).count() == int((methods[rows] != first).sum())
+    box.check()
+    explored.get_by_text("Other filters").click()
+    stopped = part(explored, "outcomes").get_by_label("stopped")
+    stopped.check()
+    assert marks(explored).count() > len(rows)
+    stopped.uncheck()
+    heaviest = float(np.median(frames.column("weight")[rows]))
+    part(explored, "heaviest").fill(str(heaviest))
+    assert marks(explored).count() == int((frames.column("weight")[rows] <= heaviest).sum())
+    part(explored, "heaviest").fill("")
+    axis = explored.locator("#explorer [data-axis=latent_dim] .overlay")
+    axis.scroll_into_view_if_needed()
+    frame = axis.bounding_box()
+    assert frame is not None
+    x, top, height = frame["x"] + frame["width"] / 2, frame["y"], frame["height"]
+    explored.mouse.move(x, top + 1)
+    explored.mouse.down()
+    explored.mouse.move(x, top + 0.3 * height, steps=4)
+    explored.mouse.up()
+    eligible = np.flatnonzero(choose(frames).eligible)
+    sizes = frames.column("latent_dim")[eligible]
+    assert marks(explored).count() == int((sizes == sizes.max()).sum())
+    explored.get_by_role("button", name="Clear all").click()
+    assert marks(explored).count() == len(rows)
+    part(explored, "x-metric").select_option("latent_dim")
+    part(explored, "x-log").uncheck()
+    words = parse_qs(explored.url.partition("#explore?")[2])
+    assert (words["x"], words["logx"]) == (["latent_dim"], ["0"])
+    part(explored, "reset").click()
+    assert part(explored, "x-metric").input_value() == X
+
+
+def test_a_limit_names_the_best_trial_within_it(explored: Page, frames: StudyFrames) -> None:
+    choice = choose(frames)
+    out = {trial.row for trial in choice.left_out}
+    able = [row for row in np.flatnonzero(choice.eligible) if row not in out]
+    limits = np.unique(frames.column(X)[choice.eligible])
+    slider = part(explored, "x-limit")
+    slider.focus()
+    for index in (len(limits) // 2, 1):
+        slider.fill(str(index))
+        within = [row for row in able if frames.column(X)[row] <= limits[index]]
+        best = min(within, key=lambda row: frames.column(Y)[row])
+        assert f"trial {frames.labels()[best]}:" in part(explored, "best").inner_text()
+    before = part(explored, "x-limit-value").inner_text()
+    slider.press("ArrowLeft")
+    assert part(explored, "x-limit-value").inner_text() != before  # a keyboard moves it too
+    copy = part(explored, "best").get_by_role("button", name="Copy").first
+    copy.click()
+    part(explored, "best").get_by_text("copied").wait_for()
+    command = explored.evaluate("navigator.clipboard.readText()")
+    assert command.startswith("python -m study.export --study toy --trial ")
+    assert command == part(explored, "best").locator("code").first.inner_text()
+
+
+def test_nothing_serious_for_axe(explored: Page) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for act in (lambda: None, lambda: part(explored, "trial").select_option(index=2)):
+        act()
+        found = axe.Axe().run(explored).response["violations"]
+        assert [fault for fault in found if fault["impact"] in ("serious", "critical")] == []
+
+
+def test_a_keyboard_reaches_every_control_of_a_trial(explored: Page) -> None:
+    part(explored, "trial").focus()
+    explored.keyboard.press("ArrowDown")
+    assert len(cards(explored)) == 1
+    explored.keyboard.press("Tab")
+    explored.keyboard.press("Enter")
+    assert part(explored, "cards").get_by_role("button", name="Unpin").count() == 1
+    unpin = part(explored, "cards").get_by_role("button", name="Unpin")
+    unpin.press("Enter")
+    assert explored.evaluate("document.activeElement.textContent") == "Pin to compare"  # the place is not lost
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_without_scripts_the_page_is_complete(address: str, browser: Browser, size: ViewportSize) -> None:
+    with browser.new_context(viewport=size, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(address)
+        assert not page.locator("#explorer").is_visible()
+        assert page.get_by_label("Summary").is_visible()
+        assert page.locator("#trial-table tbody tr").count() > 20
+        assert page.locator("figure img").count() >= 10
+
+
+def test_a_live_page_loads_itself_again(frames: StudyFrames, tmp_path: Path, page: Page) -> None:
+    page.clock.install()
+    page.goto(write_live_report(frames, tmp_path).as_uri())
+    part(page, "trial").select_option(index=3)
+    chosen = cards(page)
+    page.evaluate("document.title = 'old'")
+    page.clock.run_for(61_000)
+    page.wait_for_function("document.title !== 'old'")
+    assert cards(page) == chosen
+
+
+@pytest.mark.parametrize("trials", [24, 100])
+def test_the_page_stays_small(tmp_path: Path, trials: int, page: Page) -> None:
+    make_study(tmp_path, arrays=True, trials=trials)
+    file = write_report(load_study(tmp_path, "toy"), tmp_path / "out")[0]
+    print(f"{trials} trials: {file.stat().st_size / 1e6:.2f} MB")
+    assert file.stat().st_size < LARGEST
+    page.goto(file.as_uri())
+    part(page, "scatter").locator("svg").wait_for()
