@@ -130,7 +130,8 @@ def _trials(
     fitted_choice = None if fitted is None else choose(fitted)
     pictures = thumbnails(frames, _best_first(choice))
     values = {name: frames.column(name) for name in columns}
-    texts = {name: frames.text(name) for name in (*_varying(frames), "method", "outcome", "origin", "reason", "study")}
+    varying = _varying(frames)
+    texts = {name: frames.text(name) for name in (*varying, "method", "outcome", "origin", "reason", "study")}
     numbers, sizes = frames.text("number"), frames.column("latent_dim")
     roles = [*_roles(frames, choice)]
     if fitted is not None and fitted_choice is not None:
@@ -152,7 +153,7 @@ def _trials(
                 "eligible": bool(choice.eligible[row]),
                 "roles": [text for picked, text in roles if picked == row],
                 "out": {"normal": _out(choice, row), "fitted": _out(fitted_choice, row)},
-                "params": {name: str(texts[name][row]) for name in _varying(frames)},
+                "params": {name: str(texts[name][row]) for name in varying},
                 "values": [_rounded(values[name][row]) for name in columns],
                 "intervals": intervals.get(row, {}),
                 "curves": [_curve(frames, row, name) for name in _curve_names(frames)],

@@ -1,4 +1,4 @@
-"""Draws the report's figures, a third of them in a second process."""
+"""Draws the report's figures, some of them in a second process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from analysis.reporting.embedding import embedded
 from analysis.reporting.figures import FIGURES
 from study.results.frame import StudyFrames, join_studies, load_study
 
-_OURS = len(FIGURES) * 2 // 3
-"""Number of figures this process draws; the second process takes a second to start."""
+_OURS = len(FIGURES) * 3 // 5
+"""Number of figures this process draws; it builds the page too, and the second process takes a second to start."""
 
 Drawn = dict[str, str]
 """A figure's `name` (also of its file), `title`, `text` and `image` (a `data:` address); or why it is `missing`."""
