@@ -92,15 +92,15 @@ def narrowed(distribution: BaseDistribution, wanted: Mapping[str, Any]) -> BaseD
     low, high = wanted["low"], wanted["high"]
     if isinstance(distribution, IntDistribution):
         low, high = math.ceil(low), math.floor(high)
-    if distribution.step is not None:
+    if distribution.step is not None:  # in decimals, as Optuna counts steps
         first, step = Decimal(str(distribution.low)), Decimal(str(distribution.step))
-        kind = type(distribution.low)
-        low = kind(first + step * math.ceil((Decimal(str(low)) - first) / step))
-        high = kind(first + step * math.floor((Decimal(str(high)) - first) / step))
+        low = first + step * math.ceil((Decimal(str(low)) - first) / step)
+        high = first + step * math.floor((Decimal(str(high)) - first) / step)
     if low > high or (distribution.log and low <= 0):
         return None
     if isinstance(distribution, IntDistribution):
-        return IntDistribution(low, high, log=distribution.log, step=distribution.step)
+        return IntDistribution(int(low), int(high), log=distribution.log, step=distribution.step)
+    low, high = float(low), float(high)
     return FloatDistribution(low, high, log=distribution.log, step=distribution.step)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from study.changes import InForce
+from study.changes import PAUSE, InForce
 from study.disk.layout import go_on_command
 from study.session.progress import StudyProgress
 from study.tuning.interrupts import Interrupts
@@ -30,7 +30,8 @@ def announcing(
         nonlocal was_paused
         if news := searcher.news():
             for change in news:
-                progress.tell(f"changed: {change.text}")
+                if change.what != PAUSE:  # which has its own line
+                    progress.tell(f"changed: {change.text}")
             keep()
         paused = searcher.changed.paused
         if paused and not was_paused:
