@@ -62,7 +62,7 @@ def test_a_range_is_read(text: str, found: tuple[str, Asked]) -> None:
     ["", "weight", "weight=", "=1..2", "weight=1..", "weight=..2", "weight=a..b", "weight=1..nan", "k=a,,b", "k=,"],
 )
 def test_what_is_no_range_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(UserError, match="give PARAMETER=LOW..HIGH"):
+    with pytest.raises(UserError, match=r"give PARAMETER=LOW\.\.HIGH"):
         parse_range(text)
 
 

@@ -139,7 +139,7 @@ def test_a_study_without_a_ledger_or_none_at_all(tmp_path: Path) -> None:
     write_record(tmp_path)
     with pytest.raises(UserError, match="has no ledger yet"):
         ask(tmp_path, pause=True)
-    with pytest.raises(UserError, match="no study 'nope'.*toy"):
+    with pytest.raises(UserError, match=r"no study 'nope'.*toy"):
         steer(tmp_path, "nope", Wishes())
 
 
