@@ -35,6 +35,22 @@ class Change:
     value: Any = None
     parameter: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuses what no command writes; kinds that only a later version knows pass.
+
+        Raises:
+            ValueError: It is not a change.
+        """
+        datetime.fromisoformat(self.time)
+        number = isinstance(self.value, int) and not isinstance(self.value, bool)
+        is_valid = {
+            MAX_CONCURRENT: number or self.value == AUTO,
+            STOP_TRIAL: number,
+            RANGE: self.parameter is not None and (self.value is None or _is_range(self.value)),
+        }
+        if not is_valid.get(self.what, True):
+            raise ValueError(f"{self.what} of {self.value!r}")
+
     @property
     def text(self) -> str:
         """It in words, such as `at most 4 trials at once`."""
@@ -44,7 +60,7 @@ class Change:
             return f"trial {self.value} is stopped"
         if self.what == RANGE:
             return range_text(str(self.parameter), self.value)
-        return {PAUSE: "paused", RESUME: "resumed"}[self.what]
+        return {PAUSE: "paused", RESUME: "resumed"}.get(self.what, self.what)
 
     @property
     def line(self) -> str:
@@ -105,6 +121,13 @@ def in_force(changes: Iterable[Change]) -> InForce:
             if change.value is not None:
                 ranges[change.parameter] = change.value
     return dataclasses.replace(state, ranges=ranges)
+
+
+def _is_range(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    ends = [value.get("low"), value.get("high")]
+    return isinstance(value.get("choices"), list | tuple) or all(isinstance(end, int | float) for end in ends)
 
 
 def concurrency_text(value: int | str) -> str:

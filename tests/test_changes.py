@@ -70,3 +70,25 @@ def test_each_change_is_in_force_once_however_often_it_is_read(kinds: list[str])
     rows = [change(kind, {"max_concurrent": 2, "stop_trial": 1}.get(kind), "weight") for kind in kinds]
     assert in_force(rows) == in_force([*rows, *rows[-1:]]) == in_force(list(rows))
     assert in_force(rows).paused == ([kind for kind in kinds if kind in ("pause", "resume")][-1:] == ["pause"])
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "parameter"),
+    [
+        ("max_concurrent", "many", None),
+        ("max_concurrent", True, None),
+        ("stop_trial", None, None),
+        ("range", {"low": 1}, "weight"),
+        ("range", [1, 2], "weight"),
+        ("range", {"low": 1, "high": 2}, None),
+    ],
+)
+def test_what_no_command_writes_is_refused(what: str, value: Any, parameter: str | None) -> None:
+    with pytest.raises(ValueError, match=what):
+        change(what, value, parameter)
+
+
+def test_a_time_that_is_none_is_refused_and_a_later_version_s_kind_is_named() -> None:
+    with pytest.raises(ValueError, match="isoformat"):
+        Change(id="", time="yesterday", what="pause")
+    assert change("dance", 3).text == "dance" and in_force([change("dance", 3)]) == InForce()
