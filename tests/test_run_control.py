@@ -39,7 +39,7 @@ def test_a_pause_between_rungs_decides_nothing(tmp_path: Path, capsys: pytest.Ca
     directory = tmp_path / "a"
 
     def at_a_rung() -> bool:
-        return directory.joinpath("optuna.db").exists() and bool(rung_results(ledger_trials(directory)))
+        return trial_path(directory, 0).exists() and bool(rung_results(ledger_trials(directory)))
 
     def cut_off() -> bool:
         record = read_study(directory)

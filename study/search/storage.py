@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -94,11 +96,26 @@ def ledger_study(
         if record.storage is not None:
             storage = open_storage(moved or record.storage, given)
             return optuna.load_study(study_name=f"{record.name}-{record.id}", storage=storage)
-        if ledger_path(directory).is_file():
+        if _lists(ledger_path(directory), record.name):
             return optuna.load_study(study_name=record.name, storage=f"sqlite:///{ledger_path(directory)}")
     except KeyError:
         pass
     return None
+
+
+def _lists(database: Path, name: str) -> bool:
+    """Whether a ledger's file has its study already.
+
+    Optuna makes the tables that it misses when it opens a file: beside a driver that makes them now, both would fail.
+    """
+    if not database.is_file():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            query = "SELECT 1 FROM studies WHERE study_name = ?"
+            return connection.execute(query, (name,)).fetchone() is not None
+    except sqlite3.Error as error:
+        return "no such table" not in str(error)  # opening it for good tells what to do
 
 
 def _connect_patiently(
