@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from study.api import preview_study, run_study
+from study.api import control_study, preview_study, run_study
 from study.components import Curve, Network
 from study.config import DataSummary, TrialConfig, UserError
 from study.found import Study, load_study
@@ -49,6 +49,7 @@ __all__ = [
     "Study",
     "TrialConfig",
     "UserError",
+    "control_study",
     "draw_prior",
     "first_weight",
     "from_arrays",

@@ -1,11 +1,11 @@
-"""Runs a study from a script or a notebook, with the options of `python -m study.run` as arguments."""
+"""Runs and steers studies from a script or a notebook, with the options of the commands as arguments."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from study.data.datasets import ImageData
+    from study.session.steering import Steered
 
 
 def run_study(
@@ -126,6 +127,54 @@ def preview_study(space: str | Path | SearchSpace, **options: Any) -> pd.DataFra
         for warning in shown.warnings:
             warnings.warn(warning, stacklevel=2)
         return pd.DataFrame(shown.trials)
+
+
+def control_study(
+    path: str | Path,
+    *,
+    max_concurrent: int | str | None = None,
+    pause: bool = False,
+    resume: bool = False,
+    stop_trials: Sequence[int] = (),
+    ranges: Mapping[str, tuple[float, float] | Sequence[Any] | None] | None = None,
+    storage: str | None = None,
+) -> Steered:
+    """Steers a study that another process or thread runs, or that is resumed later, as `study control` does.
+
+    Without arguments it only tells what is in force.
+
+    Args:
+        path: The study's folder, such as `runs/wae_weight`.
+        max_concurrent: Most trials at once, or `auto` for as many as fit.
+        pause: Let no trial run until `resume`.
+        resume: End the pause.
+        stop_trials: Trials that end at their next evaluation.
+        ranges: What further suggestions lie in, by parameter: a tuple `(low, high)`, a list of choices, or None for
+            what the space says.
+        storage: The ledger's database, if the study's record cannot tell its password.
+
+    Returns:
+        What is in force, all changes, and those that were recorded now.
+
+    Raises:
+        UserError: There is no such study, or something cannot be, in the words of the command.
+    """
+    from study.search.asked_ranges import Interval
+    from study.session.steering import Wishes, steer
+
+    asked: dict[str, Any] = {}
+    for name, value in (ranges or {}).items():
+        if isinstance(value, tuple) and len(value) == 2:
+            asked[name] = Interval(*value)
+        elif value is None or isinstance(value, list):
+            asked[name] = None if value is None else tuple(value)
+        else:
+            raise UserError(f"ranges: {name!r} has {value!r}: give a tuple (low, high), a list of choices, or None")
+    wishes = Wishes(
+        max_concurrent=max_concurrent, pause=pause, resume=resume, stop_trials=tuple(stop_trials), ranges=asked
+    )
+    directory = Path(path).expanduser().absolute()
+    return steer(directory.parent, directory.name, wishes, storage or os.environ.get("STUDY_STORAGE"))
 
 
 def _options(**asked: Any) -> Options:

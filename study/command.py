@@ -35,6 +35,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "run": Entry("study.run", "run", "Run a study, or resume one."),
     "status": Entry("study.status", "main", "Show where a study stands."),
+    "control": Entry("study.control", "control", "Steer a running study: pause, limits, ranges."),
     "doctor": Entry("study.doctor", "doctor", "Check the installation and a study."),
     "sync": Entry("study.sync", "main", "Write into MLflow what it lacks of a study."),
     "export": Entry("study.export", "export", "Write a trained model to take away."),

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from study.changes import in_force
 from study.cli import RunsOption, StudyOption, run_command
 from study.config import EXTRA_ORIGINS
 from study.disk.files import read_lines
-from study.disk.layout import progress_path
+from study.disk.layout import go_on_command, progress_path
 from study.disk.lock import Driver, living_driver
 from study.results.choice import choose
 from study.results.frame import StudyFrames, load_study
@@ -28,8 +29,8 @@ class Status(NamedTuple):
     """A study at one moment, from its folder alone.
 
     Attributes:
-        state: `running`, or how it ended: `completed`, `stopped` by a limit before its last trial, `failed`, or
-            `interrupted`, which includes a driver that died.
+        state: `running`, `paused`, or how it ended: `completed`, `stopped` by a limit before its last trial, `failed`,
+            or `interrupted`, which includes a driver that died.
         driver: The process that runs it, "" if there is none.
         wanted: Trials it should have.
         counts: Trials of the search by state, in the order of a trial's life.
@@ -41,6 +42,8 @@ class Status(NamedTuple):
         stale: Trials that ended since the front last grew.
         seconds_left: Estimated from this session's trials and its time budget; None if it cannot be estimated.
         resume: The command that resumes it.
+        changes: What `study control` has changed, a line each with its time.
+        pause: The command that ends its pause; "" if it is not paused.
     """
 
     state: str
@@ -55,6 +58,8 @@ class Status(NamedTuple):
     stale: int
     seconds_left: float | None
     resume: str
+    changes: tuple[str, ...] = ()
+    pause: str = ""
 
 
 def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
@@ -68,8 +73,9 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
     now = time.time() if now is None else now
     driver = living_driver(directory, now)
     state = str(frames.study.outcome)
+    paused = in_force(frames.study.changes).paused
     if driver is not None:
-        state = "running"
+        state = "paused" if paused else "running"
     elif state == "running":
         state = "interrupted"
     lines = list(read_lines(progress_path(directory)))
@@ -92,6 +98,8 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
         stale=int(last.get("stale", 0)),
         seconds_left=None if driver is None else _seconds_left(driver, [line["time"] for line in lines], missing, now),
         resume=resume_command(frames.study, runs_dir),
+        changes=tuple(change.line for change in frames.study.changes),
+        pause=go_on_command(directory) if paused else "",
     )
 
 
@@ -136,12 +144,14 @@ def lines(status: Status, name: str) -> list[str]:
     if status.hypervolume is not None:
         moved = "grew with the last trial" if not status.stale else f"has not grown for {status.stale} trials"
         result.append(f"hypervolume  {status.hypervolume:.4f}, the front {moved}; {status.epochs} epochs spent")
-    if status.seconds_left is not None:
+    if status.seconds_left is not None and status.state == "running":
         minutes, seconds = divmod(int(status.seconds_left), 60)
         result.append(f"time left    about {minutes // 60}:{minutes % 60:02d}:{seconds:02d}")
     elif status.state in ("interrupted", "stopped"):
         result.append(f"to resume    {status.resume}")
-    return result
+    if status.pause:
+        result.append(f"paused       {status.pause} goes on")
+    return result + [f"change       {line}" for line in status.changes]
 
 
 def main(study: StudyOption, runs_dir: RunsOption = Path("runs")) -> None:

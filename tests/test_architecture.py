@@ -14,14 +14,15 @@ PACKAGES = ("study", "search_spaces", "analysis", "benchmarks", "tests")
 LONGEST_MODULE = 320
 """Lines; a longer module has more than one idea in it."""
 
-_PLAIN = {"study.config", "study.errors", "study.components", "study.built_in", "study.code_map"}
+_PLAIN = {"study.config", "study.errors", "study.components", "study.built_in", "study.code_map", "study.changes"}
 """What a trial is, in words that every room uses; no large library."""
 _BASE = {*_PLAIN, "study.grid", "study.ranges", "study.source", "study.space", "study.space_code", "study.weights"}
 _MATHEMATICS = {"study.data", "study.model"}
 _COMPONENTS = tuple(f"study.model.{room}" for room in ("networks", "regularizers", "likelihoods", "schedules"))
-_COMMANDS = ("run", "retrain", "status", "doctor", "sync", "export", "sample")
+_COMMANDS = ("run", "retrain", "status", "control", "doctor", "sync", "export", "sample")
 MAY_IMPORT: dict[str, set[str]] = {
     "study.ranges": set(),
+    "study.changes": set(),
     "study.errors": set(),
     "study.components": {"study.errors"},
     "study.objects": set(),
@@ -97,6 +98,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 _HEAVY = {"torch", "torchvision", "ray", "optuna", "mlflow", "pandas", "matplotlib"}
 MAY_KNOW: dict[str, set[str]] = {
     "study.ranges": set(),
+    "study.changes": set(),
     "study.errors": set(),
     "study.components": set(),
     "study.objects": set(),

@@ -126,3 +126,26 @@ def test_an_unknown_study_names_the_known_ones(runs: Path, capsys: pytest.Captur
         read_status(runs, "nope")
     assert command_status(main, ["--name", "nope", "--runs-dir", str(runs)]) == 2
     assert "toy" in capsys.readouterr().err
+
+
+def test_changes_are_listed_and_a_pause_is_a_state(runs: Path) -> None:
+    path = runs / "toy" / "study.json"
+    changes = [
+        {"id": f"2026-11-30T11:26:5{i}.000000+00:00:0", "time": f"2026-11-30T11:26:5{i}.000000+00:00", **change}
+        for i, change in enumerate([{"what": "max_concurrent", "value": 4}, {"what": "pause"}])
+    ]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "changes": changes}))
+    drive(runs, os.getpid())
+    status = read_status(runs, "toy", now=1e9)
+    text = lines(status, "toy")
+    assert status.state == "paused" and "toy: paused (process" in text[0]
+    assert f"paused       study control --study toy --resume --runs-dir {runs} goes on" in text
+    assert "change       2026-11-30 11:26:50 UTC: at most 4 trials at once" in text
+    assert not any(line.startswith("time left") for line in text)
+    drive(runs, 2**22 + 1)
+    text = lines(read_status(runs, "toy", now=1e9), "toy")
+    assert "toy: interrupted" in text[0] and any(line.startswith("paused ") for line in text)
+    changes.append({"id": "2027", "time": "2027-01-01T00:00:00+00:00", "what": "resume"})
+    path.write_text(json.dumps({**json.loads(path.read_text()), "changes": changes}))
+    drive(runs, os.getpid())
+    assert read_status(runs, "toy", now=1e9).state == "running"

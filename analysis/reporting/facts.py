@@ -42,6 +42,7 @@ def _study_facts(frames: StudyFrames, study: StudyRecord) -> list[tuple[str, str
     facts.append(("Versions", f"{versions}{code}"))
     if study.command:
         facts.append(("Command", study.command))
+    facts += [("Changed by hand", change.line) for change in study.changes]
     return facts
 
 

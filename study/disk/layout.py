@@ -3,7 +3,7 @@
     runs/<study>/
         study.json  optuna.db  driver.json  .driver.lock  progress.jsonl  tradeoff.png  report/  code/  before-1/
         trials/0007/
-            trial.json  outcome.json
+            trial.json  outcome.json  stop
             attempt-1/   metrics.jsonl  process.json  error.txt  warnings.txt  checkpoint-000060.pt  arrays.npz
                          images/  history/
 
@@ -26,7 +26,7 @@ from study.disk.files import read_json
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names of studies: they are folders, and cannot lead out of the folder of all studies."""
-TRIAL, OUTCOME = "trial.json", "outcome.json"
+TRIAL, OUTCOME, STOP = "trial.json", "outcome.json", "stop"
 METRICS, ERROR, PROCESS, WARNINGS = "metrics.jsonl", "error.txt", "process.json", "warnings.txt"
 ARRAYS, PICTURE = "arrays.npz", "tradeoff.png"
 _SHOWN_NAMES = 10
@@ -53,6 +53,12 @@ def rebuild_command(study: Path) -> str:
     """The command that rebuilds the ledger from the trials' folders, quoted for a shell."""
     options = ["--study", study.name, "--runs-dir", str(study.parent), "--rebuild-ledger"]
     return shlex.join(["python", "-m", "study.doctor", *options])
+
+
+def go_on_command(study: Path) -> str:
+    """The command that ends a pause of the study, quoted for a shell."""
+    runs = [] if study.parent.absolute() == Path("runs").absolute() else ["--runs-dir", str(study.parent)]
+    return shlex.join(["study", "control", "--study", study.name, "--resume", *runs])
 
 
 def restore_command(study: Path) -> str:
@@ -142,6 +148,11 @@ def trials_path(study: Path) -> Path:
 def trial_path(study: Path, number: int) -> Path:
     """The folder of a trial."""
     return trials_path(study) / f"{number:04d}"
+
+
+def stop_path(trial: Path) -> Path:
+    """If this file is there, the trial is to end at its next evaluation: the driver writes it, the trial looks."""
+    return trial / STOP
 
 
 def trial_folders(study: Path) -> list[tuple[int, Path]]:

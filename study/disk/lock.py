@@ -66,6 +66,21 @@ def driving(directory: Path, deadline: float | None = None) -> Iterator[None]:
         lock.release()
 
 
+@contextlib.contextmanager
+def undriven(directory: Path) -> Iterator[bool]:
+    """Keeps drivers away from the study for the moment of the block; gives False if one is at work."""
+    lock = filelock.FileLock(lock_path(directory), timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 def living_driver(directory: Path, now: float) -> Driver | None:
     """The process that runs the study now (Unix seconds); None if there is none or it has died."""
     mark = driver_path(directory)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AliasChoices, Field, StrictBool, StrictStr
 
+from study.changes import Change
 from study.components import Components, Described
 from study.config import DataSummary, UserError
 from study.disk.files import read_json, write_json
@@ -79,6 +80,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         storage: The database of the ledger, without its password; None for the study's own file.
         warm_start: The earlier study it began with.
         components: What the space brings of its own; their code is in the folder `code`.
+        changes: What `study control` has changed, as far as the driver has seen it. The ledger has the records.
         versions: Version by package.
         git_commit: Of this code.
         created: ISO 8601, UTC.
@@ -109,6 +111,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
     storage: StrictStr | None = None
     warm_start: WarmStart | None = None
     components: tuple[Described, ...] = ()
+    changes: tuple[Change, ...] = ()
     versions: dict[str, Any] | None = None
     git_commit: StrictStr | None = None
     created: StrictStr

@@ -22,6 +22,7 @@ from study.disk.layout import OUTCOME, ledger_path, trial_path
 from study.disk.timestamp import now
 from study.errors import located_errors
 from study.search import extra_trials, trial_record
+from study.search.control import Control
 from study.search.fixed_trials import fixed_configs, fixed_trials
 from study.search.progress import SearchProgress
 from study.search.samplers import Factory, SearchedStudy, build_sampler
@@ -67,6 +68,7 @@ class Ledger:
         objectives: Their names.
         tally: Counts the trials of the search.
         extra_tally: Counts the trials beyond it.
+        control: What was changed since the study began.
     """
 
     def __init__(
@@ -101,8 +103,7 @@ class Ledger:
         optuna.create_study(study_name=name, storage=self._storage, directions=wanted, load_if_exists=True)
         self._study = SearchedStudy(study_name=name, storage=self._storage)
         trials = self.trials()
-        drawn = sum(1 + len(trial.params) for trial in trials)
-        self._study.sampler = build_sampler(sampler, seed, drawn, num_trials)
+        self.control = Control(self._study, lambda drawn: build_sampler(sampler, seed, drawn, num_trials))
         self._adoptable = [trial for trial in trials if trial.state == TrialState.RUNNING]
         # Kept as a number: to ask the storage before each trial takes longer the more trials there are.
         self._waiting = sum(trial.state == TrialState.WAITING for trial in trials)
@@ -278,7 +279,7 @@ class Ledger:
         else:
             overrides = attributes.get("overrides")
             if overrides is None:
-                overrides = self._space.suggested(trial, self._data)
+                overrides = self._space.suggested(self.control.steered(trial), self._data)
             config = self._space.config(self._data, overrides, self._set_values)
             trial.set_user_attr("params", config.to_params())
         trial_record.write_trial(self.directory, trial.number, {**attributes, "params": config.to_params()}, now())

@@ -20,10 +20,11 @@ from study.disk.files import SQLITE_COMPANIONS, disk_error_reason, read_json, se
 from study.disk.layout import OUTCOME, TRIAL, ledger_path, rebuild_command, trial_folders
 from study.disk.study_json import StudyRecord
 from study.results.pareto import WEIGHT_TOLERANCE
+from study.search.control import store_change
 from study.search.ledger import Ledger
 from study.search.rungs import rung_epochs
 from study.search.storage import open_storage
-from study.search.trial_record import Ending, RungResult, rung_attribute
+from study.search.trial_record import BY_HAND, Ending, RungResult, rung_attribute
 from study.space import SearchSpace
 
 _EXTRA = ("replicate_of", "retrain_of")
@@ -99,6 +100,8 @@ def rebuild(directory: Path, record: StudyRecord, space: SearchSpace) -> tuple[i
     directions = list(record.objectives.values())
     study = optuna.create_study(study_name=directory.name, storage=storage, directions=directions)
     rungs = itertools.count()
+    for change in record.changes:
+        store_change(study, change)
     for number in range(max(known, default=-1) + 1):
         study.add_trial(_trial(folders[number], known[number], record, space, rungs) if number in known else _LOST)
     ledger = Ledger(
@@ -153,6 +156,7 @@ def _trial(
     attributes |= {name: described[name] for name in _EXTRA if described.get(name) is not None}
     outcome = read_json(trial / OUTCOME)
     ending = None if outcome is None else _ending(outcome, config, epochs, origin, record.objectives)
+    by_hand = ending is not None and ending.outcome == "stopped" and BY_HAND in str(ending.reason)
     if record.eta is not None and not origin.is_extra:
         last = ending.epochs if ending is not None and ending.outcome == "stopped" else max(epochs, default=0) + 1
         for epoch in rung_epochs(config.epochs):
@@ -160,6 +164,8 @@ def _trial(
             if epoch <= last and None not in values:
                 numbers = [value for value in values if value is not None]
                 result = RungResult(described["number"], epoch, numbers, epoch < last)
+                if epoch == last and by_hand:  # no rung decided that
+                    continue
                 attributes |= rung_attribute(next(rungs), result)
     if ending is not None:
         attributes |= ending.attributes()

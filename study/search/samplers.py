@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import UserError
+from study.search.narrowing import Narrowing, SteeredSampler
 from study.search.trial_record import origin_of
 
 SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc", "random")
@@ -38,7 +39,12 @@ class SearchedStudy(optuna.Study):
     completed: 0 (feasible) where the ledger holds none. GPSampler requires it; to the others a 0 is the same as none.
     That is done as trials are shown, not as they are stored, since Optuna does not let finished ones be changed, and
     earlier studies have them.
+
+    Attributes:
+        narrowing: Ranges that suggestions are limited to; None if none was ever changed.
     """
+
+    narrowing: Narrowing | None = None
 
     def _get_trials(
         self,
@@ -49,7 +55,11 @@ class SearchedStudy(optuna.Study):
         """What Optuna's samplers call. The name is private to Optuna, so pyproject.toml pins optuna below 6."""
         found = super()._get_trials(deepcopy, states, use_cache)
         trials = [trial for trial in found if origin_of(trial.user_attrs).is_searched]
-        return trials if type(self.sampler).__name__ in _WITHOUT_CONSTRAINTS else _with_equal_constraints(trials)
+        sampler = self.sampler.inner if isinstance(self.sampler, SteeredSampler) else self.sampler
+        if self.narrowing is not None:
+            # Genetic samplers remember the parents of a generation, and need them all.
+            trials = self.narrowing.shown(trials, keep=isinstance(sampler, optuna.samplers.BaseGASampler))
+        return trials if type(sampler).__name__ in _WITHOUT_CONSTRAINTS else _with_equal_constraints(trials)
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """All trials, oldest first."""

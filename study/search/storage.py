@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ import sqlalchemy.exc
 import tenacity
 
 from study.config import UserError
+from study.disk.layout import ledger_path
+from study.disk.study_json import StudyRecord
 
 PASSWORD_FILE = "STUDY_STORAGE_PASSWORD_FILE"
 PATIENCE_SECONDS = 300.0
@@ -72,6 +76,46 @@ def open_storage(url: str, given: str | None = None) -> optuna.storages.RDBStora
         raise UserError(f"--storage {public_url(url)} cannot be used: {reason}{hint}") from None
     sqlalchemy.event.listen(storage.engine, "do_connect", _connect_patiently)
     return storage
+
+
+def ledger_study(
+    directory: Path, record: StudyRecord, given: str | None = None, *, moved: str | None = None
+) -> optuna.Study | None:
+    """The Optuna study of an existing study; None if it has no ledger yet.
+
+    Args:
+        directory: The study's folder.
+        record: What its `study.json` says.
+        given: What the user gave as `--storage`.
+        moved: Where its database is, if not where the record says.
+
+    Raises:
+        UserError: Its database cannot be used.
+    """
+    try:
+        if record.storage is not None:
+            storage = open_storage(moved or record.storage, given)
+            return optuna.load_study(study_name=f"{record.name}-{record.id}", storage=storage)
+        if _lists(ledger_path(directory), record.name):
+            return optuna.load_study(study_name=record.name, storage=f"sqlite:///{ledger_path(directory)}")
+    except KeyError:
+        pass
+    return None
+
+
+def _lists(database: Path, name: str) -> bool:
+    """Whether a ledger's file has its study already.
+
+    Optuna makes the tables that it misses when it opens a file: beside a driver that makes them now, both would fail.
+    """
+    if not database.is_file():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            query = "SELECT 1 FROM studies WHERE study_name = ?"
+            return connection.execute(query, (name,)).fetchone() is not None
+    except sqlite3.Error as error:
+        return "no such table" not in str(error)  # opening it for good tells what to do
 
 
 def _connect_patiently(

@@ -15,6 +15,8 @@ from study.disk.files import write_json
 from study.disk.layout import OUTCOME, TRIAL, trial_path
 from study.results import pareto
 
+BY_HAND = "by hand "
+"""Tells in the reason of a stopped trial that no rung stopped it."""
 _RUNG = "rung:"
 
 

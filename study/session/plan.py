@@ -14,7 +14,7 @@ import optuna
 from study.config import UserError
 from study.data.datasets import ImageData
 from study.disk import study_json
-from study.disk.layout import STUDY_NAME, TRIAL, ledger_path, trial_folders
+from study.disk.layout import STUDY_NAME, TRIAL, trial_folders
 from study.disk.study_json import StudyRecord
 from study.measure.instrument import check_name
 from study.measure.metrics import METRICS
@@ -24,7 +24,7 @@ from study.search.ledger_file import check_ledger_file
 from study.search.own_samplers import check_sampler, chosen_sampler, sampler_name
 from study.search.rungs import DEFAULT_ETA, check_settings
 from study.search.samplers import Factory
-from study.search.storage import open_storage, public_url
+from study.search.storage import ledger_study, open_storage, public_url
 from study.session.feature_networks import places
 from study.session.load_data import load_data
 from study.session.resuming import begins_anew, check_resumable, is_moved, kept_options
@@ -275,16 +275,10 @@ def _open_earlier(request: Request, record: StudyRecord) -> optuna.Study:
     Raises:
         UserError: It has no ledger, or its database cannot be used.
     """
-    name, url = record.name, record.storage
-    ledger = ledger_path(request.runs / name)
-    try:
-        if url is not None:
-            return optuna.load_study(study_name=f"{name}-{record.id}", storage=open_storage(url, request.storage))
-        if ledger.is_file():
-            return optuna.load_study(study_name=name, storage=f"sqlite:///{ledger}")
-    except KeyError:
-        pass
-    raise UserError(f"study {name!r} has no ledger yet: let it train a trial first")
+    found = ledger_study(request.runs / record.name, record, request.storage)
+    if found is None:
+        raise UserError(f"study {record.name!r} has no ledger yet: let it train a trial first")
+    return found
 
 
 def _default_num_trials(request: Request, data: ImageData) -> int:

@@ -72,6 +72,10 @@ class StudyProgress:
             self._said.add(text)
             self._console.print(text, highlight=False, soft_wrap=True)
 
+    def tell(self, text: str) -> None:
+        """Prints a line beside the progress, each time."""
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
     def refresh(self) -> None:
         """Shows the tally, at most once per interval. Without a terminal, only after a trial has ended."""
         now = time.monotonic()

@@ -23,6 +23,7 @@ from study.disk.lock import driving
 from study.measure.own_metrics import real_data_baselines
 from study.search.ledger import Ledger, Tally
 from study.search.storage import lost_database, public_url
+from study.session.announcing import announcing
 from study.session.feature_networks import places
 from study.session.plan import Plan
 from study.session.progress import StudyProgress
@@ -165,6 +166,8 @@ class _Session:
         """Trains what is missing of the search, then the trials beyond it."""
         ledger = self.plan.open_ledger()
         ledger.reconcile()
+        if ledger.control.changes:
+            self._keep_changes(ledger)
         if self.plan.request.storage is not None:  # it may have moved to another server
             self.record = self.record.replace(storage=public_url(self.plan.request.storage))
         wanted = self.record.num_trials if search else 0
@@ -197,7 +200,7 @@ class _Session:
         self._write(evaluation={**evaluation, "real_data": baselines, "notes": [*plan.data.notes, *context.notes]})
         for note in context.notes:
             self.console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
-        self.searcher = LedgerSearcher(
+        self.searcher = searcher = LedgerSearcher(
             ledger,
             wanted,
             deadline=self.deadline,
@@ -206,8 +209,8 @@ class _Session:
         )
         execute_trials = functools.partial(
             execute,
-            self.searcher,
-            RungScheduler(ledger, self.searcher, plan.eta),
+            searcher,
+            RungScheduler(ledger, searcher, plan.eta),
             plan.data,
             context,
             cache,
@@ -219,9 +222,15 @@ class _Session:
         def run(tally: Tally, count: int, noun: str) -> None:
             shown = StudyProgress(tally, count, self.console, noun, deadline=self.deadline)
             with shown as progress, self.interrupts.deferred():
-                execute_trials(refresh=_announcing(progress, self.interrupts), say=progress.say)
+                refresh = announcing(progress, self.interrupts, searcher, lambda: self._keep_changes(ledger))
+                execute_trials(refresh=refresh, say=progress.say)
 
         return run
+
+    def _keep_changes(self, ledger: Ledger) -> None:
+        """Writes down what was changed by hand, for those who read the study's folder alone."""
+        with contextlib.suppress(OSError):  # as in conclude
+            self._write(changes=tuple(ledger.control.changes))
 
     def conclude(self, draw: Draw) -> None:
         """Writes the outcome down, leaves the cluster, draws, and waits for MLflow."""
@@ -262,7 +271,7 @@ class _Session:
         limited = searcher is not None and searcher.limit is not None and not searcher.finishing
         if not whole and (self.interrupts.finishing or (ledger.unfinished and not limited)):
             return "interrupted"
-        if not ledger.tally.completed:
+        if not ledger.tally.completed and not (limited and ledger.unfinished):  # cut off by a pause
             return "failed"
         return "completed" if whole or not limited else "stopped"
 
@@ -294,17 +303,6 @@ def _close(mirror: Mirror, outcome: str) -> bool:
         return mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
     except KeyboardInterrupt:
         return False
-
-
-def _announcing(progress: StudyProgress, interrupts: Interrupts) -> Callable[[], None]:
-    """Shows progress, and once what a signal has asked for."""
-
-    def refresh() -> None:
-        if interrupts.announcement:
-            progress.say(interrupts.announcement)
-        progress.refresh()
-
-    return refresh
 
 
 def _kinds(ledger: Ledger, num_trials: int) -> list[TrialConfig]:

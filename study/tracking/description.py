@@ -64,6 +64,7 @@ def study_tags(study: StudyRecord, outcome: str, experiment_id: str) -> dict[str
         "study.space_hash": study.space_hash,
         "study.num_trials": str(study.num_trials),
         "study.outcome": outcome,
+        **({"study.changes": "; ".join(change.line for change in study.changes[-40:])} if study.changes else {}),
         **{f"version.{package}": str(version) for package, version in list(versions.items())[:50]},
         "mlflow.note.content": _note(study, experiment_id),
     }

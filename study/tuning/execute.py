@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import re
 import tempfile
@@ -36,7 +37,9 @@ CUT_OFF_SECONDS = 5
 
 A trial notices only at its next report that it is to end, and batch systems kill what has not ended soon after SIGTERM.
 """
-_LOOK_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+"""How often the driver looks for changes of the study (`study control`)."""
+_COUNT_SECONDS = 5.0
 """How often the cluster's nodes are counted, because workers join and leave."""
 
 
@@ -115,7 +118,7 @@ def _compute(
 
 
 class _Watcher(tune.Callback):
-    """After each step of Ray's loop, fits the number of trials to the present nodes and shows progress."""
+    """After each step of Ray's loop, takes up changes, fits the number of trials to the nodes, and shows progress."""
 
     def __init__(
         self,
@@ -123,21 +126,29 @@ class _Watcher(tune.Callback):
         resources: Resources,
         refresh: Callable[[], None],
         say: Callable[[str], None],
+        searcher: LedgerSearcher,
     ) -> None:
+        self._searcher = searcher
         self._limiter = limiter
         self._resources = resources
         self._refresh = refresh
         self._say = say
-        self._looked = -math.inf
+        self._counted = self._looked = -math.inf
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as LedgerSearcher's
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
-        if now - self._looked >= _LOOK_SECONDS:
+        if now - self._looked >= LOOK_SECONDS:
             self._looked = now
-            self._limiter.max_concurrent = room(self._resources)
+            limit = self._searcher.changed.max_concurrent
+            self._searcher.look()
+            if limit != self._searcher.changed.max_concurrent:
+                self._counted = -math.inf
+        if now - self._counted >= _COUNT_SECONDS:
+            self._counted = now
+            self._limiter.max_concurrent = room(_limited(self._resources, self._searcher))
             if not self._limiter.max_concurrent:
                 self._say(NO_ROOM)
         self._refresh()
@@ -153,7 +164,7 @@ class _Stop(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self._searcher.stopping
+        return self._searcher.stopping or self._searcher.pausing
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as LedgerSearcher's
@@ -174,6 +185,8 @@ def execute(
 ) -> None:
     """Trains every trial that the searcher hands out. Returns when there are no more, or after an interrupt.
 
+    If the study is paused, Ray's loop ends as after an interrupt; later a new one takes up what was cut off.
+
     Args:
         searcher: Hands out the trials and records how they end.
         scheduler: Decides which trials stop early.
@@ -182,7 +195,7 @@ def execute(
         cache: The folder of what studies share.
         resources: What a trial gets.
         max_failures: How often a trial whose process died is retried from its newest checkpoint.
-        refresh: Called after each step of Ray's loop, to show progress.
+        refresh: Called after each step of Ray's loop and while the study is paused, to show progress.
         say: Called with a message for the user for as long as it holds; repeats are its own business.
         code: As of `run_trial`.
     """
@@ -196,9 +209,9 @@ def execute(
         objectives=tuple(metric_name(name) for name in searcher.objectives),
         code=code,
     )
-    while True:
+    while _goes_on(searcher, refresh):
         # Ray's own limit cannot change later. Without any, Ray would begin one trial too many, which then waits.
-        limiter = ConcurrencyLimiter(searcher, max_concurrent=max(1, room(resources)))
+        limiter = ConcurrencyLimiter(searcher, max_concurrent=max(1, room(_limited(resources, searcher))))
         with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(trainable, tune.PlacementGroupFactory([resources.bundle])),
@@ -214,7 +227,7 @@ def execute(
                     name="trials",
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=max_failures),
-                    callbacks=[_Watcher(limiter, resources, refresh, say)],
+                    callbacks=[_Watcher(limiter, resources, refresh, say, searcher)],
                     stop=_Stop(searcher),
                     verbose=0,
                 ),
@@ -230,7 +243,29 @@ def execute(
                 continue
         if searcher.error:
             raise searcher.error
-        return
+        if not searcher.pausing:
+            return
+        searcher.take_back()
+
+
+def _goes_on(searcher: LedgerSearcher, refresh: Callable[[], None]) -> bool:
+    """Waits while the study is paused; says whether it then goes on.
+
+    Raises:
+        Exception: The ledger cannot be read.
+    """
+    while (answer := searcher.goes_on()) is None and searcher.error is None:
+        refresh()
+        time.sleep(LOOK_SECONDS / 2)
+    if searcher.error:
+        raise searcher.error
+    return bool(answer)
+
+
+def _limited(resources: Resources, searcher: LedgerSearcher) -> Resources:
+    """What trials get, with as many at once as is in force now."""
+    limit = searcher.changed.limit(resources.max_concurrent)
+    return dataclasses.replace(resources, max_concurrent=limit)
 
 
 @contextlib.contextmanager

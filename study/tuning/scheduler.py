@@ -26,6 +26,8 @@ SCHEDULERS = ("asha", "none")
 class RungScheduler(FIFOScheduler):
     """Multi-objective asynchronous successive halving. It stops a trial at once if an objective is not finite.
 
+    A trial that a person has stopped ends at its next report. That is no decision of a rung, and none is recorded.
+
     Args:
         ledger: The study's ledger.
         searcher: Knows the trial of the ledger behind each Ray trial.
@@ -57,7 +59,7 @@ class RungScheduler(FIFOScheduler):
         if not all(map(math.isfinite, values)):
             return TrialScheduler.STOP
         try:
-            goes_on = self._goes_on(trial.trial_id, epoch, values)
+            goes_on = not self._searcher.is_stopped(trial.trial_id) and self._goes_on(trial.trial_id, epoch, values)
         except Exception as error:  # as in LedgerSearcher.suggest; the trial is interrupted, not stopped
             self._searcher.error = self._searcher.error or error
             goes_on = True

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from study.changes import Change, InForce
 from study.disk.epochs import recorded_epochs
-from study.disk.layout import attempt_process, last_error, trial_path
+from study.disk.layout import attempt_process, last_error, stop_path, trial_path
 from study.search.ledger import Assignment, Ledger
+from study.search.trial_record import BY_HAND
 from study.tuning.interrupts import Interrupts
 
 ALL_FAILED_AFTER = 4
@@ -31,6 +34,7 @@ class LedgerSearcher(Searcher):
         error: The first error in this process. After it no trial is handed out or waited for.
         disk_error: What a trial could not write, in one line. The trial is left for a later session.
         limit: The option that kept the next trial from beginning; None if there was no next trial.
+        pausing: The study was found paused, and the running trials are to be cut off.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class LedgerSearcher(Searcher):
         self.error: Exception | None = None
         self.disk_error: str | None = None
         self.limit: str | None = None
+        self.pausing = False
+        self._news: list[Change] = []
         self._ledger = ledger
         self._num_trials = num_trials
         self._deadline = deadline
@@ -71,6 +77,48 @@ class LedgerSearcher(Searcher):
         """Whether to end without waiting for running trials."""
         return self._interrupts.now or self.error is not None
 
+    @property
+    def late(self) -> bool:
+        """Whether the time budget is spent."""
+        return self._deadline is not None and time.time() >= self._deadline
+
+    @property
+    def changed(self) -> InForce:
+        """What was changed since the study began, as of the last look."""
+        return self._ledger.control.state
+
+    def look(self) -> None:
+        """Looks for changes of the study, and passes on those that running trials must know."""
+        try:
+            self._news += self._ledger.control.look()
+            self.pausing = self.pausing or self.changed.paused
+            for assignment in self._running.values():
+                self._mark(assignment)
+        except Exception as error:  # as in suggest
+            self.error = self.error or error
+
+    def news(self) -> list[Change]:
+        """The changes that were seen since this was last asked."""
+        news, self._news = self._news, []
+        return news
+
+    def goes_on(self) -> bool | None:
+        """Whether the study, paused or not, goes on now; None if it is to wait.
+
+        It does not if it was paused when nothing was left to do, if no other trial is to begin, or if the time budget
+        is spent: then the trials that were cut off are left for a later session.
+        """
+        self.look()
+        self.pausing = self.changed.paused  # whatever ran has been cut off
+        if not self.pausing:
+            return True
+        if self.finishing or not (self._ledger.unfinished or self._ledger.remain(self._num_trials)):
+            return False
+        if self.late:
+            self.limit = "--time-budget"
+            return False
+        return None
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The parameters of the next trial, or FINISHED."""
         if self.finishing:
@@ -82,7 +130,10 @@ class LedgerSearcher(Searcher):
             return Searcher.FINISHED
 
     def _next(self, trial_id: str) -> dict[str, Any] | str:
-        late = self._deadline is not None and time.time() >= self._deadline
+        self.look()
+        if self.pausing or self.error is not None:
+            return Searcher.FINISHED
+        late = self.late
         settled = self._patience is not None and self._ledger.stale_trials >= self._patience
         assignment = self._ledger.next(0 if settled else self._num_trials, begin=not late)
         if assignment is None:
@@ -90,15 +141,25 @@ class LedgerSearcher(Searcher):
             self.limit = limit if self._ledger.remain(self._num_trials) else None
             return Searcher.FINISHED
         self._running[trial_id] = assignment
+        self._mark(assignment)
         return {
             "directory": str(trial_path(self._ledger.directory, assignment.number)),
             "params": assignment.config.to_params(),
         }
 
     @property
+    def directory(self) -> Path:
+        """The study's folder."""
+        return self._ledger.directory
+
+    @property
     def objectives(self) -> tuple[str, ...]:
         """What the study trades off, by recorded name."""
         return self._ledger.objectives
+
+    def is_stopped(self, trial_id: str) -> bool:
+        """Whether a running Ray trial is to end because a person said so."""
+        return self._running[trial_id].number in self.changed.stopped
 
     def assignment(self, trial_id: str) -> Assignment:
         """The ledger's trial behind a running Ray trial."""
@@ -124,6 +185,7 @@ class LedgerSearcher(Searcher):
             self._ledger.record(number, "failed", epochs=recorded_epochs(directory), reason=reason)
         elif epochs:
             missing = 1 - epochs / config.epochs
+            by_hand = BY_HAND if number in self.changed.stopped else ""
             self._ledger.record(
                 number,
                 "stopped" if missing else "completed",
@@ -131,7 +193,7 @@ class LedgerSearcher(Searcher):
                 values={name: result[name] for name in self._ledger.objectives},
                 # A trial stopped during its ramp misses its budget, not the end of its schedule.
                 infeasible={"budget": missing, "weight": 0.0 if missing else 1 - result["multiplier"]},
-                reason=f"stopped after {epochs} of {config.epochs} epochs" if missing else None,
+                reason=f"stopped {by_hand}after {epochs} of {config.epochs} epochs" if missing else None,
             )
 
     def cut_off(self, killed: Callable[[int], bool], max_failures: int, reason: str) -> None:
@@ -151,9 +213,17 @@ class LedgerSearcher(Searcher):
             if self._kills[number] > max_failures:
                 self._failures += 1
                 self._ledger.record(number, "failed", epochs=recorded_epochs(directories[number]), reason=reason)
-        # Ray has ended its loop: the trials that it had not ended are handed out again.
+        self.take_back()
+
+    def take_back(self) -> None:
+        """After Ray has ended its loop: the trials that it had not ended are handed out again."""
         self._running.clear()
         self._ledger.requeue_running()
+
+    def _mark(self, assignment: Assignment) -> None:
+        """Tells a trial's process that it is to end, if it is. Otherwise a trial would report too seldom to be told."""
+        if assignment.number in self.changed.stopped:
+            stop_path(trial_path(self._ledger.directory, assignment.number)).touch()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its searcher for Tuner.restore, which is never used: the ledger holds everything

@@ -25,7 +25,7 @@ from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.disk.epochs import recorded_epochs
 from study.disk.files import disk_error_reason, write_json
-from study.disk.layout import ERROR, METRICS, PROCESS, WARNINGS, last_error, new_attempt
+from study.disk.layout import ERROR, METRICS, PROCESS, WARNINGS, last_error, new_attempt, stop_path
 from study.errors import located
 from study.measure.context import EvaluationContext
 from study.measure.evaluate import Evaluator
@@ -201,7 +201,9 @@ def _train(
     )
     shown = evaluation_epochs(config.epochs, HISTORY)
     reported = {*(rung_epochs(config.epochs) if rungs else ()), config.epochs}
-    if state is not None and state["epoch"] in reported:  # the driver may have died before it heard this
+    stop = stop_path(directory)
+    # The driver may have died before it heard this.
+    if state is not None and (state["epoch"] in reported or stop.exists()):
         _report(state["epoch"], state["multiplier"], state["metrics"])
     # Close the generator explicitly: Ray ends a stopped trial with SystemExit from tune.report.
     with (
@@ -228,7 +230,7 @@ def _train(
             if result.metrics:
                 os.fsync(file.fileno())  # no checkpoint outlives the epochs that led to it
                 checkpoint.save(attempt, result.epoch, {**result.trainer.state(), "metrics": metrics, **prior})
-            if result.epoch in reported:
+            if result.epoch in reported or (result.metrics and stop.exists()):
                 _report(result.epoch, result.multiplier, metrics)
 
 

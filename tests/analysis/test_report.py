@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -121,6 +122,10 @@ def test_commands_write_their_files_and_exit_two_on_misuse(tmp_path: Path) -> No
 def test_the_method_section_covers_every_study(tmp_path: Path) -> None:
     make_study(tmp_path, "a", trials=3, replicates=2, question="Why a?", command="run a")
     make_study(tmp_path, "b", trials=4, mixed=False, seed=1, question="Why b?", space="other", command="run b")
+    time = "2026-11-30T11:26:53.000000+00:00"
+    path = tmp_path / "b" / "study.json"
+    changes = [{"id": f"{time}:0", "time": time, "what": "max_concurrent", "value": 4}]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "changes": changes}))
     frames = join_studies([load_study(tmp_path, name) for name in "ab"])
     facts = method_facts(frames)
     told = {what: [text for other, text in facts if other == what] for what, _ in facts}
@@ -128,6 +133,7 @@ def test_the_method_section_covers_every_study(tmp_path: Path) -> None:
     assert [text.split()[0] for text in told["Search space"]] == ["method", "other"]
     assert [text.partition(";")[0] for text in told["Trials"]] == ["3 of 3, plus 4 replicates", "4 of 4"]
     assert told["Command"] == ["run a", "run b"]
+    assert told["Changed by hand"] == ["2026-11-30 11:26:53 UTC: at most 4 trials at once"]
     assert len(told["Data"]) == len(told["Objectives"]) == 1
     page, *_ = write_report(frames, tmp_path / "out")
     parsed(page)

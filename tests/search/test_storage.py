@@ -12,9 +12,11 @@ import optuna
 import pytest
 
 from study.config import UserError
+from study.disk.study_json import parse_study
 from study.search import storage as ledger_storage
 from study.search.ledger import Ledger
-from study.search.storage import PASSWORD_FILE, lost_database, open_storage, public_url
+from study.search.storage import PASSWORD_FILE, ledger_study, lost_database, open_storage, public_url
+from tests.helpers_study import study_record
 from tests.test_run import study_run
 
 SECRET = "hunter2"
@@ -157,3 +159,21 @@ def test_a_study_whose_database_breaks_ends_in_one_line_and_can_be_resumed(
         json.loads(path.read_text())["outcome"] for path in (tmp_path / "runs").glob("broken/trials/*/outcome.json")
     ]
     assert len(outcomes) == 2 and "failed" not in outcomes
+
+
+def test_a_ledger_that_a_driver_makes_just_now_is_left_alone(tmp_path: Path) -> None:
+    """Optuna would make the tables that it misses, and the driver would fail."""
+    record = parse_study(study_record("a"), "study.json")
+    assert ledger_study(tmp_path, record) is None
+    database = tmp_path / "optuna.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE other (a INTEGER)")
+    connection.close()
+    before = database.read_bytes()
+    assert ledger_study(tmp_path, record) is None and database.read_bytes() == before
+    database.unlink()
+    optuna.create_study(study_name="b", storage=f"sqlite:///{database}")
+    assert ledger_study(tmp_path, record) is None
+    optuna.create_study(study_name="a", storage=f"sqlite:///{database}")
+    found = ledger_study(tmp_path, record)
+    assert found is not None and found.study_name == "a"

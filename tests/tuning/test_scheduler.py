@@ -20,6 +20,7 @@ from ray.tune.schedulers import TrialScheduler
 from study.config import UserError
 from study.disk.files import read_lines
 from study.disk.layout import progress_path
+from study.search.control import record_change
 from study.search.ledger import Ledger
 from study.search.rungs import Rung, Rungs, check_settings, expected_completions, rung_epochs
 from study.space import SearchSpace
@@ -470,3 +471,27 @@ def test_patience_counts_new_front_members_wherever_they_lie_and_no_failure_befo
     assert ended_by(driver.searcher, [*settling, *beyond, *[(1.0, 50.0)] * 20]) == 8 + 5 + 2
     volumes = [line["hypervolume"] for line in read_lines(progress_path(tmp_path / "s"))]
     assert volumes[:7] == [None] * 7 and set(volumes[7:]) == {volumes[7]}
+
+
+@pytest.mark.parametrize("eta", [2.0, None])
+def test_a_trial_stopped_by_hand_leaves_no_decision_of_a_rung(tmp_path: Path, eta: float | None) -> None:
+    driver = Driver(tmp_path / "a", _space(), 8, eta=eta)
+    for trial_id in ("one", "two", "three"):
+        assert driver.searcher.suggest(trial_id) != "FINISHED"
+    rung = rung_epochs(EPOCHS)[0]
+    assert driver.report("two", rung, (0.1, 5.0)) == TrialScheduler.CONTINUE
+    before, results = driver.scheduler.rungs.snapshot(), driver.ledger.rung_results()
+    for number in (0, 2):  # a baseline, and a first point or suggestion
+        record_change(driver.ledger._study, "stop_trial", number)
+    driver.searcher.look()
+    assert driver.report("one", rung, (0.01, 1.0)) == STOP  # at a rung, where it would have gone on
+    assert driver.report("three", rung + 1, (0.01, 1.0)) == STOP  # between rungs
+    assert driver.scheduler.rungs.snapshot() == before and driver.ledger.rung_results() == results
+    reasons = {trial.number: trial.user_attrs.get("reason") for trial in driver.ledger.trials()}
+    assert reasons == {
+        0: f"stopped by hand after {rung} of {EPOCHS} epochs",
+        1: None,
+        2: f"stopped by hand after {rung + 1} of {EPOCHS} epochs",
+    }
+    again = Driver(tmp_path / "a", _space(), 8, eta=eta)
+    assert again.scheduler.rungs.snapshot() == before

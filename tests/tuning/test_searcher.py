@@ -12,6 +12,8 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune.search import Searcher
 
 from study.disk.files import read_json, write_json
+from study.disk.layout import stop_path
+from study.search.control import record_change
 from study.tuning.execute import _killed_for_memory
 from study.tuning.interrupts import Interrupts
 from study.tuning.searcher import ALL_FAILED_AFTER, LedgerSearcher
@@ -138,3 +140,73 @@ def test_an_interrupt_ends_the_search_and_a_second_one_its_trials(tmp_path: Path
         assert searcher.suggest("two") == Searcher.FINISHED and not searcher.stopping
         signal.raise_signal(signal.SIGINT)
         assert searcher.stopping
+
+
+def change(searcher: LedgerSearcher, what: str, value: Any = None) -> None:
+    record_change(searcher._ledger._study, what, value)
+
+
+def test_a_pause_ends_the_loop_and_hands_out_again_what_it_cut_off(tmp_path: Path) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    assert searcher.goes_on() is True
+    suggest(searcher, "one", 1)
+    change(searcher, "pause")
+    assert searcher.suggest("two") == Searcher.FINISHED and searcher.pausing
+    change(searcher, "resume")
+    searcher.look()
+    assert searcher.pausing  # Ray has been told that there is no other trial, so its loop must end all the same
+    searcher.take_back()
+    assert searcher.goes_on() is True and not searcher.pausing
+    assert suggest(searcher, "again", 1).name == "0000"
+    assert [made.what for made in searcher.news()] == ["pause", "resume"] and searcher.news() == []
+
+
+def test_a_paused_study_waits_until_it_is_resumed_interrupted_late_or_done(tmp_path: Path) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    change(searcher, "pause")
+    assert searcher.goes_on() is None and searcher.goes_on() is None
+    late = LedgerSearcher(open_ledger(tmp_path / "a"), 4, deadline=time.time() - 1)
+    assert late.goes_on() is False and late.limit == "--time-budget"
+    with Interrupts() as interrupts, interrupts.deferred():
+        interrupted = LedgerSearcher(open_ledger(tmp_path / "a"), 4, interrupts=interrupts)
+        assert interrupted.goes_on() is None
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted.goes_on() is False and interrupted.limit is None
+    assert LedgerSearcher(open_ledger(tmp_path / "a"), 0).goes_on() is False  # nothing is left to do
+    change(searcher, "resume")
+    assert searcher.goes_on() is True
+
+
+def test_who_is_stopped_by_hand_is_told_and_says_so(tmp_path: Path) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 6)
+    folders = [suggest(searcher, str(number), number) for number in range(3)]
+    change(searcher, "stop_trial", 1)
+    change(searcher, "stop_trial", 2)
+    searcher.look()
+    assert [stop_path(folder).exists() for folder in folders] == [False, True, True]
+    assert [searcher.is_stopped(str(number)) for number in range(3)] == [False, True, True]
+    searcher.on_trial_complete("0", {**RESULT, "epoch": 15})
+    searcher.on_trial_complete("1", {**RESULT, "epoch": 15})
+    searcher.on_trial_complete("2", RESULT)  # it came to its end before it heard
+    ends = [read_json(folder / "outcome.json") or {} for folder in folders]
+    assert [end["outcome"] for end in ends] == ["stopped", "stopped", "completed"]
+    assert [end["reason"] for end in ends[:2]] == [
+        "stopped after 15 of 60 epochs",
+        "stopped by hand after 15 of 60 epochs",
+    ]
+
+
+def test_a_stop_from_before_a_session_reaches_the_trial_that_it_takes_up(tmp_path: Path) -> None:
+    first = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    suggest(first, "one", 1)
+    change(first, "stop_trial", 0)
+    directory = suggest(LedgerSearcher(open_ledger(tmp_path / "a"), 4), "again", 1)
+    assert directory.name == "0000" and stop_path(directory).exists()
+
+
+def test_changes_that_cannot_be_read_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    error = OSError(28, "No space left on device")
+    monkeypatch.setattr(searcher._ledger.control, "look", lambda: (_ for _ in ()).throw(error))
+    assert searcher.suggest("one") == Searcher.FINISHED
+    assert searcher.error is error and searcher.stopping

@@ -18,6 +18,7 @@ import torch
 from study.components import NO_COMPONENTS
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.disk.layout import stop_path
 from study.measure.context import EvaluationContext, prepare_context
 from study.training import checkpoint
 from study.tuning import trainable
@@ -178,3 +179,11 @@ def test_where_a_trial_ran_is_on_record(ray_session: None) -> None:
     assert here["host"] == socket.gethostname() and here["pid"] != os.getpid()
     assert here["node"] in [node["NodeID"] for node in ray.nodes()]
     assert (here["device"], here["gpus"]) == ("cpu", [])
+
+
+def test_a_trial_that_is_to_stop_reports_at_its_next_evaluation_though_it_is_no_rung(
+    cut_off: Path, train: Train
+) -> None:
+    stop_path(cut_off).touch()
+    # The checkpoint of epoch 8 is one; a driver would end the trial there, this one lets it go on.
+    assert train(cut_off, 12) == [8, 10]

@@ -1,0 +1,49 @@
+"""What the driver says beside a study's progress: what signals have asked for, and what `study control` has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from study.changes import PAUSE, InForce
+from study.disk.layout import go_on_command
+from study.session.progress import StudyProgress
+from study.tuning.interrupts import Interrupts
+from study.tuning.searcher import LedgerSearcher
+
+
+def announcing(
+    progress: StudyProgress, interrupts: Interrupts, searcher: LedgerSearcher, keep: Callable[[], None]
+) -> Callable[[], None]:
+    """What is called again and again while a study runs: it shows progress, and says each thing once.
+
+    Args:
+        progress: Where it is shown.
+        interrupts: What signals have asked for.
+        searcher: Knows what has been changed.
+        keep: Called after a change was seen, to write it down.
+    """
+    for line in _begun_with(searcher.changed):
+        progress.tell(line)
+    was_paused = False
+
+    def refresh() -> None:
+        nonlocal was_paused
+        if news := searcher.news():
+            for change in news:
+                if change.what != PAUSE:  # which has its own line
+                    progress.tell(f"changed: {change.text}")
+            keep()
+        paused = searcher.changed.paused
+        if paused and not was_paused:
+            progress.tell(f"paused: {go_on_command(searcher.directory)} goes on")
+        was_paused = paused
+        if interrupts.announcement:
+            progress.say(interrupts.announcement)
+        progress.refresh()
+
+    return refresh
+
+
+def _begun_with(state: InForce) -> list[str]:
+    """What earlier changes mean for this session."""
+    return [f"in force: {line}" for line in state.lines(with_stopped=False) if line != "paused"]
