@@ -35,6 +35,7 @@ def run_study(
     sampler: str | Callable[..., Any] | None = None,
     scheduler: str | None = None,
     eta: float | None = None,
+    image_size: int | None = None,
     feature_network: str | None = None,
     warm_start: str | None = None,
     patience: int | None = None,
@@ -69,6 +70,7 @@ def run_study(
             with `seed=` and gives an Optuna sampler.
         scheduler: `asha` stops bad trials early, `none` no trial.
         eta: With asha, one trial in eta continues at each rung.
+        image_size: Pixels of each side that the images of `folder:PATH` get; by default what suits most of them.
         feature_network: What samples are compared in.
         warm_start: An earlier study whose Pareto-optimal points are trained first.
         patience: Start no trial once this many in a row were not Pareto-optimal.

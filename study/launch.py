@@ -49,6 +49,7 @@ class Options:
     data_dir: Path | None = None
     name: str | None = None
     num_trials: int | None = None
+    image_size: int | None = None
     epochs: int | None = None
     seed: int | None = None
     sampler: str | Callable[..., Any] | None = None

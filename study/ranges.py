@@ -51,6 +51,7 @@ RANGES: dict[str, Range] = {
     "learning_rate": Range(0, _LARGEST, is_open=True),
     "weight_decay": Range(0, _LARGEST),
     "annealing_fraction": Range(0, 1),
+    "image_size": Range(8, 512),
     "patience": _COUNT,
     "replicates": Range(0, 1000),
     "time_budget": Range(1, 1e9),

@@ -57,6 +57,10 @@ def run(
         ),
     ] = None,
     data_dir: DataOption = None,
+    image_size: Annotated[
+        int | None,
+        ranged("image_size", help="Resize the images of folder:PATH to this many pixels.", default="what suits most"),
+    ] = None,
     num_trials: Annotated[
         int | None, ranged("num_trials", help="Number of trials.", default="as the space says")
     ] = None,
@@ -140,6 +144,7 @@ def run(
         space=space,
         data=dataset,
         data_dir=data_dir,
+        image_size=image_size,
         name=name,
         num_trials=num_trials,
         epochs=epochs,

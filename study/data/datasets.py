@@ -30,7 +30,9 @@ _PROBE_SECONDS = 6.0
 Loader = Callable[[Path, bool], Loaded]
 
 
-def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = True) -> ImageData:
+def load_dataset(
+    name: str, data_dir: Path | None = None, *, download: bool = True, image_size: int | None = None
+) -> ImageData:
     """Loads a data set. Downloads it if it is missing and `download` allows it.
 
     Args:
@@ -38,16 +40,19 @@ def load_dataset(name: str, data_dir: Path | None = None, *, download: bool = Tr
         data_dir: The folder of downloaded data, in torchvision's layout (`DIR/MNIST/raw`). By default `data/` in the
             current folder.
         download: Whether missing data may be downloaded.
+        image_size: Pixels of each side that the images of a folder get; by default what suits most of them.
 
     Raises:
-        UserError: The name is unknown, the data are missing and cannot be downloaded, files are damaged, or a
-            user's own data cannot be used as they are.
+        UserError: The name is unknown, the data are missing and cannot be downloaded, files are damaged, a user's own
+            data cannot be used as they are, or only a folder's images could be resized.
     """
     directory = Path("data" if data_dir is None else data_dir).expanduser().absolute()
     kind, _, path = name.partition(":")
+    if image_size is not None and kind != "folder":
+        raise UserError(f"--image-size: the images of {name} keep their size; only those of folder:PATH can be resized")
     if kind in READERS and path:
         file = Path(path).expanduser().absolute()
-        return assemble(f"{kind}:{file}", READERS[kind](file))
+        return assemble(f"{kind}:{file}", READERS[kind](file) if image_size is None else load_folder(file, image_size))
     if name not in DATASETS:
         own = ", ".join(f"{kind}:PATH" for kind in READERS)
         raise UserError(f"no data set {name!r}: choose from {', '.join(DATASETS)}, or {own}")

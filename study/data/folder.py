@@ -1,9 +1,9 @@
 """`folder:PATH`: a folder of images, flat, by class, by split, or by split and class; of any sizes and modes.
 
-If nine in ten images or more have the same size, with sides of 8 to 256 pixels, that is the size of all. Otherwise each
-is cropped to its central square and resized to S x S, where S is the largest power of two up to the median shorter
-side, between 8 and 64. To use larger images, bring them to one size first. The set is grey if every image is; else it
-is colour, with transparency on white. Pixels of more than eight bits are kept as floats, and scaled alike: white is the
+A side S that the user gives crops each image to its central square and resizes that to S x S. Without one, if nine in
+ten images or more have the same size, with sides of 8 to 256 pixels, that is the size of all. Otherwise S is the
+largest power of two up to the median shorter side, between 8 and 64. The set is grey if every image is; else it is
+colour, with transparency on white. Pixels of more than eight bits are kept as floats, and scaled alike: white is the
 largest value of as many bits as the folder's brightest pixel needs. Whatever is done to the images is said in a note.
 """
 
@@ -63,18 +63,26 @@ class Folder(NamedTuple):
     notes: tuple[str, ...]
 
 
-def load_folder(root: Path) -> Loaded:
+def load_folder(root: Path, side: int | None = None) -> Loaded:
     """The three splits of a folder; those it lacks are cut from its training images.
+
+    Args:
+        root: The folder.
+        side: As of `read_folder`.
 
     Raises:
         UserError: As `read_folder`.
     """
-    found = read_folder(root)
+    found = read_folder(root, side)
     return cut_missing(found.parts, found.given, found.classes, found.notes)
 
 
-def read_folder(root: Path) -> Folder:
+def read_folder(root: Path, side: int | None = None) -> Folder:
     """Reads every image of a folder, see `study.data.folder_layout`.
+
+    Args:
+        root: The folder.
+        side: Pixels of each side that all images get; by default what suits most of them.
 
     Raises:
         UserError: There is no such folder, its layout is ambiguous, it holds too few readable images or more than there
@@ -90,7 +98,7 @@ def read_folder(root: Path) -> Folder:
         strays = [path for path, header in beside if header is not None]
         readable = [header for header in headers if header is not None]
         _check_strays(root, strays, len(readable), layout)
-        size, resized = _common_size([header.size for header in readable]) if readable else ((1, 1), None)
+        size, resized = _common_size([header.size for header in readable], side) if readable else ((1, 1), None)
         channels = 1 if all(header.grey for header in readable) else 3
         tops = _tops(root, readable)
         is_deep = any(top != 255 for top in tops.values()) or "F" in tops
@@ -271,13 +279,14 @@ def _tops(root: Path, headers: list[Header]) -> dict[str, float]:
     return tops
 
 
-def _common_size(sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], str | None]:
+def _common_size(sizes: list[tuple[int, int]], side: int | None = None) -> tuple[tuple[int, int], str | None]:
     """Height and width of all images, and what to say if that is a square they are all cropped to."""
     (size, count), *_ = Counter(sizes).most_common(1)
-    if count >= MOST * len(sizes) and min(size) >= MIN_SIDE and max(size) <= MAX_SIDE:
+    is_common = count >= MOST * len(sizes) and min(size) >= MIN_SIDE and max(size) <= MAX_SIDE
+    if is_common and (side is None or size == (side, side)):
         return size, None
     by_side = sorted(sizes, key=min)
-    side = min(MAX_RESIZED, max(MIN_SIDE, 2 ** (min(by_side[len(sizes) // 2]).bit_length() - 1)))
+    side = side or min(MAX_RESIZED, max(MIN_SIDE, 2 ** (min(by_side[len(sizes) // 2]).bit_length() - 1)))
     small, large = (f"{width}x{height}" for height, width in (by_side[0], by_side[-1]))
     spread = (
         f"of {small} pixels" if len(set(sizes)) == 1 else f"of {len(set(sizes)):,} sizes, {small} to {large} pixels,"

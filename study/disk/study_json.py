@@ -68,8 +68,10 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         grid: The points were given and nothing is sampled.
         objectives: `minimize` or `maximize` by recorded metric (`val/sample_fid`), in order.
         data: The data set.
+        classes: Names of the labels, in order; none where earlier versions recorded none.
         seed: Of search and training.
         epochs: Of every trial, if the command line fixed them.
+        image_size: Pixels of each side that the images of a folder were resized to, if the user said so.
         sampler: The sampler's name, or `module:Class`.
         scheduler: The scheduler's name.
         eta: One trial in eta goes on at each rung; None if no trial stops early.
@@ -99,8 +101,10 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
     grid: StrictBool = False
     objectives: Annotated[dict[str, Literal["minimize", "maximize"]], Field(min_length=1)]
     data: DataSummary
+    classes: list[StrictStr] = []
     seed: Annotated[_StrictInt, _in_range("seed")]
     epochs: Annotated[_StrictInt, _in_range("epochs")] | None = None
+    image_size: Annotated[_StrictInt, _in_range("image_size")] | None = None
     sampler: StrictStr
     scheduler: StrictStr | None = None
     eta: Annotated[float, _in_range("eta")] | None = None

@@ -9,13 +9,14 @@ from study.errors import UserError, located_errors
 from study.space import SearchSpace
 
 
-def load_data(space: SearchSpace, name: str, data_dir: Path | None) -> ImageData:
+def load_data(space: SearchSpace, name: str, data_dir: Path | None, image_size: int | None = None) -> ImageData:
     """The data set of a name.
 
     Args:
         space: It may bring data sets of its own.
         name: One of those, or as of `load_dataset`.
         data_dir: Where downloaded data sets lie.
+        image_size: As of `load_dataset`.
 
     Raises:
         UserError: There is no such data set, its code raised an error or gave something else, or its files are missing.
@@ -25,7 +26,9 @@ def load_data(space: SearchSpace, name: str, data_dir: Path | None) -> ImageData
     if source is None and own and name not in DATASETS and ":" not in name:
         raise UserError(f"no data set {name!r}: choose from {', '.join([*own, *DATASETS])}, or folder:PATH")
     if source is None:
-        return load_dataset(name, data_dir)
+        return load_dataset(name, data_dir, image_size=image_size)
+    if image_size is not None:
+        raise UserError(f"--image-size: data set {name!r} brings its images; let its load resize them")
     with located_errors():
         data = source.load()
     if not isinstance(data, ImageData):

@@ -56,6 +56,7 @@ class Request:
         storage: The database that keeps the ledger; by default the study's own file.
         warm_start: An earlier study whose front is trained first.
         feature_network: What samples are compared in: see `study.measure.instrument`.
+        image_size: As of `load_dataset`.
         data: The data set itself, instead of loading the one that `dataset` names.
     """
 
@@ -75,6 +76,7 @@ class Request:
     storage: str | None = None
     warm_start: str | None = None
     feature_network: str | None = None
+    image_size: int | None = None
     data: ImageData | None = None
 
     @property
@@ -183,9 +185,9 @@ def make_plan(request: Request) -> Plan:
     storage = None if request.storage is None else public_url(request.storage)
     if existing is not None and existing.storage is None and request.storage is None:
         check_ledger_file(request.directory)
-    space = request.loaded.space
-    data = load_data(space, request.dataset, request.data_dir) if request.data is None else request.data
-    names = ("seed", "epochs", "scheduler", "eta", "feature_network")
+    side = request.image_size if existing is None else existing.image_size
+    data = request.data or load_data(request.loaded.space, request.dataset, request.data_dir, side)
+    names = ("seed", "epochs", "scheduler", "eta", "feature_network", "image_size")
     given = {"sampler": sampler, **{name: getattr(request, name) for name in names}}
     directions = _directions(request.loaded)
     if existing is not None:
@@ -195,12 +197,15 @@ def make_plan(request: Request) -> Plan:
         summary = data.summary if is_moved(existing, data.summary) else existing.data
         record = existing.replace(num_trials=wanted, data=summary, data_dir=_data_dir(request) or existing.data_dir)
         return Plan(request, data, record, is_new=False)
-    network = space.default_feature_network if request.feature_network is None else request.feature_network
+    default = request.loaded.space.default_feature_network
+    network = default if request.feature_network is None else request.feature_network
     if network is not None:
         check_name(network, data.summary, places(request.loaded))
     settings = {
+        "classes": list(data.classes),
         "seed": DEFAULT_SEED if request.seed is None else request.seed,
         "epochs": request.epochs,
+        "image_size": request.image_size,
         "sampler": sampler or sampler_name(request.loaded.space.sampler or DEFAULT_SAMPLER),
         "scheduler": _scheduler(request),
         "eta": None,

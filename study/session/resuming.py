@@ -99,6 +99,7 @@ def kept_options(record: StudyRecord, loaded: LoadedSpace) -> dict[str, Any]:
     names = [
         "seed",
         "epochs",
+        "image_size",
         "storage",
         *([] if brought else ["feature_network"]),
         *(["sampler"] if loaded.space.sampler is None else []),

@@ -203,6 +203,30 @@ def test_images_of_one_size_keep_it_up_to_256(tmp_path: Path, side: int, expecte
     assert load_dataset(f"folder:{tmp_path}").summary.shape == (1, expected, expected)
 
 
+@pytest.mark.parametrize(("size", "side"), [((128, 128), 32), ((300, 200), 128), ((20, 30), 64)])
+def test_the_user_may_say_the_size(tmp_path: Path, size: tuple[int, int], side: int) -> None:
+    for index in range(12):
+        Image.new("L", size, 20 * index).save(tmp_path / f"{index}.png")
+    data = load_dataset(f"folder:{tmp_path}", image_size=side)
+    assert data.summary.shape == (1, side, side)
+    assert any(f"resized to {side}x{side}" in note for note in data.notes)
+    assert set(np.unique(data.train.images).tolist()) <= {20 * index for index in range(12)}
+
+
+def test_a_size_that_all_have_changes_nothing(tmp_path: Path) -> None:
+    for index in range(12):
+        Image.new("L", (32, 32), 20 * index).save(tmp_path / f"{index}.png")
+    given, usual = (load_dataset(f"folder:{tmp_path}", image_size=side) for side in (32, None))
+    assert given.summary == usual.summary
+    assert given.notes == usual.notes
+
+
+@pytest.mark.parametrize("name", ["digits", "npy:images.npy"])
+def test_only_folders_are_resized(name: str) -> None:
+    with pytest.raises(UserError, match=r"--image-size: the images of .* keep their size; only those of folder:PATH"):
+        load_dataset(name, image_size=16)
+
+
 def test_sixteen_bits_have_one_scale(tmp_path: Path) -> None:
     for index in range(12):
         path = tmp_path / f"class-{index % 3}" / f"{index:02}.png"

@@ -13,6 +13,7 @@ import pytest
 import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from study import run
 from study.cli import build_command
@@ -105,6 +106,22 @@ def test_faults_met_a_moved_folder_of_images_resumes(tmp_path: Path) -> None:
     resumed = make_plan(request(tmp_path / "runs", dataset=new, resume=True))
     assert not resumed.is_new and resumed.record == plan.record.replace(data=resumed.data.summary)
     assert f"--dataset {new} " in resume_command(resumed.record, tmp_path / "runs")
+
+
+def test_the_size_of_a_folders_images_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(12):
+        Image.new("L", (40, 30), 20 * index).save(folder / f"{index}.png")
+    given = request(tmp_path / "runs", dataset=f"folder:{folder}", image_size=24)
+    plan = make_plan(given)
+    assert plan.data.summary.shape == (1, 24, 24)
+    given.directory.mkdir(parents=True)
+    write_study(given.directory, plan.record)
+    resumed = dataclasses.replace(given, image_size=None, resume=True)
+    assert make_plan(resumed).data.summary == plan.data.summary
+    with pytest.raises(UserError, match="--image-size 24"):
+        make_plan(dataclasses.replace(resumed, image_size=32))
 
 
 def test_faults_met_a_file_in_the_place_of_the_study_is_named(tmp_path: Path) -> None:
