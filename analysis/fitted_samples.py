@@ -5,6 +5,8 @@ python -m analysis.fitted_samples --study NAME --out fitted_samples.png
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analysis.plotting import command, naming
 from analysis.plotting.pictures import NO_PICTURES, representatives
 from analysis.samples import Samples, plot
@@ -14,9 +16,9 @@ from study.results.frame import StudyFrames
 ARRAY = "fitted_samples"
 
 
-def info(frames: StudyFrames) -> Samples:
+def info(frames: StudyFrames, trials: Sequence[str] = ()) -> Samples:
     """Takes one trial per method and latent size, the best compromise under the fitted prior."""
-    found = representatives(with_fitted_prior(frames) or frames, ARRAY)
+    found = representatives(with_fitted_prior(frames) or frames, ARRAY, trials=trials)
     return Samples("" if found else frames.nothing(NO_PICTURES), found, ARRAY)
 
 

@@ -5,6 +5,8 @@ python -m analysis.interpolations --study NAME --pair 0 --out interpolations.png
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from analysis.plotting import command, naming
@@ -14,9 +16,9 @@ from study.results.frame import StudyFrames
 plot, describe = plot_strips, describe_strips
 
 
-def info(frames: StudyFrames, pair: int = 0) -> Strips:
+def info(frames: StudyFrames, pair: int = 0, trials: Sequence[str] = ()) -> Strips:
     """The pair itself, and a row per trial below it, whose ends are reconstructions."""
-    saved = representatives(frames, "interpolations")
+    saved = representatives(frames, "interpolations", trials=trials)
     found = [trial for trial in saved if len(trial.arrays["interpolations"]) > pair]
     if not found:
         return Strips(frames.nothing(no_pair(pair) if saved else NO_PICTURES))

@@ -6,21 +6,20 @@ python -m analysis.latent_scatter --study NAME --out latent_scatter.png
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.plotting import command, style
+from analysis.plotting import command, naming, style
+from analysis.plotting.code_map import MOST_POINTS, RADIUS, coordinate_pairs
 from analysis.plotting.pictures import NO_PICTURES, Representative, representatives
 from study.results.frame import StudyFrames
 
 MOST_DIMENSIONS = 3
 MOST_PANELS = 15
-MOST_POINTS = 1_500
-RADIUS = float(np.sqrt(5.991))
-"""A circle with 95 % of a two-dimensional standard normal (chi-squared quantile, two degrees of freedom)."""
 
 
 class Panel(NamedTuple):
@@ -45,27 +44,23 @@ class LatentScatter(NamedTuple):
     Attributes:
         missing: Why there is nothing to draw, or "".
         panels: In reading order.
+        classes: Name of each class of the images, in order; none if all images are of one.
     """
 
     missing: str
     panels: list[Panel]
+    classes: dict[int, str]
 
 
-def info(frames: StudyFrames) -> LatentScatter:
-    """Takes each method at every latent size up to three; a method without one at its smallest size.
+def info(frames: StudyFrames, trials: Sequence[str] = ()) -> LatentScatter:
+    """Takes each method at every latent size up to three; a method without one at its smallest size. Or the `trials`.
 
     Larger sizes are drawn by the two coordinates with the largest variance. Small sizes come first, so that panels
     beyond the limit are large sizes.
     """
-    found = representatives(frames.keep(frames.column("latent_dim") <= MOST_DIMENSIONS), "codes")
-    methods = {trial.method for trial in found}
-    for trial in representatives(frames, "codes"):
-        if trial.method not in methods:
-            methods.add(trial.method)
-            found.append(trial)
+    found = representatives(frames, "codes", trials=trials) if trials else _smallest(frames)
     if not found:
-        return LatentScatter(frames.nothing(NO_PICTURES), [])
-    found.sort(key=lambda trial: trial.latent_dim)
+        return LatentScatter(frames.nothing(NO_PICTURES), [], {})
     count = min(MOST_POINTS, max(len(trial.arrays["codes"]) for trial in found))
     prior = np.random.default_rng(0).standard_normal((count, 2))
     panels = [Panel("N(0, I), the prior", prior, np.full(count, -1), np.empty((0, 2)))]
@@ -78,8 +73,21 @@ def info(frames: StudyFrames) -> LatentScatter:
                 for points in (codes, path)
             )
             axes = "" if codes.shape[1] <= 2 else f", z{pair[0] + 1} and z{pair[1] + 1}"
-            panels.append(Panel(f"{trial.method}\nd={codes.shape[1]}{axes}", shown, labels, steps))
-    return LatentScatter("", panels[:MOST_PANELS])
+            which = f"trial {trial.trial}, " if trials else ""
+            panels.append(Panel(f"{trial.method}\n{which}d={codes.shape[1]}{axes}", shown, labels, steps))
+    panels = panels[:MOST_PANELS]
+    return LatentScatter("", panels, {label: naming.class_name(frames, label) for label in _classes(panels)})
+
+
+def _smallest(frames: StudyFrames) -> list[Representative]:
+    """Each method at every latent size up to three, or at its smallest size, by size."""
+    found = representatives(frames.keep(frames.column("latent_dim") <= MOST_DIMENSIONS), "codes")
+    methods = {trial.method for trial in found}
+    for trial in representatives(frames, "codes"):
+        if trial.method not in methods:
+            methods.add(trial.method)
+            found.append(trial)
+    return sorted(found, key=lambda trial: trial.latent_dim)
 
 
 def interpolated_codes(trial: Representative) -> np.ndarray:
@@ -93,19 +101,8 @@ def interpolated_codes(trial: Representative) -> np.ndarray:
     return np.linspace(codes[0], codes[len(pictures)], pictures.shape[1])
 
 
-def coordinate_pairs(codes: np.ndarray) -> list[list[int]]:
-    """The coordinates of codes [n, d] to draw: all pairs up to d=3, else the two with the largest variance."""
-    size = codes.shape[1]
-    if size == 1:
-        return [[0]]
-    if size <= 3:
-        return [list(pair) for pair in itertools.combinations(range(size), 2)]
-    return [sorted(np.argsort(-codes.var(axis=0), kind="stable")[:2].tolist())]
-
-
-def classes_of(info: LatentScatter) -> list[int]:
-    """The classes of the images, in order; none if all images are of one."""
-    classes = sorted({int(label) for panel in info.panels for label in np.unique(panel.labels) if label >= 0})
+def _classes(panels: Sequence[Panel]) -> list[int]:
+    classes = sorted({int(label) for panel in panels for label in np.unique(panel.labels) if label >= 0})
     return classes if len(classes) > 1 else []
 
 
@@ -115,7 +112,6 @@ def plot(info: LatentScatter) -> Figure:
     rows = -(-len(info.panels) // columns)
     figure = style.new_figure(0.9 + 2.1 * columns, 0.2 + 2.3 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
-    classes = classes_of(info)
     angle = np.linspace(0, 2 * np.pi, 100)
     for axes, panel in itertools.zip_longest(grid.flat, info.panels):
         if panel is None:
@@ -132,15 +128,14 @@ def plot(info: LatentScatter) -> Figure:
         axes.set_title(panel.title, fontsize=8, fontweight="normal")
         axes.tick_params(labelsize=6.5)
     handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=4, color=style.class_colour(label), label=str(label))
-        for label in classes[:20]
+        Line2D([], [], linestyle="", marker="o", markersize=4, color=style.class_colour(label), label=name)
+        for label, name in list(info.classes.items())[:20]
     ]
     handles.append(style.line_handle("95 % of\nthe prior", "black", "--"))
     if any(len(panel.path) for panel in info.panels):
         handles.append(Line2D([], [], color="black", marker="o", markersize=3, markerfacecolor="white",
                               label="path of the first\ninterpolation"))  # fmt: skip
-    title = "class" if classes else None
-    figure.legend(handles=handles, loc="outside right upper", title=title, fontsize=7.5)
+    figure.legend(handles=handles, loc="outside right upper", fontsize=7.5)
     return figure
 
 
@@ -150,7 +145,7 @@ def describe(info: LatentScatter) -> str:
     for panel in info.panels[1:]:
         inside = np.hypot(panel.points[:, 0], panel.points[:, 1]) <= RADIUS
         shares.append(f"{' '.join(panel.title.split())}: {100 * inside.mean():.0f} %")
-    coloured = " coloured by class" if classes_of(info) else ""
+    coloured = " coloured by class" if info.classes else ""
     return (
         f"Posterior means of validation images{coloured}, beside draws from the prior; the circle contains 95 % "
         f"of the prior. Share of codes inside it: {'; '.join(shares)}."

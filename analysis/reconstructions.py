@@ -5,6 +5,8 @@ python -m analysis.reconstructions --study NAME --out reconstructions.png
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analysis.plotting import command, naming
 from analysis.plotting.pictures import NO_PICTURES, Strips, describe_strips, plot_strips, representatives
 from study.results.frame import StudyFrames
@@ -14,9 +16,11 @@ COUNT = 14
 plot, describe = plot_strips, describe_strips
 
 
-def info(frames: StudyFrames) -> Strips:
+def info(frames: StudyFrames, trials: Sequence[str] = ()) -> Strips:
     """The first images of the validation split, the same for every trial."""
-    found = [trial for trial in representatives(frames, "reconstructions") if "originals" in trial.arrays]
+    found = [
+        trial for trial in representatives(frames, "reconstructions", trials=trials) if "originals" in trial.arrays
+    ]
     if not found:
         return Strips(frames.nothing(NO_PICTURES))
     return Strips(

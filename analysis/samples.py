@@ -6,6 +6,7 @@ python -m analysis.samples --study NAME --out samples.png
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
@@ -31,9 +32,9 @@ class Samples(NamedTuple):
     array: str = "samples"
 
 
-def info(frames: StudyFrames) -> Samples:
+def info(frames: StudyFrames, trials: Sequence[str] = ()) -> Samples:
     """Takes one trial per method and latent size; trials of one latent size decode the same codes."""
-    found = representatives(frames, "samples")
+    found = representatives(frames, "samples", trials=trials)
     return Samples("" if found else frames.nothing(NO_PICTURES), found)
 
 

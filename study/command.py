@@ -40,6 +40,7 @@ COMMANDS: dict[str, Entry] = {
     "sync": Entry("study.sync", "main", "Write into MLflow what it lacks of a study."),
     "export": Entry("study.export", "export", "Write a trained model to take away."),
     "sample": Entry("study.sample", "sample", "Draw images from a trained model."),
+    "traverse": Entry("study.traverse", "traverse", "Walk through a trained model's latent space."),
     "retrain": Entry("study.retrain", "retrain", "Train a trial again, for more epochs."),
     "report": Entry("analysis.report", "report", "Write the results as one HTML page."),
     "figure": Entry("study.command", "", "Draw one figure; --list shows which there are."),

@@ -83,6 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *{"analysis.plotting", "analysis.reporting"},
     },
     **{f"study.{command}": {"study", "analysis.reporting"} for command in _COMMANDS},
+    "study.traverse": {"study", "analysis.plotting"},
     "study.command": {"study", "analysis"},
     "study.__main__": {"study"},
     "study.launch": {"study", "analysis.reporting"},

@@ -17,7 +17,20 @@ from tests.helpers_study import make_study
 from tests.test_commands import command_of
 
 ROOT = Path(__file__).parents[1]
-ALL = ["run", "status", "control", "doctor", "sync", "export", "sample", "retrain", "report", "figure", "spaces"]
+ALL = [
+    "run",
+    "status",
+    "control",
+    "doctor",
+    "sync",
+    "export",
+    "sample",
+    "traverse",
+    "retrain",
+    "report",
+    "figure",
+    "spaces",
+]
 FIGURE_NAMES = sorted({*FIGURES, "latent_table"})
 
 

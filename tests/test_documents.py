@@ -38,6 +38,7 @@ NOT_RUN = {
     "python -m study.control": "needs a study under way; tests/test_run_control.py steers some",
     "python -m study.export": "logs a model to MLflow, which takes seconds; tests/test_export.py runs it",
     "python -m study.sample": "needs a trained model; tests/test_sample.py runs it",
+    "python -m study.traverse": "needs a trained model; tests/test_traverse.py runs it",
     "python -m study.sync": "sets up an MLflow store, which takes seconds; tests/tracking runs it",
     "python -m study.doctor": "its result depends on the machine; tests/test_doctor.py runs it",
     "python -m analysis.NAME": "stands for the command of any figure",

@@ -22,6 +22,10 @@ StudyOption = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option(help="File to write.", show_default="named after the figure")]
 FormatOption = Annotated[style.Format | None, typer.Option(help="File format.", show_default="the ending of --out")]
+TrialsOption = Annotated[
+    list[str] | None,
+    typer.Option("--trial", help="Show this trial; repeat it for several.", show_default="the best of each kind"),
+]
 PairOption = Annotated[int, typer.Option(min=0, help="Number of the pair to show.")]
 TrackingOption = Annotated[
     str | None,
@@ -61,33 +65,33 @@ def figure_command(info: Callable[..., Any], plot: Callable[[Any], Figure], defa
     """The command of a figure; its help is the docstring of the figure's module.
 
     Args:
-        info: What the figure shows; its field `missing` says why there is nothing to draw. If it takes a `pair`, so
-            does the command.
+        info: What the figure shows; its field `missing` says why there is nothing to draw. If it takes a `pair` or
+            `trials`, so does the command.
         plot: Draws it.
         default: The file to write if the user names none.
     """
+
+    takes = set(options_of(info))
 
     def figure(
         study: StudyOption,
         runs_dir: RunsOption = Path("runs"),
         tracking_uri: TrackingOption = None,
-        out: OutOption = None,
-        format: FormatOption = None,
-    ) -> None:
-        _draw(load(study, runs_dir, tracking_uri), info, plot, out or Path(default), format)
-
-    def figure_of_pairs(
-        study: StudyOption,
-        runs_dir: RunsOption = Path("runs"),
-        tracking_uri: TrackingOption = None,
+        trials: TrialsOption = None,
         pair: PairOption = 0,
         out: OutOption = None,
         format: FormatOption = None,
     ) -> None:
-        shown = functools.partial(info, pair=pair)
+        given = {name: value for name, value in (("trials", tuple(trials or ())), ("pair", pair)) if name in takes}
+        shown = functools.partial(info, **given)
         _draw(load(study, runs_dir, tracking_uri), shown, plot, out or Path(default), format)
 
-    command = figure_of_pairs if "pair" in options_of(info) else figure
+    signature = inspect.signature(figure, eval_str=True)
+    offered = [
+        option for name, option in signature.parameters.items() if name in takes or name not in ("trials", "pair")
+    ]
+    command: Any = figure
+    command.__signature__ = signature.replace(parameters=offered)
     command.__module__ = info.__module__
     return command
 

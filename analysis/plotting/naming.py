@@ -53,6 +53,13 @@ def is_network_score(column: str) -> bool:
     return is_logarithmic(column) and metric_name(column).endswith("_fid")
 
 
+def class_name(frames: StudyFrames, label: int) -> str:
+    """The name of a class: `trouser`; `class 3` if its name is a number, or an earlier version recorded none."""
+    names = frames.study.classes
+    name = names[label] if 0 <= label < len(names) else str(label)
+    return f"class {name}" if name.isdecimal() else name
+
+
 def number(value: float) -> str:
     """A value with three significant digits: `0.0137`, `28.1`, `349`; `n/a` for NaN and infinity."""
     if not np.isfinite(value):

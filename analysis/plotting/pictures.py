@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plotting import naming, style
-from study.config import Origin
+from study.config import Origin, UserError
 from study.results import pareto
 from study.results.choice import Choice, choose, front_of
 from study.results.frame import Arrays, StudyFrames
@@ -110,12 +110,25 @@ def _groups(frames: StudyFrames, choice: Choice, at_most: int) -> list[np.ndarra
     return [np.isin(every, members[key]) for key in sorted(members, key=lambda key: key[:2])]
 
 
-def representatives(frames: StudyFrames, needed: str, at_most: int = MOST_ROWS) -> list[Representative]:
+def representatives(
+    frames: StudyFrames, needed: str, at_most: int = MOST_ROWS, trials: Sequence[str] = ()
+) -> list[Representative]:
     """One trial per method and latent size, in that order, of those that saved the needed array.
 
     Trials that differ otherwise, such as in their likelihood, are told apart too, as long as there are few groups.
     If there are more, whole latent sizes are left out, but never the recommended trial's.
+
+    Args:
+        frames: The study.
+        needed: The array.
+        at_most: How many trials.
+        trials: Labels of the trials to take, all of them, in place of the chosen ones.
+
+    Raises:
+        UserError: One of `trials` does not exist, or has not saved the array.
     """
+    if trials:
+        return [_named(frames, needed, label) for label in trials]
     choice, labels, methods = choose(frames), frames.labels(), frames.text("method")
     latent_dim = frames.column("latent_dim")
     best = [_best(choice, group) for group in _groups(frames, choice, at_most)]
@@ -134,6 +147,19 @@ def representatives(frames: StudyFrames, needed: str, at_most: int = MOST_ROWS) 
             text = naming.configuration(frames, row) if several else f"{methods[row]}, d={size}"
             found.append(Representative(row, str(labels[row]), str(methods[row]), size, arrays, text))
     return found
+
+
+def _named(frames: StudyFrames, needed: str, label: str) -> Representative:
+    """The trial with that label."""
+    labels = frames.labels().tolist()
+    if label not in labels:
+        raise UserError(f"no trial {label} in study {frames.name}: choose from {labels[0]} to {labels[-1]}")
+    row = labels.index(label)
+    arrays = frames.arrays(row) or {}
+    if not len(arrays.get(needed, ())):
+        raise UserError(f"trial {label} has saved no {needed.replace('_', ' ')}: it is {frames.text('outcome')[row]}")
+    method, size = str(frames.text("method")[row]), int(frames.column("latent_dim")[row])
+    return Representative(row, label, method, size, arrays, naming.configuration(frames, row))
 
 
 def _by_importance(sizes: list[int], best: int | None) -> list[int]:

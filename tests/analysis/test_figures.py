@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ from analysis import (
     tradeoff,
     weight_curves,
 )
-from analysis.latent_scatter import coordinate_pairs
+from analysis.plotting import naming
+from analysis.plotting.code_map import coordinate_pairs
 from analysis.plotting.naming import configuration, number
 from analysis.plotting.pictures import representatives, tile
 from analysis.plotting.style import draw, method_style, of_study, save, use_log, worth_showing
@@ -453,10 +455,37 @@ def test_images_without_classes_are_drawn_without_a_legend_of_classes(tmp_path: 
     info = latent_scatter.info(frames)
     [legend] = latent_scatter.plot(info).legends
     shown = [text.get_text() for text in legend.get_texts()]
-    assert legend.get_title().get_text() == ("class" if classes > 1 else "")
-    assert [text for text in shown if text.isdigit()] == ([] if classes == 1 else ["0", "1", "2"])
+    assert [text for text in shown if "class" in text] == ([] if classes == 1 else ["class 0", "class 1", "class 2"])
     assert ("coloured by class" in latent_scatter.describe(info)) == (classes > 1)
     assert (morphs.ONE_CLASS in morphs.info(frames).missing) == (classes == 1)
+
+
+def test_classes_have_their_names(tmp_path: Path) -> None:
+    make_study(tmp_path, arrays=True, classes=["trouser", "7", "bag"])
+    frames = load_study(tmp_path, "toy")
+    assert [naming.class_name(frames, label) for label in range(4)] == ["trouser", "class 7", "bag", "class 3"]
+    assert set(latent_scatter.info(frames).classes.values()) >= {"trouser", "bag"}
+    assert morphs.info(frames).title == "An image of trouser moved towards class 7"
+
+
+@pytest.mark.parametrize(
+    "name", ["samples", "fitted_samples", "reconstructions", "interpolations", "morphs", "latent_scatter"]
+)
+def test_pictures_show_the_trials_that_are_named(toy: StudyFrames, name: str) -> None:
+    figure: Any = FIGURES[name].module
+    labels = toy.labels()[choose(toy).eligible][:3].tolist()[::-1]
+    info = figure.info(toy, trials=labels)
+    if name == "latent_scatter":
+        shown = list(dict.fromkeys(panel.title.split("\n")[1].partition(",")[0] for panel in info.panels[1:]))
+    elif hasattr(info, "rows"):
+        shown = [label.partition("(")[2].rstrip(")") for label in info.labels if "(" in label]
+    else:
+        shown = [f"trial {trial.trial}" for trial in info.trials]
+    assert shown == [f"trial {label}" for label in labels]
+    with pytest.raises(UserError, match="no trial 999 in study toy: choose from 0 to"):
+        figure.info(toy, trials=["999"])
+    with pytest.raises(UserError, match=r"trial 9 has saved no .*: it is failed"):
+        figure.info(toy, trials=["9"])
 
 
 def test_interpolations_are_below_the_images_they_join(toy: StudyFrames) -> None:
