@@ -84,8 +84,8 @@ def traverse(
         aim = naming.class_name(frames, label)
         last = _end_towards(first, label, arrays, length)
     path = np.linspace(first, last, steps)
-    ends = (torch.from_numpy(point).float()[None] for point in (first, last))
-    images = load_model(selection).latent_path(*ends, steps)[:, 0].mul(255).round().clamp(0, 255).byte().numpy()
+    begin, finish = (torch.from_numpy(point).float()[None] for point in (first, last))
+    images = load_model(selection).latent_path(begin, finish, steps)[:, 0].mul(255).round().clamp(0, 255).byte().numpy()
     title = f"From {start} {'to' if end is not None else 'towards'} {aim}, {np.linalg.norm(last - first):.3g} long"
     names = code_map.class_names(frames, arrays["labels"])
     trial_text = f"trial {selection.number} of {study} ({naming.configuration(frames, row)})"

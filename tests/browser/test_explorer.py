@@ -88,7 +88,7 @@ def test_hovering_shows_a_trial_and_pins_compare_it(
     assert len(near) == 1  # of trials that lie on each other, the nearest
     card = part(explored, "cards").locator("article").first
     row = labels.tolist().index(near[0])
-    assert frames.text("method")[row] in card.inner_text()
+    assert str(frames.text("method")[row]) in card.inner_text()
     assert len(card.locator("img").all()) >= 2
     for picture in card.locator("img").all():
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 20
