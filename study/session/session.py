@@ -217,7 +217,7 @@ class _Session:
         )
 
         def run(tally: Tally, count: int, noun: str) -> None:
-            shown = StudyProgress(tally, count, self.console, noun, deadline=self.deadline)
+            shown = StudyProgress(tally, count, self.directory, self.console, noun, deadline=self.deadline)
             with shown as progress, self.interrupts.deferred():
                 execute_trials(refresh=_announcing(progress, self.interrupts), say=progress.say)
 
