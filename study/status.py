@@ -24,11 +24,12 @@ from study.disk.following import Followed
 from study.disk.layout import find_study, progress_path
 from study.disk.lock import Driver, living_driver
 from study.disk.study_json import StudyRecord, read_study
-from study.results.choice import choose
+from study.results.choice import Choice, choose
 from study.results.following import last_epochs
 from study.results.frame import StudyFrames
 from study.session.resuming import resume_command
 from study.session.time_left import seconds_left, trained
+from study.watching.plot import points
 from study.watching.running import Running, running_trials
 from study.watching.screen import Moment
 from study.watching.watch import watch as watch_study
@@ -55,7 +56,7 @@ class Status(NamedTuple):
         stale: Trials that ended since the front last grew.
         running: The trials that are being trained.
         seconds_left: Estimated from this session's epochs and its time budget; None if it cannot be estimated.
-        resume: The command that resumes it.
+        resume: The command that resumes it; "" while it runs.
     """
 
     state: str
@@ -82,7 +83,8 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
     directory = find_study(Path(runs_dir), name)
     followed = Followed(directory)
     followed.read()
-    return _status(directory, followed, last_epochs(followed, _record(directory)), now)
+    frames = last_epochs(followed, _record(directory))
+    return _status(directory, followed, frames, choose(frames), now)
 
 
 def _record(directory: Path) -> StudyRecord:
@@ -91,7 +93,9 @@ def _record(directory: Path) -> StudyRecord:
     return record
 
 
-def _status(directory: Path, followed: Followed, frames: StudyFrames, now: float | None = None) -> Status:
+def _status(
+    directory: Path, followed: Followed, frames: StudyFrames, choice: Choice, now: float | None = None
+) -> Status:
     now = time.time() if now is None else now
     driver = living_driver(directory, now)
     state = str(frames.study.outcome)
@@ -104,7 +108,6 @@ def _status(directory: Path, followed: Followed, frames: StudyFrames, now: float
     searched = ~frames.trials["origin"].isin(EXTRA_ORIGINS).to_numpy()
     counts = _counts(frames.keep(searched), state)
     wanted = frames.study.num_trials
-    choice = choose(frames)
     return Status(
         state=state,
         driver="" if driver is None else f"process {driver.pid} on {driver.host}",
@@ -118,7 +121,7 @@ def _status(directory: Path, followed: Followed, frames: StudyFrames, now: float
         stale=int(last.get("stale", 0)),
         running=[] if driver is None else running_trials(followed, frames, now),
         seconds_left=None if driver is None else _seconds_left(driver, followed, wanted, now),
-        resume=resume_command(frames.study, directory.parent),
+        resume="" if driver is not None else resume_command(frames.study, directory.parent),
     )
 
 
@@ -180,15 +183,19 @@ def lines(status: Status, name: str) -> list[str]:
 def _reader(runs_dir: Path, name: str) -> Callable[[], Moment]:
     """What looks at a study again and again. Tables are made only when something has changed."""
     directory = find_study(Path(runs_dir), name)
-    followed, frames = Followed(directory), None
+    followed = Followed(directory)
+    frames, choice, found = None, None, None
 
     def read() -> Moment:
-        nonlocal frames
+        nonlocal frames, choice, found
         record = _record(directory)
-        if followed.read() or frames is None or frames.study != record:
+        if followed.read() or frames is None or choice is None or frames.study != record:
             frames = last_epochs(followed, record)
-        status = _status(directory, followed, frames)
-        return Moment(lines(status, name), frames, status.running, over=status.state != "running")
+            choice = choose(frames)
+            found = points(frames, choice)
+        status = _status(directory, followed, frames, choice)
+        shown = lines(status, name)
+        return Moment(shown, list(frames.objectives), found, status.running, over=status.state != "running")
 
     return read
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class FollowedTrial:
         self.epochs: dict[int, Record] = {}
         self._folder = folder
         self._records = TrialRecords(folder)
+        self._recent: dict[float, tuple[int, float]] = {}
 
     @property
     def planned(self) -> int:
@@ -40,6 +42,19 @@ class FollowedTrial:
         planned = params.get("epochs") if isinstance(params, dict) else None
         return planned if isinstance(planned, int) else TrialConfig.epochs
 
+    def since(self, begun: float) -> tuple[int, float]:
+        """How many epochs it has trained since a moment, and when the first of them began; infinity without one.
+
+        Args:
+            begun: Unix seconds.
+        """
+        if begun not in self._recent:
+            recent = [record for record in self.epochs.values() if record["time"] >= begun]
+            took = ("seconds", "evaluation_seconds")
+            starts = (record["time"] - sum(record.get(name, 0.0) for name in took) for record in recent)
+            self._recent = {begun: (len(recent), max(begun, min(starts, default=math.inf)))}
+        return self._recent[begun]
+
     def read(self) -> bool:
         """Reads what is new, and returns whether there was anything. A trial that has ended is not read again."""
         if self.outcome is not None:
@@ -47,6 +62,7 @@ class FollowedTrial:
         self.outcome = read_json(self._folder / OUTCOME)  # first, since it is written after the last epoch
         grown = self._records.read()
         if grown or self.outcome is not None:
+            self._recent = {}
             self.epochs = {epoch: record for epoch, (_, record) in counted_epochs(self._records, self.outcome).items()}
         return grown or self.outcome is not None
 

@@ -40,19 +40,9 @@ def trained(trials: Iterable[FollowedTrial], begun: float, *, extra: bool = Fals
     for trial in trials:
         if (trial.content.get("origin") in EXTRA_ORIGINS) != extra:
             continue
-        recent = [record for record in trial.epochs.values() if record["time"] >= begun]
-        starts = (
-            record["time"] - record.get("seconds", 0.0) - record.get("evaluation_seconds", 0.0) for record in recent
-        )
-        found.append(
-            Trained(
-                planned=trial.planned,
-                epochs=max(trial.epochs, default=0),
-                ended=trial.outcome is not None,
-                recent=len(recent),
-                since=max(begun, min(starts, default=math.inf)),
-            )
-        )
+        recent, since = trial.since(begun)
+        epochs = max(trial.epochs, default=0)
+        found.append(Trained(trial.planned, epochs, trial.outcome is not None, recent, since))
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from study.config import EXTRA_ORIGINS
 from study.measure.metrics import METRICS, metric_name
 from study.results.axes import use_log, worth_showing
-from study.results.choice import choose
+from study.results.choice import Choice, front_of
 from study.results.frame import StudyFrames
 
 FRONT, COMPLETED, OTHER = "●", "○", "·"
@@ -44,25 +44,31 @@ class Points(NamedTuple):
     reaches: bool
 
 
-def points(frames: StudyFrames) -> Points | None:
-    """What the plot shows; None if the study has one objective or no trial with both yet."""
+def points(frames: StudyFrames, choice: Choice) -> Points | None:
+    """What the plot shows; None if the study has one objective or no trial with both yet.
+
+    Args:
+        frames: The study.
+        choice: What `choose` found in it.
+    """
     names = list(frames.objectives)[:2]
     if len(names) < 2:
         return None
     values = np.stack([frames.column(name) for name in names], axis=1)
     searched = ~frames.trials["origin"].isin(EXTRA_ORIGINS).to_numpy()
-    drawn = frames.keep(np.isfinite(values).all(axis=1) & searched)
-    if not len(drawn.trials):
+    shown = np.asarray(np.isfinite(values).all(axis=1) & searched)
+    if not shown.any():
         return None
-    x, y = (drawn.column(name) for name in names)
+    front = np.isin(np.arange(len(shown)), front_of(choice.values[:, :2], choice.eligible))
+    x, y = values[shown].T
     real_data = frames.real_data(names[1])
     return Points(
         x_name=names[0],
         y_name=names[1],
         x=x,
         y=y,
-        completed=drawn.text("outcome") == "completed",
-        front=np.isin(np.arange(len(x)), choose(drawn, (names[0], names[1])).front),
+        completed=frames.text("outcome")[shown] == "completed",
+        front=front[shown],
         real_data=real_data,
         reaches=real_data is not None and worth_showing(y, real_data),
     )
@@ -105,6 +111,7 @@ def _log_ticks(low: float, high: float) -> list[list[float]]:
     powers = range(math.floor(low), math.ceil(high) + 1)
     steps = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
     found = [[step * 10.0**power for power in powers for step in each] for each in steps]
+    found += [[10.0**power for power in powers[::apart]] for apart in (2, 3, 5, 10)]
     return [[value for value in values if low <= math.log10(value) <= high] for values in found]
 
 

@@ -67,7 +67,7 @@ def running_trials(followed: Followed, frames: StudyFrames, now: float) -> list[
 def _varying(frames: StudyFrames) -> list[str]:
     """Method, latent size and weight, then the other parameters in which the trials differ."""
     others = [name for name in (*PARAMS, *frames.own_parameters) if name not in (*_SHORT, *_IMPLIED)]
-    return [*_SHORT, *(name for name in others if len(set(frames.text(name))) > 1)]
+    return [*_SHORT, *(name for name in others if len(frames.trials[name].unique()) > 1)]
 
 
 def _shown(frames: StudyFrames, row: int, name: str) -> str:

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from study.measure.metrics import metric_name
-from study.results.frame import StudyFrames
 from study.watching import plot
 from study.watching.running import Running
 
@@ -20,9 +19,9 @@ _WIDE = 100
 """Columns from which on there is room for whole names and long bars."""
 _LEAST_PLOT, _MOST_PLOT = 10, 30
 """Lines of the plot; it is left out where there is no room for the least."""
+_FEWEST_ROWS, _SHARE = 3, 5
+"""Rows of the table that the plot leaves room for: at least so many, and a fifth of the screen."""
 _NONE = "-"
-_FEWEST_ROWS = 3
-"""Rows of the table that the plot leaves room for."""
 
 
 class Moment(NamedTuple):
@@ -30,13 +29,15 @@ class Moment(NamedTuple):
 
     Attributes:
         lines: What `study status` prints.
-        frames: Its trials with their last epochs.
+        objectives: Names of the objectives.
+        points: What the plot shows; None if there is nothing to plot.
         running: Those that are being trained.
         over: Whether nobody runs it.
     """
 
     lines: list[str]
-    frames: StudyFrames
+    objectives: list[str]
+    points: plot.Points | None
     running: list[Running]
     over: bool
 
@@ -47,17 +48,17 @@ def screen(moment: Moment, console: Console) -> ConsoleRenderable:
     lines = Text("\n".join(moment.lines), overflow="fold")
     left = height - 1 - len(console.render_lines(lines, console.options.update(width=width), pad=False))
     parts: list[ConsoleRenderable] = [lines]
-    kept = min(len(moment.running), _FEWEST_ROWS) + 3
-    found = plot.points(moment.frames)
+    kept = min(len(moment.running), max(_FEWEST_ROWS, height // _SHARE)) + 3
+    found = moment.points
     if found is None:
-        parts.append(Text("no trial has both objectives yet" if len(moment.frames.objectives) > 1 else "", "dim"))
+        parts.append(Text("no trial has both objectives yet" if len(moment.objectives) > 1 else "", "dim"))
         left -= 1
     elif left - kept > _LEAST_PLOT:
         drawn = plot.draw(found, width, min(_MOST_PLOT, left - kept - 1))
         parts += [_plot_text(drawn), Text(plot.legend(found), "dim", no_wrap=True, overflow="ellipsis")]
         left -= len(drawn) + 1
     if moment.running and left > kept - 1:
-        parts.append(_table(moment.running, list(moment.frames.objectives), left - 2, width))
+        parts.append(_table(moment.running, moment.objectives, left - 2, width))
     return Group(*parts)
 
 
