@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from benchmarks.servers import mlflow_server
+from study.cli import command_status
 from study.config import Params, TrialConfig
+from study.export import export
 from study.results.frame import StudyFrames, load_study
 from study.tracking import sync_study
 from study.tracking.store import LOCAL_SERVER
-from study.tracking.views import what_varies
+from study.tracking.views import table_address, what_varies
 from tests.browser.conftest import PRINTED, Screenshot
 from tests.helpers_study import make_study
 from tests.test_run import mlflow_runs
@@ -155,6 +157,32 @@ def test_the_table_holds_the_objectives_and_what_varies(
     assert shown == pytest.approx(best_first["val/sample_fid"].tolist())
     methods = page.locator("[role=gridcell][col-id*='params.`method`']").all_inner_texts()
     assert methods == best_first["method"].tolist()
+
+
+def test_a_trial_shows_its_data_its_commit_and_its_exported_model(
+    runs: Path, server: str, frames: StudyFrames, tmp_path: Path, page: Page, screenshot: Screenshot
+) -> None:
+    arguments = ["--study", "browsed", "--trial", 0, "--out", tmp_path / "model", "--runs-dir", runs]
+    assert command_status(export, [str(argument) for argument in arguments]) == 0
+    _, children, _ = mlflow_runs(runs)
+    commit, data = frames.study.git_commit, frames.study.data
+    for number in (0, 1):
+        [child] = [child for child in children if child.data.tags["trial.number"] == str(number)]
+        page.goto(f"{server}/#/experiments/{child.info.experiment_id}/runs/{child.info.run_id}")
+        page.get_by_text("Logged models", exact=True).first.wait_for()
+        page.get_by_text(f"{data.name} ({data.hash[:16]})").first.wait_for()
+        assert not commit or page.get_by_text(commit[:7], exact=True).count() == 1
+        screenshot(page, f"mlflow-trial-{number}")
+        models = page.get_by_role("link", name="model", exact=True)
+        if number == 0:
+            models.first.wait_for()
+        assert models.count() == (number == 0)
+    page.goto(f"{server}/{table_address(frames.study, child.info.experiment_id)}")
+    page.get_by_text(f"{len(frames.trials)} matching runs").wait_for()
+    cells = page.locator("[role=gridcell][col-id*='Models']")
+    cells.filter(has_text="model").first.wait_for()
+    screenshot(page, "mlflow-table-with-model")
+    assert cells.filter(has_text="model").count() == 1
 
 
 def test_the_views_have_names(parent_page: Page, frames: StudyFrames, screenshot: Screenshot) -> None:
