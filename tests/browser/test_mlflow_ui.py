@@ -159,11 +159,19 @@ def test_the_table_holds_the_objectives_and_what_varies(
     assert methods == best_first["method"].tolist()
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow about itself, when imported
 def test_a_trial_shows_its_data_its_commit_and_its_exported_model(
-    runs: Path, server: str, frames: StudyFrames, tmp_path: Path, page: Page, screenshot: Screenshot
+    runs: Path,
+    server: str,
+    frames: StudyFrames,
+    tmp_path: Path,
+    page: Page,
+    screenshot: Screenshot,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = ["--study", "browsed", "--trial", 0, "--out", tmp_path / "model", "--runs-dir", runs]
     assert command_status(export, [str(argument) for argument in arguments]) == 0
+    assert "MLflow   models:/" in capsys.readouterr().out
     _, children, _ = mlflow_runs(runs)
     commit, data = frames.study.git_commit, frames.study.data
     for number in (0, 1):
