@@ -1,28 +1,43 @@
 """Shows where a study stands: trials by state, the best of each objective, hypervolume and time left.
 
     python -m study.status --study wae_weight
+    python -m study.status --study wae_weight --watch
 
-It works while the study runs and after it ended or died, and changes nothing.
+It works while the study runs and after it ended or died, on any machine that sees its folder, and changes nothing.
+With `--watch` it also draws the trade-off and the trials that run, every two seconds until the study ends; in a pipe it
+prints what has changed.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import typer
 
 from study.changes import in_force
-from study.cli import RunsOption, StudyOption, run_command
+from study.cli import RunsOption, StudyOption, console, run_command
 from study.config import EXTRA_ORIGINS
 from study.disk.files import read_lines
-from study.disk.layout import go_on_command, progress_path
+from study.disk.following import Followed
+from study.disk.layout import find_study, go_on_command, progress_path
 from study.disk.lock import Driver, living_driver
-from study.results.choice import choose
-from study.results.frame import StudyFrames, load_study
+from study.disk.study_json import StudyRecord, read_study
+from study.results.choice import Choice, choose
+from study.results.following import last_epochs
+from study.results.frame import StudyFrames
 from study.session.resuming import resume_command
-from study.session.time_left import seconds_left
+from study.session.time_left import seconds_left, trained
+from study.watching.plot import points
+from study.watching.running import Running, running_trials
+from study.watching.screen import Moment
+from study.watching.watch import watch as watch_study
 
 _STATES = ("completed", "stopped", "failed", "running", "interrupted")
+_MOST_RUNNING = 8
+"""So many running trials are listed one by one."""
 
 
 class Status(NamedTuple):
@@ -40,8 +55,9 @@ class Status(NamedTuple):
         epochs: Epochs spent by trials that ended.
         hypervolume: Of the front on log objectives; None until the reference point is known.
         stale: Trials that ended since the front last grew.
-        seconds_left: Estimated from this session's trials and its time budget; None if it cannot be estimated.
-        resume: The command that resumes it.
+        running: The trials that are being trained.
+        seconds_left: Estimated from this session's epochs and its time budget; None if it cannot be estimated.
+        resume: The command that resumes it; "" while it runs.
         changes: What `study control` has changed, a line each with its time.
         pause: The command that ends its pause; "" if it is not paused.
     """
@@ -56,6 +72,7 @@ class Status(NamedTuple):
     epochs: int
     hypervolume: float | None
     stale: int
+    running: list[Running]
     seconds_left: float | None
     resume: str
     changes: tuple[str, ...] = ()
@@ -68,8 +85,22 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
     Raises:
         UserError: There is no such study.
     """
-    frames = load_study(runs_dir, name)
-    directory = runs_dir / name
+    directory = find_study(Path(runs_dir), name)
+    followed = Followed(directory)
+    followed.read()
+    frames = last_epochs(followed, _record(directory))
+    return _status(directory, followed, frames, choose(frames), now)
+
+
+def _record(directory: Path) -> StudyRecord:
+    record = read_study(directory)
+    assert record is not None  # find_study has seen it
+    return record
+
+
+def _status(
+    directory: Path, followed: Followed, frames: StudyFrames, choice: Choice, now: float | None = None
+) -> Status:
     now = time.time() if now is None else now
     driver = living_driver(directory, now)
     state = str(frames.study.outcome)
@@ -83,8 +114,6 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
     searched = ~frames.trials["origin"].isin(EXTRA_ORIGINS).to_numpy()
     counts = _counts(frames.keep(searched), state)
     wanted = frames.study.num_trials
-    missing = max(0, wanted - sum(counts.get(outcome, 0) for outcome in ("completed", "stopped", "failed")))
-    choice = choose(frames)
     return Status(
         state=state,
         driver="" if driver is None else f"process {driver.pid} on {driver.host}",
@@ -96,17 +125,20 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
         epochs=int(last.get("epochs", 0)),
         hypervolume=last.get("hypervolume"),
         stale=int(last.get("stale", 0)),
-        seconds_left=None if driver is None else _seconds_left(driver, [line["time"] for line in lines], missing, now),
-        resume=resume_command(frames.study, runs_dir),
+        running=running_trials(followed, frames, now) if state == "running" else [],
+        seconds_left=None if driver is None else _seconds_left(driver, followed, wanted, now),
+        resume="" if driver is not None else resume_command(frames.study, directory.parent),
         changes=tuple(change.line for change in frames.study.changes),
         pause=go_on_command(directory) if paused else "",
     )
 
 
-def _seconds_left(driver: Driver, ends: list[float], missing: int, now: float) -> float | None:
-    ended = sum(end >= driver.begun for end in ends)
-    deadline = None if driver.deadline is None else driver.deadline - now
-    return seconds_left(ended, now - driver.begun, missing, deadline)
+def _seconds_left(driver: Driver, followed: Followed, wanted: int, now: float) -> float | None:
+    """Of the search: nobody has written down how many trials beyond it are still to begin."""
+    trials, beyond = (trained(followed.trials.values(), driver.begun, extra=extra) for extra in (False, True))
+    if any(not trial.ended for trial in beyond) and sum(trial.ended for trial in trials) >= wanted:
+        return None
+    return seconds_left(trials, wanted, now, None if driver.deadline is None else driver.deadline - now)
 
 
 def _counts(frames: StudyFrames, state: str) -> dict[str, int]:
@@ -137,6 +169,10 @@ def lines(status: Status, name: str) -> list[str]:
     if status.extra:
         extra = ", ".join(f"{count} {state}" for state, count in status.extra.items())
         result.append(f"extra        {extra}")
+    if status.running:
+        shown = [f"{trial.number} ({trial.epochs} of {trial.planned})" for trial in status.running[:_MOST_RUNNING]]
+        more = len(status.running) - len(shown)
+        result.append("running      epochs of trial " + ", ".join(shown) + (f" and {more} more" if more else ""))
     for metric, (value, number) in status.best.items():
         result.append(f"best         {metric.rpartition('/')[2]} {value:.4g} (trial {number})")
     if status.front:
@@ -154,8 +190,35 @@ def lines(status: Status, name: str) -> list[str]:
     return result + [f"change       {line}" for line in status.changes]
 
 
-def main(study: StudyOption, runs_dir: RunsOption = Path("runs")) -> None:
+def _reader(runs_dir: Path, name: str) -> Callable[[], Moment]:
+    """What looks at a study again and again. Tables are made only when something has changed."""
+    directory = find_study(Path(runs_dir), name)
+    followed = Followed(directory)
+    frames, choice, found = None, None, None
+
+    def read() -> Moment:
+        nonlocal frames, choice, found
+        record = _record(directory)
+        if followed.read() or frames is None or choice is None or frames.study != record:
+            frames = last_epochs(followed, record)
+            choice = choose(frames)
+            found = points(frames, choice)
+        status = _status(directory, followed, frames, choice)
+        shown = lines(status, name)
+        return Moment(shown, list(frames.objectives), found, status.running, over=not status.driver)
+
+    return read
+
+
+def main(
+    study: StudyOption,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it until the study ends, or Ctrl-C.")] = False,
+    runs_dir: RunsOption = Path("runs"),
+) -> None:
     """The command, see the module."""
+    if watch:
+        watch_study(_reader(runs_dir, study), console())
+        return
     for line in lines(read_status(runs_dir, study), study):
         print(line)
 

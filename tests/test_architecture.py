@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.search": {*_BASE, "study.disk", "study.measure.metrics", "study.results.pareto"},
     "study.results": {*_PLAIN, "study.disk", "study.measure.metrics"},
     "study.tracking": {*_PLAIN, "study.disk", "study.results"},
+    "study.watching": {*_PLAIN, "study.disk", "study.measure.metrics", "study.results"},
     "study.checks": {
         *{*_PLAIN, "study.cli", "study.disk", "study.training", "study.tracking", "study.tuning"},
         "study.session.resuming",
@@ -126,6 +127,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "study.search": {"optuna"},
     "study.results": {"pandas"},
     "study.tracking": {"mlflow", "pandas"},
+    "study.watching": set(),
     "study.checks": {"torch", "torchvision"},
     "study.exporting": {"torch", "mlflow"},
     "study.tuning": {"ray", "torch", "optuna"},

@@ -45,6 +45,7 @@ NOT_RUN = {
     "python -m benchmarks.": "measures for minutes or hours",
     "python -m pytest": "runs tests, some of them for 40 minutes",
     "python3 -m venv": "makes an environment",
+    "optuna-dashboard": "serves until it is stopped; tests/browser/test_optuna_dashboard.py opens it",
     "pip": "installs packages, or asks an index about them",
     "make": "sets up its own environment, and some targets run for hours",
     ".venv/bin/pre-commit": "changes the clone's hooks",

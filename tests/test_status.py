@@ -14,6 +14,10 @@ from study.config import UserError
 from study.status import lines, main, read_status
 from tests.helpers_study import make_study
 
+BEGUN = 1.79e9
+"""When the trials' first epoch was written, less a tenth of a second."""
+NOW = BEGUN + 1000
+
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
@@ -28,29 +32,45 @@ def runs(tmp_path: Path) -> Path:
         {"number": number, "outcome": "completed", "epochs": 12 * (number + 1), "hypervolume": volume, "stale": stale}
         for number, (volume, stale) in enumerate([(None, 0), (None, 0), (1.0, 0), (1.5, 0), (1.5, 1), (1.5, 2)])
     ]
-    (directory / "progress.jsonl").write_text("".join(json.dumps({**line, "time": 1e9}) + "\n" for line in progress))
+    (directory / "progress.jsonl").write_text("".join(json.dumps({**line, "time": NOW}) + "\n" for line in progress))
     return tmp_path
 
 
 def drive(
-    runs: Path, pid: int, host: str = socket.gethostname(), deadline: float | None = None, beat: float = 1e9
+    runs: Path, pid: int, host: str = socket.gethostname(), deadline: float | None = None, beat: float = NOW
 ) -> None:
-    """Leaves the mark of a driver that began a minute before 1e9 and was last alive at `beat`."""
+    """Leaves the mark of a driver that began a minute before the first trial and was last alive at `beat`."""
     path = runs / "toy" / "driver.json"
-    path.write_text(json.dumps({"host": host, "pid": pid, "begun": 1e9 - 60, "deadline": deadline}))
+    path.write_text(json.dumps({"host": host, "pid": pid, "begun": BEGUN - 60, "deadline": deadline}))
     os.utime(path, (beat, beat))
 
 
 def test_a_running_study(runs: Path) -> None:
     drive(runs, os.getpid())
-    status = read_status(runs, "toy", now=1e9)
+    status = read_status(runs, "toy", now=NOW)
     assert status.state == "running" and str(os.getpid()) in status.driver
     assert status.counts["running"] == 2 and "interrupted" not in status.counts
     ended = sum(status.counts.values()) - 2
-    assert status.seconds_left == pytest.approx(60 / 6 * (100 - ended))
+    assert [(trial.number, trial.epochs, trial.planned) for trial in status.running] == [(22, 12, 12), (23, 4, 12)]
+    # 18 trials to 12 epochs, three stopped at 6 and one failed at 3: of the running ones, one has reached its plan, and
+    # the other lacks 6 × 2 + 12 × 18 over 21, less its own 4. The first epoch took .07 s.
+    trained = [12] * 18 + [6] * 3 + [3]
+    mean, later = sum(trained) / 22, (18 * 12 + 3 * 6) / 21
+    rate = (sum(trained) + 12 + 4) / (NOW - (BEGUN + 0.1 - 0.07))
+    assert ended == 22
+    assert status.seconds_left == pytest.approx((76 * mean + later - 4) / rate)
     assert status.hypervolume == 1.5 and status.stale == 2 and status.epochs == 72
     text = "\n".join(lines(status, "toy"))
-    for word in ("running", f"{ended} of 100", "best", "reconstruction_mse", "sample_fid", "hypervolume", "time left"):
+    for word in (
+        "running",
+        f"{ended} of 100",
+        "best",
+        "reconstruction_mse",
+        "sample_fid",
+        "hypervolume",
+        "time left",
+        "trial 22 (12 of 12), 23 (4 of 12)",
+    ):
         assert word in text
 
 
@@ -78,9 +98,9 @@ def test_a_study_whose_driver_died_is_interrupted(runs: Path, pid: int | str) ->
 
 
 def test_no_more_time_is_left_than_the_budget(runs: Path) -> None:
-    for deadline, left in ((1e9 + 30, 30), (1e9 - 1, 0)):
+    for deadline, left in ((NOW + 30, 30), (NOW - 1, 0)):
         drive(runs, os.getpid(), deadline=deadline)
-        assert read_status(runs, "toy", now=1e9).seconds_left == pytest.approx(left)
+        assert read_status(runs, "toy", now=NOW).seconds_left == pytest.approx(left)
 
 
 def test_a_driver_of_another_user_lives(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,16 +108,16 @@ def test_a_driver_of_another_user_lives(runs: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError
 
     drive(runs, os.getpid())
-    expected = read_status(runs, "toy", now=1e9).seconds_left
+    expected = read_status(runs, "toy", now=NOW).seconds_left
     monkeypatch.setattr(os, "kill", refuse)
-    status = read_status(runs, "toy", now=1e9)
+    status = read_status(runs, "toy", now=NOW)
     assert status.state == "running" and status.seconds_left == expected
 
 
 def test_a_driver_on_another_machine_lives_for_as_long_as_its_heart_beats(runs: Path) -> None:
     drive(runs, 1, host="elsewhere")
-    assert read_status(runs, "toy", now=1e9 + 60).state == "running"
-    assert read_status(runs, "toy", now=1e9 + 600).state == "interrupted"
+    assert read_status(runs, "toy", now=NOW + 60).state == "running"
+    assert read_status(runs, "toy", now=NOW + 600).state == "interrupted"
 
 
 def test_a_study_cut_by_a_limit_says_how_to_go_on(runs: Path) -> None:

@@ -24,6 +24,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from analysis.plotting import naming
 from study.built_in import BUILT_IN
 from study.config import UserError
+from study.results.axes import use_log as use_log
+from study.results.axes import worth_showing as worth_showing
 from study.results.frame import StudyFrames
 
 Format = Literal["png", "svg", "pdf"]
@@ -153,12 +155,6 @@ def draw(info: Any, plot: Callable[[Any], Figure]) -> Figure:
     return figure
 
 
-def use_log(values: np.ndarray, *, spread: float = 3.0) -> bool:
-    """Whether a log axis helps: all finite values are positive, the largest at least `spread` times the smallest."""
-    finite = values[np.isfinite(values)]
-    return bool(finite.size and (finite > 0).all() and finite.max() >= spread * finite.min())
-
-
 def log_axis(axes: Axes, which: str, values: np.ndarray, *, narrow: bool = False) -> None:
     """Makes the `x` or `y` axis logarithmic with plain numbers as ticks, more of them if the values span less.
 
@@ -175,17 +171,6 @@ def log_axis(axes: Axes, which: str, values: np.ndarray, *, narrow: bool = False
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
-
-
-def worth_showing(values: np.ndarray, baseline: float) -> bool:
-    """Whether an axis should extend to a baseline: not if that would squeeze the values into a corner."""
-    finite = values[np.isfinite(values)]
-    low, high = float(finite.min()), float(finite.max())
-    if low > 0 and baseline > 0:
-        room = max(high / low, 10.0) ** 0.4
-        return low / room <= baseline <= high * room
-    room = 0.6 * max(high - low, abs(high))
-    return low - room <= baseline <= high + room
 
 
 def draw_real_data(axes: Axes, values: np.ndarray, baseline: float, *, named: bool = True) -> None:

@@ -184,7 +184,7 @@ def load_study(runs_dir: Path, name: str) -> StudyFrames:
         if trial is None:  # the driver died after it made the folder
             continue
         outcome = read_json(folder / OUTCOME) or {}
-        records.append(_record(study, number, trial, outcome))
+        records.append(trial_row(study, number, trial, outcome))
         epochs.extend(_epochs(folder, number, outcome))
     frames = build_frames(study, records, epochs, {study.name: functools.partial(_arrays_on_disk, directory)})
     return dataclasses.replace(frames, pictures={study.name: functools.partial(_picture_on_disk, directory)})
@@ -268,7 +268,7 @@ def join_studies(studies: Iterable[StudyFrames]) -> StudyFrames:
     )
 
 
-def _record(study: StudyRecord, number: int, trial: Mapping[str, Any], outcome: Mapping[str, Any]) -> dict[str, Any]:
+def trial_row(study: StudyRecord, number: int, trial: Mapping[str, Any], outcome: Mapping[str, Any]) -> dict[str, Any]:
     """A trial without its metrics; without an outcome it is running if its study is, else interrupted."""
     unfinished = "running" if study.outcome == "running" else "interrupted"
     return {

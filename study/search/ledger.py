@@ -91,7 +91,7 @@ class Ledger:
         self.directions = directions
         self.objectives = tuple(directions)
         self.tally = Tally(directions)
-        self.extra_tally = Tally(directions)
+        self.extra_tally = Tally(directions, extra=True)
         self._space = space
         self._data = data
         self._set_values = set_values

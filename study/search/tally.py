@@ -16,6 +16,7 @@ class Tally:
         stopped: Trials stopped early.
         failed: Trials that failed.
         running: Trials handed out in this session and not yet recorded.
+        extra: Whether it counts the trials beyond the search.
         best: The best value of each objective among completed trials.
     """
 
@@ -24,6 +25,7 @@ class Tally:
     stopped: int = 0
     failed: int = 0
     running: int = 0
+    extra: bool = False
     best: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from study.disk.following import Followed
 from study.search.tally import Tally
-from study.session.time_left import seconds_left
+from study.session.time_left import seconds_left, trained
 
 
 class StudyProgress:
@@ -18,6 +21,7 @@ class StudyProgress:
     Args:
         tally: Counts and best values; read at each `refresh`.
         num_trials: Trials the study is to have.
+        directory: The study's folder, whose epochs say how long it will take.
         console: Where to print.
         noun: What is counted.
         interval: Least number of seconds between updates.
@@ -28,6 +32,7 @@ class StudyProgress:
         self,
         tally: Tally,
         num_trials: int,
+        directory: Path,
         console: Console,
         noun: str = "trials",
         interval: float = 1.0,
@@ -35,12 +40,12 @@ class StudyProgress:
     ) -> None:
         self._tally = tally
         self._num_trials = num_trials
+        self._followed = Followed(directory)
         self._console = console
         self._noun = noun
         self._interval = interval
         self._deadline = deadline
-        self._start = time.monotonic()
-        self._already_done = tally.done
+        self._begun = time.time()
         self._last_shown = -1.0
         self._last_text = ""
         self._said: set[str] = set()
@@ -81,15 +86,14 @@ class StudyProgress:
         now = time.monotonic()
         if now - self._last_shown < self._interval:
             return
-        text = self.text()
         if self._console.is_terminal:
-            self._bar.update(self._task, completed=self._tally.done, description=text)
+            self._bar.update(self._task, completed=self._tally.done, description=self.text())
         else:
             ended = f"{self._tally.done}/{self._num_trials} {self._noun}"
             if ended == self._last_text:
                 return
             self._last_text = ended
-            self._console.print(f"{ended} · {text}", highlight=False, soft_wrap=True)
+            self._console.print(f"{ended} · {self.text()}", highlight=False, soft_wrap=True)
         self._last_shown = now
 
     def text(self) -> str:
@@ -97,9 +101,15 @@ class StudyProgress:
         tally = self._tally
         parts = [f"{tally.running} running", f"{tally.stopped} stopped", f"{tally.failed} failed"]
         parts += [f"best {name.rpartition('/')[2]} {value:.4g}" for name, value in tally.best.items()]
-        deadline = None if self._deadline is None else self._deadline - time.time()
-        missing = self._num_trials - tally.done
-        left = seconds_left(tally.done - self._already_done, time.monotonic() - self._start, missing, deadline)
+        left = self._seconds_left()
         if left is not None:
             parts.append(f"about {int(left) // 60}:{int(left) % 60:02d} left")
         return " · ".join(parts)
+
+    def _seconds_left(self) -> float | None:
+        with contextlib.suppress(OSError):  # then as of the last time: a study goes on without an estimate
+            self._followed.read()
+        now = time.time()
+        trials = trained(self._followed.trials.values(), self._begun, extra=self._tally.extra)
+        deadline = None if self._deadline is None else self._deadline - now
+        return seconds_left(trials, self._num_trials, now, deadline)

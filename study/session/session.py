@@ -220,7 +220,7 @@ class _Session:
         )
 
         def run(tally: Tally, count: int, noun: str) -> None:
-            shown = StudyProgress(tally, count, self.console, noun, deadline=self.deadline)
+            shown = StudyProgress(tally, count, self.directory, self.console, noun, deadline=self.deadline)
             with shown as progress, self.interrupts.deferred():
                 refresh = announcing(progress, self.interrupts, searcher, lambda: self._keep_changes(ledger))
                 execute_trials(refresh=refresh, say=progress.say)

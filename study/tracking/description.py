@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from study.config import TrialConfig, UserError
@@ -38,12 +39,20 @@ def trial_device(folder: Path) -> str:
 
 
 def shared_tags(study: StudyRecord) -> dict[str, str]:
-    """Tags of every run of a study, to search by."""
+    """Tags of every run of a study, to search by. The UI shows a commit only beside the name of a source."""
     tags = {"study.id": study.id, "study.name": study.name}
+    tags |= {"mlflow.source.type": "LOCAL", "mlflow.source.name": _source(study)}
     if study.git_commit:
         tags["mlflow.source.git.commit"] = study.git_commit
     tags["data.hash"] = study.data.hash
     return tags
+
+
+def _source(study: StudyRecord) -> str:
+    """What ran: the command up to its first option, `python -m study.run`, or the function that a script called."""
+    call, is_call, _ = (study.command or "").partition("(")
+    words = itertools.takewhile(lambda word: not word.startswith("-") or word == "-m", call.split())
+    return call if is_call and "." in call else " ".join(words) or study.space
 
 
 def study_params(study: StudyRecord) -> dict[str, str]:

@@ -169,7 +169,7 @@ def _state(study: StudyRecord, columns: Sequence[str], only: str = "") -> dict[s
 
 
 def _table_state(study: StudyRecord, varying: Sequence[str]) -> dict[str, Any]:
-    columns = [*_columns(study, varying), "tags.`trial.outcome`", "tags.`trial.origin`"]
+    columns = [*_columns(study, varying), "tags.`trial.outcome`", "tags.`trial.origin`", "attributes.`Models`"]
     return _state(study, columns)
 
 

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from benchmarks.servers import mlflow_server
+from study.cli import command_status
 from study.config import Params, TrialConfig
+from study.export import export
 from study.results.frame import StudyFrames, load_study
 from study.tracking import sync_study
 from study.tracking.store import LOCAL_SERVER
-from study.tracking.views import what_varies
+from study.tracking.views import table_address, what_varies
 from tests.browser.conftest import PRINTED, Screenshot
 from tests.helpers_study import make_study
 from tests.test_run import mlflow_runs
@@ -155,6 +157,42 @@ def test_the_table_holds_the_objectives_and_what_varies(
     assert shown == pytest.approx(best_first["val/sample_fid"].tolist())
     methods = page.locator("[role=gridcell][col-id*='params.`method`']").all_inner_texts()
     assert methods == best_first["method"].tolist()
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow about itself, when imported
+def test_a_trial_shows_its_data_its_commit_and_its_exported_model(
+    runs: Path,
+    server: str,
+    frames: StudyFrames,
+    tmp_path: Path,
+    page: Page,
+    screenshot: Screenshot,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--study", "browsed", "--trial", 0, "--out", tmp_path / "model", "--runs-dir", runs]
+    assert command_status(export, [str(argument) for argument in arguments]) == 0
+    assert "MLflow   models:/" in capsys.readouterr().out
+    _, children, _ = mlflow_runs(runs)
+    commit, data = frames.study.git_commit, frames.study.data
+    for number in (0, 1):
+        [child] = [child for child in children if child.data.tags["trial.number"] == str(number)]
+        page.goto(f"{server}/#/experiments/{child.info.experiment_id}/runs/{child.info.run_id}")
+        # One that has models shows them in a section of their own.
+        page.get_by_text(re.compile(r"^Logged models")).first.wait_for()
+        page.get_by_text(f"{data.name} ({data.hash[:16]})").first.wait_for()
+        assert not commit or page.get_by_text(commit[:7], exact=True).count() == 1
+        screenshot(page, f"mlflow-trial-{number}")
+        models = page.locator("a[href*='/models/m-']")
+        if number == 0:
+            models.first.wait_for()
+        assert (models.count() > 0) == (number == 0)
+    page.set_viewport_size({"width": 2400, "height": HEIGHT})
+    page.goto(f"{server}/{table_address(frames.study, child.info.experiment_id)}")
+    page.get_by_text(f"{len(frames.trials)} matching runs").wait_for()
+    models = page.locator("[role=gridcell] a[href*='/models/m-']")
+    models.first.wait_for()
+    screenshot(page, "mlflow-table-with-model")
+    assert models.count() == 1
 
 
 def test_the_views_have_names(parent_page: Page, frames: StudyFrames, screenshot: Screenshot) -> None:

@@ -181,7 +181,13 @@ def test_whole_study(runs: Path) -> None:
     assert parent.data.params["objectives"] == "val/reconstruction_mse (minimize), val/sample_fid (minimize)"
     assert parent.data.tags["study.num_trials"] == "14"
     assert parent.data.tags["version.torch"] == "2.15.0"
-    assert parent.data.tags["mlflow.source.git.commit"] == "0123456789abcdef0123456789abcdef01234567"
+    for run in (parent, *children.values()):
+        source = {name: value for name, value in run.data.tags.items() if name.startswith("mlflow.source.")}
+        assert source == {
+            "mlflow.source.git.commit": "0123456789abcdef0123456789abcdef01234567",
+            "mlflow.source.name": "python -m study.run",
+            "mlflow.source.type": "LOCAL",
+        }
 
 
 @pytest.mark.parametrize("fresh_process", [False, True])

@@ -147,6 +147,7 @@ def test_columns_are_what_varies_and_the_objectives(view: str) -> None:
     assert names == [
         *(f"metrics.`{name}`" for name in OBJECTIVES),
         *(f"params.`{name}`" for name in what_varies(trials())),
+        *(["attributes.`Models`"] if view == "trials" else []),
     ]
     assert state["columnOrder"] == state["selectedColumns"]
 
