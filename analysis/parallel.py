@@ -42,7 +42,7 @@ class Parallel(NamedTuple):
     Attributes:
         missing: Why there is nothing to draw, or "".
         axes: Parameters that vary, then the objectives.
-        method: Each trial's method, which gives the colour.
+        method: Each trial's method, or kind (`naming.groups`), which gives the colour.
         on_front: Whether a trial is Pareto-optimal, [trials].
         recommended: Index of the recommended trial, or None.
     """
@@ -64,7 +64,7 @@ def info(frames: StudyFrames) -> Parallel:
     return Parallel(
         missing="" if rows.size and names else frames.nothing("no two completed trials differ in a parameter"),
         axes=[coordinate(drawn, name) for name in (*names, *frames.objectives)],
-        method=drawn.text("method"),
+        method=naming.groups(frames)[rows],
         on_front=np.isin(rows, choice.front),
         recommended=None if choice.recommended is None else int(np.searchsorted(rows, choice.recommended)),
     )

@@ -78,7 +78,7 @@ def info(frames: StudyFrames) -> Priors:
         x_name=x_name,
         y_names=names,
         trial=shown.labels(),
-        method=shown.text("method"),
+        method=naming.groups(frames)[can],
         x=x[can],
         y=y[:, can],
         fronts=(choices[0].front, choices[1].front),

@@ -35,7 +35,7 @@ class Tradeoff(NamedTuple):
         trial: Labels: `7`, or `study/7` if there are several studies.
         x: Values.
         y: Values.
-        method: Method names.
+        method: Method names; kinds of models if all trials are of one method, see `naming.groups`.
         latent_dim: Latent sizes; NaN if unknown.
         outcome: `completed`, `stopped`, `failed`, `running` or `interrupted`.
         origin: Where each trial came from; `reference` is a baseline trial.
@@ -84,7 +84,7 @@ def info(frames: StudyFrames) -> Tradeoff:
     shown = np.asarray(np.isfinite(values).all(axis=1))
     drawn = frames.keep(shown)
     chosen = choose(drawn, names)
-    method, study, latent_dim = drawn.text("method"), drawn.text("study"), drawn.column("latent_dim")
+    method, study, latent_dim = naming.groups(frames)[shown], drawn.text("study"), drawn.column("latent_dim")
     studies = list(dict.fromkeys(study.tolist()))
     x_split, _, x_metric = names[0].rpartition("/")
     pca = frames.pca(x_split) if x_metric == "reconstruction_mse" else {}
@@ -133,14 +133,15 @@ def plot(info: Tradeoff) -> Figure:
     return figure
 
 
-def _area(latent_dim: np.ndarray | float) -> np.ndarray:
-    """Marker area in points², by latent size."""
-    return 14.0 + 16.0 * np.log2(np.clip(latent_dim, 1, 128))
+def _area(latent_dim: np.ndarray | float, sizes: np.ndarray) -> np.ndarray:
+    """Marker area in points², by latent size: up to 128 the same in all studies, else the largest like 128."""
+    scale = 128.0 / max(128.0, np.nanmax(sizes, initial=1.0))
+    return 14.0 + 16.0 * np.log2(np.clip(latent_dim * scale, 1, 128))
 
 
 def _draw_trials(axes: Axes, info: Tradeoff) -> None:
     crowd = 1.0 if len(info.x) <= 100 else 0.45  # smaller markers, so that many trials do not hide each other
-    areas = crowd * _area(np.where(np.isfinite(info.latent_dim), info.latent_dim, 4.0))
+    areas = crowd * _area(np.where(np.isfinite(info.latent_dim), info.latent_dim, 4.0), info.latent_dim)
     fronts = (*info.method_fronts.values(), *info.study_fronts.values())
     best = np.isin(np.arange(len(info.x)), np.concatenate([info.front, *fronts]))
     completed = info.outcome == "completed"
@@ -259,7 +260,7 @@ def _legend(info: Tradeoff) -> list[Line2D]:
     if sizes.size > 1:
         handles.append(mark("marker size: latent size", "", color="none"))
         for d in dict.fromkeys([sizes[0], sizes[sizes.size // 2], sizes[-1]]):
-            handles.append(mark(f"d = {d:.0f}", "o", markersize=float(np.sqrt(_area(d)))))
+            handles.append(mark(f"d = {d:.0f}", "o", markersize=float(np.sqrt(_area(d, sizes)))))
     return handles
 
 

@@ -66,6 +66,7 @@ function buildControls() {
       update();
     });
   }
+  find("group").textContent = data.group;
   find("methods").append(...methods.map(method => checkbox(`method:${method}`, method, data.looks[method])));
   find("sizes").append(...sizes.map(size => checkbox(`size:${size}`, `d=${size}`)));
   find("outcomes").append(...outcomes.map(outcome => checkbox(`outcome:${outcome}`, outcome)));

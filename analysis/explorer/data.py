@@ -55,7 +55,8 @@ def explorer(frames: StudyFrames, links: Mapping[str, str], runs: Path | None = 
         "metrics": [_metric(frames, name) for name in columns],
         "curves": list(_curve_names(frames)),
         "parallel": _parallel(frames),
-        "looks": {method: _look(method) for method in naming.methods_in_order(frames.text("method"))},
+        "looks": {method: _look(method) for method in naming.methods_in_order(naming.groups(frames))},
+        "group": "Method" if set(naming.groups(frames)) <= set(frames.text("method")) else "Kind of model",
         "trials": _trials(frames, columns, links, runs),
     }
     # "<" could end the script element.
@@ -131,7 +132,8 @@ def _trials(
     pictures = thumbnails(frames, _best_first(choice))
     values = {name: frames.column(name) for name in columns}
     varying = _varying(frames)
-    texts = {name: frames.text(name) for name in (*varying, "method", "outcome", "origin", "reason", "study")}
+    texts = {name: frames.text(name) for name in (*varying, "outcome", "origin", "reason", "study")}
+    groups = naming.groups(frames)
     numbers, sizes = frames.text("number"), frames.column("latent_dim")
     roles = [*_roles(frames, choice)]
     if fitted is not None and fitted_choice is not None:
@@ -144,7 +146,7 @@ def _trials(
             {
                 "label": label,
                 "what": naming.configuration(frames, row),
-                "method": str(texts["method"][row]),
+                "method": str(groups[row]),
                 "size": _rounded(sizes[row]),
                 "outcome": str(texts["outcome"][row]),
                 "extra": origin in EXTRA_ORIGINS,

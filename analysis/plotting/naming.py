@@ -18,6 +18,8 @@ LABELS: dict[str, str] = {
     "weight": "Current weight w · m(t)",
     "latent_dim": "Latent size d",
 } | {name: metric.label for name, metric in METRICS.items()}
+MOST_GROUPS = 8
+"""Kinds of models that have colours of their own."""
 MOST_NAMES = 8
 """More trials are not listed one by one."""
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -93,6 +95,18 @@ def kind(frames: StudyFrames, row: int) -> str:
         elif np.isfinite(value) and (value or "." in name):
             parts.append(f"{name}={number(float(value))}")
     return ", ".join(parts)
+
+
+def groups(frames: StudyFrames) -> np.ndarray:
+    """What colours and legends tell apart: each trial's method, or if all have the same one its kind, [trials].
+
+    If there are more kinds than colours, they stay one method.
+    """
+    methods = frames.text("method")
+    if not frames.kinds or len(set(methods)) != 1:
+        return methods
+    kinds = np.array([kind(frames, row) for row in range(len(methods))], dtype=np.str_)
+    return kinds if len(set(kinds)) <= MOST_GROUPS else methods
 
 
 def listed(trials: Sequence[str]) -> str:

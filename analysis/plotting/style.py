@@ -62,6 +62,13 @@ _STYLES: dict[str, tuple[str, str]] = {
 Gaussian encoder have similar colours; the marker tells them apart."""
 _OWN_STYLES: ContextVar[Mapping[str, tuple[str, str]]] = ContextVar("_OWN_STYLES", default=MappingProxyType({}))
 """Those of the study that is drawn, see `of_study`."""
+_KIND_STYLES = tuple(
+    zip(
+        ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#882255"),
+        ("s", "^", "P", "D", "o", "v", "X", "*"),
+        strict=True,
+    )
+)
 _SPARE_COLOURS = ("#882255", "#44AA99", "#999933", "#AA4499", "#661100", "#6699CC")
 _SPARE_MARKERS = ("d", "*", "8", "H", "p")
 
@@ -70,11 +77,14 @@ _SPARE_MARKERS = ("d", "*", "8", "H", "p")
 def of_study(frames: StudyFrames) -> Iterator[None]:
     """In this block, methods of a study's own have the looks that they declare, as matplotlib's `rc_context` does it.
 
-    Colours and markers that matplotlib does not know are passed over.
+    Colours and markers that matplotlib does not know are passed over. If all trials are of one method, the kinds of
+    models that `naming.groups` tells apart have looks too.
     """
     components = [item for record in frames.records for item in record.described.of_kind("regularizer").values()]
     styles = {method: look for item in components for method, look in item.styles.items()}
     known = {method: look for method, look in styles.items() if is_color_like(look[0]) and look[1] in Line2D.markers}
+    kinds = sorted(set(naming.groups(frames)) - set(frames.text("method")))
+    known |= dict(zip(kinds, _KIND_STYLES, strict=False))
     token = _OWN_STYLES.set(known)
     try:
         yield

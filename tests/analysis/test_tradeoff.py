@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis import replicates, tradeoff
-from analysis.plotting import labels
+from analysis.plotting import labels, naming, style
 from analysis.tradeoff import describe, plot
 from study.config import TrialConfig
 from study.results import pareto
@@ -150,3 +150,22 @@ def test_several_studies_keep_their_names(tmp_path: Path) -> None:
         assert front.study_fronts == {}
     assert info.trial.tolist() == ["a/0", "a/1", "a/2", "b/0", "b/1", "b/2"]
     plot(info)
+
+
+def test_colours_go_by_what_varies_if_all_trials_are_of_one_method(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0}
+    vae = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1)
+    for number, likelihood in enumerate(["gaussian", "laplace", "gaussian_scalar", "laplace"]):
+        write_trial(directory, number, vae.replace(likelihood=likelihood), [row])
+    frames = load_study(tmp_path, "toy")
+    info = tradeoff.info(frames)
+    kinds = ["VAE, gaussian", "VAE, laplace", "VAE, gaussian_scalar", "VAE, laplace"]
+    assert info.method.tolist() == kinds
+    with style.of_study(frames):
+        looks = {kind: style.method_style(kind) for kind in kinds}
+        [legend] = tradeoff.plot(info).legends
+    assert len(set(looks.values())) == 3
+    assert {"VAE, gaussian (1)", "VAE, laplace (2)"} <= {text.get_text() for text in legend.get_texts()}
+    mixed = frames.trials.assign(method=["VAE", "VAE", "AE", "VAE"])
+    assert naming.groups(dataclasses.replace(frames, trials=mixed)).tolist() == ["VAE", "VAE", "AE", "VAE"]
