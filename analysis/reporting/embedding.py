@@ -10,7 +10,7 @@ from PIL import Image
 _COLOURS = 256
 _QUALITY = 85
 _PHOTOGRAPHS = 25_000
-"""Figures with more colours show photographs: those of lines and grey images have up to 21,000, CIFAR-10's from 28,000."""
+"""Figures with more colours show photographs: those of lines and grey images have up to 21,000, others from 28,000."""
 
 
 def embedded(png: bytes) -> str:
