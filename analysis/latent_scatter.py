@@ -20,6 +20,8 @@ from study.results.frame import StudyFrames
 
 MOST_DIMENSIONS = 3
 MOST_PANELS = 15
+COLLAPSED = 0.03
+"""Codes with a smaller standard deviation in both coordinates are called one point: the prior's is 1."""
 
 
 class Panel(NamedTuple):
@@ -144,7 +146,10 @@ def describe(info: LatentScatter) -> str:
     shares = []
     for panel in info.panels[1:]:
         inside = np.hypot(panel.points[:, 0], panel.points[:, 1]) <= RADIUS
-        shares.append(f"{' '.join(panel.title.split())}: {100 * inside.mean():.0f} %")
+        share = f"{100 * inside.mean():.0f} %"
+        if panel.points.std(axis=0).max() < COLLAPSED:
+            share = "collapsed, all codes are nearly the same point"
+        shares.append(f"{' '.join(panel.title.split())}: {share}")
     coloured = " coloured by class" if info.classes else ""
     return (
         f"Posterior means of validation images{coloured}, beside draws from the prior; the circle contains 95 % "

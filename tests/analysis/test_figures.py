@@ -460,6 +460,19 @@ def test_images_without_classes_are_drawn_without_a_legend_of_classes(tmp_path: 
     assert (morphs.ONE_CLASS in morphs.info(frames).missing) == (classes == 1)
 
 
+def test_a_collapsed_point_is_not_called_inside(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    config = TrialConfig(encoder="gaussian", regularizer="kl", weight=9.0, latent_dim=2)
+    arrays = arrays_of(config, 0)
+    arrays["codes"] = (0.5 + 0.001 * np.random.default_rng(0).standard_normal((40, 2))).astype(np.float32)
+    arrays["labels"] = arrays["labels"][:1].repeat(40)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0, "train/weight": 9.0}
+    np.savez(write_trial(directory, 0, config, [row]) / "attempt-1" / "arrays.npz", **arrays)
+    text = latent_scatter.describe(latent_scatter.info(load_study(tmp_path, "toy")))
+    assert "d=2: collapsed, all codes are nearly the same point" in text
+    assert "100 %" not in text
+
+
 def test_classes_have_their_names(tmp_path: Path) -> None:
     make_study(tmp_path, arrays=True, classes=["trouser", "7", "bag"])
     frames = load_study(tmp_path, "toy")
