@@ -122,6 +122,7 @@ def launch(options: Options, screen: Console, command: str) -> tuple[SessionResu
             if outcome != "interrupted":
                 _draw_own_figures(plan, screen)
             ending.draw(outcome, tracking_uri)
+            live.leave()
 
         with matplotlib.rc_context(), LiveReport(plan.request.directory) as live:  # figures set their own style
             result = run_study(
@@ -230,6 +231,8 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
 
         asked = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Request)}
         own = None if isinstance(data, str) else data
+        if own is not None and options.image_size is not None:
+            raise UserError("image_size: data that are given as an object keep their size; resize them before")
         changes = {"loaded": loaded, "name": name, "runs": runs, "dataset": dataset, "data": own, "command": command}
         yield make_plan(Request(**{**asked, **changes})), cluster
 

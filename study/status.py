@@ -11,15 +11,16 @@ prints what has changed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from study.changes import in_force
+from study.changes import RESUME, Change, in_force
 from study.cli import RunsOption, StudyOption, console, run_command
-from study.config import EXTRA_ORIGINS
+from study.config import EXTRA_ORIGINS, UserError
 from study.disk.files import read_lines
 from study.disk.following import Followed
 from study.disk.layout import find_study, go_on_command, progress_path
@@ -94,7 +95,8 @@ def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
 
 def _record(directory: Path) -> StudyRecord:
     record = read_study(directory)
-    assert record is not None  # find_study has seen it
+    if record is None:  # the folder has gone since it was found
+        raise UserError(f"{directory}: the study is gone")
     return record
 
 
@@ -126,16 +128,20 @@ def _status(
         hypervolume=last.get("hypervolume"),
         stale=int(last.get("stale", 0)),
         running=running_trials(followed, frames, now) if state == "running" else [],
-        seconds_left=None if driver is None else _seconds_left(driver, followed, wanted, now),
+        seconds_left=None if driver is None else _seconds_left(driver, frames.study.changes, followed, wanted, now),
         resume="" if driver is not None else resume_command(frames.study, directory.parent),
         changes=tuple(change.line for change in frames.study.changes),
         pause=go_on_command(directory) if paused else "",
     )
 
 
-def _seconds_left(driver: Driver, followed: Followed, wanted: int, now: float) -> float | None:
+def _seconds_left(
+    driver: Driver, changes: Sequence[Change], followed: Followed, wanted: int, now: float
+) -> float | None:
     """Of the search: nobody has written down how many trials beyond it are still to begin."""
-    trials, beyond = (trained(followed.trials.values(), driver.begun, extra=extra) for extra in (False, True))
+    resumed = [datetime.fromisoformat(change.time).timestamp() for change in changes if change.what == RESUME]
+    begun = max([driver.begun, *resumed])
+    trials, beyond = (trained(followed.trials.values(), begun, extra=extra) for extra in (False, True))
     if any(not trial.ended for trial in beyond) and sum(trial.ended for trial in trials) >= wanted:
         return None
     return seconds_left(trials, wanted, now, None if driver.deadline is None else driver.deadline - now)

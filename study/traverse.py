@@ -4,7 +4,7 @@
     python -m study.traverse --study vae_beta --from random --towards 7 --length 3
 
 The first goes straight from one code to another. The second moves a code in the direction of a class: from the mean
-code of all other classes to that of the class, as the figure `morphs` does.
+code of all other classes to that of the class, both of the validation images whose codes the trial has saved.
 """
 
 from __future__ import annotations
@@ -86,11 +86,18 @@ def traverse(
     path = np.linspace(first, last, steps)
     begin, finish = (torch.from_numpy(point).float()[None] for point in (first, last))
     images = load_model(selection).latent_path(begin, finish, steps)[:, 0].mul(255).round().clamp(0, 255).byte().numpy()
-    title = f"From {start} {'to' if end is not None else 'towards'} {aim}, {np.linalg.norm(last - first):.3g} long"
+    way = f"From {_short(start)} {'to' if end is not None else 'towards'} {_short(aim)}"
+    title = f"{way}, {np.linalg.norm(last - first):.3g} long"
     names = code_map.class_names(frames, arrays["labels"])
     trial_text = f"trial {selection.number} of {study} ({naming.configuration(frames, row)})"
     shown = code_map.Traversal(title, trial_text, images, path, arrays["codes"], arrays["labels"], names)
     typer.echo(style.save(code_map.plot_traversal(shown), out))
+
+
+def _short(code: str) -> str:
+    """A code for a title: its first three numbers."""
+    parts = code.split(",")
+    return code if len(parts) <= 3 else ",".join([*parts[:3], "…"])
 
 
 def _code(text: str, option: str, codes: np.ndarray, randomness: np.random.Generator) -> np.ndarray:
@@ -118,9 +125,11 @@ def _code(text: str, option: str, codes: np.ndarray, randomness: np.random.Gener
 
 
 def _class(text: str, selection: Selection, labels: np.ndarray) -> int:
-    """A class's number, from its name or number."""
+    """A class's number, from its name, or from the number itself where no class is called by one."""
     names = selection.study.classes or [str(label) for label in range(selection.study.data.num_classes)]
-    label = names.index(text) if text in names else int(text) if text.isdecimal() else -1
+    label = names.index(text) if text in names else -1
+    if label < 0 and text.isdecimal() and not any(name.isdecimal() for name in names):
+        label = int(text)
     held = labels == label
     if not 0 <= label < len(names) or not held.any() or held.all():
         known = ", ".join(name for label, name in enumerate(names) if (labels == label).any())

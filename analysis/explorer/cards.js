@@ -12,14 +12,15 @@ function card(trial, labels) {
       make("button", {type: "button", "aria-pressed": String(pinned), onclick: () => (pinned ? unpin(trial.label) : pin(trial.label))},
         pinned ? "Unpin" : "Pin to compare")),
     make("p", {class: "roles"}, trial.roles.length ? trial.roles.join("; ") : `${trial.outcome}${trial.extra ? `, ${trial.origin}` : ""}`),
-    leftOut(trial) ? make("p", {class: "warning"}, `Not picked for its samples: ${leftOut(trial)}.`) : null,
+    ...["normal", "fitted"].filter(prior => trial.out[prior]).map(prior => make("p", {class: "warning"},
+      `Not picked for its samples${prior === "fitted" ? " from the fitted prior" : ""}: ${trial.out[prior]}.`)),
     trial.reason ? make("p", {class: "warning"}, trial.reason) : null,
     metricTable(trial, labels),
     pictures(trial),
     curves(trial),
     make("details", {}, make("summary", {}, "Configuration"), facts),
     make("details", {}, make("summary", {}, "All metrics"), metricTable(trial, data.metrics.map(metric => metric.name))),
-    make("p", {}, copyable(trial.command)));
+    trial.command ? make("p", {}, copyable(trial.command)) : null);
   return article;
 }
 
@@ -61,8 +62,8 @@ function curves(trial) {
       width: 250, height: 110, marginLeft: 44, marginBottom: 22, marginTop: 6, marginRight: 8,
       ariaLabel: `${metric.label} of trial ${trial.label} by epoch`,
       x: {label: null, ticks: 4, nice: false}, y: {type: log ? "log" : "linear", domain, label: null, ticks: log ? logTicks(domain).filter(first => /^[0.]*[125]/.test(first)) : 3, tickFormat: "~g", grid: true},
-      marks: [["lineY", points, {x: "epoch", y: "value", stroke: data.looks[trial.method][0], strokeWidth: 1.5}],
-              points.length < 2 && ["dot", points, {x: "epoch", y: "value", fill: data.looks[trial.method][0]}]],
+      marks: [Plot.lineY(points, {x: "epoch", y: "value", stroke: data.looks[trial.method][0], strokeWidth: 1.5}),
+              points.length < 2 ? Plot.dot(points, {x: "epoch", y: "value", fill: data.looks[trial.method][0]}) : null],
     })));
   });
   return box;

@@ -12,10 +12,9 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A plot as one picture with a description; its parts say nothing by themselves. */
+/** A plot as one picture with a description: its parts say nothing by themselves. */
 function picture(options) {
-  const plot = Plot.plot({...options, style: {background: "transparent", fontSize: "12px", overflow: "visible"},
-    marks: options.marks.filter(Boolean).map(([mark, ...given]) => Plot[mark](...given.slice(0, -1), {...given.at(-1), ariaHidden: true}))});
+  const plot = Plot.plot({...options, style: {background: "transparent", fontSize: "12px", overflow: "visible"}});
   plot.setAttribute("role", "img");
   for (const part of plot.querySelectorAll("g[aria-label]")) part.removeAttribute("aria-label");
   return plot;
@@ -44,9 +43,21 @@ function checkbox(key, text, look) {
     update();
   }});
   const mark = look ? picture({width: 14, height: 14, margin: 0, axis: null,
-    marks: [["dot", [0], {frameAnchor: "middle", r: 4.5, symbol: look[1], stroke: look[0], fill: look[0]}]]}) : null;
+    marks: [Plot.dot([0], {frameAnchor: "middle", r: 4.5, symbol: look[1], stroke: look[0], fill: look[0]})]}) : null;
   mark?.setAttribute("aria-hidden", "true");
   return make("label", {}, box, mark, text);
+}
+
+/** A field for the least or the most that a parameter may be. */
+function bound(name, word, end) {
+  const field = make("input", {type: "number", step: "any", "data-bound": name, "data-end": end, oninput: () => {
+    const ends = state.bounds.get(name) || [null, null];
+    ends[end] = Number.isFinite(field.valueAsNumber) ? field.valueAsNumber : null;
+    state.bounds.set(name, ends);
+    if (ends.every(other => other === null)) state.bounds.delete(name);
+    update();
+  }});
+  return make("label", {}, word, field);
 }
 
 function buildControls() {
@@ -74,13 +85,16 @@ function buildControls() {
     const box = make("input", {type: "checkbox", "data-part": "extra", onchange: () => { state.extra = box.checked; update(); }});
     find("outcomes").append(make("label", {}, box, "trials beyond the search"));
   }
-  for (const name of ["lightest", "heaviest"]) {
-    find(name).addEventListener("input", event => {
-      const bound = event.target.valueAsNumber;
-      state[name] = Number.isFinite(bound) ? bound : null;
-      update();
-    });
+  find("params").append(...data.params.map(param => make("fieldset", {}, make("legend", {}, param.name),
+    ...(param.choices ? param.choices.map(choice => checkbox(`${param.name}:${choice}`, choice)) : ["from", "to"].map((word, end) => bound(param.name, word, end))))));
+  if (studies.length > 1) {
+    find("studies").append(make("fieldset", {}, make("legend", {}, "Study"), ...studies.map(name => checkbox(`study:${name}`, name))));
   }
+  find("unbrush").addEventListener("click", () => {
+    state.brushes.clear();
+    buildAgain();
+    update();
+  });
   find("trial").addEventListener("change", event => select(event.target.value));
   find("pin").addEventListener("click", () => pin(find("trial").value));
   find("reset").addEventListener("click", () => {
@@ -96,9 +110,9 @@ function showChoices() {
     find(`${axis}-log`).checked = state[log];
   }
   for (const box of root.querySelectorAll("[data-key]")) box.checked = !state.hidden.has(box.dataset.key);
-  for (const name of ["lightest", "heaviest"]) {
-    const field = find(name);
-    if (field !== document.activeElement) field.value = state[name] === null ? "" : state[name];
+  for (const field of root.querySelectorAll("[data-bound]")) {
+    const end = (state.bounds.get(field.dataset.bound) || [])[+field.dataset.end];
+    if (field !== document.activeElement) field.value = end ?? "";
   }
   if (find("extra")) find("extra").checked = state.extra;
 }
@@ -124,24 +138,28 @@ function showLimits() {
   }
 }
 
+/** Names the best trial in each axis, as the study's summary chooses: who is left out there is passed over here. */
 function showBest(trials) {
-  const admissible = trials.filter(trial => trial.eligible && within(trial));
-  const unpicked = admissible.filter(leftOut);
-  const able = admissible.filter(trial => !leftOut(trial));
-  const eligible = trials.filter(trial => trial.eligible).length;
+  const comparable = trials.filter(trial => trial.eligible), admissible = comparable.filter(within);
   const box = find("best");
-  box.replaceChildren(make("p", {}, `${admissible.length} of ${eligible} completed trials lie within the limits.` +
-    (unpicked.length ? ` ${unpicked.length} of them cannot be picked for their samples; their cards say why.` : "")));
+  box.replaceChildren(make("p", {}, `${admissible.length} of ${comparable.length} trials that may join a front lie within the limits.`));
+  if (data.caution) { box.append(make("p", {}, data.caution)); return; }
   const winners = new Map();
+  let unpicked = 0;
   for (const axis of ["y", "x"]) {
-    if (metricOf(state[axis]).direction === "none" || !able.length) continue;
-    const winner = able.reduce((a, b) => (better(state[axis], value(b, state[axis]), value(a, state[axis])) ? b : a));
-    winners.set(winner, [...(winners.get(winner) || []), metricOf(state[axis]).short]);
+    const name = state[axis], able = admissible.filter(trial => !leftOut(trial, name));
+    if (metricOf(name).direction === "none") continue;
+    unpicked = Math.max(unpicked, admissible.length - able.length);
+    if (!able.length) continue;
+    const winner = able.reduce((a, b) => (better(name, value(b, name), value(a, name)) ? b : a));
+    winners.set(winner, [...(winners.get(winner) || []), metricOf(name).short]);
   }
+  if (unpicked) box.append(make("p", {}, `${unpicked} of them cannot be picked for their samples; their cards say why.`));
   for (const [trial, labels] of winners) {
     box.append(make("p", {}, make("strong", {}, `Best in ${labels.join(" and ")}: `), describe(trial),
       ` (${number(value(trial, state.x))}, ${number(value(trial, state.y))}). `,
-      make("button", {type: "button", onclick: () => pin(trial.label)}, "Compare"), " ", copyable(trial.command)));
+      make("button", {type: "button", onclick: () => pin(trial.label)}, "Compare"), " ",
+      trial.command ? copyable(trial.command) : ""));
   }
 }
 

@@ -15,7 +15,7 @@ from analysis.explorer.thumbnails import thumbnails
 from analysis.plotting import naming, style
 from study.config import EXTRA_ORIGINS, Origin, TrialConfig
 from study.measure.metrics import FITTED, METRICS, is_logarithmic, metric_name
-from study.results.choice import Choice, choose, under_fitted, with_fitted_prior
+from study.results.choice import Choice, choose, too_little_data, under_fitted, with_fitted_prior
 from study.results.frame import METRIC_PREFIXES, StudyFrames
 from study.results.recommendation import METHOD
 
@@ -35,14 +35,13 @@ _LOOKS = {"o": "circle", "s": "square", "D": "diamond", "d": "diamond", "^": "tr
 """Marker of matplotlib -> symbol of Observable Plot."""
 
 
-def explorer(frames: StudyFrames, links: Mapping[str, str], runs: Path | None = None, live: bool = False) -> str:
+def explorer(frames: StudyFrames, links: Mapping[str, str], runs: Path | None = None) -> str:
     """The explorer's data as JSON that may stand in a `script` element; "" if there is nothing to explore.
 
     Args:
         frames: The study.
         links: Trial label -> URL of its MLflow run.
         runs: The folder of all studies, for the commands to copy; None if that is not known.
-        live: Whether the study still runs and the page is written again every minute.
     """
     x, y = _axes(frames)
     columns = [name for name in _columns(frames) if np.isfinite(frames.column(name)).any()]
@@ -51,7 +50,8 @@ def explorer(frames: StudyFrames, links: Mapping[str, str], runs: Path | None = 
     data = {
         "x": x,
         "y": y,
-        "live": live,
+        "caution": too_little_data(frames),
+        "params": _params(frames),
         "metrics": [_metric(frames, name) for name in columns],
         "curves": list(_curve_names(frames)),
         "parallel": _parallel(frames),
@@ -87,7 +87,7 @@ def _metric(frames: StudyFrames, name: str) -> dict[str, Any]:
         "label": naming.label(name),
         "short": _short(name),
         "direction": direction,
-        "log": name in FURTHER[:2] or is_logarithmic(name) or style.use_log(values, spread=30.0),
+        "log": is_logarithmic(name) or name == "latent_dim" or style.use_log(values, spread=30.0),
         "prior": "fitted" if metric_name(name) in FITTED.values() else "normal" if metric_name(name) in FITTED else "",
         "real": _rounded(frames.real_data(name)),
     }
@@ -109,6 +109,17 @@ def _curve_names(frames: StudyFrames) -> list[str]:
     return [name for name in frames.objectives if name in frames.history]
 
 
+def _params(frames: StudyFrames) -> list[dict[str, Any]]:
+    """What can be filtered beside method and latent size: parameters that vary; those of words with their choices."""
+    found = []
+    for name in _varying(frames):
+        if name in ("method", "encoder", "regularizer", "latent_dim", "seed"):
+            continue
+        is_number = name not in frames.trials or frames.trials[name].dtype.kind in "if"
+        found.append({"name": name, "choices": None if is_number else sorted(set(frames.text(name)))})
+    return found
+
+
 def _parallel(frames: StudyFrames) -> list[dict[str, Any]]:
     """The axes of the parallel coordinates; a trial that cannot join the front has no place on them."""
     found = parallel.info(frames)
@@ -128,7 +139,8 @@ def _trials(
     frames: StudyFrames, columns: Sequence[str], links: Mapping[str, str], runs: Path | None
 ) -> list[dict[str, Any]]:
     choice, fitted = choose(frames), with_fitted_prior(frames)
-    fitted_choice = None if fitted is None else choose(fitted)
+    is_fitted = any(metric_name(name) in FITTED.values() for name in frames.objectives)
+    choices = {"fitted" if is_fitted else "normal": choice} | ({} if fitted is None else {"fitted": choose(fitted)})
     pictures = thumbnails(frames, _best_first(choice))
     values = {name: frames.column(name) for name in columns}
     varying = _varying(frames)
@@ -136,8 +148,8 @@ def _trials(
     groups = naming.groups(frames)
     numbers, sizes = frames.text("number"), frames.column("latent_dim")
     roles = [*_roles(frames, choice)]
-    if fitted is not None and fitted_choice is not None:
-        roles += [(row, f"{text} with the fitted prior") for row, text in _roles(fitted, fitted_choice)]
+    if fitted is not None:
+        roles += [(row, f"{text} with the fitted prior") for row, text in _roles(fitted, choices["fitted"])]
     intervals = _intervals(frames)
     trials = []
     for row, label in enumerate(frames.labels().tolist()):
@@ -154,14 +166,17 @@ def _trials(
                 "reason": str(texts["reason"][row]) if texts["reason"][row] not in ("", "nan", "None") else "",
                 "eligible": bool(choice.eligible[row]),
                 "roles": [text for picked, text in roles if picked == row],
-                "out": {"normal": _out(choice, row), "fitted": _out(fitted_choice, row)},
+                "out": {prior: _out(chosen, row) for prior, chosen in choices.items()},
                 "params": {name: str(texts[name][row]) for name in varying},
                 "values": [_rounded(values[name][row]) for name in columns],
                 "intervals": intervals.get(row, {}),
                 "curves": [_curve(frames, row, name) for name in _curve_names(frames)],
                 "pictures": pictures.get(row, {}),
                 "link": links.get(label, ""),
-                "command": _command(str(texts["study"][row]), str(numbers[row]), runs),
+                "study": str(texts["study"][row]),
+                "command": ""
+                if runs is None or texts["outcome"][row] != "completed"
+                else _command(str(texts["study"][row]), str(numbers[row]), runs),
             }
         )
     return trials
@@ -190,12 +205,14 @@ def _roles(frames: StudyFrames, choice: Choice) -> Iterator[tuple[int, str]]:
             yield pick.row, "Best in every objective" if choice.role == "best" else f"The {choice.role}, recommended"
 
 
-def _out(choice: Choice | None, row: int) -> str:
+def _out(choice: Choice, row: int) -> str:
     """Why a trial is not picked for its samples; "" if it may be."""
-    for trial in () if choice is None else choice.left_out:
+    for trial in choice.left_out:
         if trial.row == row:
             if trial.metric == METHOD:
                 return "its method does not make codes follow N(0, I)"
+            if metric_name(trial.metric) in ("copies", FITTED["copies"]):
+                return f"{100 * trial.value:.0f} % of them are unusually near to a training image"
             return f"{naming.short_label(trial.metric)} {naming.number(trial.value)} is among the study's worst"
     return ""
 
@@ -220,9 +237,9 @@ def _curve(frames: StudyFrames, row: int, name: str) -> list[list[float | None]]
     return [[_rounded(value) for value in part[chosen]] for part in (epochs, values)] if len(epochs) else [[], []]
 
 
-def _command(study: str, number: str, runs: Path | None) -> str:
+def _command(study: str, number: str, runs: Path) -> str:
     parts = ["python", "-m", "study.export", "--study", study, "--trial", number, "--out", f"model-{number}"]
-    if runs is not None and runs.resolve() != Path("runs").resolve():
+    if runs.resolve() != Path("runs").resolve():
         parts += ["--runs-dir", str(runs)]
     return shlex.join(parts)
 

@@ -19,10 +19,10 @@ function drawScatter(trials) {
     return {type: log ? "log" : "linear", domain, label: null, grid: true, tickFormat: "~g", ticks: log ? logTicks(domain) : narrow ? 4 : 7};
   };
   const real = isReal
-    ? [["ruleY", [yMetric.real], {stroke: "#6b6b6b", strokeDasharray: "4 3"}],
-       ["text", [yMetric.real], {y: d => d, frameAnchor: "right", dy: -6, textAnchor: "end", text: d => `real-data baseline ${number(d)}`, fill: "#595959"}]]
+    ? [Plot.ruleY([yMetric.real], {stroke: "#6b6b6b", strokeDasharray: "4 3"}),
+       Plot.text([yMetric.real], {y: d => d, frameAnchor: "right", dy: -6, textAnchor: "end", text: d => `real-data baseline ${number(d)}`, fill: "#595959"})]
     : [];
-  const pointed = given => Plot.pointer({x, y, maxRadius: 14, ...given});
+  const pointed = given => Plot.pointer({x, y, maxRadius: 14, ariaHidden: true, ...given});  // they are drawn anew
   const plot = picture({
     width, height: narrow ? 320 : 420, marginLeft: 58, marginBottom: 36, marginTop: 28, marginRight: 16,
     ariaLabel: `${yMetric.label} against ${xMetric.label}`,
@@ -30,16 +30,16 @@ function drawScatter(trials) {
     x: scale(trials.map(x), state.logX), y: scale([...trials.map(y), ...(isReal ? [yMetric.real] : [])], state.logY),
     marks: [
       ...real,
-      ["line", front, {x, y, stroke: "#c4c4c4", strokeWidth: 6, strokeLinejoin: "round"}],
-      ["dot", trials, {
+      Plot.line(front, {x, y, stroke: "#c4c4c4", strokeWidth: 6, strokeLinejoin: "round"}),
+      Plot.dot(trials, {
         x, y, r: size, className: "trials", symbol: trial => look(trial)[1], stroke: trial => look(trial)[0], strokeWidth: 1.5,
         fill: trial => (trial.eligible ? look(trial)[0] : "white"), opacity: trial => (inside.has(trial) ? 0.9 : 0.15),
-      }],
-      ["dot", marked, {x, y, r: size + 5, stroke: "#000", strokeWidth: 2, fill: "none"}],
-      ["text", named, {x, y, text: "label", dy: -13, fontWeight: 700, fill: "#1a1a1a", stroke: "#fff", strokeWidth: 3}],
-      ["dot", trials, pointed({r: size + 3, stroke: "#000", fill: "none"})],
-      ["tip", trials, pointed({fontSize: 12, lineWidth: 22, title: trial =>
-        [describe(trial), `${number(x(trial))}, ${number(y(trial))}`, ...trial.roles].join("\n")})],
+      }),
+      Plot.dot(marked, {x, y, r: size + 5, stroke: "#000", strokeWidth: 2, fill: "none"}),
+      Plot.text(named, {x, y, text: "label", dy: -13, fontWeight: 700, fill: "#1a1a1a", stroke: "#fff", strokeWidth: 3}),
+      Plot.dot(trials, pointed({r: size + 3, stroke: "#000", fill: "none"})),
+      Plot.tip(trials, pointed({fontSize: 12, lineWidth: 22, title: trial =>
+        [describe(trial), `${number(x(trial))}, ${number(y(trial))}`, ...trial.roles].join("\n")})),
     ],
   });
   plot.addEventListener("input", () => { if (plot.value) select(plot.value.label, false); });
@@ -97,20 +97,17 @@ function buildParallel() {
     for (const [place, text] of axis.ticks) {
       group.append("text").attr("x", -5).attr("y", up(place)).attr("dy", "0.32em").attr("text-anchor", "end").text(text);
     }
-    const brush = d3.brushY().extent([[-12, top - 8], [12, height - bottom + 8]]).on("brush end", ({type, selection}) => {
-      if (selection) state.brushes.set(index, [up.invert(selection[1]), up.invert(selection[0])]);
-      else state.brushes.delete(index);
+    const brush = d3.brushY().extent([[-12, top - 8], [12, height - bottom + 8]]);
+    const drawn = group.append("g").attr("class", "brush").attr("data-axis", axis.name).call(brush);
+    if (state.brushes.has(axis.name)) drawn.call(brush.move, state.brushes.get(axis.name).map(up).reverse());
+    brush.on("brush end", ({type, selection}) => {
+      if (selection) state.brushes.set(axis.name, [up.invert(selection[1]), up.invert(selection[0])]);
+      else state.brushes.delete(axis.name);
       if (type === "end") update();
       else drawPlots(shownTrials());  // no more while it is dragged: text of another length would move the axis away
     });
-    group.append("g").attr("class", "brush").attr("data-axis", axis.name).call(brush);
   });
   box.replaceChildren(svg.node());
-  find("unbrush").addEventListener("click", () => {
-    state.brushes.clear();
-    buildAgain();
-    update();
-  });
   return trials => {
     const shown = new Set(trials.filter(within)), best = new Set(front);
     lines.attr("stroke-opacity", trial => (!shown.has(trial) ? 0.06 : best.has(trial) ? 0.95 : 0.45))

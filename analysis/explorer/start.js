@@ -36,7 +36,9 @@ function draw() {
   showBest(trials);
   showMenu(trials);
   showCards();
-  find("count").textContent = `${trials.length} of ${data.trials.length} trials shown`;
+  const without = filteredTrials().length - trials.length;
+  find("count").textContent = `${trials.length} of ${data.trials.length} trials shown.` +
+    (without ? ` ${without} more pass the filters and have no place on these axes: no value, or none that a logarithmic axis can show.` : "");
 }
 
 function update() {
@@ -44,11 +46,16 @@ function update() {
   remember();
 }
 
+function begin() {
+  recall();
+  buildAgain();
+  draw();
+}
+
 root.hidden = false;
-recall();
 buildControls();
-buildAgain();
-draw();
+begin();
+addEventListener("hashchange", () => { if (location.hash.startsWith("#explore?")) begin(); });
 let width = innerWidth;
 addEventListener("resize", () => {
   if (innerWidth === width) return;  // a phone's address bar changes the height alone
@@ -56,4 +63,3 @@ addEventListener("resize", () => {
   buildAgain();
   draw();
 });
-if (data.live) setTimeout(() => location.reload(), 60_000);

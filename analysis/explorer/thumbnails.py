@@ -13,18 +13,20 @@ from PIL import Image
 from analysis.plotting.pictures import tile
 from study.results.frame import Arrays, StudyFrames
 
-BUDGET = 1_800_000
-"""Bytes of all thumbnails of a page, a third less than they take as text: with it a page of 100 trials has 4 MB."""
+BUDGET = 1_400_000
+"""Bytes of all thumbnails of a page, a quarter less than they take as text."""
 MOST_BYTES = 12_000
 """Of one thumbnail."""
-MOST_TRIALS = 400
-"""More trials would get thumbnails too small to see anything."""
-SIDE = 48
+MOST_TRIALS = 120
+"""More trials would get thumbnails too small to see anything; the best ones have some."""
+SIDE, SMALL_SIDE = 48, 32
 """Pixels of an image's longer side in a thumbnail; larger images are made smaller."""
+_SMALL_BYTES = 6_000
+"""If a thumbnail may have fewer, it shows half as many images of the small side."""
 _CRISP = 16
 """Images up to this side keep every pixel: lossy compression would blur them."""
 _COLUMNS = 8
-_QUALITIES = (75, 50, 25)
+_QUALITIES = (75, 40)
 
 
 class Kind(NamedTuple):
@@ -64,15 +66,19 @@ def thumbnails(frames: StudyFrames, rows: Sequence[int]) -> dict[int, dict[str, 
     found = {}
     for row in wanted:
         arrays = frames.arrays(row)
-        pictures = {kind.title: picture for kind in KINDS if (picture := _picture(arrays or {}, kind)) is not None}
+        shown = ((kind.title, _picture(arrays or {}, kind, at_most < _SMALL_BYTES)) for kind in KINDS)
+        pictures = {title: picture for title, picture in shown if picture is not None}
         if pictures:
             found[row] = {title: data_address(picture, at_most) for title, picture in pictures.items()}
     return found
 
 
-def _picture(arrays: Arrays, kind: Kind) -> Image.Image | None:
+def _picture(arrays: Arrays, kind: Kind, small: bool = False) -> Image.Image | None:
     """The images side by side; None if the trial lacks any of them, or was read from a damaged file."""
-    parts = [arrays.get(name, np.empty(0))[: kind.images] for name in kind.arrays]
+    first = arrays.get(kind.arrays[0], np.empty(0))
+    side = max(first.shape[-2:]) if first.ndim > 2 else 0
+    small = small and side > _CRISP
+    parts = [arrays.get(name, np.empty(0))[: kind.images // (1 + small)] for name in kind.arrays]
     if not all(len(part) for part in parts):
         return None
     if parts[0].ndim == 5:  # strips: each is a row
@@ -82,9 +88,9 @@ def _picture(arrays: Arrays, kind: Kind) -> Image.Image | None:
     if images.ndim != 4:
         return None
     picture = Image.fromarray(tile(images, columns))
-    side = max(images.shape[2:])
-    if side > SIDE:
-        picture = _scaled(picture, SIDE / side)
+    wanted = SMALL_SIDE if small else SIDE
+    if side > wanted:
+        picture = _scaled(picture, wanted / side)
     picture.info["crisp"] = side <= _CRISP
     return picture
 
@@ -97,7 +103,7 @@ def data_address(picture: Image.Image, at_most: int) -> str:
             break
         encoded = _webp(picture, quality)
     while len(encoded) > at_most and min(picture.size) > _CRISP:
-        picture = _scaled(picture, 0.7)
+        picture = _scaled(picture, max(0.3, 0.95 * (at_most / len(encoded)) ** 0.5))
         encoded = _webp(picture, _QUALITIES[-1])
     return "data:image/webp;base64," + base64.b64encode(encoded).decode()
 

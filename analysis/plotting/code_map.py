@@ -65,7 +65,7 @@ def plot_traversal(info: Traversal) -> Figure:
     above, below = figure.subplots(2, 1, height_ratios=[0.55 * rows, 4])
     show(above, tile(info.images, columns))
     above.set_title(f"{info.title}\n{info.trial}", fontsize=8.5, fontweight="normal", loc="left")
-    pair = coordinate_pairs(info.codes)[0]
+    pair = sorted(np.argsort(-info.codes.var(axis=0), kind="stable")[:2].tolist())
     codes, path = (_plane(points, pair) for points in (info.codes[:MOST_POINTS], info.path))
     labels = info.labels[:MOST_POINTS]
     for label in np.unique(labels):

@@ -23,5 +23,5 @@ def embedded(png: bytes) -> str:
         picture.save(file, kind, quality=_QUALITY, method=0)
     else:
         kind = "png"
-        picture.quantize(_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, kind)
+        picture.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, kind)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

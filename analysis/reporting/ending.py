@@ -19,7 +19,7 @@ from rich.table import Table
 from analysis import replicates, tradeoff
 from analysis.plotting import naming, style
 from analysis.reporting import picks, second_opinion
-from analysis.reporting.page import is_live, write_report
+from analysis.reporting.page import write_report
 from study.config import UserError
 from study.disk.layout import ERROR, OUTCOME, PICTURE, WARNINGS, attempt_folders, report_path, trial_folders, trial_path
 from study.results.choice import Choice, choose, seed_groups, too_little_data
@@ -105,7 +105,7 @@ def report(console: Console, frames: StudyFrames, directory: Path, tracking_uri:
         ended = (
             (trial / OUTCOME).stat().st_mtime for _, trial in trial_folders(directory) if (trial / OUTCOME).exists()
         )
-        if not page.is_file() or is_live(page) or page.stat().st_mtime < max(ended, default=0.0):
+        if not page.is_file() or page.stat().st_mtime < max(ended, default=0.0):
             console.print("writing the report", highlight=False)
             write_report(frames, page.parent, tracking_uri, [directory], directory.parent)
     except (Exception, KeyboardInterrupt) as error:  # no figure may hide the study's results

@@ -1,18 +1,22 @@
-"""Keeps the report of a running study current: a second process writes its page every minute, without figures.
+"""The page of a running study: a second process writes it every minute, without figures, as `report/live.html`.
 
-It yields to trials (`os.nice`), rests thirty times as long as a page takes, and ends with the study, also if that is
-killed.
+The process yields to trials (`os.nice`), rests thirty times as long as a page takes, and ends with the study, also if
+that is killed. The page is a file of its own, so that the report of an earlier session stays until the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from study.disk.files import write_atomic
+from study.disk.layout import live_page_path, report_path
 
 EVERY = 60.0
 """Seconds between two pages."""
@@ -34,9 +38,10 @@ class LiveReport(contextlib.ExitStack):
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
+        self._directory = directory
         with contextlib.suppress(OSError):  # for example, no memory for it
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "analysis.reporting.live", str(directory)],
+                [sys.executable, "-P", "-m", "analysis.reporting.live", str(directory), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -44,6 +49,27 @@ class LiveReport(contextlib.ExitStack):
                 start_new_session=True,  # Ctrl-C goes to the study alone
             )
             self.callback(_end, process)
+
+    def leave(self) -> None:
+        """Lets a page that is open somewhere go on to the report, once that is written."""
+        leave(self._directory)
+
+
+def leave(directory: Path) -> None:
+    """Replaces the live page, if there is one, by one that leads to the report, or says that there is none."""
+    page, report = live_page_path(directory), report_path(directory)
+    if not page.is_file():
+        return
+    goal = html.escape(report.name)
+    text = f"The study {html.escape(directory.name)} does not run any more. "
+    head = ""
+    if report.is_file():
+        head = f'<meta http-equiv="refresh" content="0; url={goal}">'
+        text += f'<a href="{goal}">Its report</a>'
+    else:
+        text += "It was interrupted before it had a report; <code>study status</code> says how to resume it."
+    with contextlib.suppress(OSError):
+        write_atomic(page, f'<!DOCTYPE html><meta charset="utf-8">{head}<title>ended</title><p>{text}</p>'.encode())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -70,6 +96,7 @@ def keep_current(directory: Path, parent: int, every: float = EVERY) -> None:
         with contextlib.suppress(Exception):
             _write(directory)
         rest = max(every, REST * (time.monotonic() - begun))
+    leave(directory)
 
 
 def _waited(seconds: float, parent: int) -> bool:
@@ -84,13 +111,12 @@ def _waited(seconds: float, parent: int) -> bool:
 
 def _write(directory: Path) -> None:
     from analysis.reporting.page import write_live_report
-    from study.disk.layout import report_path
     from study.results.frame import load_study
 
-    write_live_report(load_study(directory.parent, directory.name), report_path(directory).parent, directory.parent)
+    write_live_report(load_study(directory.parent, directory.name), live_page_path(directory), directory.parent)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     os.nice(_POLITE)
-    keep_current(Path(sys.argv[1]), os.getppid())
+    keep_current(Path(sys.argv[1]), int(sys.argv[2]))

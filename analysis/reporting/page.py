@@ -69,28 +69,21 @@ def write_report(
     figures, skipped = figures + own, skipped + missing
     # Last, since at the end of a study MLflow is still being written while the figures are drawn.
     links = trial_links(frames, tracking_uri) if tracking_uri else {}
-    return [_write(out, render(frames, figures, skipped, links, runs)), *files]
+    return [_write(out / "report.html", render(frames, figures, skipped, links, runs)), *files]
 
 
-def write_live_report(frames: StudyFrames, out: Path, runs: Path | None = None) -> Path:
+def write_live_report(frames: StudyFrames, page: Path, runs: Path | None = None) -> Path:
     """Writes the page of a study that still runs: without figures, and it loads itself again every minute.
 
     Raises:
         UserError: The folder cannot be written.
     """
-    return _write(out, render(frames, [], [], {}, runs, live=True))
+    return _write(page, render(frames, [], [], {}, runs, live=True))
 
 
-def is_live(page: Path) -> bool:
-    """Whether a page was written while its study ran, by `write_live_report`."""
-    with open(page, "rb") as file:
-        return b"data-live" in file.readline() + file.readline()
-
-
-def _write(out: Path, html: str) -> Path:
-    page = out / "report.html"
+def _write(page: Path, html: str) -> Path:
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(page, html.encode())
     except OSError as error:
         raise UserError(f"cannot write {page}: {error.strerror or error}") from error
@@ -144,7 +137,7 @@ def render(
     )
     summary = summarise(frames)
     with style.of_study(frames):
-        explored = explorer(frames, links, runs, live)
+        explored = explorer(frames, links, runs)
     scripts = [script.read_text(encoding="utf-8") for script in SCRIPTS] if explored else []
     return environment.get_template("report.html.jinja").render(
         name=frames.name,

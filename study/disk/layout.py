@@ -97,6 +97,11 @@ def report_path(study: Path) -> Path:
     return study / "report" / "report.html"
 
 
+def live_page_path(study: Path) -> Path:
+    """The page that shows a study while it runs."""
+    return study / "report" / "live.html"
+
+
 def study_names(runs: Path) -> list[str]:
     """The studies in the folder of all studies."""
     return sorted(path.parent.name for path in runs.glob(study_path(Path("*")).as_posix()))

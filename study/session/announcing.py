@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from study.changes import PAUSE, InForce
-from study.disk.layout import go_on_command
+from study.disk.layout import go_on_command, live_page_path
 from study.session.progress import StudyProgress
 from study.tuning.interrupts import Interrupts
 from study.tuning.searcher import LedgerSearcher
@@ -25,9 +25,12 @@ def announcing(
     for line in _begun_with(searcher.changed):
         progress.tell(line)
     was_paused = False
+    page = live_page_path(searcher.directory)
 
     def refresh() -> None:
         nonlocal was_paused
+        if page.is_file():
+            progress.say(f"page     {page} shows the study while it runs")
         if news := searcher.news():
             for change in news:
                 if change.what != PAUSE:  # which has its own line
@@ -36,6 +39,8 @@ def announcing(
         paused = searcher.changed.paused
         if paused and not was_paused:
             progress.tell(f"paused: {go_on_command(searcher.directory)} goes on")
+        if paused != was_paused:
+            progress.rest(paused)
         was_paused = paused
         if interrupts.announcement:
             progress.say(interrupts.announcement)

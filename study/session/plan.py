@@ -185,7 +185,7 @@ def make_plan(request: Request) -> Plan:
     storage = None if request.storage is None else public_url(request.storage)
     if existing is not None and existing.storage is None and request.storage is None:
         check_ledger_file(request.directory)
-    side = request.image_size if existing is None else existing.image_size
+    side = existing.image_size if existing and request.dataset.startswith("folder:") else request.image_size
     data = request.data or load_data(request.loaded.space, request.dataset, request.data_dir, side)
     names = ("seed", "epochs", "scheduler", "eta", "feature_network", "image_size")
     given = {"sampler": sampler, **{name: getattr(request, name) for name in names}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from types import TracebackType
@@ -76,6 +77,10 @@ class StudyProgress:
         if text not in self._said:
             self._said.add(text)
             self._console.print(text, highlight=False, soft_wrap=True)
+
+    def rest(self, paused: bool) -> None:
+        """A pause begins or ends: the time left counts from its end, and is not told during it."""
+        self._begun = math.inf if paused else time.time()
 
     def tell(self, text: str) -> None:
         """Prints a line beside the progress, each time."""

@@ -33,7 +33,7 @@ def trained(trials: Iterable[FollowedTrial], begun: float, *, extra: bool = Fals
 
     Args:
         trials: All trials of the study.
-        begun: When this session began, Unix seconds.
+        begun: When this session began, or last went on after a pause, Unix seconds.
         extra: Whether the trials beyond the search are asked for.
     """
     found = []
@@ -63,7 +63,8 @@ def seconds_left(
         trials: Those that have begun.
         wanted: Trials there are to be.
         now: Unix seconds.
-        until_deadline: Seconds until no trial begins any more; None for no limit.
+        until_deadline: Seconds until no trial begins any more; None for no limit. Running trials then go on to their
+            end.
 
     Returns:
         Seconds, at least 0; None before the first epoch of this session.
@@ -75,12 +76,17 @@ def seconds_left(
     ended = [trial.epochs for trial in trials if trial.ended]
     running = [trial for trial in trials if not trial.ended]
     waiting = max(0, wanted - len(ended) - len(running))
-    missing = waiting * _mean(ended or [trial.planned for trial in trials])
+    missing = []
     for trial in running:
         later = [epochs for epochs in ended if epochs > trial.epochs]
-        missing += max(0.0, _mean(later or [trial.planned]) - trial.epochs)
-    left = missing * elapsed / recent
-    return left if until_deadline is None else max(0.0, min(left, until_deadline))
+        missing.append(max(0.0, _mean(later or [trial.planned]) - trial.epochs))
+    all_missing = sum(missing) + waiting * _mean(ended or [trial.planned for trial in trials])
+    left = all_missing * elapsed / recent
+    if until_deadline is None:
+        return left
+    # Trials side by side share the rate.
+    last_running = max(missing, default=0.0) * len(running) * elapsed / recent
+    return min(left, max(until_deadline, last_running))
 
 
 def _mean(values: Sequence[int]) -> float:

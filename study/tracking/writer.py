@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from study.components import Components
 from study.disk.epochs import Record
 from study.disk.files import read_lines
-from study.disk.layout import progress_path, report_path, study_path, trial_folders
+from study.disk.layout import live_page_path, progress_path, report_path, study_path, trial_folders
 from study.disk.study_json import StudyRecord
 from study.disk.timestamp import milliseconds
 from study.tracking.description import read_study, shared_tags, study_params, study_tags
@@ -174,5 +174,5 @@ class Writer:
         found = [*self._directory.iterdir(), *(report.iterdir() if report.is_dir() and not report.is_symlink() else ())]
         for path in sorted(found):
             is_wanted = path.suffix in _FIGURES or path == study_path(self._directory)
-            if is_wanted and path.is_file() and not path.is_symlink():
+            if is_wanted and path != live_page_path(self._directory) and path.is_file() and not path.is_symlink():
                 self._client.log_artifact(self._parent.run_id, str(path), "report" if path.parent == report else None)

@@ -51,9 +51,10 @@ def test_by_hand(case: str) -> None:
     assert left is None if expected is None else left == pytest.approx(expected)
 
 
-def test_the_budget_ends_a_study_earlier() -> None:
-    trials = [running(1), running(1)]
-    assert [seconds_left(trials, 4, 10.0, until) for until in (1000.0, 30.0, -5.0)] == pytest.approx([190.0, 30.0, 0.0])
+def test_the_budget_ends_a_study_earlier_but_no_running_trial() -> None:
+    trials = [running(1), running(1)]  # an epoch of each in 10 s, so both have 90 s to go
+    found = [seconds_left(trials, 4, 10.0, until) for until in (1000.0, 120.0, 30.0, -5.0)]
+    assert found == pytest.approx([190.0, 120.0, 90.0, 90.0])
 
 
 def test_what_trials_add(tmp_path: Path) -> None:
