@@ -11,12 +11,14 @@ from PIL import Image
 
 from analysis.plotting import code_map
 from study.cli import command_status
-from study.config import TrialConfig
+from study.config import TrialConfig, UserError
 from study.disk.layout import ARRAYS
+from study.disk.study_json import read_study
+from study.disk.study_json import write_study as write_study_json
 from study.exporting.trained import load_model
 from study.model.autoencoder import class_direction
 from study.results.selection import select
-from study.traverse import traverse
+from study.traverse import _class, traverse
 from tests.helpers import made_summary
 from tests.helpers_model import EPOCHS, made_model, write_study
 
@@ -84,6 +86,19 @@ def test_a_walk_towards_a_class_has_its_direction_and_length(walked) -> None:
 def test_a_random_code_follows_its_seed(walked) -> None:
     first, again, other = (walked("--towards", "1", "--seed", seed).path[0].tolist() for seed in ("0", "0", "1"))
     assert first == again != other
+
+
+def test_a_class_called_by_a_number_is_meant_by_it(runs: Path) -> None:
+    names = ["0", "10", "2"]
+    record = read_study(runs / "toy")
+    assert record is not None
+    write_study_json(runs / "toy", record.replace(classes=names))
+    chosen, labels = select(runs, "toy", trial=0), np.arange(40) % 3
+    assert [_class(name, chosen, labels) for name in names] == [0, 1, 2]
+    with pytest.raises(UserError, match="--towards 1: choose from 0, 10, 2"):
+        _class("1", chosen, labels)
+    write_study_json(runs / "toy", record.replace(classes=["cat", "dog", "owl"]))
+    assert _class("1", select(runs, "toy", trial=0), labels) == 1
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ function curves(trial) {
     box.append(make("figure", {}, make("figcaption", {}, `${metric.short}, by epoch`), picture({
       width: 250, height: 110, marginLeft: 44, marginBottom: 22, marginTop: 6, marginRight: 8,
       ariaLabel: `${metric.label} of trial ${trial.label} by epoch`,
-      x: {label: null, ticks: 4, nice: false}, y: {type: log ? "log" : "linear", domain, label: null, ticks: log ? logTicks(domain).filter(first => /^[0.]*[125]/.test(first)) : 3, tickFormat: "~g", grid: true},
+      x: {label: null, ticks: 4, nice: false}, y: {type: log ? "log" : "linear", domain, label: null, ticks: ticksOf(domain, log, 3).filter((_, at, all) => all.length < 5 || at % 2 === 0), tickFormat: plain, grid: true},
       marks: [Plot.lineY(points, {x: "epoch", y: "value", stroke: data.looks[trial.method][0], strokeWidth: 1.5}),
               points.length < 2 ? Plot.dot(points, {x: "epoch", y: "value", fill: data.looks[trial.method][0]}) : null],
     })));

@@ -17,6 +17,9 @@ const sizes = distinct(data.trials.map(trial => trial.size)).filter(size => size
 const outcomes = distinct(data.trials.map(trial => trial.outcome));
 const studies = distinct(data.trials.map(trial => trial.study));
 
+const picked = data.trials.filter(trial => trial.roles.some(role => /recommended|Best in every/.test(role)));
+const recommended = (picked.find(trial => trial.roles.some(role => role.endsWith("recommended"))) || picked[0])?.label ?? null;
+
 const LIMITS = ["xLimit", "yLimit"];
 const initial = () => ({
   x: data.x, y: data.y, logX: metricOf(data.x).log, logY: metricOf(data.y).log,
@@ -24,7 +27,7 @@ const initial = () => ({
   extra: false, xLimit: null, yLimit: null,
   bounds: new Map(),   // parameter -> [least, most], either may be null
   brushes: new Map(),  // axis of the parallel coordinates -> [low, high], as places from 0 to 1
-  pins: [], current: null,
+  pins: [], current: recommended,
 });
 const state = initial();
 
@@ -63,7 +66,7 @@ function recall() {
     if (ends.length === 2 && !ends.includes(null)) state.brushes.set(name, ends);
   }
   state.pins = distinct((words.get("pins") || "").split("|")).filter(label => trialByLabel.has(label));
-  state.current = trialByLabel.has(words.get("trial")) ? words.get("trial") : null;
+  if (trialByLabel.has(words.get("trial"))) state.current = words.get("trial");
 }
 
 function metricOf(name) { return data.metrics[metricIndex.get(name)]; }

@@ -157,7 +157,7 @@ function showBest(trials) {
   if (unpicked) box.append(make("p", {}, `${unpicked} of them cannot be picked for their samples; their cards say why.`));
   for (const [trial, labels] of winners) {
     box.append(make("p", {}, make("strong", {}, `Best in ${labels.join(" and ")}: `), describe(trial),
-      ` (${number(value(trial, state.x))}, ${number(value(trial, state.y))}). `,
+      ` (${["y", "x"].map(axis => `${metricOf(state[axis]).short} ${number(value(trial, state[axis]))}`).join(", ")}). `,
       make("button", {type: "button", onclick: () => pin(trial.label)}, "Compare"), " ",
       trial.command ? copyable(trial.command) : ""));
   }

@@ -29,9 +29,9 @@ FURTHER = ("latent_dim", "weight", "seconds")
 """Numbers that are no metrics and can be an axis too."""
 MOST_POINTS = 48
 """Of a learning curve."""
-_LOOKS = {"o": "circle", "s": "square", "D": "diamond", "d": "diamond", "^": "triangle", "v": "triangle2",
-          "X": "times", "x": "times", "P": "plus", "+": "plus", "*": "star", "p": "hexagon", "h": "hexagon",
-          "H": "hexagon", "8": "hexagon", "<": "triangle", ">": "triangle2"}  # fmt: skip
+_LOOKS = {"o": "circle", "s": "square", "D": "diamond", "d": "diamond2", "^": "triangle", "v": "triangle2",
+          "X": "times", "x": "times", "P": "plus", "+": "plus", "*": "star", "p": "square2", "h": "hexagon",
+          "H": "hexagon", "8": "hexagon", "<": "wye", ">": "asterisk"}  # fmt: skip
 """Marker of matplotlib -> symbol of Observable Plot."""
 
 

@@ -16,13 +16,17 @@ function drawScatter(trials) {
   const isReal = yMetric.real !== null && drawable(yMetric.real, state.logY) && worthShowing(trials.map(y), yMetric.real);
   const scale = (values, log) => {
     const domain = padded(d3.extent(values), log);
-    return {type: log ? "log" : "linear", domain, label: null, grid: true, tickFormat: "~g", ticks: log ? logTicks(domain) : narrow ? 4 : 7};
+    return {type: log ? "log" : "linear", domain, label: null, grid: true, tickFormat: plain, ticks: ticksOf(domain, log, narrow ? 4 : 7)};
   };
   const real = isReal
     ? [Plot.ruleY([yMetric.real], {stroke: "#6b6b6b", strokeDasharray: "4 3"}),
        Plot.text([yMetric.real], {y: d => d, frameAnchor: "right", dy: -6, textAnchor: "end", text: d => `real-data baseline ${number(d)}`, fill: "#595959"})]
     : [];
   const pointed = given => Plot.pointer({x, y, maxRadius: 14, ariaHidden: true, ...given});  // they are drawn anew
+  if (!trials.length) {
+    box.replaceChildren(make("p", {class: "note"}, "No trial passes the filters: widen them, or begin again."));
+    return;
+  }
   const plot = picture({
     width, height: narrow ? 320 : 420, marginLeft: 58, marginBottom: 36, marginTop: 28, marginRight: 16,
     ariaLabel: `${yMetric.label} against ${xMetric.label}`,
@@ -30,9 +34,10 @@ function drawScatter(trials) {
     x: scale(trials.map(x), state.logX), y: scale([...trials.map(y), ...(isReal ? [yMetric.real] : [])], state.logY),
     marks: [
       ...real,
-      Plot.line(front, {x, y, stroke: "#c4c4c4", strokeWidth: 6, strokeLinejoin: "round"}),
+      Plot.line(front, {x, y, stroke: "#c4c4c4", strokeWidth: 6, strokeLinejoin: "round",
+        curve: xMetric.direction === "maximize" ? "step-before" : "step-after"}),  // nothing better was seen within the corners
       Plot.dot(trials, {
-        x, y, r: size, className: "trials", symbol: trial => look(trial)[1], stroke: trial => look(trial)[0], strokeWidth: 1.5,
+        x, y, r: size, className: "trials", symbol: trial => (trial.eligible ? look(trial)[1] : "circle"), stroke: trial => look(trial)[0], strokeWidth: 1.5,
         fill: trial => (trial.eligible ? look(trial)[0] : "white"), opacity: trial => (inside.has(trial) ? 0.9 : 0.15),
       }),
       Plot.dot(marked, {x, y, r: size + 5, stroke: "#000", strokeWidth: 2, fill: "none"}),
@@ -52,6 +57,13 @@ function padded([low, high], log) {
   if (log) return low < high ? [low * (low / high) ** 0.08, high * (high / low) ** 0.08] : [low / 2, high * 2];
   const room = low < high ? 0.06 * (high - low) : Math.abs(low) / 2 || 1;
   return [low - room, high + room];
+}
+
+function plain(tick) { return String(+tick.toPrecision(6)); }
+
+function ticksOf(domain, log, count) {
+  const few = log ? logTicks(domain) : [];
+  return few.length > 2 ? few : d3.ticks(...domain, count);
 }
 
 /** Plain numbers, more of them the less the values span. */

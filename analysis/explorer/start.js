@@ -37,7 +37,10 @@ function draw() {
   showMenu(trials);
   showCards();
   const without = filteredTrials().length - trials.length;
-  find("count").textContent = `${trials.length} of ${data.trials.length} trials shown.` +
+  const hidden = outcomes.filter(outcome => state.hidden.has(`outcome:${outcome}`)).map(outcome =>
+    `${data.trials.filter(trial => trial.outcome === outcome).length} ${outcome}`);
+  find("count").textContent = `${trials.length} of ${data.trials.length} trials shown` +
+    (hidden.length ? `; hidden are ${hidden.join(", ")} (Other filters shows them).` : ".") +
     (without ? ` ${without} more pass the filters and have no place on these axes: no value, or none that a logarithmic axis can show.` : "");
 }
 

@@ -83,7 +83,17 @@ def plot_traversal(info: Traversal) -> Figure:
         for label, name in list(info.classes.items())[:20]
     ]
     handles.append(style.line_handle("95 % of\nthe prior", "black", "--"))
-    handles.append(Line2D([], [], color="black", marker="o", markersize=4, markerfacecolor="white", label="the walk"))
+    handles.append(
+        Line2D(
+            [],
+            [],
+            color="black",
+            marker="o",
+            markersize=4,
+            markerfacecolor="white",
+            label="the walk, to\nthe black dot",
+        )
+    )
     figure.legend(handles=handles, loc="outside right lower", fontsize=7.5)
     return figure
 

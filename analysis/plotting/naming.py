@@ -66,7 +66,7 @@ def number(value: float) -> str:
     """A value with three significant digits: `0.0137`, `28.1`, `349`; `n/a` for NaN and infinity."""
     if not np.isfinite(value):
         return "n/a"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
 def count(number: int, noun: str = "trial") -> str:

@@ -87,8 +87,8 @@ def certainty(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float
     else:
         why = "fewer than three trials can be picked"
     text = (
-        f"This front has no clear knee ({why}). The compromise keeps the larger of its two losses, each compared with "
-        "the best value, as small as possible."
+        f"This front has no clear knee ({why}). The compromise keeps the larger of its two losses as small as "
+        "possible, each compared with the best value of the trials that can be picked."
     )
     return [f"{text} {changed}".strip()]
 

@@ -60,7 +60,7 @@ def summarise(frames: StudyFrames) -> Summary:
     if choice.front.size and choice.recommended is None:
         return Summary([too_little_data(frames)], methods, noise)
     if choice.recommended is None:
-        return Summary(["No trial has completed with both objectives yet."], methods, noise)
+        return Summary(_nothing_completed(frames), methods, noise)
     sentences = [_recommendation(frames, choice)]
     sentences += picks.certainty(frames, choice, noise)
     sentences += picks.nearly_best(frames, choice)
@@ -71,6 +71,17 @@ def summarise(frames: StudyFrames) -> Summary:
     sentences += _by_method(methods)
     sentences += _certainty(frames, choice, noise, next((rows for rows in seeds if choice.recommended in rows), []))
     return Summary(sentences, methods, noise)
+
+
+def _nothing_completed(frames: StudyFrames) -> list[str]:
+    """That there is no answer, and why if trials have failed."""
+    is_running = any(record.outcome == "running" for record in frames.records)
+    sentences = [f"No trial has completed with both objectives{' yet' if is_running else ''}."]
+    failed = np.flatnonzero(frames.text("outcome") == "failed")
+    if failed.size:
+        first, reason = frames.labels()[failed[0]], frames.text("reason")[failed[0]]
+        sentences.append(f"{naming.count(failed.size)} failed; the first, trial {first}: {reason}.")
+    return sentences
 
 
 def _recommendation(frames: StudyFrames, choice: Choice) -> str:

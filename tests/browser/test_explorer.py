@@ -12,9 +12,9 @@ import pytest
 
 from analysis.reporting.page import write_live_report, write_report
 from study.results.choice import choose
-from study.results.frame import StudyFrames, load_study
+from study.results.frame import StudyFrames, join_studies, load_study
 from tests.browser.conftest import Screenshot
-from tests.helpers_study import make_study
+from tests.helpers_study import make_study, study_record
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, ViewportSize
@@ -36,7 +36,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
 
 @pytest.fixture(scope="module")
 def address(frames: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_report(frames, tmp_path_factory.mktemp("report"))[0].as_uri()
+    return write_report(frames, tmp_path_factory.mktemp("report"), runs=Path("runs"))[0].as_uri()
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -120,15 +120,15 @@ def test_filters_brushes_and_axes(explored: Page, frames: StudyFrames) -> None:
     box.uncheck()
     assert marks(explored).count() == int((methods[rows] != first).sum())
     box.check()
-    explored.get_by_text("Other filters").click()
+    explored.locator("#explorer summary").first.click()
     stopped = part(explored, "outcomes").get_by_label("stopped")
     stopped.check()
     assert marks(explored).count() > len(rows)
     stopped.uncheck()
     heaviest = float(np.median(frames.column("weight")[rows]))
-    part(explored, "heaviest").fill(str(heaviest))
+    explored.locator("#explorer [data-bound=weight]").nth(1).fill(str(heaviest))
     assert marks(explored).count() == int((frames.column("weight")[rows] <= heaviest).sum())
-    part(explored, "heaviest").fill("")
+    explored.locator("#explorer [data-bound=weight]").nth(1).fill("")
     axis = explored.locator("#explorer [data-axis=latent_dim] .overlay")
     axis.scroll_into_view_if_needed()
     frame = axis.bounding_box()
@@ -141,6 +141,9 @@ def test_filters_brushes_and_axes(explored: Page, frames: StudyFrames) -> None:
     eligible = np.flatnonzero(choose(frames).eligible)
     sizes = frames.column("latent_dim")[eligible]
     assert marks(explored).count() == int((sizes == sizes.max()).sum())
+    explored.reload()  # the address keeps what was dragged
+    assert marks(explored).count() == int((sizes == sizes.max()).sum())
+    assert explored.locator("#explorer [data-axis=latent_dim] .selection").is_visible()
     explored.get_by_role("button", name="Clear all").click()
     assert marks(explored).count() == len(rows)
     part(explored, "x-metric").select_option("latent_dim")
@@ -160,9 +163,15 @@ def test_a_limit_names_the_best_trial_within_it(explored: Page, frames: StudyFra
     slider.focus()
     for index in (len(limits) // 2, 1):
         slider.fill(str(index))
-        within = [row for row in able if frames.column(X)[row] <= limits[index]]
-        best = min(within, key=lambda row: frames.column(Y)[row])
-        assert f"trial {frames.labels()[best]}:" in part(explored, "best").inner_text()
+        within = np.flatnonzero(choice.eligible & (frames.column(X) <= limits[index]))
+        winners = {
+            "Sample FID": min(set(within) & set(able), key=lambda row: frames.column(Y)[row]),
+            "Reconstruction error": min(within, key=lambda row: frames.column(X)[row]),
+        }
+        for words, row in winners.items():  # one line for each, or one for both
+            named = part(explored, "best").locator("p").filter(has=explored.locator("strong", has_text=words))
+            line = named.first.inner_text()
+            assert f"trial {frames.labels()[row]}:" in line
     before = part(explored, "x-limit-value").inner_text()
     slider.press("ArrowLeft")
     assert part(explored, "x-limit-value").inner_text() != before  # a keyboard moves it too
@@ -205,15 +214,69 @@ def test_without_scripts_the_page_is_complete(address: str, browser: Browser, si
         assert page.locator("figure img").count() >= 10
 
 
-def test_a_live_page_loads_itself_again(frames: StudyFrames, tmp_path: Path, page: Page) -> None:
+def test_clearing_again_and_again_does_the_same_work(address: str, page: Page) -> None:
+    page.goto(address)
+    page.evaluate("built = 0; const build = buildAgain; buildAgain = () => { built += 1; build(); }; 0")
+    for _ in range(4):
+        page.evaluate("state.brushes.set('latent_dim', [0, 1]); update()")
+        page.get_by_role("button", name="Clear all").click()
+    assert page.evaluate("built") == 4
+
+
+def test_a_link_is_followed_in_the_same_tab(address: str, page: Page, frames: StudyFrames) -> None:
+    page.goto(address)
+    page.goto(f"{address}#explore?x=nonsense&y={Y}&pins=2|2|99999|2&yLimit=oops&trial=3&brush:latent_dim=a|b")
+    assert cards(page) == ["3", "2"]
+    assert part(page, "x-metric").input_value() == X
+    assert part(page, "x-log").is_checked()
+    assert part(page, "y-limit-value").inner_text() == "no limit"
+
+
+def test_a_trial_without_a_place_on_the_axes_is_counted(address: str, page: Page, frames: StudyFrames) -> None:
+    page.goto(address)
+    before = marks(page).count()
+    part(page, "x-metric").select_option("weight")
+    part(page, "x-log").check()
+    without = int((frames.column("weight")[shown_first(frames)] <= 0).sum())
+    assert without > 0
+    assert marks(page).count() == before - without
+    assert f"{without} more pass the filters" in part(page, "count").inner_text()
+
+
+def test_a_live_page_loads_itself_again_unless_it_is_used(frames: StudyFrames, tmp_path: Path, page: Page) -> None:
     page.clock.install()
-    page.goto(write_live_report(frames, tmp_path).as_uri())
+    page.goto(write_live_report(frames, tmp_path / "live.html").as_uri())
     part(page, "trial").select_option(index=3)
     chosen = cards(page)
-    page.evaluate("document.title = 'old'")
-    page.clock.run_for(61_000)
-    page.wait_for_function("document.title !== 'old'")
+    page.evaluate("document.title = 'old'; location.hash = '#trials'")
+    page.clock.run_for(25_000)
+    page.keyboard.press("Shift")
+    with page.expect_navigation():
+        page.clock.run_for(36_000)  # so long without a person
+    part(page, "cards").locator("article").wait_for()
+    assert page.title() != "old"
     assert cards(page) == chosen
+    page.evaluate("document.title = 'old'")
+    page.get_by_label("do not load it again").check()
+    page.clock.run_for(200_000)
+    assert page.title() == "old"
+
+
+def test_several_studies_can_be_told_apart(tmp_path: Path, page: Page) -> None:
+    for name in ("one", "two"):
+        make_study(tmp_path, name, trials=5, mixed=False)
+    joined = join_studies(load_study(tmp_path, name) for name in ("one", "two"))
+    page.goto(write_report(joined, tmp_path / "out")[0].as_uri())
+    assert marks(page).count() == 10
+    part(page, "studies").get_by_label("one").uncheck()
+    assert marks(page).count() == 5
+
+
+def test_too_little_data_names_no_best_trial(tmp_path: Path, page: Page) -> None:
+    make_study(tmp_path, trials=5, mixed=False, data={**study_record()["data"], "validation_size": 10})
+    page.goto(write_report(load_study(tmp_path, "toy"), tmp_path / "out")[0].as_uri())
+    assert "Too little data to say anything" in part(page, "best").inner_text()
+    assert "Best in" not in part(page, "best").inner_text()
 
 
 @pytest.mark.parametrize("trials", [24, 100])

@@ -58,6 +58,22 @@ def test_it_marks_what_the_summary_recommends(frames: StudyFrames) -> None:
     assert extra == np.isin(frames.text("origin"), EXTRA_ORIGINS).tolist()
 
 
+def test_a_study_of_the_fitted_prior_leaves_out_what_its_summary_does(tmp_path: Path) -> None:
+    make_study(tmp_path, objectives={"val/reconstruction_mse": "minimize", "val/fitted_fid": "minimize"})
+    frames = load_study(tmp_path, "toy")
+    row = int(np.flatnonzero(choose(frames).eligible)[0])
+    frames.trials.loc[row, "val/fitted_copies"] = 0.9
+    assert row in {out.row for out in choose(frames).left_out}
+    [told] = [trial["out"] for index, trial in enumerate(read(frames)["trials"]) if index == row]
+    assert told == {"fitted": "90 % of them are unusually near to a training image"}
+
+
+def test_only_trained_trials_of_a_known_folder_can_be_exported(frames: StudyFrames, tmp_path: Path) -> None:
+    assert not any(trial["command"] for trial in read(frames)["trials"])
+    trials = read(frames, runs=tmp_path)["trials"]
+    assert [bool(trial["command"]) for trial in trials] == (frames.text("outcome") == "completed").tolist()
+
+
 def test_intervals_are_those_of_the_replicates(frames: StudyFrames) -> None:
     found, trials = replicates.info(frames), read(frames)["trials"]
     assert found.rows.size
@@ -100,7 +116,7 @@ def test_the_commands_name_the_trial_and_its_folder(frames: StudyFrames, tmp_pat
 def test_several_studies_keep_their_names(tmp_path: Path) -> None:
     for name in ("one", "two"):
         make_study(tmp_path, name, trials=3, mixed=False)
-    data = read(join_studies(load_study(tmp_path, name) for name in ("one", "two")))
+    data = read(join_studies(load_study(tmp_path, name) for name in ("one", "two")), runs=tmp_path)
     assert [trial["label"] for trial in data["trials"]][:4] == ["one/0", "one/1", "one/2", "two/0"]
     assert "--study two --trial 0 " in data["trials"][3]["command"]
 

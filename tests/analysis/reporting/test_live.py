@@ -1,20 +1,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analysis.reporting import live
-from analysis.reporting.ending import report
-from analysis.reporting.page import is_live, write_live_report, write_report
-from study.cli import console
-from study.disk.layout import report_path
+from analysis.reporting.page import write_live_report, write_report
+from study.disk.layout import live_page_path, report_path
 from study.results.frame import load_study
 from tests.helpers_study import make_study
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_is_kept_current_until_the_parent_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,49 +37,98 @@ def test_the_page_is_kept_current_until_the_parent_is_gone(tmp_path: Path, monke
     assert len(written) >= 2  # a failure ends nothing
 
 
-def test_the_second_process_writes_a_page_and_ends_with_its_block(tmp_path: Path) -> None:
-    study = make_study(tmp_path, outcome="running", arrays=True)
-    code = "import os, pathlib; from analysis.reporting.live import keep_current; "
-    code += f"keep_current(pathlib.Path({str(study)!r}), os.getppid(), 0.1)"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
-    try:
-        deadline = time.monotonic() + 120
-        while not report_path(study).is_file() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert is_live(report_path(study))
-        assert process.poll() is None
-    finally:
-        process.kill()
-        process.wait()
+def started(study: Path, before: str = "") -> int:
+    """The id of a live process whose own parent has ended, after running some code."""
+    code = f"""
+import pathlib, subprocess, sys
+from analysis.reporting import live
+kept = []
+start = subprocess.Popen
+def popen(*given, **options):
+    kept.append(start(*given, **options))
+    return kept[-1]
+subprocess.Popen = popen
+live.LiveReport(pathlib.Path({str(study)!r}))
+print(kept[0].pid, flush=True)
+{before}
+import os
+os._exit(0)  # as if killed
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return int(done.stdout)
 
 
-def test_it_ends_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+def ends(process: int, seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        state = Path(f"/proc/{process}/stat")
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.2)
+    os.kill(process, signal.SIGKILL)
+    return False
+
+
+@pytest.mark.parametrize("before", ["", "import time; time.sleep(2)"], ids=["at once", "later"])
+def test_the_process_ends_with_a_parent_that_is_killed(tmp_path: Path, before: str) -> None:
     study = make_study(tmp_path, outcome="running")
-    begun = time.monotonic()
+    page = live_page_path(study)
+    page.parent.mkdir()
+    page.write_text("an older page")
+    assert ends(started(study, before))
+    assert "does not run any more" in page.read_text()
+
+
+def test_the_process_writes_pages_and_ends_with_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_study(tmp_path, outcome="running", arrays=True)
+    begun: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def quickly(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        hurry = "import sys; from analysis.reporting import live; live.EVERY = 0.1; "
+        hurry += "import pathlib; live.keep_current(pathlib.Path(sys.argv[1]), int(sys.argv[2]), 0.1)"
+        begun.append(start([command[0], "-c", hurry, *command[-2:]], **options))
+        return begun[0]
+
+    monkeypatch.setattr(subprocess, "Popen", quickly)
     with live.LiveReport(study) as running:
-        running.close()
-    assert time.monotonic() - begun < live._PATIENCE + 5
-    assert not report_path(study).exists()
+        deadline = time.monotonic() + 120
+        while not live_page_path(study).is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "The study is running." in live_page_path(study).read_text()
+        assert begun[0].poll() is None
+    assert begun[0].poll() is not None
+    running.leave()
+    assert "was interrupted before it had a report" in live_page_path(study).read_text()
 
 
-def test_a_live_page_says_so_and_gives_way_to_the_report(tmp_path: Path) -> None:
-    study = make_study(tmp_path, arrays=True)
+def test_the_last_page_leads_to_the_report(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    live.leave(study)
+    assert not live_page_path(study).exists()  # a short study had no page
     frames = load_study(tmp_path, "toy")
-    page = write_live_report(frames, report_path(study).parent, tmp_path)
+    write_live_report(frames, live_page_path(study))
+    write_report(frames, report_path(study).parent)
+    live.leave(study)
+    assert 'content="0; url=report.html"' in live_page_path(study).read_text()
+
+
+@pytest.mark.parametrize("trials", [0, 5])
+def test_a_live_page_loads_itself_again_with_and_without_values(tmp_path: Path, trials: int) -> None:
+    study = make_study(tmp_path, trials=trials, outcome="running")
+    page = write_live_report(load_study(tmp_path, "toy"), live_page_path(study), tmp_path)
     text = page.read_text()
-    assert is_live(page)
     assert "The study is running." in text
     assert '<noscript><meta http-equiv="refresh" content="60"></noscript>' in text
-    assert "explorer-data" in text
-    report(console(), frames, study, None)  # although no trial has ended since
-    assert not is_live(page)
-    assert "The study is running." not in page.read_text()
-    changed = page.stat().st_mtime_ns
-    report(console(), frames, study, None)
-    assert page.stat().st_mtime_ns == changed
+    assert "location.reload()" in text
+    assert ('id="explorer-data"' in text) == bool(trials)
 
 
-def test_a_finished_page_is_not_live(tmp_path: Path) -> None:
-    make_study(tmp_path, trials=3)
-    page, *_ = write_report(load_study(tmp_path, "toy"), tmp_path / "out")
-    assert not is_live(page)
+def test_an_earlier_report_stays_while_the_study_runs_again(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    frames = load_study(tmp_path, "toy")
+    page, *_ = write_report(frames, report_path(study).parent)
+    whole = page.read_bytes()
+    write_live_report(frames, live_page_path(study))
+    assert page.read_bytes() == whole
+    assert b"location.reload()" not in whole
