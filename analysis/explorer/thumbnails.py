@@ -13,7 +13,7 @@ from PIL import Image
 from analysis.plotting.pictures import tile
 from study.results.frame import Arrays, StudyFrames
 
-BUDGET = 1_400_000
+BUDGET = 1_200_000
 """Bytes of all thumbnails of a page, a quarter less than they take as text."""
 MOST_BYTES = 12_000
 """Of one thumbnail."""

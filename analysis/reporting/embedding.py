@@ -8,7 +8,7 @@ import io
 from PIL import Image
 
 _COLOURS = 256
-_QUALITY = 85
+_QUALITY = 75
 _PHOTOGRAPHS = 25_000
 """Figures with more colours show photographs: those of lines and grey images have up to 21,000, others from 28,000."""
 

@@ -279,11 +279,33 @@ def test_too_little_data_names_no_best_trial(tmp_path: Path, page: Page) -> None
     assert "Best in" not in part(page, "best").inner_text()
 
 
-@pytest.mark.parametrize("trials", [24, 100])
-def test_the_page_stays_small(tmp_path: Path, trials: int, page: Page) -> None:
-    make_study(tmp_path, arrays=True, trials=trials)
+def photographs(generator: np.random.Generator, *shape: int) -> np.ndarray:
+    """Images of 64 pixels and three channels as smooth and as noisy as photographs, uint8 [*shape, 3, 64, 64]."""
+    y, x = np.mgrid[:64, :64] / 64
+    waves = generator.normal(size=(*shape, 3, 6, 1, 1)) * np.stack(
+        [np.sin(k * (x + s * y) * 3) for k in (1, 2, 4) for s in (1, -1)]
+    )
+    return (128 + 25 * waves.sum(axis=-3) + generator.normal(0, 5, (*shape, 3, 64, 64))).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("trials", "kind"), [(24, "digits"), (100, "digits"), (100, "photographs")])
+def test_the_page_stays_small(tmp_path: Path, trials: int, kind: str, page: Page) -> None:
+    study = make_study(tmp_path, arrays=True, trials=trials)
+    if kind == "photographs":
+        saved = sorted(study.glob("trials/*/attempt-1/arrays.npz"))
+        with np.load(saved[0]) as file:
+            arrays = dict(file)
+        generator = np.random.default_rng(0)
+        counts = {"samples": (49,), "fitted_samples": (49,), "originals": (20,), "reconstructions": (20,)}
+        strips = {name: arrays[name].shape[:2] for name in ("interpolations", "morphs", "history")}
+        for name, shape in {**counts, "first_stage": (20,), **strips}.items():
+            arrays[name] = photographs(generator, *shape)
+        np.savez(tmp_path / "photographs.npz", **arrays)
+        for path in saved:
+            path.unlink()
+            path.hardlink_to(tmp_path / "photographs.npz")
     file = write_report(load_study(tmp_path, "toy"), tmp_path / "out")[0]
-    print(f"{trials} trials: {file.stat().st_size / 1e6:.2f} MB")
+    print(f"{trials} trials of {kind}: {file.stat().st_size / 1e6:.2f} MB")
     assert file.stat().st_size < LARGEST
     page.goto(file.as_uri())
     part(page, "scatter").locator("svg").wait_for()
