@@ -49,12 +49,12 @@ class Options:
     data_dir: Path | None = None
     name: str | None = None
     num_trials: int | None = None
-    image_size: int | None = None
     epochs: int | None = None
     seed: int | None = None
     sampler: str | Callable[..., Any] | None = None
     scheduler: str | None = None
     eta: float | None = None
+    image_size: int | None = None
     feature_network: str | None = None
     warm_start: str | None = None
     patience: int | None = None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -33,8 +33,9 @@ from study.session.resuming import resume_command
 from study.session.time_left import seconds_left, trained
 from study.watching.plot import points
 from study.watching.running import Running, running_trials
-from study.watching.screen import Moment
-from study.watching.watch import watch as watch_study
+
+if TYPE_CHECKING:
+    from study.watching.screen import Moment
 
 _STATES = ("completed", "stopped", "failed", "running", "interrupted")
 _MOST_RUNNING = 8
@@ -198,6 +199,8 @@ def lines(status: Status, name: str) -> list[str]:
 
 def _reader(runs_dir: Path, name: str) -> Callable[[], Moment]:
     """What looks at a study again and again. Tables are made only when something has changed."""
+    from study.watching.screen import Moment  # imports rich
+
     directory = find_study(Path(runs_dir), name)
     followed = Followed(directory)
     frames, choice, found = None, None, None
@@ -223,6 +226,8 @@ def main(
 ) -> None:
     """The command, see the module."""
     if watch:
+        from study.watching.watch import watch as watch_study
+
         watch_study(_reader(runs_dir, study), console())
         return
     for line in lines(read_status(runs_dir, study), study):

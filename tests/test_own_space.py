@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import sys
@@ -207,6 +206,7 @@ def test_samples_are_compared_in_the_feature_network_that_the_space_brings(finis
 
 
 def test_a_figure_of_its_own_reaches_the_folder_the_report_and_mlflow(finished: Path) -> None:
+    from analysis.reporting.embedding import embedded
     from analysis.reporting.page import own_figures
     from study.tracking.reader import load_from_mlflow
 
@@ -214,11 +214,11 @@ def test_a_figure_of_its_own_reaches_the_folder_the_report_and_mlflow(finished: 
     assert picture.startswith(b"\x89PNG") and not (finished / "own" / "figure-faulty.png").exists()
     page = (finished / "own" / "report" / "report.html").read_text()
     assert "<figcaption>The errors &amp; nothing else.</figcaption>" in page
-    assert base64.b64encode(picture).decode() in page
+    assert embedded(picture) in page
     assert "<li>Faulty: it could not be drawn when the study ended</li>" in page
     for frames in (load_study(finished, "own"), load_from_mlflow(f"sqlite:///{finished}/mlflow.db", "own")):
         [figure], [_] = own_figures(frames)
-        assert figure["image"] == base64.b64encode(picture).decode()
+        assert figure["image"] == embedded(picture)
 
 
 def test_a_figure_of_its_own_is_drawn_on_demand_and_an_error_in_it_names_its_line(finished: Path) -> None:
