@@ -11,6 +11,7 @@ import pytest
 
 from study.cli import command_status
 from study.config import UserError
+from study.disk.study_json import read_study, write_study
 from study.status import lines, main, read_status
 from tests.helpers_study import make_study
 
@@ -97,10 +98,21 @@ def test_a_study_whose_driver_died_is_interrupted(runs: Path, pid: int | str) ->
     assert any("--resume" in line for line in lines(status, "toy"))
 
 
-def test_no_more_time_is_left_than_the_budget(runs: Path) -> None:
-    for deadline, left in ((NOW + 30, 30), (NOW - 1, 0)):
+def test_a_budget_ends_no_trial_that_runs(runs: Path) -> None:
+    drive(runs, os.getpid())
+    whole = read_status(runs, "toy", now=NOW)
+    assert whole.seconds_left and sum(whole.counts.values()) == whole.wanted  # all trials have begun
+    for deadline in (NOW + 30, NOW - 1):
         drive(runs, os.getpid(), deadline=deadline)
-        assert read_status(runs, "toy", now=NOW).seconds_left == pytest.approx(left)
+        assert read_status(runs, "toy", now=NOW).seconds_left == pytest.approx(whole.seconds_left)
+    more = read_study(runs / "toy")
+    assert more is not None
+    write_study(runs / "toy", more.replace(num_trials=whole.wanted + 20))
+    drive(runs, os.getpid())
+    longer = read_status(runs, "toy", now=NOW).seconds_left
+    assert longer is not None and longer > whole.seconds_left
+    drive(runs, os.getpid(), deadline=NOW - 1)
+    assert read_status(runs, "toy", now=NOW).seconds_left == pytest.approx(whole.seconds_left)
 
 
 def test_a_driver_of_another_user_lives(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
