@@ -256,6 +256,19 @@ def test_trials_still_waiting_to_be_adopted_are_handed_out_once_when_all_are_tak
     assert [_next(again).number for _ in range(4)] == [*begun, 3]
 
 
+@pytest.mark.parametrize("outcome", ["stopped", "failed", "completed"])
+def test_a_replicate_counts_once_it_is_trained_to_its_end(tmp_path: Path, outcome: str) -> None:
+    ledger = open_ledger(tmp_path)
+    _finish(ledger, _next(ledger, 1).number)
+    ledger.replicate(0, [5])
+    ledger.replicate(0, [5, 6])
+    assert ledger.unfinished == 2
+    values = None if outcome == "failed" else VALUES
+    ledger.record(_next(ledger, 1).number, outcome, epochs=30, values=values, infeasible={})
+    ledger.replicate(0, [5, 6])
+    assert ledger.unfinished == 1 + (outcome != "completed")
+
+
 def _choosy(trial: optuna.trial.BaseTrial, data: Any) -> dict[str, Any]:
     """Latent sizes above 20 are refused by the study, those above 24 by the space itself."""
     size = trial.suggest_int("latent_dim", 2, 32)
@@ -282,8 +295,9 @@ def test_a_suggestion_that_the_space_refuses_within_changed_ranges_has_failed(tm
     assert any("too many" in reason for reason in reasons) and any("weight" in reason for reason in reasons)
     write_study(directory, parse_study(study_record("toy"), "study.json"))
     frames = load_study(tmp_path, "toy")
-    failed = frames.trials[frames.trials["outcome"] == "failed"]
-    assert len(frames.trials) == 40 and set(failed["reason"]) == reasons and failed["latent_dim"].min() > 20
+    failed = frames.text("outcome") == "failed"
+    assert len(frames.trials) == 40 and set(frames.text("reason")[failed]) == reasons
+    assert frames.column("latent_dim")[failed].min() > 20
     # If nothing but refusals come, the study ends, and nothing is left that would end it again.
     record_change(ledger._study, "range", {"low": 25, "high": 32}, "latent_dim")
     ledger.control.look()
