@@ -18,7 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-OWN_RANGE = "own_range:"
+_OWN_RANGE = "own_range:"
 """A trial's user attribute: the range that the space gave to a number which was drawn from another."""
 
 
@@ -118,9 +118,23 @@ def narrowed(distribution: BaseDistribution, wanted: Mapping[str, Any]) -> BaseD
     return FloatDistribution(float(low), float(high), log=distribution.log, step=distribution.step)
 
 
+def widened(distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    """A number's distribution that holds a value too."""
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        return distribution
+    low, high = min(distribution.low, value), max(distribution.high, value)
+    return type(distribution)(low, high, log=distribution.log, step=distribution.step)  # type: ignore[arg-type]
+
+
+def own_range(name: str, distribution: BaseDistribution) -> dict[str, Any]:
+    """The user attribute of a trial whose parameter was drawn from another range than this, its own."""
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return {f"{_OWN_RANGE}{name}": [distribution.low, distribution.high]}
+
+
 def own_distribution(trial: FrozenTrial, name: str, distribution: BaseDistribution) -> BaseDistribution:
     """The distribution that the space gave to a trial's parameter."""
-    own = trial.user_attrs.get(f"{OWN_RANGE}{name}")
+    own = trial.user_attrs.get(f"{_OWN_RANGE}{name}")
     if own is None or not isinstance(distribution, FloatDistribution | IntDistribution):
         return distribution
     return type(distribution)(*own, log=distribution.log, step=distribution.step)  # type: ignore[arg-type]
@@ -152,7 +166,8 @@ class SteeredTrial(optuna.trial.Trial):
             return stored
         found = self._narrowing.narrow(name, own)
         if found != own:
-            self.set_user_attr(f"{OWN_RANGE}{name}", [own.low, own.high])
+            for key, ends in own_range(name, own).items():
+                self.set_user_attr(key, ends)
         return found
 
 
