@@ -30,7 +30,7 @@ def _trained(ledger: Ledger, outcome: str) -> tuple[int, str, int]:
     """Number, origin and epochs of the next trial, which then ends so."""
     assignment = ledger.next(1)
     assert assignment is not None
-    values = dict.fromkeys(ledger.objectives, 0.0) if outcome == "completed" else None  # better than any
+    values = dict.fromkeys(ledger.objectives, 0.0) if outcome != "failed" else None  # better than any
     ledger.record(assignment.number, outcome, epochs=assignment.config.epochs, values=values)
     return assignment.number, assignment.origin, assignment.config.epochs
 
@@ -54,8 +54,10 @@ def test_the_ledger_keeps_a_retrained_trial_apart_and_asks_for_it_once(tmp_path:
 
     ledger.retrain(0, 120)
     assert _trained(ledger, "failed") == (2, "retrain", 120)
-    ledger.retrain(0, 120)  # what failed may be tried again
-    assert _trained(ledger, "completed") == (3, "retrain", 120)
+    ledger.retrain(0, 120)  # what failed, or was stopped by hand, may be tried again
+    assert _trained(ledger, "stopped") == (3, "retrain", 120)
+    ledger.retrain(0, 120)
+    assert _trained(ledger, "completed") == (4, "retrain", 120)
     study = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path}/optuna.db")
     assert [trial.number for trial in study.best_trials] == [0]
 

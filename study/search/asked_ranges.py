@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from study.changes import range_text
 from study.config import DataSummary
 from study.errors import UserError
 from study.ranges import RANGES
-from study.search.narrowing import Narrowing, SteeredSampler, SteeredTrial, narrowed, own_distribution
-from study.search.samplers import SearchedStudy
+from study.search.narrowing import narrowed, own_distribution
 from study.space import SearchSpace
 
 Number = int | float
 Kinds = dict[str, list[BaseDistribution]]
 """The distributions that a space gives to each parameter that it asks for."""
 _FORMS = "give PARAMETER=LOW..HIGH, PARAMETER=CHOICE,CHOICE or PARAMETER=default"
-_PROBES, _TRIALS = 128, 16
+_PROBES = 128
 
 
 class Interval(NamedTuple):
@@ -93,7 +91,7 @@ def recorded_parameters(trials: Sequence[optuna.trial.FrozenTrial]) -> Kinds:
 
 
 def check_range(name: str, asked: Asked, kinds: Kinds) -> dict[str, Any] | None:
-    """A range as it is recorded, see `study.changes.Change.value`.
+    """A range as it is recorded, see `study.changes.Change.value`; `replaces` if it is wider than the only one.
 
     Args:
         name: The parameter.
@@ -126,43 +124,21 @@ def check_range(name: str, asked: Asked, kinds: Kinds) -> dict[str, Any] | None:
         raise UserError(f"{option}: {name} must be {allowed}")
     if own.log and low <= 0:
         raise UserError(f"{option}: {name} is searched on a logarithmic scale: give a lower end above 0")
-    wanted = {"low": low, "high": high}
-    if any(narrowed(kind, wanted) is None for kind in kinds[name]):
-        raise UserError(f"{option}: no value of {name} lies in it, its values are {own.low:g} and steps of {own.step}")
+    wanted: dict[str, Any] = {"low": low, "high": high}
+    if len(kinds[name]) == 1 and not own.low <= low <= high <= own.high:
+        wanted["replaces"] = [own.low, own.high]
+    if all(narrowed(kind, wanted) is None for kind in kinds[name]):
+        raise UserError(f"{option}: no value of {name} lies in it, its values are {_values(kinds[name])}")
     return wanted
 
 
-def try_ranges(
-    space: SearchSpace, data: DataSummary, set_values: Mapping[str, Any], ranges: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Draws some trials from ranges and from their ends, and builds their configurations.
-
-    Raises:
-        UserError: The space refuses one.
-    """
-    ends = [(name, end) for name, wanted in ranges.items() for end in _ends_of(wanted)]
-    for name, end in [("", {}), *ends]:
-        study = SearchedStudy(*_study_in_memory())
-        narrowing = study.narrowing = Narrowing({**ranges, name: end})
-        study.sampler = SteeredSampler(optuna.samplers.RandomSampler(seed=0), narrowing)
-        for _ in range(_TRIALS):
-            try:
-                overrides = space.suggested(SteeredTrial(study.ask(), narrowing), data)  # type: ignore[arg-type]
-                space.config(data, overrides, set_values)
-            except UserError as error:
-                told = range_text(name, end) if name else "; ".join(range_text(*found) for found in ranges.items())
-                raise UserError(f"--range: with {told}, a trial is not valid: {error}") from error
-
-
-def _study_in_memory() -> tuple[str, optuna.storages.BaseStorage]:
-    storage = optuna.storages.InMemoryStorage()
-    return optuna.create_study(storage=storage).study_name, storage
-
-
-def _ends_of(wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if "choices" in wanted:
-        return [{"choices": [choice]} for choice in wanted["choices"]]
-    return [{"low": end, "high": end} for end in (wanted["low"], wanted["high"])]
+def _values(kinds: Sequence[BaseDistribution]) -> str:
+    """Ranges of a number in words."""
+    found = [kind for kind in kinds if isinstance(kind, FloatDistribution | IntDistribution)]
+    return ", or ".join(
+        f"{kind.low:g} to {kind.high:g}" + ("" if kind.step in (None, 1) else f" in steps of {kind.step:g}")
+        for kind in found
+    )
 
 
 def _option(name: str, asked: Asked) -> str:

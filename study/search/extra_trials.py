@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from study.config import Origin
+from study.search.trial_record import Ending
 
 
 def replicates(trials: Sequence[FrozenTrial], number: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """The user attributes of a trial's replicates, one for each seed that it has none with.
+    """The user attributes of a trial's replicates, one for each seed that it has none with, see `_counts`.
 
     Args:
         trials: All trials of the study.
         number: The trial to repeat.
         seeds: Seeds for training; a replicate differs from the trial in its seed alone.
     """
-    earlier = [trial.user_attrs for trial in trials if trial.user_attrs.get("replicate_of") == number]
-    known = {attributes["params"]["seed"] for attributes in earlier}
+    earlier = [trial for trial in trials if trial.user_attrs.get("replicate_of") == number]
+    known = {trial.user_attrs["params"]["seed"] for trial in earlier if _counts(trial)}
     return [
         {
             "origin": Origin.REPLICATE,
@@ -40,9 +41,15 @@ def retrained(trials: Sequence[FrozenTrial], number: int, epochs: int) -> list[d
         epochs: Passes over the training split.
 
     Returns:
-        One, or none if there is such a trial that has not failed.
+        One, or none if there is such a trial, see `_counts`.
     """
     params = {**trials[number].user_attrs["params"], "epochs": epochs}
     attributes = {"origin": Origin.RETRAIN, "params": params, "retrain_of": number}
-    others = [trial for trial in trials if trial.state != TrialState.FAIL]
-    return [] if any(attributes.items() <= trial.user_attrs.items() for trial in others) else [attributes]
+    others = [trial.user_attrs for trial in trials if _counts(trial)]
+    return [] if any(attributes.items() <= other.items() for other in others) else [attributes]
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    """Whether a trial was trained to its end, or may still be; not one that failed or was stopped by hand."""
+    ending = Ending.of(trial.user_attrs)
+    return not trial.state.is_finished() if ending is None else ending.outcome == "completed"

@@ -7,7 +7,7 @@ everything is written as user attributes before Optuna is told.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
@@ -20,30 +20,18 @@ from optuna.trial import FrozenTrial, TrialState
 from study.config import DataSummary, Origin, TrialConfig
 from study.disk.layout import OUTCOME, ledger_path, trial_path
 from study.disk.timestamp import now
-from study.errors import located_errors
+from study.errors import UserError, located_errors
 from study.search import extra_trials, trial_record
 from study.search.control import Control
 from study.search.fixed_trials import fixed_configs, fixed_trials
 from study.search.progress import SearchProgress
 from study.search.samplers import Factory, SearchedStudy, build_sampler
 from study.search.tally import Tally
-from study.search.trial_record import Ending, RungResult, origin_of
+from study.search.trial_record import Assignment, Ending, RungResult, origin_of
 from study.space import SearchSpace
 
-
-@dataclasses.dataclass(frozen=True)
-class Assignment:
-    """A trial to train.
-
-    Attributes:
-        number: Its number in the study, from 0.
-        origin: Why it exists.
-        config: What to train.
-    """
-
-    number: int
-    origin: Origin
-    config: TrialConfig
+_MOST_REFUSALS = 10
+"""If the space refuses so many suggestions in a row, the study ends: the changed ranges leave it too little."""
 
 
 class Ledger:
@@ -97,13 +85,15 @@ class Ledger:
         self._set_values = set_values
         self._fixed_trials = fixed_trials(space, data, first_points)
         self._running: dict[int, optuna.trial.Trial] = {}
+        self._refusals = 0
         name = name or directory.name
         self._storage = optuna.storages.get_storage(storage or f"sqlite:///{ledger_path(directory)}")
         wanted = [optuna.study.StudyDirection[direction.upper()] for direction in directions.values()]
         optuna.create_study(study_name=name, storage=self._storage, directions=wanted, load_if_exists=True)
         self._study = SearchedStudy(study_name=name, storage=self._storage)
         trials = self.trials()
-        self.control = Control(self._study, lambda drawn: build_sampler(sampler, seed, drawn, num_trials))
+        build = functools.partial(build_sampler, sampler, seed, num_trials=num_trials)
+        self.control = Control(self._study, lambda drawn: build(drawn, hidden=self._study.hidden()))
         self._adoptable = [trial for trial in trials if trial.state == TrialState.RUNNING]
         # Kept as a number: to ask the storage before each trial takes longer the more trials there are.
         self._waiting = sum(trial.state == TrialState.WAITING for trial in trials)
@@ -156,7 +146,7 @@ class Ledger:
             trial = self._live(self._adoptable.pop(0).number)
             ending = Ending.of(trial.user_attrs)
             if ending is None:
-                return self._assign(trial)
+                return self._assign(trial) or self.next(num_trials, begin=begin)
             self._tell(trial, ending)
         if not begin or not self.remain(num_trials):
             return None
@@ -172,7 +162,7 @@ class Ledger:
         self._waiting = max(0, self._waiting - 1)
         with located_errors(others=False):
             trial = self._study.ask()
-        return self._assign(trial)
+        return self._assign(trial) or self.next(num_trials)
 
     def remain(self, num_trials: int) -> bool:
         """Whether trials remain that have not begun, if the study is to have so many."""
@@ -272,20 +262,38 @@ class Ledger:
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
         return optuna.trial.Trial(self._study, trial_id)
 
-    def _assign(self, trial: optuna.trial.Trial) -> Assignment:
+    def _assign(self, trial: optuna.trial.Trial) -> Assignment | None:
+        """Hands a trial out; None if the space refuses it within changed ranges: then it has failed."""
         attributes = trial.user_attrs
         if "params" in attributes:
             config = TrialConfig.from_params(attributes["params"], self._space.own)
         else:
-            overrides = attributes.get("overrides")
-            if overrides is None:
-                overrides = self._space.suggested(self.control.steered(trial), self._data)
-            config = self._space.config(self._data, overrides, self._set_values)
+            try:
+                overrides = attributes.get("overrides")
+                if overrides is None:
+                    overrides = self._space.suggested(self.control.steered(trial), self._data)
+                config = self._space.config(self._data, overrides, self._set_values)
+            except UserError as error:
+                if self._study.narrowing is None or origin_of(attributes) != Origin.SEARCH:
+                    raise
+                self._begin(
+                    trial, trial_record.unchecked(self._space, self._data, {**trial.params, **self._set_values})
+                )
+                self.record(trial.number, "failed", epochs=0, reason=f"the search space refuses it: {error}")
+                self._refusals += 1
+                if self._refusals == _MOST_REFUSALS:
+                    raise
+                return None
+            self._refusals = 0
             trial.set_user_attr("params", config.to_params())
-        trial_record.write_trial(self.directory, trial.number, {**attributes, "params": config.to_params()}, now())
+        self._begin(trial, config.to_params())
+        return Assignment(trial.number, origin_of(attributes), config)
+
+    def _begin(self, trial: optuna.trial.Trial, params: Mapping[str, Any]) -> None:
+        attributes = trial.user_attrs
+        trial_record.write_trial(self.directory, trial.number, {**attributes, "params": params}, now())
         self._running[trial.number] = trial
         self._tally_of(attributes).running += 1
-        return Assignment(trial.number, origin_of(attributes), config)
 
     def _tell(self, trial: optuna.trial.Trial, ending: Ending) -> None:
         attributes, values = trial.user_attrs, ending.values

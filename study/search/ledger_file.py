@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import Origin, TrialConfig, UserError
@@ -22,6 +23,7 @@ from study.disk.study_json import StudyRecord
 from study.results.pareto import WEIGHT_TOLERANCE
 from study.search.control import store_change
 from study.search.ledger import Ledger
+from study.search.narrowing import own_range, widened
 from study.search.rungs import rung_epochs
 from study.search.storage import open_storage
 from study.search.trial_record import BY_HAND, Ending, RungResult, rung_attribute
@@ -102,7 +104,8 @@ def rebuild(directory: Path, record: StudyRecord, space: SearchSpace) -> tuple[i
     rungs = itertools.count()
     for change in record.changes:
         store_change(study, change)
-    for number in range(max(known, default=-1) + 1):
+    last = max((number for number, trial in folders.items() if (trial / TRIAL).exists()), default=-1)
+    for number in range(last + 1):
         study.add_trial(_trial(folders[number], known[number], record, space, rungs) if number in known else _LOST)
     ledger = Ledger(
         directory,
@@ -150,7 +153,8 @@ def _trial(
     origin = Origin(described["origin"])
     records = TrialRecords(trial)
     records.read()
-    epochs = {epoch: line for epoch, (_, line) in records.merged().items()}
+    merged = records.merged()
+    epochs = {epoch: line for epoch, (_, line) in merged.items()}
     attributes: dict[str, Any] = {"origin": origin} if origin != Origin.SEARCH else {}
     attributes |= {"params": config.to_params()}
     attributes |= {name: described[name] for name in _EXTRA if described.get(name) is not None}
@@ -163,13 +167,14 @@ def _trial(
             values = [epochs.get(epoch, {}).get(name) for name in record.objectives]
             if epoch <= last and None not in values:
                 numbers = [value for value in values if value is not None]
-                result = RungResult(described["number"], epoch, numbers, epoch < last)
-                if epoch == last and by_hand:  # no rung decided that
-                    continue
+                if epoch == last and by_hand and epoch not in records.merged(merged[epoch][0] - 1):
+                    continue  # no rung decided that, unless an earlier attempt came to it and went on
+                result = RungResult(described["number"], epoch, numbers, epoch < last or by_hand)
                 attributes |= rung_attribute(next(rungs), result)
     if ending is not None:
         attributes |= ending.attributes()
-    params, distributions = _searched(config, record, space) if origin.is_searched else ({}, {})
+    params, distributions, own = _searched(config, record, space, origin) if origin.is_searched else ({}, {}, {})
+    attributes |= own
     result = optuna.trial.create_trial(
         state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attributes
     )
@@ -206,17 +211,25 @@ def _ending(
         return None
 
 
-def _searched(config: TrialConfig, record: StudyRecord, space: SearchSpace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the space would have asked for to suggest this trial: values and distributions by name.
+def _searched(
+    config: TrialConfig, record: StudyRecord, space: SearchSpace, origin: Origin
+) -> tuple[dict[str, Any], dict[str, BaseDistribution], dict[str, Any]]:
+    """What the space would have asked for to suggest this trial: values and distributions by name, and attributes.
 
-    Both are empty if the space asks for parameters under other names: then only the sampler knows less.
+    A suggestion that lies outside was drawn from a changed range. All are empty if the space asks for parameters under
+    other names: then only the sampler knows less.
     """
     asked = optuna.trial.FixedTrial(config.to_params())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a first point may lie outside its range
         try:
             space.suggested(asked, record.data)
-            optuna.trial.create_trial(value=0.0, params=asked.params, distributions=asked.distributions)
+            distributions, own = dict(asked.distributions), {}
+            for name, given in asked.distributions.items() if origin == Origin.SEARCH else ():
+                distributions[name] = widened(given, asked.params[name])
+                if distributions[name] != given:
+                    own |= own_range(name, given)
+            optuna.trial.create_trial(value=0.0, params=asked.params, distributions=distributions)
         except (UserError, ValueError):
-            return {}, {}
-    return asked.params, asked.distributions
+            return {}, {}, {}
+    return asked.params, distributions, own

@@ -18,6 +18,8 @@ from study.search.trial_record import origin_of
 SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc", "random")
 _GENERATIONS = 4
 _POPULATIONS = (4, 50)
+_STARTUP, _LEAST_STARTUP = 10, 2
+"""Random trials before the first of a model: Optuna's default, and the least that a model is made of."""
 _CONSTRAINT = "constraints:"
 """What Optuna puts before a constraint's name in the system attributes of a trial."""
 
@@ -53,13 +55,22 @@ class SearchedStudy(optuna.Study):
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         """What Optuna's samplers call. The name is private to Optuna, so pyproject.toml pins optuna below 6."""
-        found = super()._get_trials(deepcopy, states, use_cache)
+        found = super()._get_trials(deepcopy and self.narrowing is None, states, use_cache)
         trials = [trial for trial in found if origin_of(trial.user_attrs).is_searched]
         sampler = self.sampler.inner if isinstance(self.sampler, SteeredSampler) else self.sampler
         if self.narrowing is not None:
             # Genetic samplers remember the parents of a generation, and need them all.
             trials = self.narrowing.shown(trials, keep=isinstance(sampler, optuna.samplers.BaseGASampler))
+            trials = copy.deepcopy(trials) if deepcopy else trials
         return trials if type(sampler).__name__ in _WITHOUT_CONSTRAINTS else _with_equal_constraints(trials)
+
+    def hidden(self) -> int:
+        """Trials that have ended with values and that samplers, the genetic ones aside, are not shown."""
+        if self.narrowing is None:
+            return 0
+        found = super()._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        trials = [trial for trial in found if origin_of(trial.user_attrs).is_searched]
+        return len(trials) - len(self.narrowing.shown(trials, keep=False))
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """All trials, oldest first."""
@@ -88,7 +99,9 @@ def _constrained(trial: FrozenTrial, names: list[str]) -> FrozenTrial:
     return shown
 
 
-def build_sampler(sampler: str | Factory, seed: int, drawn: int, num_trials: int = 100) -> optuna.samplers.BaseSampler:
+def build_sampler(
+    sampler: str | Factory, seed: int, drawn: int, num_trials: int = 100, hidden: int = 0
+) -> optuna.samplers.BaseSampler:
     """A sampler seeded by the study's seed and the ledger's size, so that a resumed study does not repeat itself.
 
     Args:
@@ -97,6 +110,8 @@ def build_sampler(sampler: str | Factory, seed: int, drawn: int, num_trials: int
         drawn: The number of trials in the ledger plus the number of their parameters: a driver may die between two.
         num_trials: Trials the study is to have. The genetic samplers size their populations so that there are several
             generations.
+        hidden: Trials that have ended and that the sampler is not shown. They count as random ones, of which `tpe` and
+            `gp` want ten before they use a model: two shown trials are enough, if the others are hidden.
 
     Raises:
         UserError: There is no such sampler.
@@ -108,15 +123,16 @@ def build_sampler(sampler: str | Factory, seed: int, drawn: int, num_trials: int
             return sampler(seed=mixed)
         if sampler not in SAMPLERS:
             raise UserError(f"no sampler {sampler!r}: choose from {', '.join(SAMPLERS)}")
-        return _builtin(sampler, mixed, num_trials)
+        return _builtin(sampler, mixed, num_trials, hidden)
 
 
-def _builtin(name: str, seed: int, num_trials: int) -> optuna.samplers.BaseSampler:
+def _builtin(name: str, seed: int, num_trials: int, hidden: int) -> optuna.samplers.BaseSampler:
     smallest, largest = _POPULATIONS
     population = min(largest, max(smallest, num_trials // _GENERATIONS))
+    startup = max(_LEAST_STARTUP, _STARTUP - hidden)
     options: dict[str, dict[str, Any]] = {
-        "tpe": {"multivariate": True, "group": True, "constant_liar": True},
-        "gp": {"warn_independent_sampling": False},
+        "tpe": {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": startup},
+        "gp": {"warn_independent_sampling": False, "n_startup_trials": startup},
         "nsga2": {"population_size": population},
         "nsga3": {"population_size": population},
         "qmc": {"scramble": True, "warn_independent_sampling": False},

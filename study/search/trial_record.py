@@ -10,19 +10,49 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import FrozenTrial
 
-from study.config import Origin
+from study.config import DataSummary, Origin, TrialConfig
 from study.disk.files import write_json
 from study.disk.layout import OUTCOME, TRIAL, trial_path
 from study.results import pareto
+from study.space import SearchSpace
 
 BY_HAND = "by hand "
 """Tells in the reason of a stopped trial that no rung stopped it."""
 _RUNG = "rung:"
 
 
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """A trial to train.
+
+    Attributes:
+        number: Its number in the study, from 0.
+        origin: Why it exists.
+        config: What to train.
+    """
+
+    number: int
+    origin: Origin
+    config: TrialConfig
+
+
 def origin_of(attributes: Mapping[str, Any]) -> Origin:
     """Why a trial exists; a sampler's suggestion has no such attribute."""
     return Origin(attributes.get("origin", Origin.SEARCH))
+
+
+def unchecked(space: SearchSpace, data: DataSummary, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a trial that the space refuses, as far as they are known.
+
+    Args:
+        space: What is searched.
+        data: The data set's summary.
+        values: What was suggested, and what the command line sets.
+    """
+    params = {**TrialConfig().to_params(), **data.defaults, **space.base, **values, "dataset": data.name}
+    if "method" not in values:
+        del params["method"]  # it follows from the others
+    return params
 
 
 def write_trial(directory: Path, number: int, attributes: Mapping[str, Any], created: str) -> None:

@@ -19,7 +19,7 @@ from study.disk.lock import living_driver, undriven
 from study.disk.study_json import StudyRecord
 from study.errors import UserError
 from study.ranges import RANGES
-from study.search.asked_ranges import Asked, check_range, recorded_parameters, searched_parameters, try_ranges
+from study.search.asked_ranges import Asked, check_range, recorded_parameters, searched_parameters
 from study.search.control import record_change, recorded_changes
 from study.search.storage import ledger_study, lost_database
 from study.search.trial_record import Ending
@@ -118,7 +118,7 @@ def _checked(
     for number in dict.fromkeys(wishes.stop_trials):
         _check_runs(study, number)
         wanted += [(STOP_TRIAL, number, None)] if number not in state.stopped else []
-    ranges = _checked_ranges(wishes.ranges, state, study, record, directory)
+    ranges = _checked_ranges(wishes.ranges, study, record, directory)
     return wanted + [(RANGE, value, name) for name, value in ranges.items() if state.ranges.get(name) != value]
 
 
@@ -144,7 +144,7 @@ def _check_runs(study: optuna.Study, number: Any) -> None:
 
 
 def _checked_ranges(
-    asked: Mapping[str, Asked], state: InForce, study: optuna.Study, record: StudyRecord, directory: Path
+    asked: Mapping[str, Asked], study: optuna.Study, record: StudyRecord, directory: Path
 ) -> dict[str, dict[str, Any] | None]:
     if not asked:
         return {}
@@ -161,12 +161,7 @@ def _checked_ranges(
         kinds = searched_parameters(loaded.space, record.data)
     if not kinds:
         raise UserError(f"--range: study {record.name!r} has searched no parameter yet")
-    found = {name: check_range(name, wanted, kinds) for name, wanted in asked.items()}
-    if loaded is not None:
-        both = {**state.ranges, **found}
-        set_values = {"seed": record.seed} if record.epochs is None else {"seed": record.seed, "epochs": record.epochs}
-        try_ranges(loaded.space, record.data, set_values, {k: v for k, v in both.items() if v is not None})
-    return found
+    return {name: check_range(name, wanted, kinds) for name, wanted in asked.items()}
 
 
 def _space(record: StudyRecord, directory: Path) -> LoadedSpace | None:

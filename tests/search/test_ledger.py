@@ -8,12 +8,15 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from study.config import UserError
 from study.disk.files import read_lines
 from study.disk.layout import new_attempt, progress_path, trial_path
+from study.disk.study_json import parse_study, write_study
 from study.results.choice import choose
 from study.results.frame import load_study
+from study.search.control import record_change
 from study.search.ledger import Assignment, Ledger
 from study.search.samplers import SAMPLERS
 from study.space import SearchSpace, load_space
@@ -251,3 +254,56 @@ def test_trials_still_waiting_to_be_adopted_are_handed_out_once_when_all_are_tak
     assert _next(again).number == begun[0]  # the other two wait
     again.requeue_running()
     assert [_next(again).number for _ in range(4)] == [*begun, 3]
+
+
+@pytest.mark.parametrize("outcome", ["stopped", "failed", "completed"])
+def test_a_replicate_counts_once_it_is_trained_to_its_end(tmp_path: Path, outcome: str) -> None:
+    ledger = open_ledger(tmp_path)
+    _finish(ledger, _next(ledger, 1).number)
+    ledger.replicate(0, [5])
+    ledger.replicate(0, [5, 6])
+    assert ledger.unfinished == 2
+    values = None if outcome == "failed" else VALUES
+    ledger.record(_next(ledger, 1).number, outcome, epochs=30, values=values, infeasible={})
+    ledger.replicate(0, [5, 6])
+    assert ledger.unfinished == 1 + (outcome != "completed")
+
+
+def _choosy(trial: optuna.trial.BaseTrial, data: Any) -> dict[str, Any]:
+    """Latent sizes above 20 are refused by the study, those above 24 by the space itself."""
+    size = trial.suggest_int("latent_dim", 2, 32)
+    if size > 24:
+        raise ValueError("too many")
+    return {"latent_dim": size, "weight": -1.0 if size > 20 else 1.0}
+
+
+def test_a_suggestion_that_the_space_refuses_within_changed_ranges_has_failed(tmp_path: Path) -> None:
+    space = SearchSpace(question="?", suggest=_choosy, base={"encoder": "gaussian", "regularizer": "kl"})
+    directory = tmp_path / "toy"
+    with pytest.raises(UserError, match=r"too many|weight"):  # the space's own fault
+        _run(open_ledger(directory, space, seed=2), 40)
+    left = [trial.number for trial in open_ledger(directory, space).trials() if trial.state == TrialState.RUNNING]
+    assert len(left) == 1
+    ledger = open_ledger(directory, space)
+    record_change(ledger._study, "range", {"low": 12, "high": 32}, "latent_dim")
+    ledger.control.look()
+    found = _run(ledger, 40)
+    assert len(ledger.trials()) == 40 and ledger.unfinished == 0
+    assert ledger.tally.failed > 4 and ledger.tally.completed == 40 - ledger.tally.failed >= len(found) > 9
+    reasons = {trial.user_attrs["reason"] for trial in ledger.trials() if trial.state == TrialState.FAIL}
+    assert all(reason.startswith("the search space refuses it: ") and "\n" not in reason for reason in reasons)
+    assert any("too many" in reason for reason in reasons) and any("weight" in reason for reason in reasons)
+    write_study(directory, parse_study(study_record("toy"), "study.json"))
+    frames = load_study(tmp_path, "toy")
+    failed = frames.text("outcome") == "failed"
+    assert len(frames.trials) == 40 and set(frames.text("reason")[failed]) == reasons
+    assert frames.column("latent_dim")[failed].min() > 20
+    # If nothing but refusals come, the study ends, and nothing is left that would end it again.
+    record_change(ledger._study, "range", {"low": 25, "high": 32}, "latent_dim")
+    ledger.control.look()
+    with pytest.raises(UserError, match="too many"):
+        ledger.next(99)
+    assert len(ledger.trials()) in range(41, 51) and ledger.unfinished == 0  # the last of the 40 may be of the ten
+    drawn = len(ledger.trials())
+    record_change(ledger._study, "range", {"low": 2, "high": 20}, "latent_dim")
+    assert len(_run(open_ledger(directory, space), drawn + 5)) == 5

@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.distributions import FloatDistribution
 
 from study import doctor
 from study.checks.study import check_files, check_ledger
@@ -24,6 +25,8 @@ from study.config import UserError
 from study.disk.layout import METRICS, ledger_path, new_attempt, progress_path, trial_folders, trial_path
 from study.disk.study_json import parse_study, read_study, write_study
 from study.results.frame import load_study
+from study.search.asked_ranges import Interval, check_range, searched_parameters
+from study.search.control import record_change
 from study.search.ledger import Ledger
 from study.search.ledger_file import check_ledger_file, rebuild
 from study.search.rungs import rung_epochs
@@ -129,6 +132,51 @@ def test_faults_met_a_rebuilt_ledger_is_the_one_that_was_lost(study: tuple[Path,
         assert before.next(TRIALS + 3) == after.next(TRIALS + 3) is not None
 
 
+def test_faults_met_a_rebuilt_ledger_knows_what_was_drawn_from_changed_ranges(tmp_path: Path) -> None:
+    directory = tmp_path / "toy"
+    ledger = opened(directory)
+    kinds = searched_parameters(SPACE.space, made_summary())
+    (own,) = kinds["weight"]
+    assert isinstance(own, FloatDistribution)
+    wide = check_range("weight", Interval(own.high * 2, own.high * 4), kinds)
+    narrow = check_range("weight", Interval(own.low * 2, own.low * 4), kinds)
+    for number, ranges in ((15, wide), (18, narrow), (20, {})):
+        if ranges:
+            record_change(ledger._study, "range", ranges, "weight")
+        ledger.control.look()
+        while len(ledger.trials()) < number and (assignment := ledger.next(number)) is not None:
+            values = dict.fromkeys(DIRECTIONS, 0.1 + assignment.number)
+            ledger.record(assignment.number, "completed", epochs=EPOCHS, values=values, infeasible={})
+    write_record(directory, "tpe")
+    record = read_study(directory)
+    assert record is not None
+    record = record.replace(changes=tuple(ledger.control.changes))
+    before = opened(shutil.copytree(directory, tmp_path / "before" / "toy"))
+    assert rebuild(directory, record, SPACE.space)[0] == 20
+    after = opened(directory)
+    weights = [trial.params.get("weight") for trial in after.trials()]
+    assert weights == [trial.params.get("weight") for trial in before.trials()]
+    assert sum(weight is not None and weight > own.high for weight in weights) == 3
+    # Back to what the space says, samplers see the same trials in both.
+    for each in (before, after):
+        record_change(each._study, "range", None, "weight")
+        each.control.look()
+    shown = [[(t.number, t.params, t.distributions) for t in each._study._get_trials()] for each in (before, after)]
+    assert shown[0] == shown[1] and {distributions["weight"] for _, _, distributions in shown[0]} == {own}
+
+
+def test_faults_met_a_rung_s_decision_before_a_stop_by_hand_is_kept(study: tuple[Path, str], tmp_path: Path) -> None:
+    directory = copied(study, tmp_path)
+    record = read_study(directory)
+    assert record is not None
+    # Trial 13 came to this rung and went on; its driver was killed, and later the trial was stopped there.
+    first = new_attempt(trial_path(directory, 13)).parent / "attempt-1"
+    shutil.copy(first / METRICS, first.with_name("attempt-2") / METRICS)
+    rebuild(directory, record, SPACE.space)
+    found = [result for result in opened(directory, study[1]).rung_results() if result.number == 13]
+    assert [(result.epoch, result.goes_on) for result in found] == [(1, True), (2, True), (4, True)]
+
+
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "missing": lambda content: None,
     "empty": lambda content: b"",
@@ -204,15 +252,16 @@ def test_a_study_that_has_begun_nothing_needs_no_ledger(tmp_path: Path) -> None:
 
 def test_a_trial_without_a_record_keeps_its_number(study: tuple[Path, str], tmp_path: Path) -> None:
     directory = copied(study, tmp_path)
-    (trial_path(directory, 3) / "trial.json").write_bytes(b"")
+    for number in (3, TRIALS):
+        (trial_path(directory, number) / "trial.json").write_bytes(b"")
     (trial_path(directory, 5) / "outcome.json").write_bytes(b"{")
     shutil.rmtree(trial_path(directory, 8))
     record = read_study(directory)
     assert record is not None
     count, aside = rebuild(directory, record, SPACE.space)
-    assert count == TRIALS + 1 - 2 and aside == directory / "optuna.db.damaged-1"
+    assert count == TRIALS + 1 - 3 and aside == directory / "optuna.db.damaged-1"
     trials = optuna.load_study(study_name="toy", storage=f"sqlite:///{ledger_path(directory)}").trials
-    assert [trials[number].state.name for number in (3, 5, 8)] == ["FAIL", "RUNNING", "FAIL"]
+    assert [trials[number].state.name for number in (3, 5, 8, TRIALS)] == ["FAIL", "RUNNING", "FAIL", "FAIL"]
     assert len(trials) == TRIALS + 1 == len(trial_folders(directory)) + 1
 
 

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from study.search.asked_ranges import Interval, check_range, searched_parameters
 from study.search.control import record_change
 from study.search.ledger import Ledger
 from study.search.narrowing import narrowed
 from study.search.samplers import SAMPLERS, Factory
 from study.space import SearchSpace
+from tests.helpers import made_summary
 from tests.search.test_ledger import open_ledger
 
 OWN = functools.partial(optuna.samplers.RandomSampler)
@@ -130,8 +132,79 @@ def test_a_resumed_study_obeys_and_default_gives_back_what_the_space_says(
 def test_a_range_may_be_wider_than_the_space_s_own(tmp_path: Path, sampler: str | Factory) -> None:
     ledger = _ledger(tmp_path, sampler, optuna.storages.InMemoryStorage())
     _search(ledger, BEFORE)
-    _change(ledger, {"weight": {"low": 20.0, "high": 40.0}})
+    _change(ledger, {"weight": {"low": 20.0, "high": 40.0, "replaces": [1e-3, 10.0]}})
     assert all(20 <= params["weight"] <= 40 for params in _search(ledger, BEFORE + 8))
+
+
+def test_of_several_own_ranges_each_is_narrowed_and_one_beyond_stays(tmp_path: Path) -> None:
+    own = {"mmd": (0.01, 0.1), "kl": (1.0, 4.0), "info_vae": (0.05, 2.0)}
+
+    def suggest(trial: optuna.trial.BaseTrial, data: Any) -> dict[str, Any]:
+        regularizer = trial.suggest_categorical("regularizer", tuple(own))
+        kernel = {} if regularizer == "kl" else {"kernel": "imq"}
+        return {"regularizer": regularizer, "weight": trial.suggest_float("weight", *own[regularizer]), **kernel}
+
+    space = SearchSpace(question="?", suggest=suggest, base={"encoder": "gaussian"})
+    kinds = searched_parameters(space, made_summary())
+    wanted = check_range("weight", Interval(0.5, 5), kinds)
+    assert wanted == {"low": 0.5, "high": 5.0}
+    ledger = open_ledger(tmp_path, space, storage=optuna.storages.InMemoryStorage())
+    _change(ledger, {"weight": wanted})
+    found = _search(ledger, 60)
+    for regularizer, (low, high) in {"mmd": (0.01, 0.1), "kl": (1.0, 4.0), "info_vae": (0.5, 2.0)}.items():
+        weights = [params["weight"] for params in found if params["regularizer"] == regularizer]
+        assert len(weights) > 9 and low <= min(weights) < max(weights) <= high
+
+
+def _stepped(trial: optuna.trial.BaseTrial, data: Any) -> dict[str, Any]:
+    regularizer = trial.suggest_categorical("regularizer", ("mmd", "kl"))
+    return {
+        "regularizer": regularizer,
+        "kernel": trial.suggest_categorical("kernel", ("imq", "rbf", "rq")) if regularizer == "mmd" else "none",
+        "weight": trial.suggest_float("weight", 1.0, 5.0, step=1.0),
+        "latent_dim": trial.suggest_int("latent_dim", 2, 16, step=2),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_sampler_that_reads_the_storage_obeys_too(tmp_path: Path) -> None:
+    space = SearchSpace(question="?", suggest=_stepped, base={"encoder": "gaussian"})
+    ledger = _opened(tmp_path, space, optuna.samplers.BruteForceSampler)
+    _search(ledger, BEFORE)
+    begun = ledger.next(BEFORE + 1)  # ends after the change, and may lie outside
+    _change(ledger, {"latent_dim": {"low": 4, "high": 8}, "kernel": {"choices": ["imq", "rq"]}})
+    _end(ledger, begun)
+    found = _search(ledger, BEFORE + 1 + 40)
+    assert all(params["latent_dim"] in (4, 6, 8) and params["kernel"] != "rbf" for params in found)
+    # Without repeats, so it sees what it has drawn: 3 widths x 5 weights x 3 kinds are 45 points.
+    assert len({tuple(map(str, params.values())) for params in found}) == 40
+
+
+def test_after_a_change_tpe_uses_its_model_once_ten_trials_have_ended_in_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    sample = optuna.samplers.TPESampler._sample
+
+    def counted(sampler: Any, study: Any, trial: Any, space: Any) -> Any:
+        calls.append(trial.number)
+        return sample(sampler, study, trial, space)
+
+    monkeypatch.setattr(optuna.samplers.TPESampler, "_sample", counted)
+    for before, first in ((20, 23), (6, 13)):
+        calls.clear()
+        ledger = _opened(tmp_path, SPACE, "tpe")
+        _search(ledger, before)
+        calls.clear()
+        _change(ledger, {"weight": {"low": 20.0, "high": 40.0, "replaces": [1e-3, 10.0]}})  # none lies inside
+        _search(ledger, 26)
+        # 2 baselines are not searched, and 1 trial has begun when the next is drawn: the first after 2 inside, or after
+        # 10 in all.
+        assert set(calls) == set(range(first, 26))
+
+
+def _opened(directory: Path, space: SearchSpace, sampler: Any) -> Ledger:
+    return open_ledger(directory, space, sampler=sampler, seed=1, storage=optuna.storages.InMemoryStorage())
 
 
 def test_fixed_trials_still_to_come_are_as_they_were(tmp_path: Path) -> None:
@@ -168,16 +241,18 @@ def test_what_a_driver_had_asked_for_when_it_died_stays(tmp_path: Path) -> None:
 def test_a_narrowed_number_keeps_scale_and_steps(one: float, two: float) -> None:
     low, high = sorted((one, two))
     wanted = {"low": low, "high": high}
-    plain = narrowed(FloatDistribution(0.0, 1.0), wanted)
+    plain = narrowed(FloatDistribution(0.0, 1.0), wanted | {"replaces": [0.0, 1.0]})
     assert isinstance(plain, FloatDistribution) and (plain.low, plain.high) == (low, high)
+    within = narrowed(FloatDistribution(0.0, 1.0), wanted)
+    assert within == (FloatDistribution(max(low, 0.0), min(high, 1.0)) if high >= 0 and low <= 1 else None)
     for own in (FloatDistribution(0.3, 0.9, step=0.1), IntDistribution(3, 31, step=4)):
-        found = narrowed(own, wanted)
+        found = narrowed(own, wanted | {"replaces": [own.low, own.high]})
         values = [own.low + k * own.step for k in range(-20000, 20000)] if found is None else []  # type: ignore[operator]
         assert not any(low <= value <= high for value in values[::7])
         if isinstance(found, FloatDistribution | IntDistribution):
             assert low - 1e-9 <= found.low <= found.high <= high + 1e-9 and found.step == own.step
             assert abs((found.low - own.low) / own.step - round((found.low - own.low) / own.step)) < 1e-6  # type: ignore[operator]
-    found = narrowed(FloatDistribution(1e-3, 1.0, log=True), wanted)
+    found = narrowed(FloatDistribution(1e-3, 1.0, log=True), wanted | {"replaces": [1e-3, 1.0]})
     assert (found is None) == (low <= 0) and (found is None or found.log)  # type: ignore[union-attr]
 
 
