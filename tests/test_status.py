@@ -11,7 +11,6 @@ import pytest
 
 from study.cli import command_status
 from study.config import UserError
-from study.disk.study_json import read_study, write_study
 from study.status import lines, main, read_status
 from tests.helpers_study import make_study
 
@@ -98,21 +97,18 @@ def test_a_study_whose_driver_died_is_interrupted(runs: Path, pid: int | str) ->
     assert any("--resume" in line for line in lines(status, "toy"))
 
 
-def test_a_budget_ends_no_trial_that_runs(runs: Path) -> None:
-    drive(runs, os.getpid())
-    whole = read_status(runs, "toy", now=NOW)
-    assert whole.seconds_left and sum(whole.counts.values()) == whole.wanted  # all trials have begun
-    for deadline in (NOW + 30, NOW - 1):
+def test_a_budget_begins_no_trial_and_ends_none_that_runs(runs: Path) -> None:
+    def left(deadline: float | None) -> float:
         drive(runs, os.getpid(), deadline=deadline)
-        assert read_status(runs, "toy", now=NOW).seconds_left == pytest.approx(whole.seconds_left)
-    more = read_study(runs / "toy")
-    assert more is not None
-    write_study(runs / "toy", more.replace(num_trials=whole.wanted + 20))
-    drive(runs, os.getpid())
-    longer = read_status(runs, "toy", now=NOW).seconds_left
-    assert longer is not None and longer > whole.seconds_left
-    drive(runs, os.getpid(), deadline=NOW - 1)
-    assert read_status(runs, "toy", now=NOW).seconds_left == pytest.approx(whole.seconds_left)
+        found = read_status(runs, "toy", now=NOW).seconds_left
+        assert found is not None
+        return found
+
+    whole, running = left(None), left(NOW - 1)
+    assert 0 < running < 1000 < whole  # most trials are still to begin
+    assert left(NOW + 1000) == pytest.approx(1000)
+    assert left(NOW + running / 2) == pytest.approx(running)
+    assert left(NOW + 2 * whole) == pytest.approx(whole)
 
 
 def test_a_driver_of_another_user_lives(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
