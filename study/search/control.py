@@ -13,6 +13,7 @@ import optuna
 from study.changes import KINDS, RANGE, Change, InForce, in_force
 from study.search.narrowing import Narrowing, SteeredSampler, SteeredTrial
 from study.search.samplers import SearchedStudy
+from study.search.storage import looking
 
 _RECORD = "control:"
 
@@ -56,15 +57,22 @@ class Control:
 
     def __init__(self, study: SearchedStudy, build: Callable[[int], optuna.samplers.BaseSampler]) -> None:
         self._study, self._build = study, build
+        self._looked_at = looking(study)
         self.changes: list[Change] = []
         self.state = InForce()
         self._set_sampler()
-        self.look()
+        self._take_up(recorded_changes(study))
 
     def look(self) -> list[Change]:
-        """Reads the records; returns the changes that are new."""
+        """Reads the records; returns the changes that are new.
+
+        It waits for no database: an error leaves all as it was, and the next look makes up for it.
+        """
+        return self._take_up(recorded_changes(self._looked_at))
+
+    def _take_up(self, changes: list[Change]) -> list[Change]:
         before = {change.id for change in self.changes}
-        self.changes = recorded_changes(self._study)
+        self.changes = changes
         new = [change for change in self.changes if change.id not in before]
         if new:
             self.state = in_force(self.changes)

@@ -42,6 +42,8 @@ def announcing(
         if paused != was_paused:
             progress.rest(paused)
         was_paused = paused
+        if searcher.lost:
+            progress.say(f"the ledger's database does not answer ({searcher.lost}): changes wait until it does")
         if interrupts.announcement:
             progress.say(interrupts.announcement)
         progress.refresh()

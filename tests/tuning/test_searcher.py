@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +205,33 @@ def test_a_stop_from_before_a_session_reaches_the_trial_that_it_takes_up(tmp_pat
     change(first, "stop_trial", 0)
     directory = suggest(LedgerSearcher(open_ledger(tmp_path / "a"), 4), "again", 1)
     assert directory.name == "0000" and stop_path(directory).exists()
+
+
+@contextlib.contextmanager
+def locked(study: Path) -> Iterator[None]:
+    """Nobody else can read or write the ledger's file."""
+    with contextlib.closing(sqlite3.connect(study / "optuna.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def test_a_database_that_does_not_answer_a_look_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.tuning.searcher.LOST_SECONDS", 0)
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    suggest(searcher, "one", 1)
+    with locked(tmp_path / "a"):
+        searcher.look()
+        assert searcher.lost == "database is locked" and not searcher.stopping
+    change(searcher, "pause")
+    searcher.look()
+    assert searcher.lost is None and searcher.pausing
+    searcher.take_back()
+    assert searcher.goes_on() is None
+    with locked(tmp_path / "a"):
+        assert searcher.goes_on() is None and searcher.lost and searcher.error is None
+    change(searcher, "resume")
+    assert searcher.goes_on() is True
 
 
 def test_changes_that_cannot_be_read_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
