@@ -90,6 +90,16 @@ class LedgerSearcher(Searcher):
         return self._deadline is not None and time.time() >= self._deadline
 
     @property
+    def ends_early(self) -> bool:
+        """Whether nothing is to begin in this session, not even a trial beyond the search."""
+        return self.finishing or self.limit == "--time-budget"
+
+    @property
+    def changes(self) -> list[Change]:
+        """All changes of the study, as of the last look."""
+        return self._ledger.control.changes
+
+    @property
     def changed(self) -> InForce:
         """What was changed since the study began, as of the last look."""
         return self._ledger.control.state
@@ -128,7 +138,10 @@ class LedgerSearcher(Searcher):
         self.pausing = self.changed.paused  # whatever ran has been cut off
         if not self.pausing:
             return True
-        if self.finishing or not self._has_work():
+        if self.finishing:
+            return False
+        if not self._has_work():
+            self.limit = "--patience" if self._ledger.remain(self._num_trials) else None
             return False
         if self.late:
             self.limit = "--time-budget"

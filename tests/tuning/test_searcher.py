@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 from study.disk.files import read_json, write_json
 from study.disk.layout import stop_path
 from study.search.control import record_change
+from study.search.ledger import Ledger
 from study.tuning.execute import _killed_for_memory
 from study.tuning.interrupts import Interrupts
 from study.tuning.searcher import ALL_FAILED_AFTER, LedgerSearcher
@@ -178,6 +179,14 @@ def test_a_paused_study_waits_until_it_is_resumed_interrupted_late_or_done(tmp_p
     assert LedgerSearcher(open_ledger(tmp_path / "a"), 0).goes_on() is False  # nothing is left to do
     change(searcher, "resume")
     assert searcher.goes_on() is True
+
+
+def test_a_pause_after_patience_is_spent_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4, patience=5)
+    change(searcher, "pause")
+    assert searcher.goes_on() is None
+    monkeypatch.setattr(Ledger, "stale_trials", property(lambda ledger: 5))
+    assert searcher.goes_on() is False and searcher.limit == "--patience"
 
 
 def test_who_is_stopped_by_hand_is_told_and_says_so(tmp_path: Path) -> None:
