@@ -7,7 +7,7 @@ import dataclasses
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import optuna
@@ -17,6 +17,7 @@ from study.disk.layout import METRICS, OUTCOME, attempt_folders, trial_folders, 
 from study.disk.study_json import read_study
 
 _COMPLETED = ("COMPLETE", "completed", "FINISHED")
+_STOPPED = ("COMPLETE", "stopped", "FINISHED")
 _FAILED = ("FAIL", "failed", "FAILED")
 _CUT_OFF = ("RUNNING", None, "KILLED")
 """A trial's state in the ledger, in outcome.json and in MLflow."""
@@ -58,6 +59,7 @@ def audit(
     trials: int | None = None,
     failed: Sequence[int] = (),
     cut_off: Sequence[int] = (),
+    stopped: Mapping[int, int] | None = None,
     only: Sequence[int] | None = None,
     mlflow: Path | None = None,
 ) -> Audit:
@@ -69,6 +71,7 @@ def audit(
         trials: How many trials there should be; None for all that ledger, folders and MLflow know together.
         failed: Numbers of the trials that should have failed.
         cut_off: Numbers of the trials that should wait for the next driver. All others should be complete.
+        stopped: Epochs of the trials that should have been stopped, by number.
         only: Checks these trials alone.
         mlflow: The SQLite file of the store; by default the local one.
     """
@@ -89,9 +92,11 @@ def audit(
         found.duplicated += [f"trial {number}, of {trials}" for number in known if number >= trials]
         known |= set(range(trials))
     for number in sorted(known if only is None else only):
-        expected = _FAILED if number in failed else _CUT_OFF if number in cut_off else _COMPLETED
+        ended = _STOPPED if stopped and number in stopped else _COMPLETED
+        expected = _FAILED if number in failed else _CUT_OFF if number in cut_off else ended
+        last = (stopped or {}).get(number, epochs)
         mine = [run for run in runs if run.number == number]
-        _compare_trial(found, trial_path(directory, number), ledger.get(number), mine, expected, epochs)
+        _compare_trial(found, trial_path(directory, number), ledger.get(number), mine, expected, last)
     return found
 
 
@@ -112,9 +117,10 @@ def _compare_trial(
         found.left_running.append(f"ledger: trial {number}")
     found.left_running += [f"MLflow: trial {number}" for run in runs if run.status == "RUNNING"]
     found.duplicated += [f"MLflow: trial {number}"] * (len(runs) - 1)
-    # How many epochs there should be is known only for a complete trial.
-    losses = merged_epochs(folder, outcome.get("epochs") if expected is _COMPLETED else None)
-    last = epochs if expected is _COMPLETED else max(losses, default=0)
+    # How many epochs there should be is not known of other trials.
+    is_known = expected in (_COMPLETED, _STOPPED)
+    losses = merged_epochs(folder, outcome.get("epochs") if is_known else None)
+    last = epochs if is_known else max(losses, default=0)
     if sorted(losses) != list(range(1, last + 1)):
         found.lost.append(f"trial {number} has epochs {sorted(losses)}")
     logged = runs[0].epochs if runs else []

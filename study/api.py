@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from study.config import UserError
 from study.found import Study, load_study
 from study.launch import Options, launch, preview
-from study.session.process import unchanged_process
+from study.session.process import unchanged_logging, unchanged_process
 from study.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def control_study(
 
     Args:
         path: The study's folder, such as `runs/wae_weight`.
-        max_concurrent: Most trials at once, or `auto` for as many as fit.
+        max_concurrent: Most trials at once, `auto` for as many as fit, or `default` for the number given at the start.
         pause: Let no trial run until `resume`.
         resume: End the pause.
         stop_trials: Trials that end at their next evaluation.
@@ -166,17 +167,20 @@ def control_study(
 
     asked: dict[str, Any] = {}
     for name, value in (ranges or {}).items():
-        if isinstance(value, tuple) and len(value) == 2:
+        if isinstance(value, tuple) and len(value) == 2 and all(isinstance(end, numbers.Real) for end in value):
             asked[name] = Interval(*value)
         elif value is None or isinstance(value, list):
             asked[name] = None if value is None else tuple(value)
         else:
-            raise UserError(f"ranges: {name!r} has {value!r}: give a tuple (low, high), a list of choices, or None")
+            raise UserError(
+                f"ranges: {name!r} has {value!r}: give a tuple (low, high) of numbers, a list of choices, or None"
+            )
     wishes = Wishes(
         max_concurrent=max_concurrent, pause=pause, resume=resume, stop_trials=tuple(stop_trials), ranges=asked
     )
     directory = Path(path).expanduser().absolute()
-    return steer(directory.parent, directory.name, wishes, storage or os.environ.get("STUDY_STORAGE"))
+    with unchanged_logging():
+        return steer(directory.parent, directory.name, wishes, storage or os.environ.get("STUDY_STORAGE"))
 
 
 def _options(**asked: Any) -> Options:

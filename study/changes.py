@@ -6,12 +6,17 @@ A change is recorded once and never altered. What is in force follows from all c
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from study.ranges import RANGES
+
 AUTO = "auto"
 """As `--max-concurrent`: as many trials at once as fit."""
+DEFAULT = "default"
+"""As `--max-concurrent`: the number given at the start of the session."""
 MAX_CONCURRENT, PAUSE, RESUME, STOP_TRIAL, RANGE = KINDS = ("max_concurrent", "pause", "resume", "stop_trial", "range")
 """What a change may be."""
 
@@ -24,8 +29,8 @@ class Change:
         id: When, to the microsecond, and a part that no other has; changes are ordered by it.
         time: When, ISO 8601 in UTC.
         what: One of `KINDS`.
-        value: Of `max_concurrent`, a number or `auto`; of `stop_trial`, the trial's number; of `range`, either `low`
-            and `high` or `choices`, or None for what the space says.
+        value: Of `max_concurrent`, a number, `auto` or `default`; of `stop_trial`, the trial's number; of `range`,
+            either `low` and `high` or `choices`, or None for what the space says.
         parameter: The parameter of a range.
     """
 
@@ -44,8 +49,8 @@ class Change:
         datetime.fromisoformat(self.time)
         number = isinstance(self.value, int) and not isinstance(self.value, bool)
         is_valid = {
-            MAX_CONCURRENT: number or self.value == AUTO,
-            STOP_TRIAL: number,
+            MAX_CONCURRENT: self.value in (AUTO, DEFAULT) or (number and RANGES["max_concurrent"].holds(self.value)),
+            STOP_TRIAL: number and self.value >= 0,
             RANGE: self.parameter is not None and (self.value is None or _is_range(self.value)),
         }
         if not is_valid.get(self.what, True):
@@ -57,7 +62,7 @@ class Change:
         if self.what == MAX_CONCURRENT:
             return concurrency_text(self.value)
         if self.what == STOP_TRIAL:
-            return f"trial {self.value} is stopped"
+            return f"trial {self.value} is to end"
         if self.what == RANGE:
             return range_text(str(self.parameter), self.value)
         return {PAUSE: "paused", RESUME: "resumed"}.get(self.what, self.what)
@@ -98,11 +103,11 @@ class InForce:
         """It in words.
 
         Args:
-            with_stopped: Whether to name the trials that were stopped.
+            with_stopped: Whether to name the trials that are to end.
         """
         found = [] if self.max_concurrent is None else [concurrency_text(self.max_concurrent)]
         found += ["paused"] if self.paused else []
-        found += [f"trial {number} is stopped" for number in sorted(self.stopped) if with_stopped]
+        found += [f"trial {number} is to end" for number in sorted(self.stopped) if with_stopped]
         return found + [range_text(name, value) for name, value in self.ranges.items()]
 
 
@@ -111,7 +116,7 @@ def in_force(changes: Iterable[Change]) -> InForce:
     state, ranges = InForce(), {}
     for change in changes:
         if change.what == MAX_CONCURRENT:
-            state = dataclasses.replace(state, max_concurrent=change.value)
+            state = dataclasses.replace(state, max_concurrent=None if change.value == DEFAULT else change.value)
         elif change.what in (PAUSE, RESUME):
             state = dataclasses.replace(state, paused=change.what == PAUSE)
         elif change.what == STOP_TRIAL:
@@ -126,14 +131,18 @@ def in_force(changes: Iterable[Change]) -> InForce:
 def _is_range(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
-    ends = [value.get("low"), value.get("high")]
-    return isinstance(value.get("choices"), list | tuple) or all(isinstance(end, int | float) for end in ends)
+    low, high = value.get("low"), value.get("high")
+    if all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high)):
+        return -math.inf < low <= high < math.inf  # type: ignore[operator]
+    return isinstance(value.get("choices"), list | tuple)
 
 
 def concurrency_text(value: int | str) -> str:
     """A limit of trials at once in words."""
     if value == AUTO:
         return "as many trials at once as fit"
+    if value == DEFAULT:
+        return "as many trials at once as its start says"
     return f"at most {value} trial{'s' * (value != 1)} at once"
 
 

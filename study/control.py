@@ -13,16 +13,17 @@ from typing import Annotated
 
 import typer
 
-from study.changes import AUTO
 from study.cli import RunsOption, StudyOption, run_command
-from study.config import UserError
 
 
 def control(
     study: StudyOption,
     max_concurrent: Annotated[
         str | None,
-        typer.Option(metavar="N|auto", help="Most trials to run at once; auto for as many as fit."),
+        typer.Option(
+            metavar="N|auto|default",
+            help="Most trials to run at once; auto for as many as fit, default for the number given at the start.",
+        ),
     ] = None,
     pause: Annotated[bool, typer.Option("--pause", help="Let no trial run until --resume.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="End the pause.")] = False,
@@ -45,13 +46,12 @@ def control(
     runs_dir: RunsOption = Path("runs"),
 ) -> None:
     """The command, see the module."""
-    concurrency = _concurrency(max_concurrent)
     from study.search.asked_ranges import parse_ranges  # imports Optuna
     from study.session.steering import Wishes, steer
     from study.status import read_status
 
     wishes = Wishes(
-        max_concurrent=concurrency,
+        max_concurrent=int(max_concurrent) if max_concurrent and max_concurrent.isdecimal() else max_concurrent,
         pause=pause,
         resume=resume,
         stop_trials=tuple(stop_trial or ()),
@@ -75,15 +75,6 @@ def control(
         print(f"in force     {line}")
     for change in found.changes:
         print(f"change       {change.line}")
-
-
-def _concurrency(text: str | None) -> int | str | None:
-    if text is None or text == AUTO:
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"--max-concurrent {text}: give a number, or {AUTO}") from None
 
 
 if __name__ == "__main__":

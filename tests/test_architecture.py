@@ -22,7 +22,7 @@ _COMPONENTS = tuple(f"study.model.{room}" for room in ("networks", "regularizers
 _COMMANDS = ("run", "retrain", "status", "control", "doctor", "sync", "export", "sample")
 MAY_IMPORT: dict[str, set[str]] = {
     "study.ranges": set(),
-    "study.changes": set(),
+    "study.changes": {"study.ranges"},
     "study.errors": set(),
     "study.components": {"study.errors"},
     "study.objects": set(),

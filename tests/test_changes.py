@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.changes import AUTO, KINDS, Change, InForce, in_force
+from study.changes import AUTO, DEFAULT, KINDS, Change, InForce, in_force
 
 TIME = "2026-11-30T11:26:53.123456+00:00"
 
@@ -25,7 +25,7 @@ def change(what: str, value: Any = None, parameter: str | None = None) -> Change
         (change("max_concurrent", AUTO), "as many trials at once as fit"),
         (change("pause"), "paused"),
         (change("resume"), "resumed"),
-        (change("stop_trial", 7), "trial 7 is stopped"),
+        (change("stop_trial", 7), "trial 7 is to end"),
         (change("range", {"low": 0.1, "high": 10}, "weight"), "weight from 0.1 to 10"),
         (change("range", {"choices": ["vae", "wae_mmd"]}, "method"), "method from vae, wae_mmd"),
         (change("range", None, "weight"), "weight as the space says"),
@@ -39,6 +39,7 @@ def test_a_change_in_words(made: Change, text: str) -> None:
 
 def test_nothing_is_in_force_without_changes() -> None:
     assert in_force([]) == InForce() and InForce().lines() == []
+    assert in_force([change("max_concurrent", 4), change("max_concurrent", DEFAULT)]) == InForce()
     assert InForce().limit(3) == 3 and InForce().limit(None) is None
 
 
@@ -59,8 +60,8 @@ def test_later_changes_replace_earlier_ones() -> None:
     assert state.limit(2) is None and in_force(rows[:1]).limit(2) == 4 and in_force(rows[:2]).paused
     assert state.lines() == [
         "as many trials at once as fit",
-        "trial 3 is stopped",
-        "trial 5 is stopped",
+        "trial 3 is to end",
+        "trial 5 is to end",
         "kernel from imq",
     ]
 
@@ -77,6 +78,10 @@ def test_each_change_is_in_force_once_however_often_it_is_read(kinds: list[str])
     [
         ("max_concurrent", "many", None),
         ("max_concurrent", True, None),
+        ("max_concurrent", 0, None),
+        ("stop_trial", -1, None),
+        ("range", {"low": 2, "high": 1}, "weight"),
+        ("range", {"low": 1, "high": float("inf")}, "weight"),
         ("stop_trial", None, None),
         ("range", {"low": 1}, "weight"),
         ("range", [1, 2], "weight"),

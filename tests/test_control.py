@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import study
@@ -45,7 +46,7 @@ def test_the_command_records_and_shows(tmp_path: Path, ledger: Ledger, capsys: p
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--max-concurrent", "many"], "--max-concurrent many: give a number, or auto"),
+        (["--max-concurrent", "many"], "--max-concurrent many: it must be auto, default or a whole number from 1"),
         (["--max-concurrent", 0], "from 1"),
         (["--range", "weight"], "give PARAMETER=LOW..HIGH"),
         (["--range", "weight=1..2", "--range", "weight=default"], "named twice"),
@@ -69,13 +70,17 @@ def test_a_study_that_is_as_it_began(tmp_path: Path, ledger: Ledger, capsys: pyt
 
 def test_from_python(tmp_path: Path, ledger: Ledger) -> None:
     found = study.control_study(
-        tmp_path / "toy", max_concurrent=2, stop_trials=[1], ranges={"weight": (0.5, 2), "latent_dim": [4, 16]}
+        tmp_path / "toy",
+        max_concurrent=np.int64(2),  # type: ignore[arg-type]
+        stop_trials=np.array([1]),  # type: ignore[arg-type]
+        ranges={"weight": (0.5, 2), "latent_dim": [4, 16]},
     )
     assert found.in_force.ranges == {"weight": {"low": 0.5, "high": 2.0}, "latent_dim": {"choices": [4, 16]}}
     assert len(found.recorded) == 4 and found.in_force.stopped == {1}
     assert study.control_study(str(tmp_path / "toy"), ranges={"weight": None}).in_force.ranges.keys() == {"latent_dim"}
-    with pytest.raises(study.UserError, match="give a tuple"):
-        study.control_study(tmp_path / "toy", ranges={"weight": 3})  # type: ignore[dict-item]
+    for wrong in (3, ("0.5", "2"), ("imq", "rbf")):
+        with pytest.raises(study.UserError, match="give a tuple"):
+            study.control_study(tmp_path / "toy", ranges={"weight": wrong})  # type: ignore[dict-item]
     write_record(tmp_path, grid=True)
     with pytest.raises(study.UserError, match="grid"):
         study.control_study(tmp_path / "toy", ranges={"weight": (1, 2)})

@@ -18,6 +18,7 @@ from study.disk.study_json import read_study
 from study.search.trial_record import rung_results
 from tests.faults.harness import meanwhile, wait_until
 from tests.test_run import study_run
+from tests.tuning.test_searcher import locked
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -71,7 +72,7 @@ def test_a_pause_between_rungs_decides_nothing(tmp_path: Path, capsys: pytest.Ca
     assert max(len(attempt_folders(trial_path(directory, number))) for number in range(4)) == 2
 
 
-def test_a_study_resumed_while_paused_waits_for_the_end_of_the_pause_of_the_budget_or_of_patience(
+def test_a_study_resumed_while_paused_waits_for_the_end_of_the_pause_or_of_the_budget_before_it_joins_a_cluster(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert study_run(*options(tmp_path, "--num-trials", 1, "--epochs", 2)) == 0
@@ -81,18 +82,36 @@ def test_a_study_resumed_while_paused_waits_for_the_end_of_the_pause_of_the_budg
     assert study_run(*resume, "--time-budget", 3) == 0
     output = capsys.readouterr().out
     assert "paused: study control --study a --resume" in output and "ended by --time-budget" in output
+    assert output.count("in force: at most 1 trial at once") == 1 and "preparing" not in output
     assert len(ledger_trials(tmp_path / "a")) == 1
 
-    def interrupt() -> None:
-        wait_until(lambda: (tmp_path / "a" / "driver.json").exists(), "driver")
-        wait_until(lambda: "paused: " in capsys.readouterr().out, "paused driver")
-        os.kill(os.getpid(), signal.SIGINT)
+    for number in (signal.SIGINT, signal.SIGTERM):
 
-    with meanwhile(interrupt):
-        assert study_run(*resume) == 130
-    assert json.loads((tmp_path / "a" / "study.json").read_text())["outcome"] == "interrupted"
+        def interrupt(number: int = number) -> None:
+            wait_until(lambda: (tmp_path / "a" / "driver.json").exists(), "driver")
+            wait_until(lambda: "paused: " in capsys.readouterr().out, "paused driver")
+            with locked(tmp_path / "a"):
+                wait_until(lambda: "does not answer (database is locked)" in capsys.readouterr().out, "look")
+            os.kill(os.getpid(), number)
+
+        with meanwhile(interrupt):
+            assert study_run(*resume) == 130
+        assert json.loads((tmp_path / "a" / "study.json").read_text())["outcome"] == "interrupted"
     steer(tmp_path, resume=True)
     assert study_run(*resume) == 0
     assert [trial.user_attrs["outcome"] for trial in ledger_trials(tmp_path / "a")] == ["completed"] * 3
     record = read_study(tmp_path / "a")
     assert record is not None and [change.what for change in record.changes] == ["max_concurrent", "pause", "resume"]
+
+
+def test_what_is_changed_while_the_session_ends_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(*arguments: object) -> bool:
+        steer(tmp_path, max_concurrent=3)
+        return True
+
+    monkeypatch.setattr("study.session.session._close", close)
+    assert study_run(*options(tmp_path, "--num-trials", 1, "--epochs", 2)) == 0
+    record = read_study(tmp_path / "a")
+    assert record is not None and [change.value for change in record.changes] == [3]

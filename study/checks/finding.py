@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from study.disk.files import disk_error_reason
+from study.disk.study_json import StudyRecord
 
 
 class Finding(NamedTuple):
@@ -39,3 +40,11 @@ def check_database(url: str, given: str | None, study: str | None = None) -> Ite
     from study.tuning.diagnosis import look_at_storage  # imports Ray
 
     yield Finding("ledger", *look_at_storage(url, given, study))
+
+
+def check_changes(directory: Path, record: StudyRecord, given: str | None) -> Iterator[Finding]:
+    """Whether what `study control` has recorded can be read."""
+    from study.tuning.diagnosis import look_at_changes  # imports Ray
+
+    if (found := look_at_changes(directory, record, given)) is not None:
+        yield Finding("changes", *found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import filelock
 
-from study.checks.finding import Finding, check_database, unwritable
+from study.checks.finding import Finding, check_changes, check_database, unwritable
 from study.config import UserError
 from study.disk.files import disk_error_reason, read_json
 from study.disk.layout import (
@@ -74,6 +74,7 @@ def check_ledger(directory: Path, storage: str | None, given: str | None) -> Ite
         return
     if storage is not None and record is not None:
         yield from check_database(storage, given, f"{record.name}-{record.id}")
+        yield from check_changes(directory, record.replace(storage=storage), given)
         return
     database = ledger_path(directory)
     try:
@@ -94,6 +95,8 @@ def check_ledger(directory: Path, storage: str | None, given: str | None) -> Ite
     else:
         counted = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
         yield Finding("ledger", f"sound; trials: {counted or 'none'}")
+        if record is not None:
+            yield from check_changes(directory, record, given)
     folders = {number for number, _ in trial_folders(directory)}
     missing, strange = sorted(numbers - folders), sorted(folders - numbers)
     if missing:

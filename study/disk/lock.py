@@ -22,6 +22,9 @@ SILENT_SECONDS = 180.0
 """A driver on another machine that has not touched its file for so long is taken for dead. Its process cannot be looked
 up from here, and network file systems and clocks lag."""
 
+MOMENT_SECONDS = 2.0
+"""How long a driver waits for the lock of a study that none seems to run: others hold it for moments (`undriven`)."""
+
 
 class Driver(NamedTuple):
     """The process that runs a study.
@@ -48,7 +51,8 @@ def driving(directory: Path, deadline: float | None = None) -> Iterator[None]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     mark = driver_path(directory)
-    lock = filelock.FileLock(lock_path(directory), timeout=0)
+    begun = living_driver(directory, time.time()) is not None
+    lock = filelock.FileLock(lock_path(directory), timeout=0 if begun else MOMENT_SECONDS)
     try:
         lock.acquire()
     except filelock.Timeout:

@@ -11,16 +11,36 @@ from typing import Any
 import optuna
 
 from study.changes import KINDS, RANGE, Change, InForce, in_force
+from study.errors import UserError
 from study.search.narrowing import Narrowing, SteeredSampler, SteeredTrial
 from study.search.samplers import SearchedStudy
+from study.search.storage import looking
 
 _RECORD = "control:"
+_FIELDS = [field.name for field in dataclasses.fields(Change)]
 
 
 def recorded_changes(study: optuna.Study) -> list[Change]:
-    """All changes of a study, in their order. Records of kinds that only a later version knows are left out."""
-    found = [(key, value) for key, value in study.user_attrs.items() if key.startswith(_RECORD)]
-    return [Change(**value) for _, value in sorted(found) if value.get("what") in KINDS]
+    """All changes of a study, in their order. What only a later version knows is left out: kinds, and further fields.
+
+    Raises:
+        UserError: A record is damaged.
+    """
+    found = {key: value for key, value in study.user_attrs.items() if key.startswith(_RECORD)}
+    changes = (_parsed(key, found[key]) for key in sorted(found))
+    return [change for change in changes if change is not None]
+
+
+def _parsed(key: str, value: Any) -> Change | None:
+    try:
+        if value["what"] not in KINDS:
+            return None
+        return Change(**{name: value[name] for name in _FIELDS if name in value})
+    except (LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the ledger's record {key!r} is damaged or of a later version ({error}): "
+            "use the version that wrote it, or see what study.doctor says"
+        ) from None
 
 
 def record_change(study: optuna.Study, what: str, value: Any = None, parameter: str | None = None) -> Change:
@@ -56,21 +76,31 @@ class Control:
 
     def __init__(self, study: SearchedStudy, build: Callable[[int], optuna.samplers.BaseSampler]) -> None:
         self._study, self._build = study, build
+        self._looked_at = looking(study)
         self.changes: list[Change] = []
         self.state = InForce()
         self._set_sampler()
-        self.look()
+        self._take_up(recorded_changes(study))
 
     def look(self) -> list[Change]:
-        """Reads the records; returns the changes that are new."""
+        """Reads the records; returns the changes that are new.
+
+        It waits for no database: an error leaves all as it was, and the next look makes up for it.
+        """
+        return self._take_up(self.read())
+
+    def read(self) -> list[Change]:
+        """All changes on record, without taking them up."""
+        return recorded_changes(self._looked_at)
+
+    def _take_up(self, changes: list[Change]) -> list[Change]:
         before = {change.id for change in self.changes}
-        self.changes = recorded_changes(self._study)
-        new = [change for change in self.changes if change.id not in before]
-        if new:
-            self.state = in_force(self.changes)
+        new = [change for change in changes if change.id not in before]
+        state = in_force(changes) if new else self.state
         if any(change.what == RANGE for change in new):
-            self._study.narrowing = Narrowing(self.state.ranges)
+            self._study.narrowing = Narrowing(state.ranges)
             self._set_sampler()
+        self.changes, self.state = changes, state  # last: after an error the next look takes them up
         return new
 
     def steered(self, trial: optuna.trial.Trial) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from study.changes import PAUSE, InForce
+from study.changes import PAUSE, Change, InForce
 from study.disk.layout import go_on_command, live_page_path
 from study.session.progress import StudyProgress
 from study.tuning.interrupts import Interrupts
@@ -12,7 +12,7 @@ from study.tuning.searcher import LedgerSearcher
 
 
 def announcing(
-    progress: StudyProgress, interrupts: Interrupts, searcher: LedgerSearcher, keep: Callable[[], None]
+    progress: StudyProgress, interrupts: Interrupts, searcher: LedgerSearcher, keep: Callable[[Sequence[Change]], None]
 ) -> Callable[[], None]:
     """What is called again and again while a study runs: it shows progress, and says each thing once.
 
@@ -20,10 +20,8 @@ def announcing(
         progress: Where it is shown.
         interrupts: What signals have asked for.
         searcher: Knows what has been changed.
-        keep: Called after a change was seen, to write it down.
+        keep: Called with all changes seen so far, to write down those that are new.
     """
-    for line in _begun_with(searcher.changed):
-        progress.tell(line)
     was_paused = False
     page = live_page_path(searcher.directory)
 
@@ -31,17 +29,18 @@ def announcing(
         nonlocal was_paused
         if page.is_file():
             progress.say(f"page     {page} shows the study while it runs")
-        if news := searcher.news():
-            for change in news:
-                if change.what != PAUSE:  # which has its own line
-                    progress.tell(f"changed: {change.text}")
-            keep()
+        for change in searcher.news():
+            if change.what != PAUSE:  # which has its own line
+                progress.tell(f"changed: {change.text}")
+        keep(searcher.changes)
         paused = searcher.changed.paused
         if paused and not was_paused:
             progress.tell(f"paused: {go_on_command(searcher.directory)} goes on")
         if paused != was_paused:
             progress.rest(paused)
         was_paused = paused
+        if searcher.lost:
+            progress.say(f"the ledger's database does not answer ({searcher.lost}): changes wait until it does")
         if interrupts.announcement:
             progress.say(interrupts.announcement)
         progress.refresh()
@@ -49,6 +48,6 @@ def announcing(
     return refresh
 
 
-def _begun_with(state: InForce) -> list[str]:
+def begun_with(state: InForce) -> list[str]:
     """What earlier changes mean for this session."""
     return [f"in force: {line}" for line in state.lines(with_stopped=False) if line != "paused"]

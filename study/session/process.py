@@ -18,6 +18,17 @@ _added_paths: list[str] = []
 
 
 @contextlib.contextmanager
+def unchanged_logging() -> Iterator[None]:
+    """Restores at its end the log levels that libraries change. It may be used beside a study in another thread."""
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
 def unchanged_process() -> Iterator[None]:
     """Restores at its end what libraries change: environment, working directory, path, log levels, excepthook, the
     handler of SIGUSR1 (Ray Tune sets one), and the state of Python's `random`.
@@ -27,11 +38,11 @@ def unchanged_process() -> Iterator[None]:
     """
     environment, directory, paths = dict(os.environ), os.getcwd(), list(sys.path)
     excepthook, frozen = sys.excepthook, gc.get_freeze_count()
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     on_signal, drawn = signal.getsignal(signal.SIGUSR1), random.getstate()
     sys.path.extend(path for path in _added_paths if path not in paths)
     try:
-        yield
+        with unchanged_logging():
+            yield
     finally:
         _added_paths.extend(path for path in sys.path if path not in (*paths, *_added_paths))
         sys.path[:] = paths
@@ -44,7 +55,5 @@ def unchanged_process() -> Iterator[None]:
         random.setstate(drawn)
         if threading.current_thread() is threading.main_thread() and on_signal is not None:  # None: not set by Python
             signal.signal(signal.SIGUSR1, on_signal)
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
         if not frozen:
             gc.unfreeze()

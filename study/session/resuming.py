@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from study.changes import in_force
 from study.config import DataSummary, UserError
 from study.disk.code import carried_path, changed_files
 from study.disk.files import read_json
-from study.disk.layout import OUTCOME, trial_folders
-from study.disk.study_json import StudyRecord
+from study.disk.layout import OUTCOME, set_aside, trial_folders
+from study.disk.study_json import StudyRecord, read_study
 from study.source import gather
 from study.space import LoadedSpace, builtin_spaces, load_space
 
@@ -190,3 +191,12 @@ def _call_with_objects(record: StudyRecord, runs_dir: Path) -> str | None:
     options = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
     options += ", sampler=sampler" if has_sampler else ""
     return f"study.run_study({begun[1]}, data={data}{options}, resume=True)"
+
+
+def begin_anew(directory: Path) -> str:
+    """Sets a study's files aside; a line that says so, and what `study control` had changed."""
+    record = read_study(directory)
+    dropped = "; ".join(in_force(record.changes).lines()) if record is not None else ""
+    past = set_aside(directory)
+    note = f"note: the space has changed and no trial had completed, so the study begins anew; {past} has the rest"
+    return note + (f"; no longer in force: {dropped}" if dropped else "")

@@ -5,33 +5,32 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import itertools
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
+from study.changes import Change
 from study.cli import DONE, FAILED, INTERRUPTED
-from study.components import NO_COMPONENTS
-from study.config import TrialConfig, UserError
+from study.config import UserError
 from study.disk import study_json
 from study.disk.code import carry, code_for_trials
-from study.disk.files import disk_error_reason
-from study.disk.layout import cache_path, set_aside
+from study.disk.layout import cache_path
 from study.disk.lock import driving
 from study.measure.own_metrics import real_data_baselines
 from study.search.ledger import Ledger, Tally
-from study.search.storage import lost_database, public_url
-from study.session.announcing import announcing
+from study.search.storage import public_url
+from study.session.announcing import announcing, begun_with
+from study.session.explained import RESUME, explained_errors
 from study.session.feature_networks import places
 from study.session.plan import Plan
+from study.session.pretrained import kinds
 from study.session.progress import StudyProgress
-from study.session.resuming import check_same_instrument, recorded_instrument
+from study.session.resuming import begin_anew, check_same_instrument, recorded_instrument
 from study.tracking import Mirror, default_tracking_uri
 from study.tracking.store import check_server, check_uri, sync_command
 from study.tuning.cluster import Cluster
-from study.tuning.execute import execute, prepare
+from study.tuning.execute import execute, prepare, wait_while_paused
 from study.tuning.interrupts import Interrupts
 from study.tuning.preflight import check_nodes
 from study.tuning.scheduler import RungScheduler
@@ -41,7 +40,6 @@ MIRROR_SECONDS = 60
 """How long the end of a study waits for MLflow."""
 INTERRUPTED_MIRROR_SECONDS = 15
 """The same after an interrupt: batch systems kill what does not end soon after SIGTERM."""
-_RESUME = "make room or give permission, then add --resume; nothing is lost"
 
 Draw = Callable[[str, str | None], None]
 """Draws what a study found, given its outcome and the MLflow store that links may lead to."""
@@ -85,7 +83,7 @@ class SessionResult:
         for note in self.notes:
             console.print(note, soft_wrap=True, highlight=False, markup=False)
         if self.disk_error:
-            raise UserError(f"{self.disk_error}: {_RESUME}")
+            raise UserError(f"{self.disk_error}: {RESUME}")
         return {"completed": DONE, "stopped": DONE, "failed": FAILED, "interrupted": INTERRUPTED}[self.outcome]
 
 
@@ -121,15 +119,11 @@ def run_study(
     deadline = None if limits.time_budget is None else time.time() + limits.time_budget
     with Interrupts() as interrupts, driving(plan.request.directory, deadline):
         if plan.replaces:
-            past = set_aside(plan.request.directory)
-            note = (
-                f"note: the space has changed and no trial had completed, so the study begins anew; {past} has the rest"
-            )
-            console.print(note, soft_wrap=True, highlight=False, markup=False)
+            console.print(begin_anew(plan.request.directory), soft_wrap=True, highlight=False, markup=False)
         session = _Session(plan, console, cluster, uri, limits, deadline, interrupts)
         session.open()
         try:
-            with _explained_errors(plan.request.directory):
+            with explained_errors(plan.request.directory):
                 session.train(search, enqueue_extra)
         finally:
             session.conclude(draw)
@@ -147,6 +141,7 @@ class _Session:
     limits: Limits
     deadline: float | None
     interrupts: Interrupts
+    ledger: Ledger | None = None
     searcher: LedgerSearcher | None = None
     outcome: str = "interrupted"  # until training has come to its end
     mirrored: bool = False
@@ -164,35 +159,58 @@ class _Session:
 
     def train(self, search: bool, enqueue_extra: Callable[[Ledger], None] | None) -> None:
         """Trains what is missing of the search, then the trials beyond it."""
-        ledger = self.plan.open_ledger()
+        self.ledger = ledger = self.plan.open_ledger()
         ledger.reconcile()
-        if ledger.control.changes:
-            self._keep_changes(ledger)
+        self._keep(ledger.control.changes)
         if self.plan.request.storage is not None:  # it may have moved to another server
             self.record = self.record.replace(storage=public_url(self.plan.request.storage))
         wanted = self.record.num_trials if search else 0
         if ledger.tally.done < wanted or ledger.unfinished or enqueue_extra:
-            run = self._prepare(ledger, wanted)
-            run(ledger.tally, self.record.num_trials, "trials")
-            searcher = self.searcher
-            assert searcher is not None
-            limited = searcher.finishing or searcher.limit == "--time-budget"
-            if enqueue_extra and not ledger.unfinished and not limited:
-                enqueue_extra(ledger)
-                extra = ledger.extra_tally
-                run(extra, extra.done + ledger.unfinished, "trials beyond the search")
+            self.searcher = searcher = LedgerSearcher(
+                ledger, wanted, deadline=self.deadline, patience=self.limits.patience, interrupts=self.interrupts
+            )
+            if self._begins(searcher, ledger) or (enqueue_extra and not searcher.ends_early):
+                run = self._prepare(searcher, ledger)
+                run(ledger.tally, self.record.num_trials, "trials")
+                if enqueue_extra and not ledger.unfinished and not searcher.ends_early:
+                    enqueue_extra(ledger)
+                    extra = ledger.extra_tally
+                    run(extra, extra.done + ledger.unfinished, "trials beyond the search")
         self.record = self.record.replace(hypervolume_reference=ledger.hypervolume_reference)
         self.outcome = self._outcome(ledger, wanted)
 
-    def _prepare(self, ledger: Ledger, wanted: int) -> Callable[[Tally, int, str], None]:
+    def _begins(self, searcher: LedgerSearcher, ledger: Ledger) -> bool:
+        """Says what is in force, and waits while the study is paused; whether there is something to do then."""
+        for line in begun_with(searcher.changed):
+            self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if not searcher.changed.paused:
+            return True
+        with self._shown(searcher, ledger.tally, self.record.num_trials, "trials") as (refresh, _):
+            return wait_while_paused(searcher, refresh)
+
+    @contextlib.contextmanager
+    def _shown(
+        self, searcher: LedgerSearcher, tally: Tally, count: int, noun: str
+    ) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
+        """Shows progress and defers signals in the block; gives what is to be called again and again, and `say`."""
+        shown = StudyProgress(tally, count, self.directory, self.console, noun, deadline=self.deadline)
+        with shown as progress, self.interrupts.deferred():
+            yield (
+                announcing(progress, self.interrupts, searcher, self._keep),
+                progress.say,
+            )
+
+    def _prepare(self, searcher: LedgerSearcher, ledger: Ledger) -> Callable[[Tally, int, str], None]:
         """Joins the cluster and computes what trials share; returns what runs the ledger's trials."""
         plan, cluster = self.plan, self.cluster
         cluster.join()
         check_nodes(self.directory)
-        cache, kinds = cache_path(plan.request.runs), _kinds(ledger, self.record.num_trials)
+        cache = cache_path(plan.request.runs)
         where = places(plan.request.loaded, self.directory)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
-        context = prepare(plan.data, kinds, cache, cluster, recorded_instrument(self.record), where)
+        context = prepare(
+            plan.data, kinds(ledger, self.record.num_trials), cache, cluster, recorded_instrument(self.record), where
+        )
         check_same_instrument(self.record, context.summary())
         evaluation = context.summary()
         own = real_data_baselines(plan.request.loaded.space.own.of_kind("metric"), plan.data, context)
@@ -200,13 +218,6 @@ class _Session:
         self._write(evaluation={**evaluation, "real_data": baselines, "notes": [*plan.data.notes, *context.notes]})
         for note in context.notes:
             self.console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
-        self.searcher = searcher = LedgerSearcher(
-            ledger,
-            wanted,
-            deadline=self.deadline,
-            patience=self.limits.patience,
-            interrupts=self.interrupts,
-        )
         execute_trials = functools.partial(
             execute,
             searcher,
@@ -220,20 +231,26 @@ class _Session:
         )
 
         def run(tally: Tally, count: int, noun: str) -> None:
-            shown = StudyProgress(tally, count, self.directory, self.console, noun, deadline=self.deadline)
-            with shown as progress, self.interrupts.deferred():
-                refresh = announcing(progress, self.interrupts, searcher, lambda: self._keep_changes(ledger))
-                execute_trials(refresh=refresh, say=progress.say)
+            with self._shown(searcher, tally, count, noun) as (refresh, say):
+                execute_trials(refresh=refresh, say=say)
 
         return run
 
-    def _keep_changes(self, ledger: Ledger) -> None:
+    def _keep(self, changes: Sequence[Change]) -> None:
         """Writes down what was changed by hand, for those who read the study's folder alone."""
-        with contextlib.suppress(OSError):  # as in conclude
-            self._write(changes=tuple(ledger.control.changes))
+        if tuple(changes) != self.record.changes:
+            with contextlib.suppress(OSError):  # as in conclude; the next call tries again
+                self._write(changes=tuple(changes))
+
+    def _keep_newest(self) -> None:
+        """The same with what is changed while the session ends, which counts when the study is resumed."""
+        with contextlib.suppress(Exception):  # a ledger that cannot be read has been told of, or will be
+            if self.ledger is not None:
+                self._keep(self.ledger.control.read())
 
     def conclude(self, draw: Draw) -> None:
         """Writes the outcome down, leaves the cluster, draws, and waits for MLflow."""
+        self._keep_newest()
         with contextlib.suppress(OSError):  # on a full disk; resuming makes up for it
             self._write(outcome=self.outcome)
         try:
@@ -243,7 +260,9 @@ class _Session:
             try:
                 self.cluster.wait()  # trials write until their end, and MLflow gets it all
             finally:
+                self._keep_newest()
                 self.mirrored = _close(self.mirror, self.outcome)
+                self._keep_newest()
 
     def result(self) -> SessionResult:
         """What there is to tell after the session."""
@@ -276,25 +295,9 @@ class _Session:
         return "completed" if whole or not limited else "stopped"
 
     def _write(self, **changes: object) -> None:
-        self.record = self.record.replace(**changes)
-        study_json.write_study(self.directory, self.record)
-
-
-@contextlib.contextmanager
-def _explained_errors(directory: Path) -> Iterator[None]:
-    """Turns what the disk and the ledger's database refuse into one line that says what to do."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if (why := disk_error_reason(error)) is not None:
-            raise UserError(f"{directory}: {why}: {_RESUME}") from error
-        if (why := lost_database(error)) is not None:
-            raise UserError(
-                f"the ledger's database: {why}: make it answer again, then add --resume; nothing is lost"
-            ) from error
-        raise
+        record = self.record.replace(**changes)
+        study_json.write_study(self.directory, record)
+        self.record = record
 
 
 def _close(mirror: Mirror, outcome: str) -> bool:
@@ -303,16 +306,3 @@ def _close(mirror: Mirror, outcome: str) -> bool:
         return mirror.close(INTERRUPTED_MIRROR_SECONDS if outcome == "interrupted" else MIRROR_SECONDS, outcome)
     except KeyboardInterrupt:
         return False
-
-
-def _kinds(ledger: Ledger, num_trials: int) -> list[TrialConfig]:
-    """One fixed trial of each kind that needs something pretrained, so that it is made before the first trial.
-
-    If only the sampler suggests a kind, its first trial makes it.
-    """
-    kinds: dict[tuple[bool, bool], TrialConfig] = {}
-    for config in itertools.islice(ledger.fixed_configs(), num_trials):
-        # Without the space's own components: another process may not be able to import them.
-        plain = dataclasses.replace(config, components=NO_COMPONENTS)
-        kinds.setdefault((config.reads_codes, config.perceptual_weight > 0), plain)
-    return [config for needs, config in kinds.items() if any(needs)]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import operator
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.trial import TrialState
 
-from study.changes import AUTO, MAX_CONCURRENT, PAUSE, RANGE, RESUME, STOP_TRIAL, Change, InForce, in_force
+from study.changes import AUTO, DEFAULT, MAX_CONCURRENT, PAUSE, RANGE, RESUME, STOP_TRIAL, Change, InForce, in_force
 from study.disk import study_json
 from study.disk.layout import find_study
 from study.disk.lock import living_driver, undriven
@@ -32,7 +34,7 @@ class Wishes:
     """What a user asks for.
 
     Attributes:
-        max_concurrent: Most trials at once, or `auto`.
+        max_concurrent: Most trials at once, `auto` or `default`.
         pause: Let no trial run.
         resume: End the pause.
         stop_trials: Trials to end.
@@ -63,7 +65,7 @@ class Steered(NamedTuple):
 
 
 def steer(runs: Path, name: str, wishes: Wishes, storage: str | None = None) -> Steered:
-    """Records what is asked for, all of it or nothing.
+    """Checks all of what is asked for, then records one change after the other.
 
     Args:
         runs: The folder of all studies.
@@ -81,10 +83,13 @@ def steer(runs: Path, name: str, wishes: Wishes, storage: str | None = None) -> 
         study = ledger_study(directory, record, storage, moved=storage)
         if study is None:
             raise UserError(f"study {name!r} has no ledger yet: wait until its first trial has begun")
-        state = in_force(recorded_changes(study))
+        if wishes != Wishes():
+            _check_same_machine(study, directory)
+        state = _state(study, recorded_changes(study))
         wanted = _checked(wishes, state, study, record, directory)
         recorded = [record_change(study, *change) for change in wanted]
         changes = recorded_changes(study)
+        state = _state(study, changes)
     except UserError:
         raise
     except Exception as error:
@@ -92,9 +97,39 @@ def steer(runs: Path, name: str, wishes: Wishes, storage: str | None = None) -> 
             raise UserError(f"the ledger's database: {why}: try again") from error
         raise
     driver = living_driver(directory, time.time())
-    if recorded and driver is None:
+    if recorded:
         _mirror(directory, changes)
-    return Steered(in_force(changes), changes, recorded, driver is not None)
+    return Steered(state, changes, recorded, driver is not None)
+
+
+def _check_same_machine(study: optuna.Study, directory: Path) -> None:
+    """SQLite must not write one file from two machines.
+
+    Raises:
+        UserError: The driver is on another machine, and the ledger is a file.
+    """
+    driver = living_driver(directory, time.time())
+    backend = getattr(study._storage, "_backend", study._storage)
+    is_file = isinstance(backend, optuna.storages.RDBStorage) and backend.engine.name == "sqlite"
+    if driver is not None and driver.host != socket.gethostname() and is_file:
+        raise UserError(
+            f"study {directory.name!r} runs on {driver.host} and its ledger is a file, which only that machine may "
+            "write: steer it there, or begin studies with --storage postgresql://..."
+        )
+
+
+def _state(study: optuna.Study, changes: Sequence[Change]) -> InForce:
+    """What is in force, without the ends of trials that have ended."""
+    state = in_force(changes)
+    if not state.stopped:
+        return state
+    trials = study.get_trials(deepcopy=False)
+    going = {number for number in state.stopped if number >= len(trials) or not _has_ended(trials[number])}
+    return dataclasses.replace(state, stopped=frozenset(going))
+
+
+def _has_ended(trial: optuna.trial.FrozenTrial) -> bool:
+    return trial.state.is_finished() or Ending.of(trial.user_attrs) is not None
 
 
 def _checked(
@@ -108,15 +143,15 @@ def _checked(
     wanted: list[tuple[str, Any, str | None]] = []
     if wishes.max_concurrent is not None:
         value = _concurrency(wishes.max_concurrent)
-        wanted += [(MAX_CONCURRENT, value, None)] if value != state.max_concurrent else []
+        known = DEFAULT if state.max_concurrent is None else state.max_concurrent
+        wanted += [(MAX_CONCURRENT, value, None)] if value != known else []
     if wishes.pause and wishes.resume:
         raise UserError("--pause and --resume: give one of the two")
     if wishes.pause and not state.paused:
         wanted.append((PAUSE, None, None))
     if wishes.resume and state.paused:
         wanted.append((RESUME, None, None))
-    for number in dict.fromkeys(wishes.stop_trials):
-        _check_runs(study, number)
+    for number in dict.fromkeys(_checked_trial(study, number) for number in wishes.stop_trials):
         wanted += [(STOP_TRIAL, number, None)] if number not in state.stopped else []
     ranges = _checked_ranges(wishes.ranges, study, record, directory)
     return wanted + [(RANGE, value, name) for name, value in ranges.items() if state.ranges.get(name) != value]
@@ -124,23 +159,34 @@ def _checked(
 
 def _concurrency(value: Any) -> int | str:
     allowed = RANGES["max_concurrent"]
-    if value == AUTO:
-        return AUTO
-    if isinstance(value, bool) or not isinstance(value, int) or not allowed.holds(value):
-        raise UserError(f"--max-concurrent {value}: it must be {AUTO}, or a whole number {allowed}")
-    return value
+    if value in (AUTO, DEFAULT):
+        return value
+    number = _whole(value)
+    if number is None or not allowed.holds(number):
+        raise UserError(f"--max-concurrent {value}: it must be {AUTO}, {DEFAULT} or a whole number {allowed}")
+    return number
 
 
-def _check_runs(study: optuna.Study, number: Any) -> None:
+def _whole(value: Any) -> int | None:
+    """A whole number of any library; None for anything else."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _checked_trial(study: optuna.Study, asked: Any) -> int:
     trials = study.get_trials(deepcopy=False)
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(trials):
+    number = _whole(asked)
+    if number is None or not 0 <= number < len(trials):
         has = f"0 to {len(trials) - 1}" if trials else "none"
-        raise UserError(f"--stop-trial {number}: there is no such trial, the study has {has}")
+        raise UserError(f"--stop-trial {asked}: there is no such trial, the study has {has}")
     trial = trials[number]
     if trial.state == TrialState.WAITING:
         raise UserError(f"--stop-trial {number}: the trial has not begun")
-    if trial.state.is_finished() or Ending.of(trial.user_attrs) is not None:
+    if _has_ended(trial):
         raise UserError(f"--stop-trial {number}: the trial has ended")
+    return number
 
 
 def _checked_ranges(
@@ -173,7 +219,7 @@ def _space(record: StudyRecord, directory: Path) -> LoadedSpace | None:
 
 
 def _mirror(directory: Path, changes: list[Change]) -> None:
-    """Writes the changes into `study.json`, as the driver would. If one begins just now, it does."""
+    """Writes the changes into `study.json`, unless a driver is at work, which does it itself."""
     with contextlib.suppress(OSError), undriven(directory) as is_free:
         record = study_json.read_study(directory) if is_free else None
         if record is not None:

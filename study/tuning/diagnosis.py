@@ -9,7 +9,10 @@ from pathlib import Path
 import ray
 
 from study.config import UserError
-from study.search.storage import open_storage, public_url
+from study.disk.layout import rebuild_command
+from study.disk.study_json import StudyRecord
+from study.search.control import recorded_changes
+from study.search.storage import ledger_study, open_storage, public_url
 from study.tuning.cluster import Cluster, Resources
 from study.tuning.preflight import check_nodes
 
@@ -36,6 +39,29 @@ def look_at_cluster(address: str, folder: Path) -> tuple[str, str]:
         f"{nodes} nodes that share {folder} and run this code, {total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
     )
     return f"{address}: {seen}, {token} a token", ""
+
+
+def look_at_changes(directory: Path, record: StudyRecord, given: str | None = None) -> tuple[str, str] | None:
+    """Reads what `study control` has recorded in a sound ledger.
+
+    Args:
+        directory: The study's folder.
+        record: What its `study.json` says.
+        given: The database that the user named.
+
+    Returns:
+        As `look_at_cluster`; None if there is nothing, or the ledger cannot be opened.
+    """
+    try:
+        study = ledger_study(directory, record, given)
+    except UserError:
+        return None
+    try:
+        changes = [] if study is None else recorded_changes(study)
+    except UserError as error:
+        seen, _, remedy = str(error).rpartition(": ")
+        return seen, remedy.partition(", or ")[0] + (f", or {rebuild_command(directory)}" if not record.storage else "")
+    return (f"{len(changes)} of study control", "") if changes else None
 
 
 def look_at_storage(url: str, given: str | None = None, study: str | None = None) -> tuple[str, str]:

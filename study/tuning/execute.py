@@ -209,7 +209,7 @@ def execute(
         objectives=tuple(metric_name(name) for name in searcher.objectives),
         code=code,
     )
-    while _goes_on(searcher, refresh):
+    while wait_while_paused(searcher, refresh):
         # Ray's own limit cannot change later. Without any, Ray would begin one trial too many, which then waits.
         limiter = ConcurrencyLimiter(searcher, max_concurrent=max(1, room(_limited(resources, searcher))))
         with tempfile.TemporaryDirectory(prefix="study-ray-") as scratch:
@@ -248,7 +248,7 @@ def execute(
         searcher.take_back()
 
 
-def _goes_on(searcher: LedgerSearcher, refresh: Callable[[], None]) -> bool:
+def wait_while_paused(searcher: LedgerSearcher, refresh: Callable[[], None]) -> bool:
     """Waits while the study is paused; says whether it then goes on.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,14 @@ from study.changes import Change, InForce
 from study.disk.epochs import recorded_epochs
 from study.disk.layout import attempt_process, last_error, stop_path, trial_path
 from study.search.ledger import Assignment, Ledger
+from study.search.storage import lost_database
 from study.search.trial_record import BY_HAND
 from study.tuning.interrupts import Interrupts
 
 ALL_FAILED_AFTER = 4
 """If so many trials fail and none succeeds, the study ends, since the others would fail as well."""
+LOST_SECONDS = 5.0
+"""After a look that the ledger's database did not answer, none is tried for so long: each may take seconds."""
 
 
 class LedgerSearcher(Searcher):
@@ -35,6 +39,7 @@ class LedgerSearcher(Searcher):
         disk_error: What a trial could not write, in one line. The trial is left for a later session.
         limit: The option that kept the next trial from beginning; None if there was no next trial.
         pausing: The study was found paused, and the running trials are to be cut off.
+        lost: Why the ledger's database did not answer the last look; None if it did.
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class LedgerSearcher(Searcher):
         self.disk_error: str | None = None
         self.limit: str | None = None
         self.pausing = False
+        self.lost: str | None = None
+        self._look_after = -math.inf
         self._news: list[Change] = []
         self._ledger = ledger
         self._num_trials = num_trials
@@ -83,19 +90,38 @@ class LedgerSearcher(Searcher):
         return self._deadline is not None and time.time() >= self._deadline
 
     @property
+    def ends_early(self) -> bool:
+        """Whether nothing is to begin in this session, not even a trial beyond the search."""
+        return self.finishing or self.limit == "--time-budget"
+
+    @property
+    def changes(self) -> list[Change]:
+        """All changes of the study, as of the last look."""
+        return self._ledger.control.changes
+
+    @property
     def changed(self) -> InForce:
         """What was changed since the study began, as of the last look."""
         return self._ledger.control.state
 
     def look(self) -> None:
-        """Looks for changes of the study, and passes on those that running trials must know."""
+        """Looks for changes of the study, and passes on those that running trials must know.
+
+        If the database does not answer, what was known stays in force: only what must be written can end the study.
+        """
+        if time.monotonic() < self._look_after:
+            return
         try:
             self._news += self._ledger.control.look()
+            self.lost = None
             self.pausing = self.pausing or self.changed.paused
             for assignment in self._running.values():
                 self._mark(assignment)
         except Exception as error:  # as in suggest
-            self.error = self.error or error
+            self.lost = lost_database(error)
+            if self.lost is None:
+                self.error = self.error or error
+            self._look_after = time.monotonic() + LOST_SECONDS
 
     def news(self) -> list[Change]:
         """The changes that were seen since this was last asked."""
@@ -112,12 +138,29 @@ class LedgerSearcher(Searcher):
         self.pausing = self.changed.paused  # whatever ran has been cut off
         if not self.pausing:
             return True
-        if self.finishing or not (self._ledger.unfinished or self._ledger.remain(self._num_trials)):
+        if self.finishing:
+            return False
+        if not self._has_work():
+            self.limit = "--patience" if self._ledger.remain(self._num_trials) else None
             return False
         if self.late:
             self.limit = "--time-budget"
             return False
         return None
+
+    def _has_work(self) -> bool:
+        try:
+            return bool(self._ledger.unfinished or self._ledger.remain(self._wanted))
+        except Exception as error:
+            if lost_database(error) is None:
+                raise
+            return True  # the wait goes on, and asks again
+
+    @property
+    def _wanted(self) -> int:
+        """Trials that the study is to have: no further one of the search once `patience` is spent."""
+        is_settled = self._patience is not None and self._ledger.stale_trials >= self._patience
+        return 0 if is_settled else self._num_trials
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The parameters of the next trial, or FINISHED."""
@@ -134,8 +177,7 @@ class LedgerSearcher(Searcher):
         if self.pausing or self.error is not None:
             return Searcher.FINISHED
         late = self.late
-        settled = self._patience is not None and self._ledger.stale_trials >= self._patience
-        assignment = self._ledger.next(0 if settled else self._num_trials, begin=not late)
+        assignment = self._ledger.next(self._wanted, begin=not late)
         if assignment is None:
             limit = "--time-budget" if late else "--patience"
             self.limit = limit if self._ledger.remain(self._num_trials) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from study.config import UserError
 from study.disk import lock as driver
-from study.disk.lock import driving, living_driver
+from study.disk.lock import driving, living_driver, undriven
 
 
 def test_a_driver_is_alone_and_leaves_no_mark(tmp_path: Path) -> None:
@@ -42,3 +43,18 @@ def test_its_mark_is_kept_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_mark_that_is_not_whole_is_nobody(tmp_path: Path, content: str) -> None:
     (tmp_path / "driver.json").write_text(content)
     assert living_driver(tmp_path, time.time()) is None
+
+
+def test_a_driver_waits_for_who_keeps_drivers_away_for_a_moment(tmp_path: Path) -> None:
+    keeping = threading.Thread(target=keep_away, args=(tmp_path, 0.5))
+    keeping.start()
+    time.sleep(0.1)
+    with driving(tmp_path), undriven(tmp_path) as free:
+        assert not free
+    keeping.join()
+
+
+def keep_away(directory: Path, seconds: float) -> None:
+    with undriven(directory) as free:
+        assert free
+        time.sleep(seconds)

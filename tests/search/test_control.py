@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from benchmarks.postgresql import postgresql, programs
 from study.changes import Change, InForce
+from study.errors import UserError
 from study.search.control import record_change, recorded_changes, store_change
 from study.search.storage import open_storage
 from tests.search.test_ledger import open_ledger
@@ -62,6 +64,8 @@ def test_what_only_a_later_version_knows_is_left_out() -> None:
     record_change(study, "dance", 3)
     record_change(study, "pause")
     study.set_user_attr("hypervolume_reference", [1.0])
+    [kept] = recorded_changes(study)
+    study.set_user_attr(f"control:{kept.id}", {**dataclasses.asdict(kept), "why": "a later version's field"})
     assert [change.what for change in recorded_changes(study)] == ["pause"]
 
 
@@ -77,3 +81,13 @@ def test_a_ledger_knows_the_changes_of_earlier_sessions_and_sees_new_ones_once(t
     assert ledger.control.look() == []
     assert ledger.control.state == InForce(ranges={"weight": {"low": 1.0, "high": 2.0}})
     assert len(ledger.control.changes) == 3
+
+
+@pytest.mark.parametrize("value", [None, "pause", [], {}, {"what": "pause"}, {"what": "max_concurrent", "value": -3}])
+def test_a_damaged_record_is_named(value: object) -> None:
+    study = optuna.create_study()
+    if isinstance(value, dict) and "value" in value:
+        value = {"id": "a", "time": "2026-11-30T11:26:53+00:00", **value}
+    study.set_user_attr("control:a", value)
+    with pytest.raises(UserError, match="'control:a' is damaged or of a later version"):
+        recorded_changes(study)

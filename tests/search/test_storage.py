@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 
+from benchmarks.postgresql import postgresql, programs
 from study.config import UserError
 from study.disk.study_json import parse_study
 from study.search import storage as ledger_storage
 from study.search.ledger import Ledger
-from study.search.storage import PASSWORD_FILE, ledger_study, lost_database, open_storage, public_url
+from study.search.storage import PASSWORD_FILE, ledger_study, looking, lost_database, open_storage, public_url
 from tests.helpers_study import study_record
 from tests.test_run import study_run
 
@@ -114,6 +116,21 @@ def test_a_database_is_not_waited_for_for_ever(
     with pytest.raises(optuna.exceptions.StorageInternalError) as caught:
         away[0].ask()
     assert lost_database(caught.value) == "unable to open database file"
+
+
+def test_a_look_at_a_server_that_has_gone_fails_at_once() -> None:
+    folder = programs()
+    if folder is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgresql(folder) as server:
+        study = optuna.create_study(study_name="a", storage=open_storage(server))
+        look = looking(study)
+        study.set_user_attr("b", 1)
+        assert look.user_attrs == {"b": 1}
+    begun = time.monotonic()
+    with pytest.raises(optuna.exceptions.StorageInternalError) as caught:
+        look.user_attrs  # noqa: B018
+    assert lost_database(caught.value) is not None and time.monotonic() - begun < ledger_storage.PATIENCE_SECONDS / 10
 
 
 def test_other_errors_are_none_of_the_databases() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from study.changes import InForce
+from study.checks.finding import Finding
+from study.checks.study import check_ledger
 from study.config import UserError
 from study.disk.lock import driving
 from study.disk.study_json import read_study
@@ -16,6 +18,7 @@ from study.results.frame import load_study
 from study.search.asked_ranges import Interval
 from study.search.ledger import Ledger
 from study.search.ledger_file import rebuild
+from study.session.resuming import begin_anew
 from study.session.steering import Wishes, steer
 from study.space import load_space
 from study.status import lines, read_status
@@ -93,6 +96,10 @@ def test_what_is_in_force_already_is_not_recorded_again(tmp_path: Path, ledger: 
     again = ask(tmp_path, max_concurrent="auto", ranges={"weight": None, "kernel": None})
     assert [change.text for change in again.recorded] == ["as many trials at once as fit", "weight as the space says"]
     assert again.in_force == InForce("auto", False, frozenset({1}))
+    assert [change.value for change in ask(tmp_path, max_concurrent="default").recorded] == ["default"]
+    assert ask(tmp_path, max_concurrent="default").recorded == []
+    ledger.record(1, "stopped", epochs=15, values=VALUES)
+    assert ask(tmp_path).in_force == InForce()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_what_is_in_force_already_is_not_recorded_again(tmp_path: Path, ledger: 
         ({"stop_trials": (3,)}, "--stop-trial 3: the trial has not begun"),
         ({"stop_trials": (4,)}, "there is no such trial, the study has 0 to 3"),
         ({"stop_trials": (-1,)}, "there is no such trial"),
-        ({"max_concurrent": 0}, "--max-concurrent 0: it must be auto, or a whole number from 1"),
+        ({"max_concurrent": 0}, "--max-concurrent 0: it must be auto, default or a whole number from 1"),
         ({"max_concurrent": 1.5}, "--max-concurrent 1.5"),
         ({"max_concurrent": "many"}, "--max-concurrent many"),
         ({"pause": True, "resume": True}, "give one of the two"),
@@ -158,3 +165,31 @@ def test_a_rebuilt_ledger_has_the_changes(tmp_path: Path, ledger: Ledger) -> Non
     rebuild(tmp_path / "toy", record, load_space("wae_weight").space)
     assert ask(tmp_path).changes == asked
     assert open_ledger(tmp_path / "toy").control.state.ranges == {"weight": {"low": 1.0, "high": 2.0}}
+
+
+def test_a_ledger_in_a_file_is_not_written_from_another_machine(tmp_path: Path, ledger: Ledger) -> None:
+    (tmp_path / "toy" / "driver.json").write_text('{"host": "elsewhere", "pid": 1, "begun": 0}')
+    with pytest.raises(UserError, match="runs on elsewhere and its ledger is a file"):
+        ask(tmp_path, pause=True)
+    assert ask(tmp_path).changes == []
+
+
+def test_a_study_that_begins_anew_says_what_is_no_longer_in_force(tmp_path: Path, ledger: Ledger) -> None:
+    ask(tmp_path, pause=True, max_concurrent=2)
+    note = begin_anew(tmp_path / "toy")
+    assert "before-1 has the rest" in note and note.endswith("no longer in force: at most 2 trials at once; paused")
+    assert not (tmp_path / "toy" / "trials").exists()
+
+
+def test_doctor_names_a_record_that_is_damaged(tmp_path: Path, ledger: Ledger) -> None:
+    def seen() -> list[Finding]:
+        return [found for found in check_ledger(tmp_path / "toy", None, None) if found.subject == "changes"]
+
+    assert seen() == []
+    ask(tmp_path, pause=True)
+    assert seen() == [Finding("changes", "1 of study control")]
+    ledger._study.set_user_attr("control:b", {"id": "b", "time": "yesterday", "what": "pause"})
+    [found] = seen()
+    assert "'control:b' is damaged" in found.seen and "--rebuild-ledger" in found.remedy
+    with pytest.raises(UserError, match="'control:b' is damaged"):
+        ask(tmp_path)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from ray.tune.search import Searcher
 from study.disk.files import read_json, write_json
 from study.disk.layout import stop_path
 from study.search.control import record_change
+from study.search.ledger import Ledger
 from study.tuning.execute import _killed_for_memory
 from study.tuning.interrupts import Interrupts
 from study.tuning.searcher import ALL_FAILED_AFTER, LedgerSearcher
@@ -177,6 +181,14 @@ def test_a_paused_study_waits_until_it_is_resumed_interrupted_late_or_done(tmp_p
     assert searcher.goes_on() is True
 
 
+def test_a_pause_after_patience_is_spent_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4, patience=5)
+    change(searcher, "pause")
+    assert searcher.goes_on() is None
+    monkeypatch.setattr(Ledger, "stale_trials", property(lambda ledger: 5))
+    assert searcher.goes_on() is False and searcher.limit == "--patience"
+
+
 def test_who_is_stopped_by_hand_is_told_and_says_so(tmp_path: Path) -> None:
     searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 6)
     folders = [suggest(searcher, str(number), number) for number in range(3)]
@@ -202,6 +214,33 @@ def test_a_stop_from_before_a_session_reaches_the_trial_that_it_takes_up(tmp_pat
     change(first, "stop_trial", 0)
     directory = suggest(LedgerSearcher(open_ledger(tmp_path / "a"), 4), "again", 1)
     assert directory.name == "0000" and stop_path(directory).exists()
+
+
+@contextlib.contextmanager
+def locked(study: Path) -> Iterator[None]:
+    """Nobody else can read or write the ledger's file."""
+    with contextlib.closing(sqlite3.connect(study / "optuna.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def test_a_database_that_does_not_answer_a_look_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.tuning.searcher.LOST_SECONDS", 0)
+    searcher = LedgerSearcher(open_ledger(tmp_path / "a"), 4)
+    suggest(searcher, "one", 1)
+    with locked(tmp_path / "a"):
+        searcher.look()
+        assert searcher.lost == "database is locked" and not searcher.stopping
+    change(searcher, "pause")
+    searcher.look()
+    assert searcher.lost is None and searcher.pausing
+    searcher.take_back()
+    assert searcher.goes_on() is None
+    with locked(tmp_path / "a"):
+        assert searcher.goes_on() is None and searcher.lost and searcher.error is None
+    change(searcher, "resume")
+    assert searcher.goes_on() is True
 
 
 def test_changes_that_cannot_be_read_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
