@@ -36,7 +36,7 @@ def test_it_opens_from_disk_in_silence(runs: Path, page: Page, screenshot: Scree
     assert len(pictures) >= 10
     for picture in pictures:
         assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
-        assert len(picture.get_attribute("alt") or "") > 30
+        assert len(picture.get_attribute("alt") or "") > 25
     addresses = page.locator("#trial-table a").evaluate_all("links => links.map(link => link.href)")
     assert len(addresses) == len(load_study(runs, "browsed").trials)
     assert all("/#/experiments/" in address for address in addresses)

@@ -81,10 +81,10 @@ def test_the_process_ends_with_a_parent_that_is_killed(tmp_path: Path, before: s
 
 def test_the_process_writes_pages_and_ends_with_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = make_study(tmp_path, outcome="running", arrays=True)
-    begun: list[subprocess.Popen[bytes]] = []
+    begun: list[subprocess.Popen[Any]] = []
     start = subprocess.Popen
 
-    def quickly(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    def quickly(command: list[str], **options: Any) -> subprocess.Popen[Any]:
         hurry = "import sys; from analysis.reporting import live; live.EVERY = 0.1; "
         hurry += "import pathlib; live.keep_current(pathlib.Path(sys.argv[1]), int(sys.argv[2]), 0.1)"
         begun.append(start([command[0], "-c", hurry, *command[-2:]], **options))
