@@ -123,6 +123,8 @@ def ledger_study(
             return optuna.load_study(study_name=record.name, storage=f"sqlite:///{ledger_path(directory)}")
     except KeyError:
         pass
+    except RuntimeError as error:  # a later Optuna has written it
+        raise UserError(f"{ledger_path(directory)}: {' '.join(str(error).split())}") from None
     return None
 
 

@@ -236,7 +236,7 @@ def test_a_space_of_ones_own_runs_on_nodes_that_never_see_its_folder(
     folder.mkdir()
     for name, text in GONE.items():
         (folder / name).write_text(text)
-    driver = Driver(nodes, tmp_path / "runs" / "own", trials=4, space=str(folder / "own.py"))
+    driver = Driver(nodes, tmp_path / "runs" / "own", trials=4, epochs=8 * EPOCHS, space=str(folder / "own.py"))
     driver.finish(trials=4)
     assert not folder.exists()
     assert len({node for _, node in driver.attempts()}) == 2
