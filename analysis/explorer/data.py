@@ -15,7 +15,7 @@ from analysis.explorer.thumbnails import thumbnails
 from analysis.plotting import naming, style
 from study.config import EXTRA_ORIGINS, Origin, TrialConfig
 from study.measure.metrics import FITTED, METRICS, is_logarithmic, metric_name
-from study.results.choice import Choice, choose, too_little_data, under_fitted, with_fitted_prior
+from study.results.choice import Choice, choose, full_weight, too_little_data, under_fitted, with_fitted_prior
 from study.results.frame import METRIC_PREFIXES, StudyFrames
 from study.results.recommendation import METHOD
 
@@ -145,7 +145,7 @@ def _trials(
     values = {name: frames.column(name) for name in columns}
     varying = _varying(frames)
     texts = {name: frames.text(name) for name in (*varying, "outcome", "origin", "reason", "study")}
-    groups = naming.groups(frames)
+    groups, weights = naming.groups(frames), full_weight(frames)
     numbers, sizes = frames.text("number"), frames.column("latent_dim")
     roles = [*_roles(frames, choice)]
     if fitted is not None:
@@ -157,7 +157,7 @@ def _trials(
         trials.append(
             {
                 "label": label,
-                "what": naming.configuration(frames, row),
+                "what": naming.configuration(frames, row, weights),
                 "method": str(groups[row]),
                 "size": _rounded(sizes[row]),
                 "outcome": str(texts["outcome"][row]),

@@ -74,10 +74,17 @@ def count(number: int, noun: str = "trial") -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def configuration(frames: StudyFrames, row: int) -> str:
-    """A trial's kind, latent size and weight, which may be one that it came to: `VAE, d=8, w=0.0465`."""
+def configuration(frames: StudyFrames, row: int, weights: np.ndarray | None = None) -> str:
+    """A trial's kind, latent size and weight, which may be one that it came to: `VAE, d=8, w=0.0465`.
+
+    Args:
+        frames: The study.
+        row: The trial.
+        weights: `full_weight(frames)`, for a caller that names many trials.
+    """
     trial = frames.trials.iloc[row]
-    weight = f", w={number(full_weight(frames)[row])}" if trial["regularizer"] != "none" else ""
+    weights = full_weight(frames) if weights is None else weights
+    weight = f", w={number(weights[row])}" if trial["regularizer"] != "none" else ""
     return f"{kind(frames, row)}, d={trial['latent_dim']}{weight}"
 
 
