@@ -120,7 +120,7 @@ def test_filters_brushes_and_axes(explored: Page, frames: StudyFrames) -> None:
     box.uncheck()
     assert marks(explored).count() == int((methods[rows] != first).sum())
     box.check()
-    explored.locator("#explorer summary").first.click()
+    explored.locator("#explorer .filters summary").click()
     stopped = part(explored, "outcomes").get_by_label("stopped")
     stopped.check()
     assert marks(explored).count() > len(rows)
