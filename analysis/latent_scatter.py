@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.plotting import command, naming, style
-from analysis.plotting.code_map import MOST_POINTS, RADIUS, coordinate_pairs
+from analysis.plotting.code_map import MOST_POINTS, RADIUS
 from analysis.plotting.pictures import NO_PICTURES, Representative, representatives
 from study.results.frame import StudyFrames
 
@@ -101,6 +101,16 @@ def interpolated_codes(trial: Representative) -> np.ndarray:
     if not 0 < len(pictures) < len(codes):
         return np.empty((0, codes.shape[1]))
     return np.linspace(codes[0], codes[len(pictures)], pictures.shape[1])
+
+
+def coordinate_pairs(codes: np.ndarray) -> list[list[int]]:
+    """The coordinates of codes [n, d] to draw: all pairs up to d=3, else the two with the largest variance."""
+    size = codes.shape[1]
+    if size == 1:
+        return [[0]]
+    if size <= 3:
+        return [list(pair) for pair in itertools.combinations(range(size), 2)]
+    return [sorted(np.argsort(-codes.var(axis=0), kind="stable")[:2].tolist())]
 
 
 def _classes(panels: Sequence[Panel]) -> list[int]:

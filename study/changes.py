@@ -131,9 +131,10 @@ def in_force(changes: Iterable[Change]) -> InForce:
 def _is_range(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
-    low, high = value.get("low"), value.get("high")
-    if all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high)):
-        return -math.inf < low <= high < math.inf  # type: ignore[operator]
+    ends = [value.get("low"), value.get("high")]
+    numbers = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool)]
+    if len(numbers) == len(ends):
+        return -math.inf < numbers[0] <= numbers[1] < math.inf
     return isinstance(value.get("choices"), list | tuple)
 
 

@@ -1,8 +1,7 @@
-"""The map of codes: which coordinates are drawn, and a walk through the latent space with its images."""
+"""The map of codes: what its figures share, and a walk through the latent space with its images."""
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -39,16 +38,6 @@ class Traversal(NamedTuple):
     codes: np.ndarray
     labels: np.ndarray
     classes: dict[int, str]
-
-
-def coordinate_pairs(codes: np.ndarray) -> list[list[int]]:
-    """The coordinates of codes [n, d] to draw: all pairs up to d=3, else the two with the largest variance."""
-    size = codes.shape[1]
-    if size == 1:
-        return [[0]]
-    if size <= 3:
-        return [list(pair) for pair in itertools.combinations(range(size), 2)]
-    return [sorted(np.argsort(-codes.var(axis=0), kind="stable")[:2].tolist())]
 
 
 def class_names(frames: StudyFrames, labels: np.ndarray) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from study.changes import PAUSE, Change, InForce
@@ -23,11 +24,11 @@ def announcing(
         keep: Called with all changes seen so far, to write down those that are new.
     """
     was_paused = False
-    page = live_page_path(searcher.directory)
+    page, begun = live_page_path(searcher.directory), time.time()
 
     def refresh() -> None:
         nonlocal was_paused
-        if page.is_file():
+        if page.is_file() and page.stat().st_mtime >= begun:  # an earlier session may have left one
             progress.say(f"page     {page} shows the study while it runs")
         for change in searcher.news():
             if change.what != PAUSE:  # which has its own line

@@ -33,8 +33,8 @@ from analysis import (
     tradeoff,
     weight_curves,
 )
+from analysis.latent_scatter import coordinate_pairs
 from analysis.plotting import naming
-from analysis.plotting.code_map import coordinate_pairs
 from analysis.plotting.naming import configuration, number
 from analysis.plotting.pictures import representatives, tile
 from analysis.plotting.style import draw, method_style, of_study, save, use_log, worth_showing
