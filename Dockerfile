@@ -13,12 +13,16 @@ RUN groupadd --gid 10001 study \
     && useradd --uid 10001 --gid study --no-create-home --home-dir /tmp study \
     && install -d -o study -g study /srv/study /srv/study/runs /srv/study/data /mlartifacts
 
-# Dependencies come before the code: a changed line of code does not install torch again.
+# From what changes seldom and is large to what changes often: torch, the other dependencies, the code.
 WORKDIR /app
-COPY pyproject.toml deploy/constraints.txt deploy/requirements.py ./
+COPY deploy/constraints.txt ./
+RUN if [ "$ACCELERATOR" = cpu ]; then \
+        sed -E 's/^(torch|torchvision)==.*/&+cpu/' -i constraints.txt; \
+        export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu; \
+    fi \
+    && pip install --no-cache-dir --constraint constraints.txt torch torchvision
+COPY pyproject.toml deploy/requirements.py ./
 RUN python requirements.py pyproject.toml cluster > requirements.txt \
-    && if [ "$ACCELERATOR" = cpu ]; then export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu; \
-       sed -E 's/^(torch|torchvision)==.*/&+cpu/' -i constraints.txt; fi \
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 
 COPY deploy/ray-node.sh deploy/

@@ -7,7 +7,7 @@ WORKERS ?= 2
 COMPOSE ?= docker compose
 OUT ?= $(RUNS)/$(STUDY)/report
 
-.PHONY: study test test-browser test-all lint format ui report bench secrets up down cluster-study clean
+.PHONY: study test test-browser test-all lint format ui report bench secrets up down cluster-study lock clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -60,18 +60,28 @@ secrets/%:
 	@$(PYTHON) -c 'import secrets; print(secrets.token_hex(32), end="")' > $@
 	@chmod 444 $@
 
-secrets: secrets/ray_token secrets/study_db_password secrets/mlflow_db_password
+secrets: secrets/ray_token secrets/db_password secrets/study_db_password secrets/mlflow_db_password
 
+# Compose would take over the containers and volumes of another checkout in a folder of the same name.
 up: secrets
-	mkdir -p data
-	GIT_COMMIT=$$(git rev-parse HEAD) $(COMPOSE) up --build --detach --wait --scale worker=$(WORKERS)
+	@mkdir -p data
+	@other=$$($(COMPOSE) ps --all --format '{{.Label "com.docker.compose.project.working_dir"}}' | grep -vxF '$(CURDIR)' | head -n 1); \
+	if [ -n "$$other" ]; then \
+		echo "the checkout in $$other runs under this project's name: set another COMPOSE_PROJECT_NAME in .env" >&2; exit 2; \
+	fi
+	@GIT_COMMIT=$$(git rev-parse HEAD) $(COMPOSE) up --build --detach --wait --scale worker=$(WORKERS) \
+		|| { $(COMPOSE) ps --all; $(COMPOSE) logs --no-color --tail 5; exit 1; }
 
 down:
 	$(COMPOSE) down
 
 # More options of study.run: make cluster-study SPACE=method ARGS='--dataset mnist --num-trials 40'
 cluster-study:
-	$(COMPOSE) exec ray-head python -m study.run --space $(SPACE) --resume --create $(ARGS)
+	$(COMPOSE) exec $(shell test -t 0 || echo --no-TTY) ray-head python -m study.run --space $(SPACE) --resume --create $(ARGS)
+
+# After a change of the dependencies: the versions that go into the image.
+lock: .venv/.installed
+	.venv/bin/python deploy/lock.py > deploy/constraints.txt
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -4,9 +4,9 @@ The cases below make a situation, take the command out of the printed line and r
 than one small study is followed elsewhere:
 
 - after an interrupt, a full disk, no permission, a lost database (`add --resume`): `tests/faults/test_driver.py`,
-  `test_disk.py`, `test_inputs.py`; `tests/cluster/test_namespaces.py` for the database;
+  `test_disk.py`, `test_inputs.py`; `tests/cluster/test_engine.py` for the database;
 - MLflow away at the end (`study.sync`): `tests/faults/test_mlflow.py`; a server that refuses a host name:
-  `tests/cluster/test_namespaces.py`;
+  `tests/cluster/test_engine.py`;
 - addresses, tokens and nodes of a cluster: `tests/tuning/test_preflight.py`, `tests/cluster`;
 - the temporary folder of Ray (`set RAY_TMPDIR`): `tests/faults/test_inputs.py`, and for a long one
   `tests/tuning/test_cluster.py`;

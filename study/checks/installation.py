@@ -20,7 +20,7 @@ from study.tracking import check_uri, redact
 from study.tracking.store import connect, one_line
 
 _LEAST_PYTHON = (3, 11)
-_LEAST_FREE = 2 * 2**30
+_LEAST_FREE = 2**30
 _LEAST_SHARED = 2**28
 _NETWORK_FILESYSTEMS = {
     "nfs",

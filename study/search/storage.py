@@ -23,7 +23,9 @@ PASSWORD_FILE = "STUDY_STORAGE_PASSWORD_FILE"
 PATIENCE_SECONDS = 300.0
 """How long a study waits for a database that no longer answers: time to restart the server or its machine."""
 _EXAMPLE = "give postgresql+psycopg2://USER@HOST:5432/DATABASE"
-_CONNECT_SECONDS = 10
+_ANSWER_SECONDS = 10
+"""For a new connection, and for the receipt of what is sent: a machine that has vanished refuses nothing, and without a
+bound the driver would wait for it for a quarter of an hour, without a word."""
 _LONGEST_PAUSE = 5
 _QUICK: dict[str, dict[str, object]] = {
     "sqlite": {"timeout": 1.0},  # seconds for another's lock
@@ -66,7 +68,7 @@ def open_storage(url: str, given: str | None = None) -> optuna.storages.RDBStora
     # Notice before use that the server has dropped a connection; then wait for a new one.
     engine: dict[str, object] = {"pool_pre_ping": True}
     if parsed.get_backend_name() == "postgresql":
-        engine["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
+        engine["connect_args"] = {"connect_timeout": _ANSWER_SECONDS, "tcp_user_timeout": 1000 * _ANSWER_SECONDS}
     try:
         storage = optuna.storages.RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs=engine)
     except ImportError as error:

@@ -80,9 +80,14 @@ def sqlite_path(tracking_uri: str) -> Path | None:
 
 
 def server_page(tracking_uri: str) -> str | None:
-    """The address of a server's UI, without secrets; None for a store that is no server."""
+    """The address of a server's UI, without secrets; None for a store that is no server.
+
+    If the server of MLFLOW_TRACKING_URI has another address for people than for programs, STUDY_MLFLOW_PAGE is that.
+    """
     if not tracking_uri.startswith(("http:", "https:")):
         return None
+    if tracking_uri == os.environ.get("MLFLOW_TRACKING_URI"):
+        tracking_uri = os.environ.get("STUDY_MLFLOW_PAGE") or tracking_uri
     return redact(tracking_uri).replace("***@", "").rstrip("/")
 
 

@@ -36,6 +36,7 @@ from study.space import load_space
 from study.training import checkpoint
 from study.training.loop import EpochResult, TrainingError, continues_randomness, evaluation_epochs, train
 from study.training.pretrain import pretrain
+from study.tuning.leaving import leave, node_is_leaving
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 HISTORY = 24
@@ -114,6 +115,8 @@ def run_trial(
         objectives: The metrics that the study trades off, without their split.
         code: If the space brings components of its own: its file's copy in the study's folder, and the file itself.
     """
+    if node_is_leaving():  # Ray reuses processes of a node on which it would start none
+        leave()
     # Ray reuses this process for the next trial, so global settings are set again for each trial.
     torch.set_num_threads(threads)
     here = process_info()
@@ -203,7 +206,7 @@ def _train(
     reported = {*(rung_epochs(config.epochs) if rungs else ()), config.epochs}
     stop = stop_path(directory)
     # The driver may have died before it heard this.
-    if state is not None and (state["epoch"] in reported or stop.exists()):
+    if state is not None and (state["epoch"] in reported or (state["metrics"] and stop.exists())):
         _report(state["epoch"], state["multiplier"], state["metrics"])
     # Close the generator explicitly: Ray ends a stopped trial with SystemExit from tune.report.
     with (
@@ -227,9 +230,12 @@ def _train(
                 if device.type == "cuda":
                     record["gpu_memory_share"] = memory_share()
             file.write(json.dumps(record) + "\n")
-            if result.metrics:
+            leaving = not last and node_is_leaving()
+            if result.metrics or leaving:
                 os.fsync(file.fileno())  # no checkpoint outlives the epochs that led to it
                 checkpoint.save(attempt, result.epoch, {**result.trainer.state(), "metrics": metrics, **prior})
+            if leaving:
+                leave()
             if result.epoch in reported or (result.metrics and stop.exists()):
                 _report(result.epoch, result.multiplier, metrics)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import re
 import stat
 import subprocess
@@ -10,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 
 from tests.cluster.compose import BASE, GPU, ROOT, compose_command, compose_config
 
@@ -80,6 +83,18 @@ def test_base_file_asks_for_no_gpu_and_the_other_for_one_worker_with_all(
     assert all(gpu["services"][name] == base["services"][name] for name in SERVICES)
 
 
+def test_gpu_worker_takes_the_cores_that_a_host_has(gpu: dict[str, Any]) -> None:
+    worker = gpu["services"]["gpu-worker"]
+    assert "cpus" not in worker and not any("--num-cpus" in part for part in worker["command"])
+    chosen = compose_config(BASE, GPU, settings={"GPU_WORKER_CPUS": "6"})["services"]["gpu-worker"]
+    assert chosen["cpus"] == 6 and "--num-cpus=6" in chosen["command"]
+
+
+def test_files_need_no_newer_engine_than_they_say(base: dict[str, Any]) -> None:
+    # Compose refuses start_interval on every Engine before 25.
+    assert not any("start_interval" in service["healthcheck"] for service in base["services"].values())
+
+
 def test_only_the_ui_is_published_and_only_to_this_machine(base: dict[str, Any]) -> None:
     ports = [(name, port) for name, service in base["services"].items() for port in service.get("ports", [])]
     [(name, port)] = ports
@@ -88,6 +103,7 @@ def test_only_the_ui_is_published_and_only_to_this_machine(base: dict[str, Any])
 
 def test_networks_lead_nowhere_but_to_the_ui(base: dict[str, Any]) -> None:
     assert {name for name, network in base["networks"].items() if not network.get("internal")} == {"ui"}
+    assert base["networks"]["ui"]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
     members = {name: set(service["networks"]) for name, service in base["services"].items()}
     assert members == {
         "db": {"backend"},
@@ -141,7 +157,7 @@ def test_example_settings_are_the_defaults() -> None:
     text = "".join((ROOT / name).read_text() for name in (BASE, GPU))
     defaults = dict(re.findall(r"\$\{(\w+):-([^}]+)\}", text))
     lines = [line for line in (ROOT / ".env.example").read_text().splitlines() if line and line[0] != "#"]
-    assert dict(line.split("=", 1) for line in lines) == defaults
+    assert dict(line.split("=", 1) for line in lines) == {k: v for k, v in defaults.items() if k != "GPU_WORKER_CPUS"}
 
 
 def test_image_holds_everything_the_package_needs() -> None:
@@ -163,6 +179,7 @@ def test_image_pins_what_the_project_depends_on() -> None:
     lines = (ROOT / "deploy" / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0] for line in lines if not line.startswith("#")}
     assert names <= pinned
+    assert {"sympy", "protobuf", "starlette"} <= pinned  # what those depend on, too
 
 
 def test_secrets_are_long_random_and_kept(tmp_path: Path) -> None:
@@ -175,8 +192,8 @@ def test_secrets_are_long_random_and_kept(tmp_path: Path) -> None:
         return {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
 
     made = make()
-    assert set(made) == {"ray_token", "study_db_password", "mlflow_db_password"}
-    assert all(len(text) == 64 for text in made.values()) and len(set(made.values())) == 3
+    assert set(made) == {"ray_token", "db_password", "study_db_password", "mlflow_db_password"}
+    assert all(len(text) == 64 for text in made.values()) and len(set(made.values())) == 4
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
     assert make() == made
 
@@ -202,3 +219,62 @@ def test_a_node_does_not_start_without_a_good_token(
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and word in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+KUBERAY = lzma.decompress((Path(__file__).parent / "kuberay-crds.json.xz").read_bytes())
+"""The schemas of KubeRay's RayCluster and RayJob, version v1, without their descriptions.
+
+From helm-chart/kuberay-operator/crds of ray-project/kuberay, commit feeaf72 (August 2026), Apache License 2.0.
+"""
+
+
+def _closed(schema: Any) -> Any:
+    """A schema that refuses what it does not name: Kubernetes would drop it without a word."""
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(part) for key, part in schema.items()}
+    open_ended = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not open_ended:
+        closed["additionalProperties"] = False
+    return closed
+
+
+def _kuberay() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((ROOT / "deploy" / "kuberay.yaml").read_text()))
+
+
+@pytest.mark.parametrize("kind", ["RayCluster", "RayJob"])
+def test_kuberay_resources_obey_its_schema(kind: str) -> None:
+    schema = _closed(json.loads(KUBERAY)[kind])
+    schema["properties"]["metadata"] = {"type": "object"}
+    [resource] = [resource for resource in _kuberay() if resource["kind"] == kind]
+    jsonschema.validate(resource, schema)
+    resource["spec"]["replica"] = 3
+    with pytest.raises(jsonschema.ValidationError, match="replica"):
+        jsonschema.validate(resource, schema)
+
+
+def test_kuberay_pods_are_as_confined_as_the_containers_and_have_time_to_leave() -> None:
+    [cluster] = [resource for resource in _kuberay() if resource["kind"] == "RayCluster"]
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    for group in groups:
+        pod = group["template"]["spec"]
+        [container] = pod["containers"]
+        assert pod["terminationGracePeriodSeconds"] == 45 and pod["securityContext"]["runAsUser"] == 10001
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert {volume["name"] for volume in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
+    assert groups[0]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_kuberay_hands_its_options_to_our_script() -> None:
+    [cluster] = [resource for resource in _kuberay() if resource["kind"] == "RayCluster"]
+    [container] = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    [line] = container["args"]
+    generated = "ray start --head --block --resources='{\"a b\":1}' --num-cpus=0"
+    printing = line.replace("exec sh /app/deploy/ray-node.sh", "printf '%s\\n'")
+    command = [*container["command"], printing]
+    done = subprocess.run(command, env={"KUBERAY_GEN_RAY_START_CMD": generated}, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["--head", "--block", '--resources={"a b":1}', "--num-cpus=0"]

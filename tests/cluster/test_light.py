@@ -1,4 +1,4 @@
-"""A study on a Ray cluster whose nodes are processes of this machine; the real one is in test_namespaces."""
+"""A study on a Ray cluster whose nodes are processes of this machine; the containers are in test_engine."""
 
 from __future__ import annotations
 

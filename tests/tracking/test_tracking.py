@@ -765,6 +765,14 @@ def test_location(runs: Path) -> None:
     assert location("http://u:p@host:5000/", page) == f"http://host:5000/{page}"
 
 
+def test_location_as_people_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert location("http://mlflow:5000", "#/x") == "http://mlflow:5000/#/x"
+    monkeypatch.setenv("STUDY_MLFLOW_PAGE", "http://127.0.0.1:5001/")
+    assert location("http://mlflow:5000", "#/x") == "http://127.0.0.1:5001/#/x"
+    assert location("http://another:5000", "#/x") == "http://another:5000/#/x"  # the setting is for that one server
+
+
 # --- the command ---------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from study.data.datasets import ImageData
 from study.disk.layout import stop_path
 from study.measure.context import EvaluationContext, prepare_context
 from study.training import checkpoint
-from study.tuning import trainable
+from study.tuning import leaving, trainable
 from tests.helpers import Session
 
 CONFIG = TrialConfig(latent_dim=2, width=16, epochs=16)  # evaluated, and saved, every second epoch
@@ -187,3 +187,47 @@ def test_a_trial_that_is_to_stop_reports_at_its_next_evaluation_though_it_is_no_
     stop_path(cut_off).touch()
     # The checkpoint of epoch 8 is one; a driver would end the trial there, this one lets it go on.
     assert train(cut_off, 12) == [8, 10]
+
+
+class _Left(BaseException):
+    """In place of the process's end."""
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that says that this process's node is to end; `leave` raises."""
+
+    def leave() -> None:
+        raise _Left
+
+    monkeypatch.setattr(trainable, "leave", leave)
+    monkeypatch.setenv(leaving.MARK, str(tmp_path / "leaving"))
+    return tmp_path / "leaving"
+
+
+def test_a_trial_on_a_node_that_is_to_end_saves_its_epoch_and_goes_on_elsewhere(
+    node: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "trial"
+    directory.mkdir()
+    record = trainable._record
+
+    def record_and_tell(result: Any) -> dict[str, Any]:
+        if result.epoch == 5:  # which is not evaluated, so nothing would be saved
+            node.touch()
+        return record(result)
+
+    with monkeypatch.context() as patch, pytest.raises(_Left):
+        patch.setattr(trainable, "_record", record_and_tell)
+        train(directory, 6)
+    assert [path.name for path in checkpoints(directory)] == ["checkpoint-000004.pt", "checkpoint-000005.pt"]
+    node.unlink()
+    assert train(directory, CUT_OFF) == []  # epochs 2 and 4 were reported before, and 8 is not yet
+    assert [line["epoch"] for line in lines(directory, 2)] == [6, 7, 8]
+
+
+def test_a_trial_does_not_begin_on_a_node_that_is_to_end(node: Path, train: Train, tmp_path: Path) -> None:
+    node.touch()
+    with pytest.raises(_Left):
+        train(tmp_path, 2)
+    assert not any(tmp_path.glob("attempt-*"))
