@@ -65,8 +65,8 @@ secrets: secrets/ray_token secrets/db_password secrets/study_db_password secrets
 # Compose would take over the containers and volumes of another checkout in a folder of the same name.
 up: secrets
 	@mkdir -p data
-	@other=$$($(COMPOSE) ps --all --format '{{.Label "com.docker.compose.project.working_dir"}}' | grep -vxF '$(CURDIR)' | head -n 1); \
-	if [ -n "$$other" ]; then \
+	@other=$$($(COMPOSE) ps --all --format '{{.Label "com.docker.compose.project.working_dir"}}' | head -n 1); \
+	if [ -n "$$other" ] && [ "$$(cd "$$other" 2> /dev/null && pwd -P)" != '$(CURDIR)' ]; then \
 		echo "the checkout in $$other runs under this project's name: set another COMPOSE_PROJECT_NAME in .env" >&2; exit 2; \
 	fi
 	@GIT_COMMIT=$$(git rev-parse HEAD) $(COMPOSE) up --build --detach --wait --scale worker=$(WORKERS) \
@@ -81,7 +81,7 @@ cluster-study:
 
 # After a change of the dependencies: the versions that go into the image.
 lock: .venv/.installed
-	.venv/bin/python deploy/lock.py > deploy/constraints.txt
+	.venv/bin/python deploy/lock.py > deploy/constraints.new && mv deploy/constraints.new deploy/constraints.txt
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Runs a Ray node until it is told to end: `ray-node.sh OPTIONS OF ray start`.
 #
-# Ray itself takes a token of any length, and without RAY_AUTH_MODE=token none at all. When it is told to end, it drains
-# the node for 30 s; trials do not hear of that, and would lose what they have trained since their last checkpoint. So
-# this script stays between the two: on SIGTERM, SIGINT or SIGUSR1 trials save a checkpoint after their epoch and leave.
+# Ray takes a token of any length, and without RAY_AUTH_MODE=token none at all. When it is told to end, it drains the
+# node for 30 s; trials do not hear of that, and would lose what they have trained since their last checkpoint. So this
+# script stays between the signal and Ray: on SIGTERM, SIGINT or SIGUSR1 trials save a checkpoint after their epoch.
 # Whoever sends the signal should wait for 45 s. With RAY_NODE_ALONE=1, which says that a container holds nothing but
 # this node, drivers of studies end in order before.
 set -eu
@@ -26,7 +26,7 @@ for file in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_byte
     case $limit in
         *[!0-9]*) ;;  # "max"
         *) [ "$((limit / 1000000))" -ge "$LEAST_MB" ] ||
-            fail "this node may use $((limit / 1000000)) MB of memory, and needs $LEAST_MB: raise HEAD_MEMORY or WORKER_MEMORY in .env" ;;
+            fail "this node may use $((limit / 1000000)) MB of memory, and needs $LEAST_MB: raise its limit (HEAD_MEMORY or WORKER_MEMORY in .env)" ;;
     esac
 done
 
@@ -51,8 +51,8 @@ rm -f "$STUDY_LEAVING"
 drivers() {
     [ -n "${RAY_NODE_ALONE:-}" ] || return 0
     for process in /proc/[0-9]*; do
-        tr '\0' ' ' < "$process/cmdline" 2> /dev/null | grep -q 'study[. ]run ' && echo "${process#/proc/}"
-    done || true
+        tr '\0' ' ' 2> /dev/null < "$process/cmdline" | grep -q 'study[. ]run ' && echo "${process#/proc/}"
+    done 2> /dev/null || true
 }
 
 ray start --block --disable-usage-stats "$@" &

@@ -171,7 +171,10 @@ def lost_database(error: BaseException) -> str | None:
     """Why the ledger's database does not work, one line; None if the error has nothing to do with it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
+        if isinstance(cause, sqlalchemy.exc.DBAPIError) and (
+            cause.connection_invalidated
+            or isinstance(cause, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError))
+        ):
             return str(cause.orig).strip().splitlines()[0]
         cause = cause.__cause__ or cause.__context__
     return None

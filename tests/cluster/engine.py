@@ -33,6 +33,8 @@ def missing_for_engine() -> str | None:
             return f"no {program} (.ci/cluster-tools installs it)"
     if compose_command() is None:
         return "no Docker Compose 2 (.ci/cluster-tools installs it)"
+    if subprocess.run(["docker", "version"], capture_output=True).returncode == 0:
+        return "a Docker Engine runs here, and one of the tests' own would share its networks"
     return None
 
 
@@ -54,13 +56,18 @@ class Engine:
         Raises:
             RuntimeError: It does not start.
         """
+        if self.docker("version", check=False).returncode == 0:
+            pid = (self.folder / "pid").read_text()
+            raise RuntimeError(f"an Engine of earlier tests still runs: end process {pid}")
         self.folder.mkdir(parents=True, exist_ok=True)
         places = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "pid"}
         options = [word for option, name in places.items() for word in (option, str(self.folder / name))]
+        options += ["--host", f"unix://{self.folder}/socket"]
+        # Without it, runc refuses where this process may open fewer files than Docker's default.
+        options += ["--default-ulimit", "nofile=4096:4096"]
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                # Without the limit, runc refuses where this process may open fewer files than Docker's default.
-                ["dockerd", *options, "--host", f"unix://{self.folder}/socket", "--default-ulimit", "nofile=4096:4096"],
+                ["setpriv", "--pdeathsig", "TERM", "dockerd", *options],  # it ends with this process
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy.exc
 
 from benchmarks.postgresql import postgresql, programs
 from study.config import UserError
@@ -131,6 +132,16 @@ def test_a_look_at_a_server_that_has_gone_fails_at_once() -> None:
     with pytest.raises(optuna.exceptions.StorageInternalError) as caught:
         look.user_attrs  # noqa: B018
     assert lost_database(caught.value) is not None and time.monotonic() - begun < ledger_storage.PATIENCE_SECONDS / 10
+
+
+def test_a_statement_that_was_cut_off_is_the_databases() -> None:
+    # psycopg2 raises its plain DatabaseError where a machine has vanished; SQLAlchemy knows it by its text.
+    cut = sqlalchemy.exc.DatabaseError("commit", None, Exception("could not receive data from server: timed out\nmore"))
+    error = optuna.exceptions.StorageInternalError("An exception is raised during the commit.")
+    error.__cause__ = cut
+    assert lost_database(error) is None
+    cut.connection_invalidated = True
+    assert lost_database(error) == "could not receive data from server: timed out"
 
 
 def test_other_errors_are_none_of_the_databases() -> None:
