@@ -71,12 +71,18 @@ def prepare(arguments: Sequence[str], allocation: Allocation) -> Prepared:
     warnings = [*preview(options).warnings, *_ledger_warnings(options.storage, runs)]
     if allocation.gpus and not options.gpus_per_trial:
         warnings.append("--gpus-per-node: trials run on CPUs; add --gpus-per-trial to the study's options")
-    places = {"--study": name, "--runs-dir": runs, "--storage": options.storage}
-    if options.data_dir is not None:
-        places["--data-dir"] = options.data_dir.expanduser().absolute()
     kept = [argument for argument in filled if argument not in ("--resume", "--create")]
-    last = [str(part) for place in places.items() if place[1] is not None for part in place]
-    return Prepared(runs / name, kept + last, warnings)
+    return Prepared(runs / name, [*kept, *_made_explicit(given, name, runs, filled)], warnings)
+
+
+def _made_explicit(given: dict[str, Any], name: str, runs: Path, typed: Sequence[str]) -> list[str]:
+    """What depends on the place where the command was typed, for a job that runs elsewhere."""
+    explicit = [] if given["name"] else ["--study", name]
+    explicit += [] if given["runs_dir"] == runs else ["--runs-dir", str(runs)]
+    if given["data_dir"] is not None and not given["data_dir"].is_absolute():
+        explicit += ["--data-dir", str(given["data_dir"].expanduser().absolute())]
+    is_typed = any(argument.partition("=")[0] == "--storage" for argument in typed)
+    return explicit + (["--storage", given["storage"]] if given["storage"] and not is_typed else [])
 
 
 def _parsed(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

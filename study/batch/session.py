@@ -51,6 +51,7 @@ def begin(study: Path, environment: Mapping[str, str], patience: float = _LOCK_S
         Why no session is to run; None if one is.
     """
     place = _place(environment)
+    _wait_until_free(study, patience)
     earlier = [session for session in read_sessions(study, place["job"]) if not _is(session, place)]
     if over := next((session.over for session in earlier if session.over), None):
         return over
@@ -59,7 +60,6 @@ def begin(study: Path, environment: Mapping[str, str], patience: float = _LOCK_S
         over = _USELESS.format(slurm_path(study))
         append_session(study, {**place, "begun": now(), "epochs": epochs, "ended": now(), "over": over})
         return over
-    _wait_until_free(study, patience)
     nodes = environment.get("SLURM_JOB_NODELIST", "")
     append_session(study, {**place, "begun": now(), "epochs": epochs, "host": socket.gethostname(), "nodes": nodes})
     return None

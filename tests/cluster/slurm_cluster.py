@@ -112,6 +112,9 @@ class SlurmCluster:
             self._process = subprocess.Popen(
                 [*space, "sh", "-c", script], stdout=log, stderr=log, env=self.environment, start_new_session=True
             )
+
+    def wait_for_nodes(self) -> None:
+        """Waits until all nodes can take jobs."""
         self.wait_for(lambda: self.run("sinfo", "-h", "-o", "%D %T", check=False) == f"{NODES} idle", "idle nodes", 60)
 
     def _command(self, words: Sequence[object], node: int | None = None) -> list[str]:
@@ -146,12 +149,8 @@ class SlurmCluster:
 
     def close(self) -> None:
         """Ends the daemons and everything that they have started."""
-        self._process.terminate()  # whose child, the first process of the namespace, is killed with it
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()  # the first process of the namespace is killed with it, and so are all others
+        self._process.wait()
 
 
 @contextlib.contextmanager
@@ -162,6 +161,7 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
     cluster = None
     try:
         cluster = SlurmCluster(folder)
+        cluster.wait_for_nodes()
         yield cluster
     finally:
         if cluster is not None:
