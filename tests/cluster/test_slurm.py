@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from benchmarks.audit import audit
 from study.batch.session import epochs_of
 from study.disk.slurm_job import SlurmSession, read_job, read_sessions
 from study.disk.study_json import read_study
+from study.disk.timestamp import milliseconds
 from tests.cluster.compose import ROOT
 from tests.cluster.slurm_cluster import SlurmCluster, missing, slurm_cluster
 
@@ -67,10 +69,10 @@ class Study:
         environment = {**self.slurm.environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         return self.slurm.run(sys.executable, "-m", *words, env=environment)
 
-    def submit(self, *options: object, nodes: int, time: str = "10") -> None:
+    def submit(self, *options: object, nodes: int) -> None:
         """`study slurm`."""
         place = ["--study", self.directory.name, "--runs-dir", self.directory.parent, "--scheduler", "none"]
-        wanted = ["--time", time, "--nodes", nodes, "--cpus-per-node", 2, "--sbatch-option=--mem=1000"]
+        wanted = ["--time", 15, "--nodes", nodes, "--cpus-per-node", 2, "--sbatch-option=--mem=1000"]
         self.command("study.slurm", *wanted, "--", *options, *place)
 
     @property
@@ -136,12 +138,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_outlives_its_allocations_a_node_a_requeue_and_a_kill(slurm: SlurmCluster, runs: Path) -> None:
     options = ["--space", runs.parent / "slow.py", "--num-trials", 4, "--epochs", EPOCHS]
     study = Study(slurm, runs, "long")
-    study.submit(*options, nodes=2, time="2")
+    study.submit(*options, nodes=2)
     beside = Study(slurm, runs, "beside")  # another job's Ray on one of the same nodes
     beside.submit("--space", "wae_weight", "--num-trials", 2, "--epochs", 4, nodes=1)
     assert f"job {study.job}: " in study.command("study.status", "--study", "long", "--runs-dir", runs)
+    study.wait_for(lambda: study.sessions, "a session")
+    study.wait_for_epochs()
+    elapsed = time.time() - milliseconds(study.sessions[0].begun) / 1000
+    slurm.run("scontrol", "update", f"JobId={study.job}_1", f"TimeLimit={int(elapsed / 60) + 2}")
     study.wait_for_session(2)
-    assert "the allocation is about to end" in study.logs  # by Slurm's time limit
+    assert "the allocation is about to end" in study.logs and study.sessions[0].ended
     assert beside.wait_for_end() == "the study is complete", beside.logs
     beside.check_whole(2, 4)
     assert beside.sessions[0].host == study.sessions[0].host
