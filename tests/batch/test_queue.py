@@ -28,8 +28,8 @@ def test_why_slurm_refuses_a_script_is_told(fake_slurm: Callable[..., FakeSlurm]
 
 
 def test_the_queue_is_read(fake_slurm: Callable[..., FakeSlurm]) -> None:
-    lines = "3-20%1|PENDING|8:00:00||JobArrayTaskLimit|N/A\\n2|RUNNING|1:20:11|node[1-3]|None|2026-11-30T15:00:00"
-    slurm = fake_slurm(squeue=f"printf '{lines}\\n'")
+    lines = ("3-20%1|PENDING|8:00:00||JobArrayTaskLimit|N/A", "2|RUNNING|1:20:11|node[1-3]|None|2026-11-30T15:00:00")
+    slurm = fake_slurm(squeue=f"echo '{lines[0]}'; echo '{lines[1]}'")
     waiting, running = tasks_of(17) or []
     assert waiting == Task("3-20%1", "PENDING", "8:00:00", "", "JobArrayTaskLimit", "N/A")
     assert running == Task("2", "RUNNING", "1:20:11", "node[1-3]", "None", "2026-11-30T15:00:00")
