@@ -17,6 +17,8 @@ _LONGEST_RESERVE, _SHORTEST_RESERVE = 120, 10
 _SHORTEST = 60
 """Seconds; Slurm counts in minutes."""
 _MOST_DAYS = 365
+_OURS = ("array", "chdir", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "signal", "time", "wrap")
+"""Options of sbatch that the script sets itself, or that would replace it."""
 _DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", re.ASCII)
 
 
@@ -65,8 +67,11 @@ class Allocation:
     def __post_init__(self) -> None:
         seconds_of(self.time)
         for option in self.options:
-            if not re.fullmatch(r"--[a-z][a-z0-9-]*(=[^\n\r]*)?|-[A-Za-z][^\n\r]*", option):
-                raise UserError(f"--sbatch-option={option}: write one option of sbatch, such as --constraint=a100")
+            match = re.fullmatch(r"--([a-z][a-z0-9-]*)(=[^\n\r]*)?", option)
+            if match is None:
+                raise UserError(f"--sbatch-option={option}: write one long option of sbatch, such as --constraint=a100")
+            if match[1] in _OURS:
+                raise UserError(f"--sbatch-option={option}: leave it out, the job sets --{match[1]} itself")
 
     @property
     def reserve(self) -> int:

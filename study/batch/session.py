@@ -65,7 +65,9 @@ def begin(study: Path, environment: Mapping[str, str], patience: float = _LOCK_S
     return None
 
 
-def end(study: Path, environment: Mapping[str, str], *, status: int, deadline: float, asked: str) -> str | None:
+def end(
+    study: Path, environment: Mapping[str, str], *, status: int, deadline: float, asked: str, over: str | None = None
+) -> str | None:
     """Writes down that a session has ended, and takes the waiting ones from the queue if none is to follow.
 
     Args:
@@ -74,12 +76,13 @@ def end(study: Path, environment: Mapping[str, str], *, status: int, deadline: f
         status: The driver's exit status.
         deadline: When its time was up, Unix seconds.
         asked: Why it was asked to end; "" if it was not.
+        over: Why no session is to follow, if the script knows it.
 
     Returns:
         Why no session follows; None if one does.
     """
     place = _place(environment)
-    over = _why_over(study, place, status=status, in_time=not asked and time.time() < deadline)
+    over = over or _why_over(study, place, status=status, in_time=not asked and time.time() < deadline)
     append_session(study, {**place, "ended": now(), "over": over})
     if over is not None:
         cancel_waiting(place["job"])
@@ -144,6 +147,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     parser.add_argument("--status", type=int, default=0)
     parser.add_argument("--deadline", type=float, default=0.0)
     parser.add_argument("--asked", default="")
+    parser.add_argument("--over")
     given: Any = parser.parse_args(arguments)
     if given.moment == "begin":
         over = begin(given.study, environment)
@@ -151,7 +155,14 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
             print(f"nothing to do: {over}", flush=True)
             cancel_waiting(_place(environment)["job"])
         return 0 if over is None else NOTHING_TO_DO
-    over = end(given.study, environment, status=given.status, deadline=given.deadline, asked=given.asked)
+    over = end(
+        given.study,
+        environment,
+        status=given.status,
+        deadline=given.deadline,
+        asked=given.asked,
+        over=given.over or None,
+    )
     print("another session follows" if over is None else f"no session follows: {over}", flush=True)
     return 0
 

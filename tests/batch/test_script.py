@@ -70,12 +70,15 @@ def test_whole_nodes_or_cores_and_gpus() -> None:
 
 
 def test_sessions_are_tasks_of_an_array_one_at_a_time_and_the_users_options_come_last() -> None:
-    lines = directives(rendered(sessions=7, options=("--constraint=a100", "-C gpu")))
+    lines = directives(rendered(sessions=7, options=("--constraint=a100", "--reservation=lab day")))
     assert "--array=1-7%1" in lines and "--requeue" in lines
-    assert lines[-2:] == ["--constraint=a100", "-C gpu"]
+    assert lines[-2:] == ["--constraint=a100", "--reservation=lab day"]
 
 
-@pytest.mark.parametrize("option", ["constraint=a100", "--mem 64G", "--x=1\n#SBATCH --wrap=rm", "-", "--", ""])
+@pytest.mark.parametrize(
+    "option",
+    ["constraint=a100", "--mem 64G", "-a 5", "--array=1-5", "--wrap=x", "--x=1\n#SBATCH --wrap=rm", "-", "--", ""],
+)
 def test_an_option_of_sbatch_is_one_option(option: str) -> None:
     with pytest.raises(UserError, match="--sbatch-option"):
         Allocation(time="10", nodes=1, options=(option,))

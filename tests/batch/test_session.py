@@ -103,6 +103,20 @@ def test_a_study_that_has_ended_before_its_time_ends_the_chain(
     assert slurm.calls == ["scancel --state=PENDING 17"]
 
 
+def test_a_session_that_was_cancelled_ends_the_chain(
+    study: Path, fake_slurm: Callable[..., FakeSlurm], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_slurm()
+    begin(study, job_environment(1))
+    add_epoch(study)
+    ending = ["--status=130", "--deadline=4e9", "--asked=Slurm ends the job"]
+    assert main(["end", str(study), *ending, "--over="], job_environment(1)) == 0
+    assert capsys.readouterr().out == "another session follows\n"
+    assert main(["end", str(study), *ending, "--over=it was cancelled"], job_environment(1)) == 0
+    assert capsys.readouterr().out == "no session follows: it was cancelled\n"
+    assert read_sessions(study, 17)[0].over == "it was cancelled"
+
+
 def test_two_sessions_without_a_new_epoch_end_the_chain(study: Path, fake_slurm: Callable[..., FakeSlurm]) -> None:
     slurm = fake_slurm()
     for task in (1, 2):

@@ -20,7 +20,7 @@ from typing import Any
 NODES = 3
 CPUS = 4
 """Of each node, as Slurm is told."""
-PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "ip", "unshare", "nsenter")
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "ip", "unshare", "nsenter", "pkill")
 _CONFIGURATION = """
 ClusterName=test
 SlurmctldHost=login(10.77.0.254)

@@ -158,7 +158,8 @@ def test_a_study_outlives_its_allocations_a_node_a_requeue_and_a_kill(slurm: Slu
     slurm.run("scontrol", "requeue", f"{study.job}_2")
     study.wait_for(lambda: len(study.sessions) == 3, "a session after the requeue")
     study.wait_for_epochs()
-    slurm.run("pkill", "-KILL", "--full", "--", "slurm_script|study.run --space")  # nothing ends in order
+    # The batch script and all that it has started, as a cluster's Slurm kills a job that has run out of memory.
+    slurm.run("pkill", "-KILL", "--full", "--", "slurm_script|study.run --space|raylet|gcs_server")
     assert study.wait_for_end() == "the study is complete", study.logs
     study.check_whole(4, EPOCHS)
     assert len(study.sessions) == 4
@@ -175,7 +176,7 @@ def test_who_cancels_a_session_ends_the_chain(slurm: SlurmCluster, runs: Path) -
     study.wait_for(lambda: study.sessions and epochs_of(study.directory), "an epoch")
     slurm.run("scancel", f"{study.job}_1")
     study.wait_for_end()
-    assert len(study.sessions) == 1, study.logs
+    assert [session.over for session in study.sessions] == ["it was cancelled"], study.logs
     assert not (study.directory / "driver.json").exists(), "the driver has not ended in order"
     study.submit(*options, nodes=1)
     study.command("study.slurm", "--cancel", "ended", "--runs-dir", runs)
