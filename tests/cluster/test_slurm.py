@@ -163,6 +163,7 @@ def test_a_study_outlives_its_allocations_a_node_a_requeue_and_a_kill(slurm: Slu
     assert study.wait_for_end() == "the study is complete", study.logs
     study.check_whole(4, EPOCHS)
     assert len(study.sessions) == 4
+    assert "does not see the locks" not in study.logs
 
     study.submit(*options, nodes=1)  # a study that is complete at once
     assert study.wait_for_end() == "the study is complete"
