@@ -34,6 +34,7 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "run": Entry("study.run", "run", "Run a study, or resume one."),
+    "slurm": Entry("study.slurm", "slurm", "Submit a study to Slurm."),
     "status": Entry("study.status", "main", "Show where a study stands."),
     "control": Entry("study.control", "control", "Steer a running study: pause, limits, ranges."),
     "doctor": Entry("study.doctor", "doctor", "Check the installation and a study."),

@@ -205,7 +205,7 @@ def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[P
     loaded = load_space(options.space) if isinstance(options.space, str) else load_object(options.space)
     data = options.data or loaded.space.default_data
     dataset = data if isinstance(data, str) else data.name
-    name = options.name or _default_name(loaded, dataset)
+    name = options.name or default_name(loaded, dataset)
     if not STUDY_NAME.fullmatch(name):
         raise UserError(
             f"--study {name}: use at most 100 letters, digits, dots, - and _, and begin with a letter or digit"
@@ -306,7 +306,8 @@ def _built(plan: Plan) -> list[Mapping[str, Any]]:
     return configs
 
 
-def _default_name(loaded: LoadedSpace, dataset: str) -> str:
+def default_name(loaded: LoadedSpace, dataset: str) -> str:
+    """The name of a study that was given none."""
     if dataset == "digits" or [dataset] == [*loaded.space.own.of_kind("dataset")]:
         return loaded.name
     kind, _, path = dataset.partition(":")

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from study.batch.shown import job_lines
 from study.changes import RESUME, Change, in_force
 from study.cli import RunsOption, StudyOption, console, run_command
 from study.config import EXTRA_ORIGINS, UserError
 from study.disk.files import read_lines
 from study.disk.following import Followed
-from study.disk.layout import find_study, go_on_command, progress_path
+from study.disk.layout import STUDY_NAME, find_study, go_on_command, progress_path, study_path
 from study.disk.lock import Driver, living_driver
 from study.disk.study_json import StudyRecord, read_study
 from study.results.choice import Choice, choose
@@ -62,6 +63,7 @@ class Status(NamedTuple):
         resume: The command that resumes it; "" while it runs.
         changes: What `study control` has changed, a line each with its time.
         pause: The command that ends its pause; "" if it is not paused.
+        job: The state of its Slurm job, as lines to print.
     """
 
     state: str
@@ -79,6 +81,7 @@ class Status(NamedTuple):
     resume: str
     changes: tuple[str, ...] = ()
     pause: str = ""
+    job: tuple[str, ...] = ()
 
 
 def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
@@ -133,6 +136,7 @@ def _status(
         resume="" if driver is not None else resume_command(frames.study, directory.parent),
         changes=tuple(change.line for change in frames.study.changes),
         pause=go_on_command(directory) if paused else "",
+        job=tuple(job_lines(directory)),
     )
 
 
@@ -194,7 +198,7 @@ def lines(status: Status, name: str) -> list[str]:
         result.append(f"to resume    {status.resume}")
     if status.pause:
         result.append(f"paused       {status.pause} goes on")
-    return result + [f"change       {line}" for line in status.changes]
+    return result + [f"change       {line}" for line in status.changes] + [*status.job]
 
 
 def _reader(runs_dir: Path, name: str) -> Callable[[], Moment]:
@@ -225,6 +229,10 @@ def main(
     runs_dir: RunsOption = Path("runs"),
 ) -> None:
     """The command, see the module."""
+    directory = Path(runs_dir) / study
+    if not study_path(directory).is_file() and STUDY_NAME.fullmatch(study) and (waiting := job_lines(directory)):
+        print("\n".join([f"study        {study}: submitted, not begun", *waiting]))
+        return
     if watch:
         from study.watching.watch import watch as watch_study
 

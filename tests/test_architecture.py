@@ -19,7 +19,7 @@ _PLAIN = {"study.config", "study.errors", "study.components", "study.built_in", 
 _BASE = {*_PLAIN, "study.grid", "study.ranges", "study.source", "study.space", "study.space_code", "study.weights"}
 _MATHEMATICS = {"study.data", "study.model"}
 _COMPONENTS = tuple(f"study.model.{room}" for room in ("networks", "regularizers", "likelihoods", "schedules"))
-_COMMANDS = ("run", "retrain", "status", "control", "doctor", "sync", "export", "sample")
+_COMMANDS = ("run", "slurm", "retrain", "status", "control", "doctor", "sync", "export", "sample")
 MAY_IMPORT: dict[str, set[str]] = {
     "study.ranges": set(),
     "study.changes": {"study.ranges"},
@@ -62,6 +62,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.session": {
         *{*_BASE, "study.cli", "study.disk", *_MATHEMATICS, "study.priors", "study.measure", "study.search"},
         *{"study.results", "study.tracking", "study.tuning"},
+    },
+    "study.batch": {
+        *{*_PLAIN, "study.space", "study.cli", "study.disk", "study.search.storage", "study.tuning.preflight"},
+        *{"study.launch", "study.run"},
     },
     "analysis.plotting": {
         *_PLAIN,
@@ -128,6 +132,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "study.results": {"pandas"},
     "study.tracking": {"mlflow", "pandas"},
     "study.watching": set(),
+    "study.batch": set(),
     "study.checks": {"torch", "torchvision"},
     "study.exporting": {"torch", "mlflow"},
     "study.tuning": {"ray", "torch", "optuna"},

@@ -19,6 +19,7 @@ from tests.test_commands import command_of
 ROOT = Path(__file__).parents[1]
 ALL = [
     "run",
+    "slurm",
     "status",
     "control",
     "doctor",
@@ -84,7 +85,7 @@ def test_a_figure_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["rnu"], "study has no 'rnu': choose from run, status"),
+        (["rnu"], "study has no 'rnu': choose from run, slurm, status"),
         (["figure", "nope"], "study figure has no 'nope': choose from collapse,"),
         (["run", "wae_weight", "--space", "method"], "wae_weight and --space method: name one search space"),
         (["run", "nope"], "no search space 'nope': choose from"),
@@ -126,7 +127,7 @@ def test_the_shell_completes_names_and_options() -> None:
         shell = {"_STUDY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": position}
         return run_main(MAIN.format(words=[]), **shell).split()
 
-    assert completed("study s") == ["status", "sync", "sample", "spaces"]
+    assert completed("study s") == ["slurm", "status", "sync", "sample", "spaces"]
     assert completed("study run --sam") == ["--sampler"]
     assert completed("study run --sampler n") == ["nsga2", "nsga3"]
     assert completed("study figure trade") == ["tradeoff"]

@@ -34,6 +34,7 @@ OWN_SPACE = "my_question.py"
 
 NOT_RUN = {
     "python -m study.run": "trains for minutes or hours; tests/test_run.py runs small studies",
+    "python -m study.slurm": "needs Slurm; tests/cluster/test_slurm.py runs it",
     "python -m study.retrain": "trains; tests/test_retrain.py runs it",
     "python -m study.control": "needs a study under way; tests/test_run_control.py steers some",
     "python -m study.export": "logs a model to MLflow, which takes seconds; tests/test_export.py runs it",

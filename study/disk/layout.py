@@ -2,6 +2,7 @@
 
     runs/<study>/
         study.json  optuna.db  driver.json  .driver.lock  progress.jsonl  tradeoff.png  report/  code/  before-1/
+        slurm/          job.json  sessions.jsonl  job.sbatch  ray_token  17_1.log
         trials/0007/
             trial.json  outcome.json  stop
             attempt-1/   metrics.jsonl  process.json  error.txt  warnings.txt  checkpoint-000060.pt  arrays.npz
@@ -87,6 +88,11 @@ def lock_path(study: Path) -> Path:
     return study / ".driver.lock"
 
 
+def slurm_path(study: Path) -> Path:
+    """What a study has of its Slurm job, see `study.disk.slurm_job`."""
+    return study / "slurm"
+
+
 def figure_path(study: Path, name: str) -> Path:
     """A figure of the space's own."""
     return study / f"figure-{name}.png"
@@ -170,7 +176,7 @@ def trial_folders(study: Path) -> list[tuple[int, Path]]:
 
 
 def set_aside(study: Path) -> Path:
-    """Moves a study's files to its next `before-N`, before a restart. The driver's files stay.
+    """Moves a study's files to its next `before-N`, before a restart. The driver's files and its Slurm job's stay.
 
     `study.json` is copied, so the folder is a valid study until the new one is written.
 
@@ -179,7 +185,7 @@ def set_aside(study: Path) -> Path:
     """
     past = next(path for number in itertools.count(1) if not (path := study / f"before-{number}").exists())
     past.mkdir()
-    kept = {driver_path(study), study_path(study)}
+    kept = {driver_path(study), study_path(study), slurm_path(study)}
     for path in sorted(study.iterdir()):
         if path not in kept and path.suffix != ".lock" and not path.name.startswith("before-"):
             path.rename(past / path.name)

@@ -41,6 +41,11 @@ MIRROR_SECONDS = 60
 INTERRUPTED_MIRROR_SECONDS = 15
 """The same after an interrupt: batch systems kill what does not end soon after SIGTERM."""
 
+LOCAL_LOCKS = (
+    "node {} does not see the locks that this one sets on files of the study's folder: start no other driver and no "
+    "`study control` elsewhere, or keep the ledger on PostgreSQL (--storage)"
+)
+
 Draw = Callable[[str, str | None], None]
 """Draws what a study found, given its outcome and the MLflow store that links may lead to."""
 
@@ -204,7 +209,11 @@ class _Session:
         """Joins the cluster and computes what trials share; returns what runs the ledger's trials."""
         plan, cluster = self.plan, self.cluster
         cluster.join()
-        check_nodes(self.directory)
+        unlocked = check_nodes(self.directory)
+        if unlocked and self.record.storage is None and self.plan.request.storage is None:
+            self.console.print(
+                f"note: {LOCAL_LOCKS.format(unlocked[0])}", soft_wrap=True, highlight=False, markup=False
+            )
         cache = cache_path(plan.request.runs)
         where = places(plan.request.loaded, self.directory)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)

@@ -6,6 +6,8 @@ token of three characters, and lets trials write where the driver never looks.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import socket
@@ -85,30 +87,36 @@ def check_address(address: str) -> None:
         raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from None
 
 
-def check_nodes(directory: Path) -> None:
+def check_nodes(directory: Path) -> list[str]:
     """Checks that every node sees the study's folder, can write to it, and has the same code and versions.
 
     Args:
         directory: The study's folder; it exists.
+
+    Returns:
+        The nodes that do not see the locks which this one sets on files there.
 
     Raises:
         UserError: A node fails a check or does not answer.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2:
-        return
+        return []
     probe = directory / f".probe-{uuid.uuid4().hex}"
     probe.write_text(probe.name)
     try:
-        look = ray.remote(num_cpus=0, max_retries=0)(_look)
-        asked = {}
-        for node in nodes:
-            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[look.options(scheduling_strategy=strategy).remote(probe)] = node
-        ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS)
-        ours = _versions()
-        for answer, node in asked.items():
-            _check_answer(_name(node), answer, ours, directory)
+        with probe.open("r+") as held:
+            with contextlib.suppress(OSError):  # without locks no node sees one either
+                fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            look = ray.remote(num_cpus=0, max_retries=0)(_look)
+            asked = {}
+            for node in nodes:
+                strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                asked[look.options(scheduling_strategy=strategy).remote(probe)] = node
+            ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS)
+            ours = _versions()
+            sees = {_name(node): _check_answer(_name(node), answer, ours, directory) for answer, node in asked.items()}
+        return [name for name, locked in sees.items() if not locked]
     finally:
         for path in directory.glob(f"{probe.name}*"):
             path.unlink(missing_ok=True)
@@ -118,7 +126,8 @@ def _name(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
 
 
-def _check_answer(name: str, answer: ray.ObjectRef, ours: Mapping[str, str], directory: Path) -> None:
+def _check_answer(name: str, answer: ray.ObjectRef, ours: Mapping[str, str], directory: Path) -> bool:
+    """Refuses a node that cannot run trials; whether it sees that the probe is locked."""
     try:
         seen = ray.get(answer, timeout=1)
     except ray.exceptions.GetTimeoutError:
@@ -141,6 +150,7 @@ def _check_answer(name: str, answer: ray.ObjectRef, ours: Mapping[str, str], dir
                 f"node {name} has {part} {seen['versions'][part]}, here it is {version}: use the same image or "
                 "environment on every node"
             )
+    return seen["locked"]
 
 
 def _look(probe: Path) -> dict[str, Any]:
@@ -148,14 +158,24 @@ def _look(probe: Path) -> dict[str, Any]:
     deadline = time.monotonic() + _SHARED_SECONDS
     while not probe.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
-    storage = None
+    storage, locked = None, False
     try:
         if probe.read_text() != probe.name:
             storage = "another file is there"
+        locked = _is_locked(probe)
         probe.with_name(f"{probe.name}-{uuid.uuid4().hex}").write_text("")
     except OSError as error:
         storage = error.strerror
-    return {"storage": storage, "versions": _versions()}
+    return {"storage": storage, "locked": locked, "versions": _versions()}
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("r+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _versions() -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -64,9 +66,20 @@ def test_a_node_sees_the_folder_and_the_versions(tmp_path: Path) -> None:
     probe = tmp_path / "probe"
     probe.write_text(probe.name)
     seen = preflight._look(probe)
-    assert seen["storage"] is None
+    assert seen["storage"] is None and seen["locked"] is False
     assert {"Python", "torch", "ray", "code"} <= set(seen["versions"])
     assert not any("+" in version for version in seen["versions"].values())
+
+
+def test_a_node_sees_a_lock_that_another_process_holds(tmp_path: Path) -> None:
+    probe = tmp_path / "probe"
+    probe.write_text(probe.name)
+    code = "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print('held'); input()"
+    command = [sys.executable, "-uc", code, str(probe)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        assert preflight._look(probe)["locked"] is True
+        other.communicate("\n")
 
 
 def test_a_node_without_the_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +119,8 @@ def test_a_breach_names_the_node_in_one_line(
     assert "worker-2" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_node_like_ours_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight.ray, "get", _Answered({"storage": None, "versions": dict(VERSIONS)}).get)
-    preflight._check_answer("worker-2 (10.0.0.3)", None, VERSIONS, tmp_path)  # type: ignore[arg-type]
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_node_like_ours_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool) -> None:
+    answer = {"storage": None, "versions": dict(VERSIONS), "locked": locked}
+    monkeypatch.setattr(preflight.ray, "get", _Answered(answer).get)
+    assert preflight._check_answer("worker-2 (10.0.0.3)", None, VERSIONS, tmp_path) is locked  # type: ignore[arg-type]
