@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from study.run import _show_first
+from study.cli import console
+from study.dry_run import show_first
 from study.space import builtin_spaces, load_space
 from tests.test_run import ODD_SPACE, study_run
 
@@ -30,7 +31,8 @@ def test_dry_run_shows_the_first_trials_and_leaves_nothing(tmp_path: Path, capsy
 
 
 def test_dry_run_shows_names_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
-    _show_first([{"dataset": "folder:/[red]/a", "network": "[b]"}, {"dataset": "folder:/[red]/a", "network": "[/b]"}])
+    both = [{"dataset": "folder:/[red]/a", "network": name} for name in ("[b]", "[/b]")]
+    show_first(both, console())
     output = capsys.readouterr().out
     assert "folder:/[red]/a" in output and "[b]" in output and "[/b]" in output
 

@@ -105,7 +105,9 @@ def check_range(name: str, asked: Asked, kinds: Kinds) -> dict[str, Any] | None:
     if name not in kinds:
         if name == "method" and (kind := kinds.get("regularizer")):
             choices = ", ".join(str(choice) for choice in getattr(kind[0], "choices", ()))
-            raise UserError(f"{option}: the method follows from the regularizer: give --range regularizer=... ({choices})")
+            raise UserError(
+                f"{option}: the method follows from the regularizer: give --range regularizer=... ({choices})"
+            )
         raise UserError(f"{option}: the study does not search {name}, it searches {', '.join(sorted(kinds))}")
     if asked is None:
         return None

@@ -21,8 +21,10 @@ from study.measure.own_metrics import real_data_baselines
 from study.search.ledger import Ledger, Tally
 from study.search.storage import public_url
 from study.session.announcing import announcing, begun_with
+from study.session.cost import Cost
 from study.session.explained import RESUME, explained_errors
 from study.session.feature_networks import places
+from study.session.forecast import forecast, is_wanted
 from study.session.plan import Plan
 from study.session.pretrained import kinds
 from study.session.progress import StudyProgress
@@ -143,6 +145,7 @@ class _Session:
     interrupts: Interrupts
     ledger: Ledger | None = None
     searcher: LedgerSearcher | None = None
+    cost: Cost | None = None
     outcome: str = "interrupted"  # until training has come to its end
     mirrored: bool = False
 
@@ -170,7 +173,7 @@ class _Session:
                 ledger, wanted, deadline=self.deadline, patience=self.limits.patience, interrupts=self.interrupts
             )
             if self._begins(searcher, ledger) or (enqueue_extra and not searcher.ends_early):
-                run = self._prepare(searcher, ledger)
+                run = self._prepare(searcher, ledger, search)
                 run(ledger.tally, self.record.num_trials, "trials")
                 if enqueue_extra and not ledger.unfinished and not searcher.ends_early:
                     enqueue_extra(ledger)
@@ -193,18 +196,21 @@ class _Session:
         self, searcher: LedgerSearcher, tally: Tally, count: int, noun: str
     ) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
         """Shows progress and defers signals in the block; gives what is to be called again and again, and `say`."""
-        shown = StudyProgress(tally, count, self.directory, self.console, noun, deadline=self.deadline)
+        expected = None if tally.extra else self.cost
+        shown = StudyProgress(tally, count, self.directory, self.console, noun, 1.0, self.deadline, expected)
         with shown as progress, self.interrupts.deferred():
             yield (
                 announcing(progress, self.interrupts, searcher, self._keep),
                 progress.say,
             )
 
-    def _prepare(self, searcher: LedgerSearcher, ledger: Ledger) -> Callable[[Tally, int, str], None]:
+    def _prepare(self, searcher: LedgerSearcher, ledger: Ledger, search: bool) -> Callable[[Tally, int, str], None]:
         """Joins the cluster and computes what trials share; returns what runs the ledger's trials."""
         plan, cluster = self.plan, self.cluster
         cluster.join()
         check_nodes(self.directory)
+        if search and is_wanted():
+            self.cost = forecast(plan, cluster, self.console, ledger.tally.done)
         cache = cache_path(plan.request.runs)
         where = places(plan.request.loaded, self.directory)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
