@@ -60,7 +60,7 @@ class Case(NamedTuple):
 
 CASES = {
     "digits": Case("wae_weight", 16),
-    "mnist": Case("latent_dim", 6, epochs=2),
+    "mnist": Case("wae_weight", 4, epochs=2),
     "flowers": Case("wae_weight", 4, epochs=4, image_size=64),
 }
 

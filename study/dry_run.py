@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from study.cli import DONE
@@ -99,7 +99,7 @@ def _show_left(plan: Plan, screen: Console) -> int:
     return done
 
 
-def show_first(configs: list[Mapping[str, Any]], screen: Console) -> None:
+def show_first(configs: Sequence[Mapping[str, Any]], screen: Console) -> None:
     """Prints a table of the parameters that differ between the first trials, and the shared ones in a line below."""
     from rich.table import Table
 

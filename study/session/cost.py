@@ -213,12 +213,11 @@ def between(low: str, high: str) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds in the unit that reads best, with two digits."""
-    if seconds < 99.5:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    for size, unit in ((60, "min"), (3600, "hours"), (86400, "days")):
-        if seconds < 100 * size or unit == "days":
-            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
-    raise AssertionError
+    size, unit = next(
+        (each for each in ((1, "s"), (60, "min"), (3600, "hours")) if seconds < 99.5 * each[0]), (86400, "days")
+    )
+    shown = seconds / size
+    return f"{shown:.2g} {unit}" if shown < 9.95 else f"{shown:.0f} {unit}"
 
 
 def count(number: int) -> str:
