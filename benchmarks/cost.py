@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import statistics
 import sys
 import tempfile
@@ -86,7 +85,7 @@ def measure(name: str, data_dir: Path) -> Iterator[Row]:
         for option, value in (("--epochs", case.epochs), ("--image-size", case.image_size)):
             command += [] if value is None else [option, str(value)]
         study, held = runs / "first" / "cost", dict[str, int]()
-        with _without_forecast(), _watched(study, held):
+        with _watched(study, held):
             wall = run_module("study.run", *command, log=runs / "log")
         after, again = predict(dataclasses.replace(options, runs_dir=runs / "second"))
         created = datetime.fromisoformat((read_json(study / "study.json") or {})["created"]).timestamp()
@@ -119,16 +118,6 @@ def predict(options: Options) -> tuple[Cost, float]:
     if found is None:
         raise RuntimeError("nothing was measured")
     return found, took
-
-
-@contextlib.contextmanager
-def _without_forecast() -> Iterator[None]:
-    """The command does not predict once more."""
-    os.environ["STUDY_FORECAST"] = "off"
-    try:
-        yield
-    finally:
-        del os.environ["STUDY_FORECAST"]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from study.cli import DONE
 from study.launch import Options, built, planned
 
 if TYPE_CHECKING:
@@ -38,11 +37,8 @@ def preview(options: Options) -> Preview:
         return _preview(plan)
 
 
-def show(options: Options, screen: Console) -> int:
+def show(options: Options, screen: Console) -> None:
     """Prints the first trials of a study and what it will cost; of a study that exists, what is left of it.
-
-    Returns:
-        The exit status.
 
     Raises:
         UserError: The options do not allow a study.
@@ -63,7 +59,6 @@ def show(options: Options, screen: Console) -> int:
         if is_wanted() and done < plan.record.num_trials:
             cluster.join()
         forecast(plan, cluster, screen, done)
-    return DONE
 
 
 def _preview(plan: Plan) -> Preview:

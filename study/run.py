@@ -170,7 +170,8 @@ def run(
         replicates=replicates,
     )
     if dry_run:
-        return show(options, console())
+        show(options, console())
+        return DONE
     from study.tracking.store import redact_command
 
     screen = console()

@@ -72,11 +72,18 @@ def preparation_seconds(
 
 def _network_seconds(data: ImageData, spec: NetworkSpec, watch: Stopwatch) -> float:
     """Seconds to train the networks of a spec, and to send the real images through them."""
-    images, seen, spent = min(_NETWORK_IMAGES, spec.images), 0, 0.0
-    while not seen or (spent < _SECONDS and 4 * images <= spec.images):
-        images = images if not seen else 4 * images
+
+    def training(images: int) -> float:
         few = dataclasses.replace(spec, images=images, seeds=spec.seeds[:1])
-        seen, spent = images, watch(lambda few=few: train_networks(data, few))
+        return watch(lambda: train_networks(data, few))
+
+    training(1)  # it also pays for what happens once in a process
+    around = training(0)  # the images that it classifies at its end
+    seen = min(_NETWORK_IMAGES, spec.images)
+    spent = training(seen) - around
+    if spent < _SECONDS and 4 * seen <= spec.images:
+        seen *= 4
+        spent = training(seen) - around
     batch = as_float(data.train.images[:_BATCH])
     features = untrained(spec, data.summary).build(data.summary)
     with torch.no_grad():
@@ -84,7 +91,7 @@ def _network_seconds(data: ImageData, spec: NetworkSpec, watch: Stopwatch) -> fl
         each = watch(lambda: features(batch)) / len(batch)
     summary = data.summary
     measured = 2 * summary.train_size + min(MAX_IMAGES, summary.validation_size) + min(MAX_IMAGES, summary.test_size)
-    return spent / seen * spec.images * len(spec.seeds) + each * (measured + _EXAMINED)
+    return (around + max(0.0, spent) / seen * spec.images) * len(spec.seeds) + each * (measured + _EXAMINED)
 
 
 def _step_seconds(model: nn.Module, loss: Callable[[], Tensor], watch: Stopwatch) -> float:

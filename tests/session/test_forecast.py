@@ -18,6 +18,7 @@ from study.training.probe import Figures
 from study.tuning.cluster import Cluster, Resources, room
 from study.tuning.measuring import Asked, Measured, fitting
 from tests.session.test_plan import request
+from tests.test_run import ledger_states, study_run
 from tests.tuning.test_cluster import HEAD, _set_nodes
 
 GB = 1_000_000_000
@@ -111,6 +112,24 @@ def test_a_study_begins_without_a_forecast_if_nothing_can_be_measured(
     assert said[-1] == "trial    its cost could not be measured: no node has room"
     said, cost, _, seen = _screened(monkeypatch, tmp_path, UserError("?"), done=24)
     assert cost is None and not seen and len(said) == 2
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_study_begins_with_its_cost_and_runs_within_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = {0: Figures(0.1, 0.1, 0.5, GB), 1: Figures(0.2, 0.1, 0.5, GB)}
+    monkeypatch.setenv("STUDY_FORECAST", "")
+    monkeypatch.setattr(module, "measure", lambda *_: Measured(figures, {"feature networks": 0.0}, 2, 1))
+    arguments = ["--space", "latent_grid", "--num-trials", 2, "--epochs", 1, "--runs-dir", tmp_path]
+    assert study_run(*arguments) == 0
+    said = capsys.readouterr().out.splitlines()
+    begun = [line.split()[0] for line in said].index("data")
+    assert [line.split()[0] for line in said[begun : begun + 6]] == [
+        "data", "network", "trial", "before", "study", "memory",
+    ]  # fmt: skip
+    assert "before   feature networks cached" in said and any(line.startswith("0/2 trials") for line in said)
+    assert ledger_states(tmp_path / "latent_grid")["COMPLETE"] == 2
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("", True), ("on", True), ("off", False), ("0", False), ("No", False)])
