@@ -20,7 +20,8 @@ from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure.checks import Examination
-from study.measure.context import MAX_IMAGES, MIN_GENERATED, Calibrated, EvaluationContext
+from study.measure.comparison import COPY_IMAGES, FeatureSet, nearest_distances
+from study.measure.context import MAX_IMAGES, MIN_GENERATED, Calibrated, EvaluationContext, compare_features
 from study.measure.evaluate import IWAE_IMAGES, IWAE_SAMPLES, Evaluator
 from study.measure.features import Classifier
 from study.measure.instrument import Instrument, instrument, untrained, usual_specs
@@ -74,6 +75,8 @@ def measure_trial(
     own: Components,
     watch: Stopwatch,
     device: str = "cpu",
+    *,
+    compares: bool = True,
 ) -> Figures:
     """Times a configuration on this process's threads and watches its memory.
 
@@ -85,6 +88,7 @@ def measure_trial(
         own: The space's own components.
         watch: Times the pieces; the figures are not yet multiplied by its slowdown.
         device: Where trials train.
+        compares: Whether to compare as many features as the end of a trial does, for the memory that this takes.
     """
     with watched_memory() as held, tempfile.TemporaryDirectory(prefix="study-cost-") as scratch:
         data = data.to(device)
@@ -97,7 +101,7 @@ def measure_trial(
 
         def evaluator(share: float) -> Evaluator:
             part = _part(data, share)
-            return Evaluator(part, stand_in(part, data.summary, given, share), device=device, own=own)
+            return Evaluator(part, stand_in(data.summary, given, share), device=device, own=own)
 
         def during(share: float) -> Callable[[], object]:
             of = evaluator(share)
@@ -117,6 +121,8 @@ def measure_trial(
             for number in range(_HISTORY_PER_EVALUATION):
                 write_history(trainer.model, data, folder, number)
 
+        if compares and least < 1:
+            _compare(stand_in(data.summary, given))
         measuring = whole_seconds(during, least, watch)
         final = _twice(end(least), watch)
         if least < 1:
@@ -128,19 +134,17 @@ def measure_trial(
     return Figures(epoch, evaluation, final, held.get("peak"))
 
 
-def stand_in(
-    data: ImageData, summary: DataSummary, given: tuple[Instrument, Instrument], share: float = 1.0
-) -> EvaluationContext:
+def stand_in(summary: DataSummary, given: tuple[Instrument, Instrument], share: float = 1.0) -> EvaluationContext:
     """A context that takes as long to measure with as the real one; what it says of real images is made up.
 
     Args:
-        data: The images that are there.
         summary: Of the whole data set.
         given: The two instruments.
         share: Of the images that are measured.
     """
     generator = np.random.default_rng(0)
-    counts = {name: min(MAX_IMAGES, len(data.split(name))) for name in ("validation", "test")}
+    sizes = {"validation": summary.validation_size, "test": summary.test_size}
+    counts = {name: min(MAX_IMAGES, _count(size, share, _LEAST_IMAGES)) for name, size in sizes.items()}
 
     def features(found: Instrument, count: int) -> np.ndarray:
         with torch.no_grad():
@@ -151,11 +155,18 @@ def stand_in(
         made = {name: features(found, count) for name, count in counts.items()}
         return Calibrated(found, 1.0, made, Examination(1.0, 0.0, {}, ()))
 
-    sizes = {"validation": summary.validation_size, "test": summary.test_size}
     samples = {name: _samples(size, share) for name, size in sizes.items()}
     training = features(given[0], summary.train_size)
     first, second = map(calibrated, given)
     return EvaluationContext(first, second, (), training, samples, {}, {})
+
+
+def _compare(context: EvaluationContext) -> None:
+    """Compares as many features as there are, real and made ones."""
+    real = FeatureSet(context.first.features["test"])
+    made = FeatureSet(np.random.default_rng(1).normal(size=(context.samples["test"], real.features.shape[1])))
+    compare_features(real, made)
+    nearest_distances(made.features[:COPY_IMAGES], context.training)
 
 
 class Decoded(NamedTuple):

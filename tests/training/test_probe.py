@@ -73,7 +73,7 @@ def test_the_stand_in_measures_what_the_real_context_does(digits: ImageData, cac
     first, second = usual_specs(None, digits.summary)
     assert first is not None
     real = prepare_context(digits, cache)
-    made = stand_in(digits, digits.summary, (untrained(first, digits.summary), untrained(second, digits.summary)))
+    made = stand_in(digits.summary, (untrained(first, digits.summary), untrained(second, digits.summary)))
     assert made.samples == real.samples and made.training.shape == real.training.shape
     for mine, theirs in ((made.first, real.first), (made.second, real.second)):
         assert mine is not None and theirs is not None
