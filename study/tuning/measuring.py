@@ -93,11 +93,11 @@ def measure(asked: Asked, cluster: Cluster) -> Measured:
     needs = {"perceptual": asked.perceptual, "first_stage": asked.first_stage}
     [preparation] = _answers([task(_prepare_seconds).remote(packed, asked.network, asked.cache, needs)])
     if at_once == 1:
-        others = _answers([task(_measure).remote(asked.configs[1:], packed, *rest)])[0]
+        others = _answers([task(_measure).remote(asked.configs[1:], packed, *rest, False)])[0]
         figures = {**first, **{index + 1: found for index, found in others.items()}}
         return Measured(figures, preparation, 1, _fitting_all(resources, figures))
     _answers([task(_begin).remote() for _ in range(at_once)])  # they import, so that all measure at the same time
-    found = _answers([task(_measure).remote(asked.configs, packed, *rest) for _ in range(at_once)])
+    found = _answers([task(_measure).remote(asked.configs, packed, *rest, False) for _ in range(at_once)])
     figures = {index: _mean([each[index] for each in found if index in each]) for index in set().union(*found)}
     figures[0] = figures[0]._replace(memory=first[0].memory)  # with the comparisons at a trial's end
     return Measured(figures, preparation, at_once, _fitting_all(resources, figures))
@@ -170,7 +170,7 @@ def _measure(
     places: Places,
     threads: int,
     code: tuple[Path, Path] | None,
-    compares: bool = False,
+    compares: bool,
 ) -> dict[int, Figures]:
     torch.set_num_threads(threads)
     own = NO_COMPONENTS if code is None else own_components(code[0])
