@@ -37,6 +37,7 @@ BENCHMARKS = {
     "startup": "",
     "study": "",
     "headline": "--data-dir",
+    "cost": "--data-dir",
     "search_replay": "",
     "scaling": "",
     "cluster_growth": "",

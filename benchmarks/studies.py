@@ -37,7 +37,7 @@ def usable_cores() -> int:
 
 
 def run_module(module: str, *arguments: str, log: Path) -> Interval:
-    """Runs `python -m module` until it ends.
+    """Runs `python -m module` until it ends; a study does not predict what it will cost (`benchmarks.cost`).
 
     Args:
         module: Its name.
@@ -50,7 +50,8 @@ def run_module(module: str, *arguments: str, log: Path) -> Interval:
     start = time.time()
     with open(log, "w") as file:
         command = [sys.executable, "-m", module, *arguments]
-        status = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
+        environment = {**os.environ, "STUDY_FORECAST": "off"}
+        status = subprocess.run(command, stdout=file, stderr=file, check=False, env=environment).returncode
     if status:
         last = "\n".join(log.read_text().splitlines()[-20:])
         raise RuntimeError(f"python -m {module} {' '.join(arguments)} ended with {status}:\n{last}")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config import UserError
+from study.dry_run import preview
 from study.found import Study, load_study
-from study.launch import Options, launch, preview
+from study.launch import Options, launch
 from study.session.process import unchanged_logging, unchanged_process
 from study.space import SearchSpace
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from study.config import UserError
 from study.packages import check_packages, check_working_directory
@@ -103,7 +103,7 @@ def launch(options: Options, screen: Console, command: str) -> tuple[SessionResu
         UserError: The options do not allow a study.
     """
     screen.print("reading the data and building the first models", highlight=False)
-    with _planned(options, command, joins=True) as (plan, cluster):
+    with planned(options, command, joins=True) as (plan, cluster):
         import matplotlib
 
         from analysis.reporting.ending import Ending
@@ -112,7 +112,7 @@ def launch(options: Options, screen: Console, command: str) -> tuple[SessionResu
         from study.session.session import Limits, run_study
 
         if plan.is_new:  # a mistake in the space is told before the study has a folder
-            _built(plan)
+            built(plan)
         limits = Limits(time_budget=options.time_budget, patience=options.patience, max_failures=options.max_failures)
         replicate = functools.partial(replicate_front, plan, options.replicates) if options.replicates else None
         ending = Ending(screen, plan.request.runs, plan.request.name)
@@ -136,33 +136,6 @@ def launch(options: Options, screen: Console, command: str) -> tuple[SessionResu
             )
             ending.show()
         return result, plan.request.directory
-
-
-class Preview(NamedTuple):
-    """What a study would begin with.
-
-    Attributes:
-        trials: The parameters of its first trials.
-        warnings: What will not go well, a line each.
-    """
-
-    trials: list[Mapping[str, Any]]
-    warnings: list[str]
-
-
-def preview(options: Options) -> Preview:
-    """The first trials of a study, whose models were built. Nothing is trained or written.
-
-    Raises:
-        UserError: The options do not allow a study.
-    """
-    with _planned(options, "", joins=False) as (plan, _):
-        trials, loaded = _built(plan), plan.request.loaded
-        if not loaded.space.components:
-            return Preview(trials, [])
-        from study.exporting.model_source import export_warnings
-
-        return Preview(trials, export_warnings(trials, plan.data.summary, loaded.path))
 
 
 def load_object(space: SearchSpace) -> LoadedSpace:
@@ -192,7 +165,7 @@ def load_object(space: SearchSpace) -> LoadedSpace:
 
 
 @contextlib.contextmanager
-def _planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[Plan, Cluster]]:
+def planned(options: Options, command: str, *, joins: bool) -> Iterator[tuple[Plan, Cluster]]:
     """The plan of a study and the cluster for it, which is left at the end.
 
     Ray starts on this thread, because its processes end with the thread that started them, while another imports.
@@ -291,7 +264,7 @@ def _draw_own_figures(plan: Plan, screen: Console) -> None:
             screen.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _built(plan: Plan) -> list[Mapping[str, Any]]:
+def built(plan: Plan) -> list[Mapping[str, Any]]:
     """The first trials, after their models could be built."""
     from study.session.first_models import build_models
     from study.session.plan import first_configs

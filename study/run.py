@@ -9,9 +9,8 @@ import itertools
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,7 +29,8 @@ from study.cli import (
     typed_command,
 )
 from study.config import UserError
-from study.launch import SHOWN_TRIALS, Options, launch, preview
+from study.dry_run import show
+from study.launch import SHOWN_TRIALS, Options, launch
 from study.packages import check_packages
 from study.space import builtin_spaces, load_space
 
@@ -129,7 +129,8 @@ def run(
         ),
     ] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help=f"Build and show the first {SHOWN_TRIALS} trials, train none, and exit.")
+        bool,
+        typer.Option("--dry-run", help=f"Show the first {SHOWN_TRIALS} trials and what the study costs, and exit."),
     ] = False,
 ) -> int:
     """The command, see the module."""
@@ -169,33 +170,13 @@ def run(
         replicates=replicates,
     )
     if dry_run:
-        shown = preview(options)
-        for warning in shown.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        return _show_first(shown.trials)
+        show(options, console())
+        return DONE
     from study.tracking.store import redact_command
 
     screen = console()
     result, _ = launch(options, screen, redact_command(typed_command("study.run")))
     return result.tell(screen)
-
-
-def _show_first(configs: list[Mapping[str, Any]]) -> int:
-    """Prints a table of the parameters that differ between the first trials, and the shared ones in a line below."""
-    from rich.table import Table
-
-    shared = {key: value for key, value in configs[0].items() if all(config.get(key) == value for config in configs)}
-    varying = dict.fromkeys(key for config in configs for key in config if key not in shared)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("trial", *varying):
-        table.add_column(heading, overflow="fold")
-    for number, config in enumerate(configs):
-        cells = (config.get(key, "") for key in varying)  # a component's hyperparameters are only in its trials
-        table.add_row(str(number), *(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
-    screen = console()
-    screen.print(table)
-    screen.print("all: " + " ".join(f"{key}={value}" for key, value in shared.items()))
-    return DONE
 
 
 def with_default_replicates(arguments: list[str]) -> list[str]:

@@ -92,6 +92,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study.command": {"study", "analysis"},
     "study.__main__": {"study"},
     "study.launch": {"study", "analysis.reporting"},
+    "study.dry_run": {"study"},
     "study.own_figures": {"study.errors", "study.objects", "study.disk", "analysis.plotting"},
     "study.found": {"study", "analysis"},
     "study.api": {"study"},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study.run import _show_first
+from study.cli import console
+from study.dry_run import show_first
 from study.space import builtin_spaces, load_space
 from tests.test_run import ODD_SPACE, study_run
 
@@ -29,8 +32,47 @@ def test_dry_run_shows_the_first_trials_and_leaves_nothing(tmp_path: Path, capsy
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_dry_run_measures_what_the_study_will_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STUDY_FORECAST")
+    arguments = ["--space", "latent_grid", "--num-trials", 3, "--epochs", 2, "--dry-run"]
+    assert study_run(*arguments, "--runs-dir", tmp_path / "runs") == 0
+    shown = capsys.readouterr().out.splitlines()[-5:]
+    assert [line.split()[0] for line in shown] == ["data", "network", "trial", "before", "study"]
+    assert shown[0].startswith(
+        "data     1x8x8, 8 bits a pixel; 1,077 to train, 360 to validate, 360 to test; 10 classes;"
+    )
+    assert re.search(r"\d (s|min), 0\.\d+ GB of memory; measured with 2 at once in \d+ s", shown[2])
+    assert re.fullmatch(r"study    3 trials, 2 at once: about [\d.]+ (s|min)", shown[4])  # of a grid none is stopped
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_of_a_study_that_exists_says_what_is_left(
+    small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, space = tmp_path / "runs", small_study.parent / "mine.py"
+    shutil.copytree(small_study, runs)
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+    capsys.readouterr()
+    assert study_run("--space", space, "--study", "small", "--runs-dir", runs, "--dry-run") == 0
+    first, *cost = capsys.readouterr().out.splitlines()
+    assert first == (
+        f"study 'small' exists in {runs}: 2 of 2 trials have ended (2 completed, 0 stopped, 0 failed), 0 left; "
+        "nothing to do"
+    )
+    assert [line.split()[0] for line in cost] == ["data", "network"]
+    assert study_run("--space", space, "--study", "small", "--runs-dir", runs, "--num-trials", 5, "--dry-run") == 0
+    assert "2 of 5 trials have ended" in (out := capsys.readouterr().out) and "3 left; --resume continues it" in out
+    assert study_run("--space", space, "--study", "small", "--runs-dir", runs, "--epochs", 9, "--dry-run") == 2
+    assert "was begun with --epochs 2" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+
+
 def test_dry_run_shows_names_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
-    _show_first([{"dataset": "folder:/[red]/a", "network": "[b]"}, {"dataset": "folder:/[red]/a", "network": "[/b]"}])
+    both = [{"dataset": "folder:/[red]/a", "network": name} for name in ("[b]", "[/b]")]
+    show_first(both, console())
     output = capsys.readouterr().out
     assert "folder:/[red]/a" in output and "[b]" in output and "[/b]" in output
 

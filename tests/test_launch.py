@@ -14,7 +14,8 @@ import pytest
 import study
 from study import run
 from study.config import UserError
-from study.launch import Options, load_object, preview
+from study.dry_run import preview
+from study.launch import Options, load_object
 from study.space import SearchSpace, load_space
 from tests.test_space_code import SCRIPT, made
 

@@ -160,13 +160,33 @@ def instrument(
 
 def other_instrument(data: ImageData, cache_dir: Path) -> TrainedInstrument:
     """A network that learns without classes and has another architecture and seed, from the cache or trained now."""
-    spec = network_spec(FAMILIES["contrast"], data.summary, networks=1)
+    return trained_instrument("contrast, another network", _other_spec(data.summary), data, cache_dir)
+
+
+def _other_spec(summary: DataSummary) -> NetworkSpec:
+    spec = network_spec(FAMILIES["contrast"], summary, networks=1)
     if spec.architecture.kind == "perceptron":
         architecture = Architecture("perceptron", (192, 96), 0, 48)
     else:
-        architecture = Architecture("convolutions", halving_widths(24, data.summary), 3, 48)
-    other = replace(spec, architecture=architecture, seeds=(202,))
-    return trained_instrument("contrast, another network", other, data, cache_dir)
+        architecture = Architecture("convolutions", halving_widths(24, summary), 3, 48)
+    return replace(spec, architecture=architecture, seeds=(202,))
+
+
+def usual_specs(name: str | None, summary: DataSummary) -> tuple[NetworkSpec | None, NetworkSpec]:
+    """What a study's first and second instrument train where the first that is tried passes its checks.
+
+    Args:
+        name: The network that was asked for, as of `instrument`; None for the default.
+        summary: The data set's summary.
+
+    Returns:
+        None for a first instrument that is not trained here.
+    """
+    names = [family for family, task in FAMILIES.items() if not task.classes or summary.num_classes > 1]
+    first = name or names[0]
+    others = [family for family in names if family != first]
+    second = network_spec(FAMILIES[others[0]], summary, networks=1) if others else _other_spec(summary)
+    return network_spec(FAMILIES[first], summary) if first in FAMILIES else None, second
 
 
 def check_name(name: str, summary: DataSummary, places: Places = NO_PLACES) -> None:
@@ -189,9 +209,20 @@ def check_name(name: str, summary: DataSummary, places: Places = NO_PLACES) -> N
 
 def trained_instrument(name: str, spec: NetworkSpec, data: ImageData, cache_dir: Path) -> TrainedInstrument:
     """The networks of `spec` for a data set, from the cache or trained now."""
-    key = content_key(data.summary.hash, asdict(spec))
-    record = cached(cache_dir / f"features-{key}.pt", lambda: train_networks(data, spec))
+    record = cached(networks_path(spec, data.summary, cache_dir), lambda: train_networks(data, spec))
     return TrainedInstrument(name, spec, tuple(record["states"]), record["hash"], record["accuracy"])
+
+
+def networks_path(spec: NetworkSpec, summary: DataSummary, cache_dir: Path) -> Path:
+    """The file that keeps the trained networks of `spec`."""
+    return cache_dir / f"features-{content_key(summary.hash, asdict(spec))}.pt"
+
+
+def untrained(spec: NetworkSpec, summary: DataSummary) -> TrainedInstrument:
+    """Networks of `spec` before their training: they cost as much to use as trained ones."""
+    with torch.random.fork_rng(devices=[]):
+        states = tuple(Classifier(spec.architecture, summary).state_dict() for _ in spec.seeds)
+    return TrainedInstrument("untrained", spec, states, "untrained", None)
 
 
 def _loaded(architecture: Architecture, summary: DataSummary, state: dict[str, Tensor]) -> Classifier:

@@ -109,12 +109,15 @@ def trained_classifier(data: ImageData, spec: ClassifierSpec, cache_dir: Path) -
     With fewer than two classes it learns without them, like the feature network `contrast`: to tell images apart, and
     whole from broken ones. A classifier of one class would learn nothing.
     """
-    if data.summary.num_classes > 1:
-        key, train = content_key(data.summary.hash, asdict(spec)), _train
-    else:
-        key, train = content_key(data.summary.hash, asdict(spec), asdict(_WITHOUT_CLASSES)), _train_without_classes
-    record = cached(cache_dir / f"classifier-{key}.pt", lambda: train(data, spec))
+    train = _train if data.summary.num_classes > 1 else _train_without_classes
+    record = cached(classifier_path(spec, data.summary, cache_dir), lambda: train(data, spec))
     return TrainedClassifier(spec, record["state"], record["hash"], record["accuracy"])
+
+
+def classifier_path(spec: ClassifierSpec, summary: DataSummary, cache_dir: Path) -> Path:
+    """The file that keeps the trained classifier of `spec`."""
+    parts = [summary.hash, asdict(spec), *([] if summary.num_classes > 1 else [asdict(_WITHOUT_CLASSES)])]
+    return cache_dir / f"classifier-{content_key(*parts)}.pt"
 
 
 def perceptual_classifier(data: ImageData, cache_dir: Path) -> Perceptual:

@@ -35,7 +35,7 @@ Asked = Interval | tuple[Any, ...] | None
 
 
 def parse_range(text: str) -> tuple[str, Asked]:
-    """Reads `weight=0.1..10`, `method=vae,wae_mmd` or `weight=default`.
+    """Reads `weight=0.1..10`, `regularizer=kl,mmd` or `weight=default`.
 
     Raises:
         UserError: It is none of these.
@@ -103,6 +103,11 @@ def check_range(name: str, asked: Asked, kinds: Kinds) -> dict[str, Any] | None:
     """
     option = _option(name, asked)
     if name not in kinds:
+        if name == "method" and (kind := kinds.get("regularizer")):
+            choices = ", ".join(str(choice) for choice in getattr(kind[0], "choices", ()))
+            raise UserError(
+                f"{option}: the method follows from the regularizer: give --range regularizer=... ({choices})"
+            )
         raise UserError(f"{option}: the study does not search {name}, it searches {', '.join(sorted(kinds))}")
     if asked is None:
         return None

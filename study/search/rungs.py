@@ -29,6 +29,7 @@ SHARES = (1 / 8, 1 / 4, 1 / 2)
 DEFAULT_ETA = 2.0
 _FEWEST, _LEAST_SHARE = 3, 0.02
 _TAKEN = 2**40
+_MANY, _EULER = 10_000, 0.5772156649
 
 
 def rung_epochs(epochs: int, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
@@ -53,22 +54,61 @@ def expected_completions(trials: int, rungs: int, objectives: int, eta: float) -
     return total
 
 
-def check_settings(trials: int, epochs: int, objectives: int, eta: float) -> None:
-    """Checks that the settings make sense and leave enough trials to be trained to the end.
+def expected_share(n: int, epochs: int, objectives: int, eta: float | None) -> tuple[float, float]:
+    """What the n-th trial of a search is about trained, under the assumptions of `expected_completions`.
+
+    Args:
+        n: From 1; trials that are never stopped count too.
+        epochs: Its plan.
+        objectives: The number of objectives, k.
+        eta: One trial in eta goes on at each rung; None if none stops.
+
+    Returns:
+        The expected share of its epochs, and the probability that it is trained to the end.
+    """
+    if eta is None:
+        return 1.0, 1.0
+    harmonic = sum(1 / i for i in range(1, n + 1)) if n < _MANY else math.log(n) + _EULER
+    undominated = min(1.0, harmonic ** (objectives - 1) / math.factorial(objectives - 1) / n)
+    begin, trained, reached = 0, 0.0, 1.0
+    for passed, end in enumerate((*rung_epochs(epochs), epochs)):
+        reached = max(eta**-passed, undominated)
+        trained += reached * (end - begin)
+        begin = end
+    return trained / epochs, reached
+
+
+def suitable_eta(
+    trials: int, epochs: int, objectives: int, eta: float | None = None, *, is_chosen: bool = False
+) -> float | None:
+    """The eta of a study: the one that was asked for, else the default one, else none where trials are too few.
+
+    Args:
+        trials: Trials of the study.
+        epochs: Epochs of a trial.
+        objectives: The number of objectives.
+        eta: What was asked for; None for the default.
+        is_chosen: Whether early stopping was asked for, so that it must not be left out.
 
     Raises:
-        UserError: They do not; the message gives the expected number of completed trials.
+        UserError: What was asked for makes no sense or leaves hardly a trial to be trained to the end; the message
+            gives the expected number of them.
     """
-    if not RANGES["eta"].holds(eta):
+    if eta is not None and not RANGES["eta"].holds(eta):
         raise UserError(
             f"--eta {eta:g}: one trial in eta goes on at a rung, so it must be {RANGES['eta']}; 2 is the default"
         )
-    expected = expected_completions(trials, len(rung_epochs(epochs)), objectives, eta)
-    if expected < min(_FEWEST, trials / 2) or expected < _LEAST_SHARE * trials:
-        raise UserError(
-            f"--eta {eta:g}: about {expected:.1f} of {trials} trials would be trained to the end; "
-            "choose a smaller --eta, or --scheduler none"
-        )
+    used = DEFAULT_ETA if eta is None else eta
+    expected = expected_completions(trials, len(rung_epochs(epochs)), objectives, used)
+    if expected >= min(_FEWEST, trials / 2) and expected >= _LEAST_SHARE * trials:
+        return used
+    if eta is None and not is_chosen:
+        return None
+    option = "--scheduler asha" if eta is None else f"--eta {eta:g}"
+    raise UserError(
+        f"{option}: about {expected:.1f} of {trials} trials would be trained to the end; choose a smaller --eta"
+        f"{' than 2' if eta is None else ''}, or --scheduler none"
+    )
 
 
 class Rung:

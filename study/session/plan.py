@@ -22,7 +22,7 @@ from study.search import warm_start
 from study.search.ledger import Ledger
 from study.search.ledger_file import check_ledger_file
 from study.search.own_samplers import check_sampler, chosen_sampler, sampler_name
-from study.search.rungs import DEFAULT_ETA, check_settings
+from study.search.rungs import suitable_eta
 from study.search.samplers import Factory
 from study.search.storage import ledger_study, open_storage, public_url
 from study.session.feature_networks import places
@@ -217,9 +217,10 @@ def make_plan(request: Request) -> Plan:
         "warm_start": _warm_start(request, data),
     }
     if settings["scheduler"] == "asha":
-        settings["eta"] = DEFAULT_ETA if request.eta is None else request.eta
         epochs = request.loaded.space.epochs(data.summary, _set_values(settings["seed"], settings["epochs"]))
-        check_settings(settings["num_trials"], epochs, len(request.loaded.space.objectives), settings["eta"])
+        counts = settings["num_trials"], epochs, len(request.loaded.space.objectives)
+        settings["eta"] = suitable_eta(*counts, request.eta, is_chosen=request.scheduler is not None)
+        settings["scheduler"] = "none" if settings["eta"] is None else "asha"
     warm_start.check_first_points(request.loaded.space, data.summary)
     record = study_json.new_study(request.name, request.loaded, data.summary, directions, settings)
     return Plan(request, data, record, is_new=True, replaces=replaces)

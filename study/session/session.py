@@ -21,8 +21,10 @@ from study.measure.own_metrics import real_data_baselines
 from study.search.ledger import Ledger, Tally
 from study.search.storage import public_url
 from study.session.announcing import announcing, begun_with
+from study.session.cost import Cost
 from study.session.explained import RESUME, explained_errors
 from study.session.feature_networks import places
+from study.session.forecast import forecast, is_wanted
 from study.session.plan import Plan
 from study.session.pretrained import kinds
 from study.session.progress import StudyProgress
@@ -148,6 +150,7 @@ class _Session:
     interrupts: Interrupts
     ledger: Ledger | None = None
     searcher: LedgerSearcher | None = None
+    cost: Cost | None = None
     outcome: str = "interrupted"  # until training has come to its end
     mirrored: bool = False
 
@@ -155,6 +158,9 @@ class _Session:
         self.record = self.plan.record
         self.directory = self.plan.request.directory
         self.mirror = Mirror(self.directory, self.uri)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def open(self) -> None:
         """Marks the study as running, and starts to keep MLflow like it."""
@@ -175,7 +181,7 @@ class _Session:
                 ledger, wanted, deadline=self.deadline, patience=self.limits.patience, interrupts=self.interrupts
             )
             if self._begins(searcher, ledger) or (enqueue_extra and not searcher.ends_early):
-                run = self._prepare(searcher, ledger)
+                run = self._prepare(searcher, ledger, search)
                 run(ledger.tally, self.record.num_trials, "trials")
                 if enqueue_extra and not ledger.unfinished and not searcher.ends_early:
                     enqueue_extra(ledger)
@@ -187,7 +193,7 @@ class _Session:
     def _begins(self, searcher: LedgerSearcher, ledger: Ledger) -> bool:
         """Says what is in force, and waits while the study is paused; whether there is something to do then."""
         for line in begun_with(searcher.changed):
-            self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self._say(line)
         if not searcher.changed.paused:
             return True
         with self._shown(searcher, ledger.tally, self.record.num_trials, "trials") as (refresh, _):
@@ -198,22 +204,20 @@ class _Session:
         self, searcher: LedgerSearcher, tally: Tally, count: int, noun: str
     ) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
         """Shows progress and defers signals in the block; gives what is to be called again and again, and `say`."""
-        shown = StudyProgress(tally, count, self.directory, self.console, noun, deadline=self.deadline)
+        expected = None if tally.extra else self.cost
+        shown = StudyProgress(tally, count, self.directory, self.console, noun, 1.0, self.deadline, expected)
         with shown as progress, self.interrupts.deferred():
-            yield (
-                announcing(progress, self.interrupts, searcher, self._keep),
-                progress.say,
-            )
+            yield announcing(progress, self.interrupts, searcher, self._keep), progress.say
 
-    def _prepare(self, searcher: LedgerSearcher, ledger: Ledger) -> Callable[[Tally, int, str], None]:
+    def _prepare(self, searcher: LedgerSearcher, ledger: Ledger, search: bool) -> Callable[[Tally, int, str], None]:
         """Joins the cluster and computes what trials share; returns what runs the ledger's trials."""
         plan, cluster = self.plan, self.cluster
         cluster.join()
         unlocked = check_nodes(self.directory)
         if unlocked and self.record.storage is None and self.plan.request.storage is None:
-            self.console.print(
-                f"note: {LOCAL_LOCKS.format(unlocked[0])}", soft_wrap=True, highlight=False, markup=False
-            )
+            self._say(f"note: {LOCAL_LOCKS.format(unlocked[0])}")
+        if search and is_wanted():
+            self.cost = forecast(plan, cluster, self.console, ledger.tally.done)
         cache = cache_path(plan.request.runs)
         where = places(plan.request.loaded, self.directory)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
@@ -226,7 +230,7 @@ class _Session:
         baselines = {split: found | own[split] for split, found in evaluation["real_data"].items()}
         self._write(evaluation={**evaluation, "real_data": baselines, "notes": [*plan.data.notes, *context.notes]})
         for note in context.notes:
-            self.console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+            self._say(f"note: {note}")
         execute_trials = functools.partial(
             execute,
             searcher,

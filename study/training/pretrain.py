@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from study.config import TrialConfig
+from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.measure.cache import cached, content_key
 from study.measure.features import one_thread
@@ -35,9 +35,13 @@ def pretrain(
     features = perceptual_classifier(data, cache_dir).to(device) if config.perceptual_weight > 0 else None
     if not config.reads_codes:
         return Pretrained(features=features)
-    path = cache_dir / f"first-stage-{content_key(_VERSION, data.summary.hash, *stacked.SETTINGS)}.pt"
-    record = cached(path, lambda: _first_stage(data))
+    record = cached(first_stage_path(data.summary, cache_dir), lambda: _first_stage(data))
     return Pretrained(record["state"], record["codes"].to(device), features)
+
+
+def first_stage_path(summary: DataSummary, cache_dir: Path) -> Path:
+    """The file that keeps the trained first stage of a data set."""
+    return cache_dir / f"first-stage-{content_key(_VERSION, summary.hash, *stacked.SETTINGS)}.pt"
 
 
 def _first_stage(data: ImageData) -> dict[str, Any]:

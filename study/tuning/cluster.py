@@ -55,16 +55,19 @@ class Resources:
         cpus: CPU cores of a trial; also its threads.
         gpus: GPUs of a trial; a fraction lets several share one.
         max_concurrent: Most trials at once; None for as many as fit.
+        memory: Bytes that a trial holds, so that Ray begins no more on a node than fit there; 0 if nobody counts.
     """
 
     cpus: float = 1
     gpus: float = 0
     max_concurrent: int | None = None
+    memory: int = 0
 
     @property
     def bundle(self) -> dict[str, float]:
         """What a trial asks Ray for, all of it on one node."""
-        return {name: amount for name, amount in (("CPU", self.cpus), ("GPU", self.gpus)) if amount > 0}
+        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory)}
+        return {name: amount for name, amount in asked.items() if amount > 0}
 
 
 class Cluster:

@@ -132,7 +132,7 @@ def run_trial(
         _report_disk_error(error)
         return
     try:
-        own = NO_COMPONENTS if code is None else _own_components(code[0])
+        own = NO_COMPONENTS if code is None else own_components(code[0])
         trial = TrialConfig.from_params(config["params"], own)
         _train(trial, directory, attempt, _evaluator(data, context, device, own), cache, rungs, objectives, code)
     except (TrainingError, MetricError, UserError) as error:
@@ -152,8 +152,8 @@ def run_trial(
 
 
 @functools.cache
-def _own_components(code: Path) -> Components:
-    """The components of the study's space, loaded once in this process."""
+def own_components(code: Path) -> Components:
+    """The components of the space in a file, loaded once in this process."""
     return load_space(str(code)).space.own
 
 

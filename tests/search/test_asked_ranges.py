@@ -46,7 +46,7 @@ KINDS = searched_parameters(SPACE, DATA)
         ("weight=1e-3..1E2", ("weight", Interval(1e-3, 100.0))),
         (" weight = -1 .. 2 ", ("weight", Interval(-1, 2))),
         ("latent_dim=4..8", ("latent_dim", Interval(4, 8))),
-        ("method=vae,wae_mmd", ("method", ("vae", "wae_mmd"))),
+        ("regularizer=kl,mmd", ("regularizer", ("kl", "mmd"))),
         ("kernel=rbf", ("kernel", ("rbf",))),
         ("mine.depth=2", ("mine.depth", ("2",))),
         ("weight=default", ("weight", None)),
@@ -122,6 +122,7 @@ def test_a_range_that_may_be(name: str, asked: Asked, value: Any) -> None:
     [
         ("nope", Interval(1, 2), "does not search nope, it searches kernel"),
         ("batch_size", None, "does not search batch_size"),
+        ("method", ("vae",), "the method follows from the regularizer: give --range regularizer=... (mmd, kl)"),
         ("weight", Interval(2, 1), "--range weight=2..1: the range is empty"),
         ("weight", Interval(-1, 1), "weight must be a finite number, at least 0"),
         ("weight", Interval(0, 1), "logarithmic scale"),

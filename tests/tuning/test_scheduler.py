@@ -22,7 +22,7 @@ from study.disk.files import read_lines
 from study.disk.layout import progress_path
 from study.search.control import record_change
 from study.search.ledger import Ledger
-from study.search.rungs import Rung, Rungs, check_settings, expected_completions, rung_epochs
+from study.search.rungs import Rung, Rungs, expected_completions, expected_share, rung_epochs, suitable_eta
 from study.space import SearchSpace
 from study.training.loop import evaluation_epochs
 from study.tuning.scheduler import RungScheduler
@@ -170,7 +170,7 @@ def test_the_count_of_a_study_without_end_is_the_sum_of_its_terms() -> None:
 
 @pytest.mark.parametrize("trials", [1, 2, 4, 24, 500])
 def test_ordinary_settings_are_allowed(trials: int) -> None:
-    check_settings(trials, 60, 2, 2.0)
+    assert suitable_eta(trials, 60, 2, 2.0) == suitable_eta(trials, 60, 2) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,31 @@ def test_ordinary_settings_are_allowed(trials: int) -> None:
 )
 def test_settings_that_finish_almost_nothing_are_refused(trials: int, objectives: int, eta: float, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        check_settings(trials, 64, objectives, eta)
+        suitable_eta(trials, 64, objectives, eta)
+
+
+def test_with_too_few_trials_none_stops_unless_that_was_asked_for() -> None:
+    assert suitable_eta(6, 60, 1) is None  # 1 + 1/2 + ... + 1/6 = 2.45 of 6
+    with pytest.raises(UserError, match=r"--scheduler asha: about 2\.4 of 6 trials .* choose a smaller --eta than 2"):
+        suitable_eta(6, 60, 1, is_chosen=True)
+    with pytest.raises(UserError, match=r"--eta 2: about 2\.4 of 6 trials"):
+        suitable_eta(6, 60, 1, 2.0)
+
+
+def test_the_expected_share_is_about_what_random_trials_train() -> None:
+    random, trials, epochs = np.random.RandomState(0), 40, 16
+    rungs = rung_epochs(epochs)
+    trained = np.zeros(trials)
+    for _ in range(40):
+        values, decided = random.uniform(size=(trials, 2)), Rungs(MINIMISE)
+        for n, row in enumerate(values):
+            stopped = next((rung for rung in rungs if not decided.decide(rung, row)), epochs)
+            trained[n] += stopped / epochs / 40
+    expected = [expected_share(n, epochs, 2, 2.0)[0] for n in range(1, trials + 1)]
+    assert sum(expected) == pytest.approx(trained.sum(), rel=0.2)
+    assert expected_share(40, epochs, 2, None) == (1.0, 1.0)
+    # By hand: 1/8 of the epochs, then half of them 1/8, a quarter 1/4, an eighth 1/2.
+    assert expected_share(10**7, epochs, 2, 2.0) == pytest.approx((1 / 8 + 1 / 16 + 1 / 16 + 1 / 16, 1 / 8))
 
 
 # --- the rule, the searcher and the ledger together ----------------------------------------------------------------
