@@ -25,6 +25,10 @@ from study.tuning.measuring import Asked, Measured, measure
 
 KNOWN_TRIALS = 64
 """Trials that are asked of the space to measure some of them."""
+LEAST_WORK = 2e11
+"""Training images times epochs times parameters, over all trials, from which on a study measures at its start: minutes
+on two cores. To measure a shorter one would take about as long as the study; it has 8e10 with the digits' defaults.
+"""
 
 
 def is_wanted() -> bool:
@@ -32,7 +36,9 @@ def is_wanted() -> bool:
     return os.environ.get("STUDY_FORECAST", "").lower() not in ("off", "0", "no")
 
 
-def forecast(plan: Plan, cluster: Cluster, screen: Console, done: int = 0) -> Cost | None:
+def forecast(
+    plan: Plan, cluster: Cluster, screen: Console, done: int = 0, least_work: float = LEAST_WORK
+) -> Cost | None:
     """Measures on the cluster, says what the trials that are left cost, and limits how many run at once.
 
     Args:
@@ -40,9 +46,10 @@ def forecast(plan: Plan, cluster: Cluster, screen: Console, done: int = 0) -> Co
         cluster: It has been joined. Its resources change if memory allows fewer trials than fit otherwise.
         screen: Where a person watches.
         done: Trials that have ended.
+        least_work: Measure nothing if less is left.
 
     Returns:
-        None if nothing was measured; a line says why.
+        None if nothing was measured.
     """
 
     def say(line: str) -> None:
@@ -56,7 +63,8 @@ def forecast(plan: Plan, cluster: Cluster, screen: Console, done: int = 0) -> Co
     bits = 8 if plan.data.train.images.dtype == torch.uint8 else 32
     say(data_line(plan.data.summary, len(plan.data.classes), bits))
     say(network_line(candidates))
-    if not is_wanted() or done >= plan.record.num_trials:
+    left = plan.record.num_trials - done
+    if not is_wanted() or left <= 0 or _work(candidates, plan.data.summary.train_size, left) < least_work:
         return None
     begun = time.monotonic()
     chosen = to_measure(candidates)
@@ -122,6 +130,11 @@ def known_candidates(plan: Plan) -> list[Candidate]:
         trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
         found.append(Candidate(config, labels[params["origin"]], trained))
     return found
+
+
+def _work(candidates: list[Candidate], images: int, trials: int) -> float:
+    each = [candidate.config.epochs * candidate.parameters for candidate in candidates]
+    return images * trials * sum(each) / len(each)
 
 
 def _asked(plan: Plan, candidates: list[Candidate]) -> Asked:
