@@ -1,6 +1,6 @@
 """Measures what a study will cost before it is spent, says it, and keeps more trials than memory allows from beginning.
 
-STUDY_FORECAST=off leaves it out, for studies of seconds.
+STUDY_FORECAST=off leaves it out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def is_wanted() -> bool:
 
 
 def forecast(
-    plan: Plan, cluster: Cluster, screen: Console, done: int = 0, least_work: float = LEAST_WORK
+    plan: Plan, cluster: Cluster, screen: Console, done: int = 0, least_work: float | None = None
 ) -> Cost | None:
     """Measures on the cluster, says what the trials that are left cost, and limits how many run at once.
 
@@ -46,7 +46,7 @@ def forecast(
         cluster: It has been joined. Its resources change if memory allows fewer trials than fit otherwise.
         screen: Where a person watches.
         done: Trials that have ended.
-        least_work: Measure nothing if less is left.
+        least_work: Measure nothing if less is left; by default `LEAST_WORK`.
 
     Returns:
         None if nothing was measured.
@@ -64,7 +64,8 @@ def forecast(
     say(data_line(plan.data.summary, len(plan.data.classes), bits))
     say(network_line(candidates))
     left = plan.record.num_trials - done
-    if not is_wanted() or left <= 0 or _work(candidates, plan.data.summary.train_size, left) < least_work:
+    least = LEAST_WORK if least_work is None else least_work
+    if not is_wanted() or left <= 0 or _work(candidates, plan.data.summary.train_size, left) < least:
         return None
     begun = time.monotonic()
     chosen = to_measure(candidates)

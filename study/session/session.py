@@ -214,12 +214,11 @@ class _Session:
         plan, cluster = self.plan, self.cluster
         cluster.join()
         unlocked = check_nodes(self.directory)
-        if unlocked and self.record.storage is None and self.plan.request.storage is None:
+        if unlocked and (self.plan.request.storage or self.record.storage) is None:
             self._say(f"note: {LOCAL_LOCKS.format(unlocked[0])}")
         if search and is_wanted():
             self.cost = forecast(plan, cluster, self.console, ledger.tally.done)
-        cache = cache_path(plan.request.runs)
-        where = places(plan.request.loaded, self.directory)
+        cache, where = cache_path(plan.request.runs), places(plan.request.loaded, self.directory)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
         context = prepare(
             plan.data, kinds(ledger, self.record.num_trials), cache, cluster, recorded_instrument(self.record), where

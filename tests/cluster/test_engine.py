@@ -93,7 +93,7 @@ def test_the_documented_commands_do_what_they_say(project: Project) -> None:
     lines = [line.partition("#")[0].strip() for line in block[1].splitlines()]
     assert lines[0].startswith("make up") and lines[-1] == "make down"
     (project.folder / "data").mkdir()
-    shutil.copy(ROOT / "search_spaces" / "method.py", project.folder / "data" / "my_space.py")
+    shutil.copy(ROOT / "search_spaces" / "method.py", project.folder / "data" / "my_question.py")
     said = {line: project.run("bash", "-c", line) for line in lines}
     studies = [output for line, output in said.items() if "cluster-study" in line]
     assert len(studies) == 3

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from study.config import Origin, UserError
 from study.session import forecast as module
-from study.session.forecast import forecast, is_wanted, known_candidates, within_memory
+from study.session.forecast import LEAST_WORK, forecast, is_wanted, known_candidates, within_memory
 from study.session.plan import make_plan
 from study.training.probe import Figures
 from study.tuning.cluster import Cluster, Resources, room
@@ -75,7 +75,7 @@ def test_the_known_trials_come_with_the_size_of_their_networks(tmp_path: Path) -
 
 
 def _screened(
-    monkeypatch: pytest.MonkeyPatch, runs: Path, found: Measured | UserError, done: int = 0
+    monkeypatch: pytest.MonkeyPatch, runs: Path, found: Measured | UserError, done: int = 0, least_work: float = 0
 ) -> tuple[list[str], Any, Cluster, list[Asked]]:
     seen: list[Asked] = []
 
@@ -89,7 +89,7 @@ def _screened(
     monkeypatch.setattr(module, "measure", measure)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0, "memory": 3.0 * GB}}])
     cluster, printed = Cluster(None, Resources(cpus=1)), io.StringIO()
-    cost = forecast(make_plan(request(runs)), cluster, Console(file=printed, width=200), done)
+    cost = forecast(make_plan(request(runs)), cluster, Console(file=printed, width=200), done, least_work)
     return printed.getvalue().splitlines(), cost, cluster, seen
 
 
@@ -114,12 +114,18 @@ def test_a_study_begins_without_a_forecast_if_nothing_can_be_measured(
     assert cost is None and not seen and len(said) == 2
 
 
+def test_a_short_study_is_not_measured_at_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, cost, _, seen = _screened(monkeypatch, tmp_path, UserError("?"), least_work=LEAST_WORK)
+    assert cost is None and not seen and [line.split()[0] for line in said] == ["data", "network"]
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_a_study_begins_with_its_cost_and_runs_within_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = {0: Figures(0.1, 0.1, 0.5, GB), 1: Figures(0.2, 0.1, 0.5, GB)}
     monkeypatch.setenv("STUDY_FORECAST", "")
+    monkeypatch.setattr(module, "LEAST_WORK", 0.0)
     monkeypatch.setattr(module, "measure", lambda *_: Measured(figures, {"feature networks": 0.0}, 2, 1))
     arguments = ["--space", "latent_grid", "--num-trials", 2, "--epochs", 1, "--runs-dir", tmp_path]
     assert study_run(*arguments) == 0
