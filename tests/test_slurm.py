@@ -37,7 +37,9 @@ def test_a_study_is_submitted_once(
     runs, programs = tmp_path / "my runs", fake_slurm()
     assert slurm_command(runs, "--sessions", "4", "--partition", "gpu", "--account", "lab", "--gpus-per-node", "2") == 0
     told, warned = capsys.readouterr()
-    assert programs.calls == [f"sbatch --parsable {script_path(runs / 'new')}"]
+    [call] = programs.calls
+    assert call.startswith("sbatch --parsable --job-name=study-new --array=1-4%1 ")
+    assert call.endswith(f" --partition=gpu --account=lab {script_path(runs / 'new')}")
     assert told.splitlines()[0] == "job          17: at most 4 sessions, one after another, 1:00:00 each on 3 nodes"
     assert f"study status --study new --runs-dir '{runs}'" in told
     assert f"study slurm --cancel new --runs-dir '{runs}', or scancel 17" in told
@@ -56,6 +58,9 @@ def test_a_study_is_submitted_once(
     assert "job 17 of study 'new' is in the queue already" in capsys.readouterr().err
     assert command_status(slurm, ["--cancel", "new", "--runs-dir", str(runs)]) == 0
     assert programs.calls[-1] == "scancel 17"
+    fake_slurm(squeue="exit 1")
+    assert slurm_command(runs) == USAGE
+    assert "still in the queue: try again" in capsys.readouterr().err
     fake_slurm()
     assert command_status(slurm, ["--cancel", "new", "--runs-dir", str(runs)]) == 0
     assert "there is nothing to cancel" in capsys.readouterr().out

@@ -50,7 +50,8 @@ def prepare(arguments: Sequence[str], allocation: Allocation) -> Prepared:
     Raises:
         UserError: They allow no study, or none on this allocation.
     """
-    from study.launch import Options, default_name, preview
+    from study.dry_run import preview
+    from study.launch import Options, default_name
     from study.space import load_space
 
     filled, given = _parsed(arguments)
@@ -71,6 +72,10 @@ def prepare(arguments: Sequence[str], allocation: Allocation) -> Prepared:
     warnings = [*preview(options).warnings, *_ledger_warnings(options.storage, runs)]
     if allocation.gpus and not options.gpus_per_trial:
         warnings.append("--gpus-per-node: trials run on CPUs; add --gpus-per-trial to the study's options")
+    if allocation.gpus and allocation.cpus is None:
+        warnings.append(
+            "--gpus-per-node without --cpus-per-node: each session waits for whole nodes, and is charged them"
+        )
     kept = [argument for argument in filled if argument not in ("--resume", "--create")]
     return Prepared(runs / name, [*kept, *_made_explicit(given, name, runs, filled)], warnings)
 

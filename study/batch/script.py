@@ -13,12 +13,15 @@ import jinja2
 from study.disk.layout import slurm_path
 from study.errors import UserError
 
-_LONGEST_RESERVE, _SHORTEST_RESERVE = 120, 10
+_LONGEST_RESERVE, _SHORTEST_RESERVE = 180, 10
 _SHORTEST = 60
 """Seconds; Slurm counts in minutes."""
 _MOST_DAYS = 365
-_OURS = ("array", "chdir", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "signal", "time", "wrap")
-"""Options of sbatch that the script sets itself, or that would replace it."""
+_OURS = (
+    *("array", "chdir", "error", "export", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "signal"),
+    *("test-only", "time", "wait", "wrap"),
+)
+"""Options of sbatch that the script sets itself, or with which it would not work."""
 _DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", re.ASCII)
 
 
@@ -71,11 +74,14 @@ class Allocation:
             if match is None:
                 raise UserError(f"--sbatch-option={option}: write one long option of sbatch, such as --constraint=a100")
             if match[1] in _OURS:
-                raise UserError(f"--sbatch-option={option}: leave it out, the job sets --{match[1]} itself")
+                raise UserError(f"--sbatch-option={option}: leave it out, the job needs --{match[1]} as it is")
 
     @property
     def reserve(self) -> int:
-        """Seconds before the end in which the driver ends: it records what trials have done, and MLflow gets it."""
+        """Seconds before the end: in the first half trials save a checkpoint, in the second the driver ends.
+
+        A node that reads the study's folder over NFS may see what is new there after a minute.
+        """
         return min(_LONGEST_RESERVE, max(_SHORTEST_RESERVE, seconds_of(self.time) // 10))
 
 
@@ -126,5 +132,5 @@ def render(
         code=code,
         token=token,
         folder=folder,
-        log=f"{str(slurm_path(directory)).replace('%', '%%')}/%A_%a.log",
+        log=f"{str(slurm_path(directory)).replace('%', '%%')}/{'%A_%a' if allocation.sessions > 1 else '%j_1'}.log",
     )

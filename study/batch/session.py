@@ -6,6 +6,7 @@ The batch script calls `python -m study.batch.session begin STUDY` and `... end 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import socket
 import time
@@ -24,12 +25,11 @@ from study.disk.timestamp import now
 NOTHING_TO_DO = 3
 """The exit status of `begin` when no session is to run."""
 USELESS_SESSIONS = 2
-"""So many sessions in a row without a new epoch end the job."""
+"""So many sessions in a row without a new epoch end the job, of those that have ended in order."""
+CUT_OFF_SESSIONS = 5
+"""The same with those that were preempted or killed."""
 _LOCK_SECONDS = SILENT_SECONDS + HEARTBEAT_SECONDS
-_USELESS = (
-    f"{USELESS_SESSIONS} sessions in a row trained no new epoch: look at their logs in {{}}, mend what they say, and "
-    "submit again"
-)
+_USELESS = "{} sessions in a row trained no new epoch: look at their logs in {}, mend what they say, and submit again"
 
 
 def epochs_of(study: Path) -> int:
@@ -56,8 +56,7 @@ def begin(study: Path, environment: Mapping[str, str], patience: float = _LOCK_S
     if over := next((session.over for session in earlier if session.over), None):
         return over
     epochs = epochs_of(study)
-    if _is_useless(earlier, epochs):
-        over = _USELESS.format(slurm_path(study))
+    if over := _why_useless(study, earlier, epochs):
         append_session(study, {**place, "begun": now(), "epochs": epochs, "ended": now(), "over": over})
         return over
     nodes = environment.get("SLURM_JOB_NODELIST", "")
@@ -65,9 +64,7 @@ def begin(study: Path, environment: Mapping[str, str], patience: float = _LOCK_S
     return None
 
 
-def end(
-    study: Path, environment: Mapping[str, str], *, status: int, deadline: float, asked: str, over: str | None = None
-) -> str | None:
+def end(study: Path, environment: Mapping[str, str], *, status: int, deadline: float, asked: bool) -> str | None:
     """Writes down that a session has ended, and takes the waiting ones from the queue if none is to follow.
 
     Args:
@@ -75,16 +72,16 @@ def end(
         environment: As `os.environ` in the job.
         status: The driver's exit status.
         deadline: When its time was up, Unix seconds.
-        asked: Why it was asked to end; "" if it was not.
-        over: Why no session is to follow, if the script knows it.
+        asked: Whether it was asked to end.
 
     Returns:
         Why no session follows; None if one does.
     """
     place = _place(environment)
-    over = over or _why_over(study, place, status=status, in_time=not asked and time.time() < deadline)
-    append_session(study, {**place, "ended": now(), "over": over})
+    append_session(study, {**place, "ended": now()})
+    over = _why_over(study, place, status=status, in_time=not asked and time.time() < deadline)
     if over is not None:
+        append_session(study, {**place, "over": over})
         cancel_waiting(place["job"])
     return over
 
@@ -96,25 +93,27 @@ def _why_over(study: Path, place: Mapping[str, int], *, status: int, in_time: bo
         return "the study is complete"
     if status in (0, 1) and in_time and outcome in ("stopped", "failed"):
         return f"the study has {outcome}, and nothing is left to train"
-    if _is_useless(read_sessions(study, place["job"]), epochs_of(study)):
-        return _USELESS.format(slurm_path(study))
+    if useless := _why_useless(study, read_sessions(study, place["job"]), epochs_of(study)):
+        return useless
     job = read_job(study)
     if job is not None and job.job == place["job"] and place["task"] >= job.sessions:
         return f"this was the last of {job.sessions} sessions, and the study is not complete: submit again"
     return None
 
 
-def _is_useless(sessions: Sequence[SlurmSession], epochs: int) -> bool:
-    """Whether the last sessions have brought nothing, those that were killed included."""
-    last = sessions[-USELESS_SESSIONS:]
-    return len(last) == USELESS_SESSIONS and all(session.epochs == epochs for session in last)
+def _why_useless(study: Path, sessions: Sequence[SlurmSession], epochs: int) -> str | None:
+    """Says so if the last sessions have brought nothing."""
+    last = list(itertools.takewhile(lambda session: session.epochs == epochs, reversed(sessions)))
+    ended = sum(session.ended is not None for session in last)
+    useless = ended >= USELESS_SESSIONS or len(last) >= CUT_OFF_SESSIONS
+    return _USELESS.format(len(last), slurm_path(study)) if useless else None
 
 
 def _place(environment: Mapping[str, str]) -> dict[str, int]:
     """What tells a session from others."""
     return {
-        "job": int(environment["SLURM_ARRAY_JOB_ID"]),
-        "task": int(environment["SLURM_ARRAY_TASK_ID"]),
+        "job": int(environment.get("SLURM_ARRAY_JOB_ID") or environment["SLURM_JOB_ID"]),
+        "task": int(environment.get("SLURM_ARRAY_TASK_ID") or 1),  # the only session is no task of an array
         "restart": int(environment.get("SLURM_RESTART_COUNT") or 0),
     }
 
@@ -147,7 +146,6 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     parser.add_argument("--status", type=int, default=0)
     parser.add_argument("--deadline", type=float, default=0.0)
     parser.add_argument("--asked", default="")
-    parser.add_argument("--over")
     given: Any = parser.parse_args(arguments)
     if given.moment == "begin":
         over = begin(given.study, environment)
@@ -155,14 +153,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
             print(f"nothing to do: {over}", flush=True)
             cancel_waiting(_place(environment)["job"])
         return 0 if over is None else NOTHING_TO_DO
-    over = end(
-        given.study,
-        environment,
-        status=given.status,
-        deadline=given.deadline,
-        asked=given.asked,
-        over=given.over or None,
-    )
+    over = end(given.study, environment, status=given.status, deadline=given.deadline, asked=bool(given.asked))
     print("another session follows" if over is None else f"no session follows: {over}", flush=True)
     return 0
 

@@ -103,7 +103,12 @@ def cancel_job(runs: Path, name: str) -> str:
 
 def _check_no_job(directory: Path) -> None:
     record = read_job(directory)
-    if record is not None and tasks_of(record.job):
+    if record is None:
+        return
+    tasks = tasks_of(record.job)
+    if tasks is None:
+        raise UserError(f"squeue does not say whether job {record.job} of this study is still in the queue: try again")
+    if tasks:
         raise UserError(
             f"job {record.job} of study {directory.name!r} is in the queue already: wait for it, or end it with "
             f"{cancel_command(directory)}"

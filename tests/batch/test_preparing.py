@@ -76,8 +76,10 @@ def test_a_trial_must_fit_into_a_node(changes: dict[str, Any], options: list[str
 
 
 def test_gpus_that_no_trial_asks_for_are_told(tmp_path: Path) -> None:
-    [warning] = prepare([*SMALL, "--runs-dir", str(tmp_path)], Allocation(time="10", nodes=1, gpus=4)).warnings
-    assert "add --gpus-per-trial" in warning
+    typed = [*SMALL, "--runs-dir", str(tmp_path)]
+    idle, whole = prepare(typed, Allocation(time="10", nodes=1, gpus=4)).warnings
+    assert "add --gpus-per-trial" in idle and "whole nodes" in whole
+    assert prepare(typed, Allocation(time="10", nodes=1, gpus=4, cpus=8)).warnings == [idle]
 
 
 def test_a_file_ledger_on_a_network_file_system_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,18 +13,57 @@ from study.errors import UserError
 from tests.batch.fake_slurm import FakeSlurm
 
 
-def test_a_script_is_submitted(fake_slurm: Callable[..., FakeSlurm]) -> None:
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "job.sbatch"
+    path.write_text("#!/bin/bash\n# A comment\n#SBATCH --time=10\n#SBATCH '--comment=my day'\n\necho '#SBATCH --x'\n")
+    return path
+
+
+def test_a_script_is_submitted_with_its_options_on_the_command_line(
+    fake_slurm: Callable[..., FakeSlurm], script: Path
+) -> None:
     slurm = fake_slurm()
     check_slurm()
-    assert submit(Path("/shared/job.sbatch")) == 17
-    assert slurm.calls == ["sbatch --parsable /shared/job.sbatch"]
+    assert submit(script) == 17
+    assert slurm.calls == [f"sbatch --parsable --time=10 --comment=my day {script}"]
 
 
-def test_why_slurm_refuses_a_script_is_told(fake_slurm: Callable[..., FakeSlurm]) -> None:
-    reason = "sbatch: error: invalid partition specified: x\\nsbatch: error: Batch job submission failed"
+def test_a_job_has_nothing_of_the_job_from_whose_shell_it_is_submitted(
+    fake_slurm: Callable[..., FakeSlurm], script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "SBATCH_PARTITION": "long", "MINE": "1"}
+    dropped = {"SLURM_JOB_ID": "5", "SLURM_MEM_PER_CPU": "1", "SLURM_ARRAY_JOB_ID": "4", "SBATCH_WAIT": "1"}
+    for name, value in (kept | dropped).items():
+        monkeypatch.setenv(name, value)
+    fake_slurm(sbatch=f"env > {script.parent}/environment; echo 17")
+    submit(script)
+    found = (script.parent / "environment").read_text().splitlines()
+    assert {f"{name}={value}" for name, value in kept.items()} <= set(found)
+    assert not set(dropped) & {line.partition("=")[0] for line in found}
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (
+            "sbatch: error: invalid partition specified: x\\nsbatch: error: Batch job submission failed",
+            "invalid partition specified: x; Batch job submission failed",
+        ),
+        ("sbatch: error: Batch job submission failed: Invalid job array specification", "fewer --sessions"),
+        (
+            "sbatch: error: QOSMaxSubmitJobPerUserLimit\\nsbatch: error: Job violates policy (job submit limit)",
+            "fewer --",
+        ),
+    ],
+)
+def test_why_slurm_refuses_a_script_is_told(
+    fake_slurm: Callable[..., FakeSlurm], script: Path, reason: str, told: str
+) -> None:
     fake_slurm(sbatch=f"printf '{reason}' >&2; exit 1")
-    with pytest.raises(UserError, match="invalid partition specified: x; Batch job submission failed"):
-        submit(Path("/shared/job.sbatch"))
+    with pytest.raises(UserError, match=told) as raised:
+        submit(script)
+    assert ("--sessions" in str(raised.value)) == ("--" in told)
 
 
 def test_the_queue_is_read(fake_slurm: Callable[..., FakeSlurm]) -> None:
@@ -34,6 +73,8 @@ def test_the_queue_is_read(fake_slurm: Callable[..., FakeSlurm]) -> None:
     assert waiting == Task("3-20%1", "PENDING", "8:00:00", "", "JobArrayTaskLimit", "N/A")
     assert running == Task("2", "RUNNING", "1:20:11", "node[1-3]", "None", "2026-11-30T15:00:00")
     assert slurm.calls == ["squeue --noheader --jobs=17 --format=%K|%T|%L|%N|%r|%S"]
+    fake_slurm(squeue="echo 'N/A|RUNNING|1:20:11|node1|None|2026-11-30T15:00:00'")  # a job that is no array
+    assert [task.tasks for task in tasks_of(17) or []] == ["1"]
 
 
 @pytest.mark.parametrize(

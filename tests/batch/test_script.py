@@ -12,6 +12,7 @@ import pytest
 
 import study.batch.script
 from study.batch.script import Allocation, render, seconds_of
+from study.batch.session import NOTHING_TO_DO
 from study.errors import UserError
 from tests.test_architecture import ROOT
 
@@ -54,7 +55,7 @@ def test_a_time_that_is_no_limit_is_refused(time: str) -> None:
         Allocation(time=time, nodes=1)
 
 
-@pytest.mark.parametrize(("time", "reserve"), [("1", 10), ("10", 60), ("8:00:00", 120), ("7-0", 120)])
+@pytest.mark.parametrize(("time", "reserve"), [("1", 10), ("10", 60), ("8:00:00", 180), ("7-0", 180)])
 def test_the_driver_ends_before_the_allocation(time: str, reserve: int) -> None:
     assert Allocation(time=time, nodes=1).reserve == reserve
     assert f"--signal=B:USR1@{reserve}" in directives(rendered(time=time))
@@ -72,14 +73,26 @@ def test_whole_nodes_or_cores_and_gpus() -> None:
 def test_sessions_are_tasks_of_an_array_one_at_a_time_and_the_users_options_come_last() -> None:
     lines = directives(rendered(sessions=7, options=("--constraint=a100", "--reservation=lab day")))
     assert "--array=1-7%1" in lines and "--requeue" in lines
-    assert lines[-2:] == ["--constraint=a100", "--reservation=lab day"]
+    assert lines[-2:] == ["--constraint=a100", "'--reservation=lab day'"]
+
+
+def test_one_session_is_no_array() -> None:
+    lines = directives(rendered(sessions=1))
+    assert "--output=/shared/runs/toy/slurm/%j_1.log" in lines and not any("--array" in line for line in lines)
+
+
+def test_the_script_knows_the_status_that_says_nothing_to_do() -> None:
+    assert f'[ "$begun" != {NOTHING_TO_DO} ] || exit 0' in rendered()
 
 
 @pytest.mark.parametrize(
     "option",
-    ["constraint=a100", "--mem 64G", "-a 5", "--array=1-5", "--wrap=x", "--x=1\n#SBATCH --wrap=rm", "-", "--", ""],
+    [
+        *("constraint=a100", "--mem 64G", "-a 5", "--x=1\n#SBATCH --wrap=rm", "-", "--", ""),
+        *("--array=1-5", "--error=x", "--export=NONE", "--output=x", "--wait", "--wrap=x"),
+    ],
 )
-def test_an_option_of_sbatch_is_one_option(option: str) -> None:
+def test_an_option_of_sbatch_is_one_option_and_none_of_ours(option: str) -> None:
     with pytest.raises(UserError, match="--sbatch-option"):
         Allocation(time="10", nodes=1, options=(option,))
 

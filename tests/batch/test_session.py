@@ -74,7 +74,7 @@ def test_a_session_is_recorded_and_another_follows(study: Path, fake_slurm: Call
     slurm = fake_slurm()
     assert begin(study, job_environment(1)) is None
     add_epoch(study)
-    assert end(study, job_environment(1), status=130, deadline=SOON, asked="the end is near") is None
+    assert end(study, job_environment(1), status=130, deadline=SOON, asked=True) is None
     [found] = read_sessions(study, 17)
     assert (found.nodes, found.epochs) == ("node[1-3]", epochs_of(study) - 1) and found.ended is not None
     assert slurm.calls == []
@@ -84,7 +84,7 @@ def test_a_complete_study_ends_the_chain(study: Path, fake_slurm: Callable[..., 
     slurm = fake_slurm()
     begin(study, job_environment(1))
     set_outcome(study, "completed")
-    assert end(study, job_environment(1), status=0, deadline=SOON, asked="") == "the study is complete"
+    assert end(study, job_environment(1), status=0, deadline=SOON, asked=False) == "the study is complete"
     assert slurm.calls == ["scancel --state=PENDING 17"]
     assert begin(study, job_environment(2)) == "the study is complete"  # if Slurm could not be asked
 
@@ -97,61 +97,72 @@ def test_a_study_that_has_ended_before_its_time_ends_the_chain(
     begin(study, job_environment(1))
     set_outcome(study, outcome)
     add_epoch(study)
-    assert end(study, job_environment(1), status=status, deadline=LONG_AGO, asked="") is None  # the time budget
-    assert end(study, job_environment(1), status=status, deadline=SOON, asked="told") is None
-    assert outcome in (end(study, job_environment(1), status=status, deadline=SOON, asked="") or "")
+    assert end(study, job_environment(1), status=status, deadline=LONG_AGO, asked=False) is None  # the time budget
+    assert end(study, job_environment(1), status=status, deadline=SOON, asked=True) is None
+    assert outcome in (end(study, job_environment(1), status=status, deadline=SOON, asked=False) or "")
     assert slurm.calls == ["scancel --state=PENDING 17"]
-
-
-def test_a_session_that_was_cancelled_ends_the_chain(
-    study: Path, fake_slurm: Callable[..., FakeSlurm], capsys: pytest.CaptureFixture[str]
-) -> None:
-    fake_slurm()
-    begin(study, job_environment(1))
-    add_epoch(study)
-    ending = ["--status=130", "--deadline=4e9", "--asked=Slurm ends the job"]
-    assert main(["end", str(study), *ending, "--over="], job_environment(1)) == 0
-    assert capsys.readouterr().out == "another session follows\n"
-    assert main(["end", str(study), *ending, "--over=it was cancelled"], job_environment(1)) == 0
-    assert capsys.readouterr().out == "no session follows: it was cancelled\n"
-    assert read_sessions(study, 17)[0].over == "it was cancelled"
 
 
 def test_two_sessions_without_a_new_epoch_end_the_chain(study: Path, fake_slurm: Callable[..., FakeSlurm]) -> None:
     slurm = fake_slurm()
     for task in (1, 2):
         assert begin(study, job_environment(task)) is None
-        over = end(study, job_environment(task), status=2, deadline=SOON, asked="")
+        over = end(study, job_environment(task), status=2, deadline=SOON, asked=False)
         assert (over is not None) == (task == 2)
     assert over is not None and "2 sessions in a row trained no new epoch" in over and str(slurm_path(study)) in over
     assert slurm.calls == ["scancel --state=PENDING 17"]
 
 
-def test_sessions_that_were_killed_count_as_useless_too(
+def test_sessions_that_were_cut_off_are_given_more_tries(
     study: Path, fake_slurm: Callable[..., FakeSlurm], capsys: pytest.CaptureFixture[str]
 ) -> None:
     slurm = fake_slurm()
     assert begin(study, job_environment(1)) is None
-    assert begin(study, job_environment(1, restart=1)) is None  # put back into the queue
+    for restart in range(1, 5):  # put back into the queue
+        assert begin(study, job_environment(1, restart)) is None
     assert main(["begin", str(study)], job_environment(2)) == session.NOTHING_TO_DO
-    assert "no new epoch" in capsys.readouterr().out and slurm.calls == ["scancel --state=PENDING 17"]
+    assert "5 sessions in a row trained no new epoch" in capsys.readouterr().out
+    assert slurm.calls == ["scancel --state=PENDING 17"]
+
+
+def test_a_session_that_was_cut_off_does_not_excuse_those_that_were_not(
+    study: Path, fake_slurm: Callable[..., FakeSlurm]
+) -> None:
+    fake_slurm()
+    begin(study, job_environment(1))
+    assert end(study, job_environment(1), status=2, deadline=SOON, asked=False) is None
+    begin(study, job_environment(2))
+    begin(study, job_environment(3))
+    assert "3 sessions" in (end(study, job_environment(3), status=2, deadline=SOON, asked=False) or "")
+
+
+def test_the_only_session_is_no_task_of_an_array(
+    study: Path, fake_slurm: Callable[..., FakeSlurm], capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm, environment = fake_slurm(), {"SLURM_JOB_ID": "17"}
+    assert main(["begin", str(study)], environment) == 0
+    set_outcome(study, "completed")
+    assert main(["end", str(study), "--status=0", f"--deadline={SOON}", "--asked="], environment) == 0
+    assert capsys.readouterr().out == "no session follows: the study is complete\n"
+    assert [found.task for found in read_sessions(study, 17)] == [1] and len(slurm.calls) == 1
 
 
 def test_a_new_epoch_between_useless_sessions_keeps_the_chain(
     study: Path, fake_slurm: Callable[..., FakeSlurm]
 ) -> None:
     fake_slurm()
-    begin(study, job_environment(1))
-    begin(study, job_environment(2))
-    add_epoch(study)
-    assert begin(study, job_environment(3)) is None
-    assert end(study, job_environment(3), status=130, deadline=SOON, asked="") is None
+    for task in (1, 2, 3):
+        begin(study, job_environment(task))
+        if task == 2:
+            add_epoch(study)
+        assert end(study, job_environment(task), status=130, deadline=SOON, asked=True) is None
 
 
 def test_a_new_job_does_not_inherit_useless_sessions(study: Path, fake_slurm: Callable[..., FakeSlurm]) -> None:
     fake_slurm()
     for task in (1, 2):
         begin(study, job_environment(task))
+        end(study, job_environment(task), status=2, deadline=SOON, asked=False)
     assert begin(study, job_environment(1, job=18)) is None
 
 
@@ -159,7 +170,7 @@ def test_the_last_session_says_that_it_was_the_last(study: Path, fake_slurm: Cal
     fake_slurm()
     begin(study, job_environment(5))
     add_epoch(study)
-    over = end(study, job_environment(5), status=130, deadline=SOON, asked="")
+    over = end(study, job_environment(5), status=130, deadline=SOON, asked=False)
     assert over is not None and "the last of 5 sessions" in over
 
 
