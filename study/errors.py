@@ -12,6 +12,7 @@ from pathlib import Path
 
 _OURS = f"{Path(__file__).parent}{os.sep}"
 _STANDARD = sysconfig.get_path("stdlib")
+_INSTALLED = ("site-packages", "dist-packages")  # Debian's own Python has the second
 
 
 class UserError(Exception):
@@ -58,5 +59,5 @@ def located_errors(*, others: bool = True) -> Iterator[None]:
 
 
 def _is_users(file: str) -> bool:
-    elsewhere = ("site-packages" in file) or file.startswith("<frozen")
-    return not (elsewhere or file.startswith((_OURS, _STANDARD)))
+    installed = any(part in _INSTALLED for part in Path(file).parts)
+    return not (installed or file.startswith((_OURS, _STANDARD, "<frozen")))

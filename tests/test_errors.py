@@ -1,0 +1,36 @@
+"""Errors of a user's own code are told with their place, those of libraries are not taken for such."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from study.errors import located
+
+
+def _raised_in(path: Path) -> BaseException:
+    path.parent.mkdir(parents=True)
+    path.write_text("def fail():\n    raise ValueError('no')\n")
+    space: dict[str, object] = {}
+    exec(compile(path.read_text(), path, "exec"), space)
+    with pytest.raises(ValueError) as caught:
+        space["fail"]()  # type: ignore[operator]
+    error = caught.value
+    error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ is not None else None  # without this file
+    return error
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_users"),
+    [
+        ("home/me", True),
+        ("home/site-packages.old", True),
+        ("usr/lib/python3/dist-packages/optuna", False),
+        ("venv/lib/python3.11/site-packages/optuna", False),
+    ],
+)
+def test_a_library_is_no_code_of_the_users(tmp_path: Path, folder: str, is_users: bool) -> None:
+    path = tmp_path / folder / "module.py"
+    expected = f"{path}, line 2: ValueError: no" if is_users else None
+    assert located(_raised_in(path)) == expected
