@@ -2,7 +2,7 @@
 
     python -m benchmarks.cost --data-dir ../shared/data
 
-Each study is predicted as `study.run` does it, run as a user does, and predicted again, because other work on the
+Each study is predicted as `--dry-run` does it, run as a user does, and predicted again, because other work on the
 machine changes both: the mean of the two predictions is compared. The time begins when the data are loaded and ends
 with the command. Data sets that are not in `--data-dir` are left out; `flowers` are photographs in a folder of that
 name.

@@ -37,7 +37,7 @@ def usable_cores() -> int:
 
 
 def run_module(module: str, *arguments: str, log: Path) -> Interval:
-    """Runs `python -m module` until it ends; a study does not predict what it will cost (`benchmarks.cost`).
+    """Runs `python -m module` until it ends.
 
     Args:
         module: Its name.
@@ -50,8 +50,7 @@ def run_module(module: str, *arguments: str, log: Path) -> Interval:
     start = time.time()
     with open(log, "w") as file:
         command = [sys.executable, "-m", module, *arguments]
-        environment = {**os.environ, "STUDY_FORECAST": "off"}
-        status = subprocess.run(command, stdout=file, stderr=file, check=False, env=environment).returncode
+        status = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
     if status:
         last = "\n".join(log.read_text().splitlines()[-20:])
         raise RuntimeError(f"python -m {module} {' '.join(arguments)} ended with {status}:\n{last}")

@@ -58,7 +58,7 @@ def show(options: Options, screen: Console) -> None:
             done = _show_left(plan, screen)
         if is_wanted() and done < plan.record.num_trials:
             cluster.join()
-        forecast(plan, cluster, screen, done, least_work=0)
+        forecast(plan, cluster, screen, done)
 
 
 def _preview(plan: Plan) -> Preview:

@@ -61,7 +61,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     path.mkdir(exist_ok=True)
     os.environ["STUDY_CACHE_DIR"] = str(path)
-    os.environ["STUDY_FORECAST"] = "off"  # it takes as long as the small studies of tests
+    os.environ["STUDY_FORECAST"] = "off"  # many tests make dry runs
     return path
 
 

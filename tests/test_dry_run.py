@@ -42,7 +42,7 @@ def test_dry_run_measures_what_the_study_will_cost(
     shown = capsys.readouterr().out.splitlines()[-5:]
     assert [line.split()[0] for line in shown] == ["data", "network", "trial", "before", "study"]
     assert shown[0].startswith(
-        "data     1x8x8, 8 bits a pixel; 1,077 to train, 360 to validate, 360 to test; 10 classes;"
+        "data     1x8x8, 8 bits a value; 1,077 to train, 360 to validate, 360 to test; 10 classes;"
     )
     assert re.search(r"\d (s|min), 0\.\d+ GB of memory; measured with 2 at once in \d+ s", shown[2])
     assert re.fullmatch(r"study    3 trials, 2 at once: about [\d.]+ (s|min)", shown[4])  # of a grid none is stopped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,10 @@ from study.errors import located
 def _raised_in(path: Path) -> BaseException:
     path.parent.mkdir(parents=True)
     path.write_text("def fail():\n    raise ValueError('no')\n")
-    space: dict[str, object] = {}
+    space: dict[str, Any] = {}
     exec(compile(path.read_text(), path, "exec"), space)
     with pytest.raises(ValueError) as caught:
-        space["fail"]()  # type: ignore[operator]
+        space["fail"]()
     error = caught.value
     error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ is not None else None  # without this file
     return error

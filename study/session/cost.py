@@ -62,11 +62,6 @@ class Cost:
     memory: int | None = None
     gpu: float | None = None
 
-    @property
-    def training(self) -> float:
-        """Usual seconds of the trials alone."""
-        return self.usual - sum(self.preparation.values()) - END_SECONDS
-
 
 def to_measure(candidates: Sequence[Candidate]) -> list[int]:
     """Which candidates to measure: the largest network, the smallest one, then the most frequent other kinds."""
@@ -173,7 +168,7 @@ def data_line(summary: DataSummary, classes: int, bits: int) -> str:
     shape = "x".join(map(str, summary.shape))
     sizes = f"{summary.train_size:,} to train, {summary.validation_size:,} to validate, {summary.test_size:,} to test"
     labels = f"{classes} classes" if classes > 1 else "no classes"
-    return f"data     {shape}, {bits} bits a pixel; {sizes}; {labels}; total variance {summary.total_variance:.4g}"
+    return f"data     {shape}, {bits} bits a value; {sizes}; {labels}; total variance {summary.total_variance:.4g}"
 
 
 def network_line(candidates: Sequence[Candidate]) -> str:

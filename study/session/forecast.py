@@ -1,11 +1,10 @@
-"""Measures what a study will cost before it is spent, says it, and keeps more trials than memory allows from beginning.
+"""Measures what a study will cost before it is spent, and says it.
 
-STUDY_FORECAST=off leaves it out.
+STUDY_FORECAST=off leaves the measuring out.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from pathlib import Path
@@ -15,20 +14,17 @@ from rich.console import Console
 
 from study.config import Origin, TrialConfig, UserError
 from study.disk.layout import cache_path
+from study.errors import located_errors
 from study.model.building import build_autoencoder
 from study.session.cost import Candidate, Cost, cost, data_line, lines, network_line, to_measure
 from study.session.feature_networks import places
 from study.session.plan import Plan, first_configs
 from study.session.resuming import recorded_instrument
-from study.tuning.cluster import Cluster, Resources, room
+from study.tuning.cluster import Cluster, room
 from study.tuning.measuring import Asked, Measured, measure
 
 KNOWN_TRIALS = 64
 """Trials that are asked of the space to measure some of them."""
-LEAST_WORK = 2e11
-"""Training images times epochs times parameters, over all trials, from which on a study measures at its start: minutes
-on two cores. To measure a shorter one would take about as long as the study; it has 8e10 with the digits' defaults.
-"""
 
 
 def is_wanted() -> bool:
@@ -36,17 +32,14 @@ def is_wanted() -> bool:
     return os.environ.get("STUDY_FORECAST", "").lower() not in ("off", "0", "no")
 
 
-def forecast(
-    plan: Plan, cluster: Cluster, screen: Console, done: int = 0, least_work: float | None = None
-) -> Cost | None:
-    """Measures on the cluster, says what the trials that are left cost, and limits how many run at once.
+def forecast(plan: Plan, cluster: Cluster, screen: Console, done: int = 0) -> Cost | None:
+    """Measures on the cluster, and says what the trials that are left cost and how many of them fit into memory.
 
     Args:
         plan: The study.
-        cluster: It has been joined. Its resources change if memory allows fewer trials than fit otherwise.
+        cluster: It has been joined, if something is to be measured.
         screen: Where a person watches.
         done: Trials that have ended.
-        least_work: Measure nothing if less is left; by default `LEAST_WORK`.
 
     Returns:
         None if nothing was measured.
@@ -63,9 +56,7 @@ def forecast(
     bits = 8 if plan.data.train.images.dtype == torch.uint8 else 32
     say(data_line(plan.data.summary, len(plan.data.classes), bits))
     say(network_line(candidates))
-    left = plan.record.num_trials - done
-    least = LEAST_WORK if least_work is None else least_work
-    if not is_wanted() or left <= 0 or _work(candidates, plan.data.summary.train_size, left) < least:
+    if not is_wanted() or done >= plan.record.num_trials:
         return None
     begun = time.monotonic()
     chosen = to_measure(candidates)
@@ -77,7 +68,6 @@ def forecast(
     if not found.figures:
         return None
     took = time.monotonic() - begun
-    cluster.resources, warnings = within_memory(cluster.resources, found)
     total = cost(
         candidates,
         {position: candidates[index] for position, index in enumerate(chosen)},
@@ -88,54 +78,41 @@ def forecast(
         objectives=len(plan.record.objectives),
         eta=plan.eta,
     )
-    for line in (*lines(total, took, found.at_once), *warnings):
+    for line in (*lines(total, took, found.at_once), *memory_lines(room(cluster.resources), found)):
         say(line)
     return total
 
 
-def within_memory(resources: Resources, found: Measured) -> tuple[Resources, list[str]]:
-    """What a trial gets, so that no more begin than memory allows, and a line that says so.
-
-    A number that the user gave stays, with a warning.
+def memory_lines(wanted: int, found: Measured) -> list[str]:
+    """A line of advice if more trials would run at once than fit into memory.
 
     Args:
-        resources: What was asked for.
+        wanted: How many run at once.
         found: What was measured.
     """
-    memory = max((figures.memory or 0 for figures in found.figures.values()), default=0)
-    wanted, fits = room(resources), found.fits
-    if fits is None or fits >= wanted:
-        return resources, []
-    each = f"each takes about {memory / 1e9:.2g} GB of memory"
-    if resources.max_concurrent is not None:
-        at_once = f"{fits} at once" if fits else "none"
-        return resources, [f"warning: --max-concurrent {resources.max_concurrent}: {each}, and {at_once} may fit"]
-    if not fits:  # Ray would wait for ever for a node that has so much
-        line = f"warning: one trial at once, and {each}, more than is free: it may end for lack of memory"
-        return dataclasses.replace(resources, max_concurrent=1), [line]
-    line = (
-        f"memory   {fits} trial{'s' * (fits > 1)} at once instead of {wanted}: {each}; --max-concurrent overrules this"
-    )
-    return dataclasses.replace(resources, memory=memory), [line]
+    if found.fits is None or found.fits >= wanted:
+        return []
+    each = max((figures.memory or 0 for figures in found.figures.values()), default=0)
+    fit = f"{found.fits} of the {wanted} trials fit" if found.fits else "not even one trial fits"
+    return [f"memory   {fit} into it at once, at {each / 1e9:.2g} GB each: add --max-concurrent {max(1, found.fits)}"]
 
 
 def known_candidates(plan: Plan) -> list[Candidate]:
-    """The first trials of a study with the size of their networks."""
+    """The first trials of a study with the size of their networks.
+
+    Raises:
+        UserError: A network, perhaps of the user's own, cannot be built.
+    """
     own = plan.request.loaded.space.own
     labels = {origin.label: origin for origin in Origin}
     found = []
     for params in first_configs(plan, KNOWN_TRIALS):
         config = TrialConfig.from_params({key: value for key, value in params.items() if key != "origin"}, own)
-        with torch.device("meta"):
+        with located_errors(), torch.device("meta"):
             model = build_autoencoder(config, plan.data.summary)
         trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
         found.append(Candidate(config, labels[params["origin"]], trained))
     return found
-
-
-def _work(candidates: list[Candidate], images: int, trials: int) -> float:
-    each = [candidate.config.epochs * candidate.parameters for candidate in candidates]
-    return images * trials * sum(each) / len(each)
 
 
 def _asked(plan: Plan, candidates: list[Candidate]) -> Asked:

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from study.disk.following import Followed
 from study.search.tally import Tally
-from study.session.cost import Cost
 from study.session.time_left import seconds_left, trained
 
 
@@ -28,7 +27,6 @@ class StudyProgress:
         noun: What is counted.
         interval: Least number of seconds between updates.
         deadline: After this no trial begins, Unix seconds; None for no limit.
-        cost: What the trials are expected to cost, counted from now; None if nobody measured it.
     """
 
     def __init__(
@@ -40,9 +38,7 @@ class StudyProgress:
         noun: str = "trials",
         interval: float = 1.0,
         deadline: float | None = None,
-        cost: Cost | None = None,
     ) -> None:
-        self._cost = cost
         self._tally = tally
         self._num_trials = num_trials
         self._followed = Followed(directory)
@@ -121,9 +117,4 @@ class StudyProgress:
         now = time.time()
         trials = trained(self._followed.trials.values(), self._begun, extra=self._tally.extra)
         deadline = None if self._deadline is None else self._deadline - now
-        share = 1.0 if self._cost is None else self._cost.share
-        left = seconds_left(trials, self._num_trials, now, deadline, share)
-        if left is not None or self._cost is None or self._begun > now:
-            return left
-        predicted = max(0.0, self._cost.training - (now - self._begun))
-        return predicted if deadline is None else min(predicted, max(0.0, deadline))
+        return seconds_left(trials, self._num_trials, now, deadline)

@@ -21,10 +21,8 @@ from study.measure.own_metrics import real_data_baselines
 from study.search.ledger import Ledger, Tally
 from study.search.storage import public_url
 from study.session.announcing import announcing, begun_with
-from study.session.cost import Cost
 from study.session.explained import RESUME, explained_errors
 from study.session.feature_networks import places
-from study.session.forecast import forecast, is_wanted
 from study.session.plan import Plan
 from study.session.pretrained import kinds
 from study.session.progress import StudyProgress
@@ -150,7 +148,6 @@ class _Session:
     interrupts: Interrupts
     ledger: Ledger | None = None
     searcher: LedgerSearcher | None = None
-    cost: Cost | None = None
     outcome: str = "interrupted"  # until training has come to its end
     mirrored: bool = False
 
@@ -204,8 +201,7 @@ class _Session:
         self, searcher: LedgerSearcher, tally: Tally, count: int, noun: str
     ) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
         """Shows progress and defers signals in the block; gives what is to be called again and again, and `say`."""
-        expected = None if tally.extra else self.cost
-        shown = StudyProgress(tally, count, self.directory, self.console, noun, 1.0, self.deadline, expected)
+        shown = StudyProgress(tally, count, self.directory, self.console, noun, 1.0, self.deadline)
         with shown as progress, self.interrupts.deferred():
             yield announcing(progress, self.interrupts, searcher, self._keep), progress.say
 
@@ -216,8 +212,6 @@ class _Session:
         unlocked = check_nodes(self.directory)
         if unlocked and (self.plan.request.storage or self.record.storage) is None:
             self._say(f"note: {LOCAL_LOCKS.format(unlocked[0])}")
-        if search and is_wanted():
-            self.cost = forecast(plan, cluster, self.console, ledger.tally.done)
         cache, where = cache_path(plan.request.runs), places(plan.request.loaded, self.directory)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
         context = prepare(

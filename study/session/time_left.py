@@ -47,15 +47,15 @@ def trained(trials: Iterable[FollowedTrial], begun: float, *, extra: bool = Fals
 
 
 def seconds_left(
-    trials: Sequence[Trained], wanted: int, now: float, until_deadline: float | None = None, share: float = 1.0
+    trials: Sequence[Trained], wanted: int, now: float, until_deadline: float | None = None
 ) -> float | None:
     """Estimates the time left as if epochs went on being trained as fast as in this session.
 
     The rate counts from the session's first epoch, so it knows how many trials run side by side, but not of what comes
     before it. Still to train are
 
-    - for a trial that has not begun: the mean of the trials that ended, stopped and failed ones too; before any has
-      ended, a share of the mean plan;
+    - for a trial that has not begun: the mean of the trials that ended, stopped and failed ones too; the mean plan
+      before any has ended;
     - for a running trial: what is missing to the mean of those that ended later than where it is now; to its own plan
       if none did.
 
@@ -65,7 +65,6 @@ def seconds_left(
         now: Unix seconds.
         until_deadline: Seconds until no trial begins any more; None for no limit. Running trials then go on to their
             end.
-        share: What trials are expected to train of their plans.
 
     Returns:
         Seconds, at least 0; None before the first epoch of this session.
@@ -81,9 +80,7 @@ def seconds_left(
     for trial in running:
         later = [epochs for epochs in ended if epochs > trial.epochs]
         missing.append(max(0.0, _mean(later or [trial.planned]) - trial.epochs))
-    all_missing = sum(missing) + waiting * (
-        _mean(ended) if ended else share * _mean([trial.planned for trial in trials])
-    )
+    all_missing = sum(missing) + waiting * _mean(ended or [trial.planned for trial in trials])
     left = all_missing * elapsed / recent
     if until_deadline is None:
         return left

@@ -117,7 +117,7 @@ def fitting(resources: Resources, memory: int | None) -> int | None:
     """
     if not memory:
         return None
-    return room(dataclasses.replace(resources, max_concurrent=None, memory=memory))
+    return room(dataclasses.replace(resources, max_concurrent=None), memory)
 
 
 def _fitting_all(resources: Resources, figures: dict[int, Figures]) -> int | None:

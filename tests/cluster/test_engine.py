@@ -107,7 +107,7 @@ def test_the_documented_commands_do_what_they_say(project: Project) -> None:
 def test_the_studies_are_there_again(project: Project) -> None:
     project.run("make", "up", "WORKERS=2")
     status, output = project.execute("ray-head", "python", "-m", "study.status", "--study", "wae_weight")
-    assert status == 0 and "40 of 40" in output.replace("/", " of "), output
+    assert status == 0 and "30 of 30" in output.replace("/", " of "), output
     assert sorted(project.hosts().values()) == ["db-1", "mlflow-1", "ray-head-1", "worker-1", "worker-2"]
 
 

@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 from study.search.tally import Tally
-from study.session.cost import END_SECONDS, Cost
 from study.session.progress import StudyProgress
 from tests.helpers_study import make_study
 
@@ -44,18 +43,6 @@ def test_the_time_left_is_there_before_any_trial_has_ended(study: Path) -> None:
     assert words[0] == "2 running"
     minutes, seconds = words[-1].removeprefix("about ").removesuffix(" left").split(":")
     assert 60 * int(minutes) + int(seconds) == pytest.approx(44 / 4, abs=5)
-
-
-def test_the_time_left_is_predicted_before_the_first_epoch(tmp_path: Path) -> None:
-    study = make_study(tmp_path, trials=0)
-    cost = Cost(4, 2, 30.0, 30.0, 80.0 + END_SECONDS, 60.0 + END_SECONDS, 0.5, {})
-    progress = StudyProgress(Tally({}), 4, study, Console(file=io.StringIO()), cost=cost)
-    progress._begun -= 15.0
-    assert progress.text().endswith(" · about 0:44 left")
-    progress.rest(True)
-    assert "left" not in progress.text()
-    limited = StudyProgress(Tally({}), 4, study, Console(file=io.StringIO()), deadline=time.time() + 9.5, cost=cost)
-    assert limited.text().endswith(" · about 0:09 left")
 
 
 def test_a_file_gets_a_line_when_a_trial_has_ended(study: Path) -> None:

@@ -51,12 +51,6 @@ def test_by_hand(case: str) -> None:
     assert left is None if expected is None else left == pytest.approx(expected)
 
 
-def test_trials_that_have_not_begun_are_expected_to_be_stopped_as_usual() -> None:
-    left = seconds_left([running(1), running(1)], 4, 10.0, share=0.4)
-    assert left == pytest.approx((9 + 9 + 2 * 0.4 * 10) / 0.2)
-    assert seconds_left([ended(10), running(4)], 4, 14.0, share=0.4) == pytest.approx(26.0)  # it is known by now
-
-
 def test_the_budget_ends_a_study_earlier_but_no_running_trial() -> None:
     trials = [running(1), running(1)]  # an epoch of each in 10 s, so both have 90 s to go
     found = [seconds_left(trials, 4, 10.0, until) for until in (1000.0, 120.0, 30.0, -5.0)]
