@@ -1,4 +1,4 @@
-"""`study slurm` on a real Slurm of three nodes: sessions that end, nodes that die, and who ends the chain."""
+"""`study slurm` on a real Slurm of three nodes: sessions that end or are cancelled, and nodes that die."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.audit import audit
-from study.batch.session import epochs_of
+from study.disk.files import read_lines
 from study.disk.slurm_job import SlurmSession, read_job, read_sessions
 from study.disk.study_json import read_study
 from study.disk.timestamp import milliseconds
@@ -19,14 +19,16 @@ from tests.cluster.compose import ROOT
 from tests.cluster.slurm_cluster import SlurmCluster, missing, slurm_cluster
 
 pytestmark = pytest.mark.cluster
-EPOCHS = 40
-BATCH_SECONDS = 0.1
-"""A trial takes a minute and more, on a quick machine too: 17 batches an epoch."""
-SPACE = f"""
+EPOCHS = 120
+"""A checkpoint is made at each eighth of them."""
+SPACE = """
 import time
+from pathlib import Path
 from typing import ClassVar
 
 import study
+
+PACE = Path({pace!r})
 
 
 class Slow(study.Regularizer):
@@ -35,8 +37,8 @@ class Slow(study.Regularizer):
     weight_range: ClassVar[tuple[float, float]] = (1e-3, 1.0)
 
     def forward(self, model, posterior, z, generator):
-        if model.training:
-            time.sleep({BATCH_SECONDS})
+        if model.training and PACE.exists():
+            time.sleep(0.08)  # an epoch has 17 batches
         return z.pow(2).mean()
 
 
@@ -65,15 +67,16 @@ class Study:
         self.slurm, self.directory = slurm, runs / name
 
     def command(self, *words: object) -> str:
-        """A command of ours on the login node; gives its output."""
-        environment = {**self.slurm.environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        """A command of ours on the login node, in a shell that has settings for other jobs; gives its output."""
+        other = {"SBATCH_TIMELIMIT": "1", "SLURM_MEM_PER_CPU": "1", "TMPDIR": "/scratch/of/the/login/node"}
+        environment = {**self.slurm.environment, **other, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         return self.slurm.run(sys.executable, "-m", *words, env=environment)
 
-    def submit(self, *options: object, nodes: int) -> None:
+    def submit(self, *options: object, nodes: int, sessions: int = 20) -> None:
         """`study slurm`."""
         place = ["--study", self.directory.name, "--runs-dir", self.directory.parent, "--scheduler", "none"]
-        wanted = ["--time", 15, "--nodes", nodes, "--cpus-per-node", 2, "--sbatch-option=--mem=1000"]
-        self.command("study.slurm", *wanted, "--", *options, *place)
+        wanted = ["--time", 5, "--nodes", nodes, "--cpus-per-node", 2, "--sbatch-option=--mem=1000"]
+        self.command("study.slurm", *wanted, "--sessions", sessions, "--", *options, *place)
 
     @property
     def job(self) -> int:
@@ -103,15 +106,21 @@ class Study:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.queue()}\n{self.logs}") from None
 
-    def wait_for_epochs(self, more: int = 1) -> None:
-        """Waits until the running session has trained new epochs, and gives trials the time for a checkpoint."""
-        before = self.sessions[-1].epochs
-        self.wait_for(lambda: epochs_of(self.directory) >= before + more, "new epochs")
+    def last_epochs(self) -> list[int]:
+        """The newest epoch of each trial, of those that have one."""
+        return [max(map(max, attempts)) for attempts in epochs_of_attempts(self.directory) if attempts]
 
-    def wait_for_session(self, task: int, restart: int = 0) -> None:
+    def wait_for_epochs(self, trials: int, more: int = 1) -> None:
+        """Waits until so many trials have trained so many epochs from now on."""
+        before = self.last_epochs() or [0] * trials
+        self.wait_for(
+            lambda: sum(new >= old + more for new, old in zip(self.last_epochs(), before, strict=False)) >= trials,
+            "new epochs",
+        )
+
+    def wait_for_session(self, task: int) -> None:
         """Waits until a session has begun."""
-        begun = lambda: [(s.task, s.restart) for s in self.sessions][-1:] == [(task, restart)]  # noqa: E731
-        self.wait_for(begun, f"session {task}, restart {restart}")
+        self.wait_for(lambda: [session.task for session in self.sessions][-1:] == [task], f"session {task}")
 
     def wait_for_end(self) -> str | None:
         """Waits until nothing of the job is in the queue; gives why the chain has ended."""
@@ -126,62 +135,64 @@ class Study:
         assert (found.lost, found.duplicated, found.left_running) == ([], [], [])
 
 
+def epochs_of_attempts(study: Path) -> list[list[list[int]]]:
+    """The epochs on record of each attempt of each trial, of those attempts that have any."""
+    trials = sorted((study / "trials").glob("*"))
+    files = [sorted(trial.glob("attempt-*/metrics.jsonl"), key=lambda file: file.parent.name) for trial in trials]
+    attempts = [[[line["epoch"] for line in read_lines(file)] for file in found] for found in files]
+    return [[epochs for epochs in found if epochs] for found in attempts]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shared folder of studies, and the space beside it."""
+    """The shared folder of studies; beside it the space, and a file that keeps trials slow."""
     runs = tmp_path_factory.mktemp("slurm") / "my runs"
     runs.mkdir()
-    (runs.parent / "slow.py").write_text(SPACE)
+    (runs.parent / "pace").touch()
+    (runs.parent / "slow.py").write_text(SPACE.format(pace=str(runs.parent / "pace")))
     return runs
 
 
-def test_a_study_outlives_its_allocations_a_node_a_requeue_and_a_kill(slurm: SlurmCluster, runs: Path) -> None:
-    options = ["--space", runs.parent / "slow.py", "--num-trials", 4, "--epochs", EPOCHS]
-    study = Study(slurm, runs, "long")
-    study.submit(*options, nodes=2)
-    beside = Study(slurm, runs, "beside")  # another job's Ray on one of the same nodes
-    beside.submit("--space", "wae_weight", "--num-trials", 2, "--epochs", 4, nodes=1)
+def test_a_study_outlives_its_allocations_a_node_and_a_kill(slurm: SlurmCluster, runs: Path) -> None:
+    study, beside = Study(slurm, runs, "long"), Study(slurm, runs, "beside")
+    options = ["--space", runs.parent / "slow.py", "--epochs", EPOCHS, "--num-trials"]
+    study.submit(*options, 4, nodes=2)
+    beside.submit(*options, 1, nodes=1)  # its Ray shares a node with the other study's
     assert f"job {study.job}: " in study.command("study.status", "--study", "long", "--runs-dir", runs)
-    study.wait_for(lambda: study.sessions, "a session")
-    study.wait_for_epochs()
+    study.wait_for_epochs(trials=4)
     elapsed = time.time() - milliseconds(study.sessions[0].begun) / 1000
     slurm.run("scontrol", "update", f"JobId={study.job}_1", f"TimeLimit={int(elapsed / 60) + 2}")
+
+    # One session is cancelled, and then all of them.
+    beside.wait_for_epochs(trials=1)
+    assert beside.sessions[0].host == study.sessions[0].host
+    slurm.run("scancel", f"{beside.job}_1")
+    beside.wait_for_session(2)
+    assert beside.sessions[0].ended is None and "Slurm ends the job" in beside.logs
+    beside.command("study.slurm", "--cancel", "beside", "--runs-dir", runs)
+    assert beside.wait_for_end() is None
+    assert not (beside.directory / "driver.json").exists(), "the driver has not ended in order"
+
     study.wait_for_session(2)
     assert "the allocation is about to end" in study.logs and study.sessions[0].ended
-    assert beside.wait_for_end() == "the study is complete", beside.logs
-    beside.check_whole(2, 4)
-    assert beside.sessions[0].host == study.sessions[0].host
-
-    study.wait_for_epochs()
+    at_the_limit = study.last_epochs()
+    study.wait_for_epochs(trials=4)
     slurm.run("pkill", "-KILL", "--full", "--", "raylet.*--node_ip_address=10.77.0.2")
-    study.wait_for_epochs(4)
-    slurm.run("scontrol", "requeue", f"{study.job}_2")
-    study.wait_for(lambda: len(study.sessions) == 3, "a session after the requeue")
-    study.wait_for_epochs()
+    study.wait_for_epochs(trials=2, more=4)
     # The batch script and all that it has started, as a cluster's Slurm kills a job that has run out of memory.
     slurm.run("pkill", "-KILL", "--full", "--", "slurm_script|study.run --space|raylet|gcs_server")
+    study.wait_for_session(3)
+    (runs.parent / "pace").unlink()
     assert study.wait_for_end() == "the study is complete", study.logs
     study.check_whole(4, EPOCHS)
-    assert len(study.sessions) == 4
-    assert "does not see the locks" not in study.logs
+    attempts = epochs_of_attempts(study.directory)
+    assert [first[-1] for first, *_ in attempts] == at_the_limit
+    assert [second[0] for _, second, *_ in attempts] == [epoch + 1 for epoch in at_the_limit]
+    assert len(study.sessions) == 3 and "does not see the locks" not in study.logs
 
-    study.submit(*options, nodes=1)  # a study that is complete at once
-    assert study.wait_for_end() == "the study is complete"
+    study.submit(*options, 4, nodes=1, sessions=1)  # a study that is complete, in a job that is no array
+    assert study.wait_for_end() == "the study is complete", study.logs
     assert len(study.sessions) == 1
-
-
-def test_who_cancels_a_session_ends_the_chain(slurm: SlurmCluster, runs: Path) -> None:
-    study = Study(slurm, runs, "ended")
-    options = ["--space", runs.parent / "slow.py", "--num-trials", 2, "--epochs", EPOCHS]
-    study.submit(*options, nodes=1)
-    study.wait_for(lambda: study.sessions and epochs_of(study.directory), "an epoch")
-    slurm.run("scancel", f"{study.job}_1")
-    study.wait_for_end()
-    assert [session.over for session in study.sessions] == ["it was cancelled"], study.logs
-    assert not (study.directory / "driver.json").exists(), "the driver has not ended in order"
-    study.submit(*options, nodes=1)
-    study.command("study.slurm", "--cancel", "ended", "--runs-dir", runs)
-    study.wait_for_end()
 
 
 def test_jobs_leave_nothing_behind(slurm: SlurmCluster) -> None:
