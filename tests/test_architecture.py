@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "study.batch": {
         *{*_PLAIN, "study.space", "study.cli", "study.disk", "study.search.storage", "study.tuning.preflight"},
-        *{"study.launch", "study.run"},
+        *{"study.dry_run", "study.launch", "study.run"},
     },
     "analysis.plotting": {
         *_PLAIN,
