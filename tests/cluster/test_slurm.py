@@ -161,7 +161,7 @@ def test_a_study_outlives_its_allocations_a_node_and_a_kill(slurm: SlurmCluster,
     elapsed = time.time() - milliseconds(study.sessions[0].begun) / 1000
     slurm.run("scontrol", "update", f"JobId={study.job}_1", f"TimeLimit={int(elapsed / 60) + 2}")
 
-    # Meanwhile one session of another study, whose Ray shares a node with this one's, is cancelled, and then all of them.
+    # Meanwhile a session of another study, whose Ray shares a node with this one's, is cancelled, and then all of them.
     beside.submit(*options, 1, nodes=1)
     assert "session 1 of 20 is running" in study.command("study.status", "--study", "long", "--runs-dir", runs)
     beside.wait_for_epochs(trials=1)
