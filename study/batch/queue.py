@@ -17,9 +17,10 @@ from study.errors import UserError
 _SECONDS = 30
 """How long a command may take; on a busy controller they take some."""
 _FIELDS = ("%K", "%T", "%L", "%N", "%r", "%S")
-_KEPT = {"SLURM_CONF", "SLURM_CLUSTERS"}
+_KEPT = {"SLURM_CLUSTERS", "SLURM_CONF", "SLURM_JWT"}
 """What sbatch reads; other `SLURM_` variables are of the job in which a shell runs, and not of the one it submits."""
 _DROPPED = {"SBATCH_ARRAY_INX", "SBATCH_ERROR", "SBATCH_WAIT"}
+"""What the script leaves out, and must not get."""
 _LIMITED = re.compile("array|submit ?limit", re.IGNORECASE)
 """In sbatch's answer if a site allows no array of this size, or fewer jobs at once."""
 

@@ -155,15 +155,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_study_outlives_its_allocations_a_node_and_a_kill(slurm: SlurmCluster, runs: Path) -> None:
     study, beside = Study(slurm, runs, "long"), Study(slurm, runs, "beside")
-    options = ["--space", runs.parent / "slow.py", "--epochs", EPOCHS, "--num-trials"]
-    study.submit(*options, 4, nodes=2)
-    beside.submit(*options, 1, nodes=1)  # its Ray shares a node with the other study's
-    assert f"job {study.job}: " in study.command("study.status", "--study", "long", "--runs-dir", runs)
-    study.wait_for_epochs(trials=4)
+    options = ["--space", runs.parent / "slow.py", "--epochs", EPOCHS, "--cpus-per-trial", 2, "--num-trials"]
+    study.submit(*options, 2, nodes=2)  # a trial on each
+    study.wait_for_epochs(trials=2)
     elapsed = time.time() - milliseconds(study.sessions[0].begun) / 1000
     slurm.run("scontrol", "update", f"JobId={study.job}_1", f"TimeLimit={int(elapsed / 60) + 2}")
 
-    # One session is cancelled, and then all of them.
+    # Meanwhile a session of another study, whose Ray shares a node with this one's, is cancelled, and then all of them.
+    beside.submit(*options, 1, nodes=1)
+    assert "session 1 of 20 is running" in study.command("study.status", "--study", "long", "--runs-dir", runs)
     beside.wait_for_epochs(trials=1)
     assert beside.sessions[0].host == study.sessions[0].host
     slurm.run("scancel", f"{beside.job}_1")
@@ -176,21 +176,21 @@ def test_a_study_outlives_its_allocations_a_node_and_a_kill(slurm: SlurmCluster,
     study.wait_for_session(2)
     assert "the allocation is about to end" in study.logs and study.sessions[0].ended
     at_the_limit = study.last_epochs()
-    study.wait_for_epochs(trials=4)
+    study.wait_for_epochs(trials=2)
     slurm.run("pkill", "-KILL", "--full", "--", "raylet.*--node_ip_address=10.77.0.2")
-    study.wait_for_epochs(trials=2, more=4)
+    study.wait_for_epochs(trials=1, more=3)
     # The batch script and all that it has started, as a cluster's Slurm kills a job that has run out of memory.
     slurm.run("pkill", "-KILL", "--full", "--", "slurm_script|study.run --space|raylet|gcs_server")
     study.wait_for_session(3)
     (runs.parent / "pace").unlink()
     assert study.wait_for_end() == "the study is complete", study.logs
-    study.check_whole(4, EPOCHS)
+    study.check_whole(2, EPOCHS)
     attempts = epochs_of_attempts(study.directory)
     assert [first[-1] for first, *_ in attempts] == at_the_limit
     assert [second[0] for _, second, *_ in attempts] == [epoch + 1 for epoch in at_the_limit]
     assert len(study.sessions) == 3 and "does not see the locks" not in study.logs
 
-    study.submit(*options, 4, nodes=1, sessions=1)  # a study that is complete, in a job that is no array
+    study.submit(*options, 2, nodes=1, sessions=1)  # a study that is complete, in a job that is no array
     assert study.wait_for_end() == "the study is complete", study.logs
     assert len(study.sessions) == 1
 
