@@ -45,7 +45,6 @@ class Cost:
         longest: Seconds of the longest.
         whole: Wall-clock seconds if no trial stops early.
         usual: Wall-clock seconds if trials stop as the rule usually stops them.
-        share: The share of its epochs that a trial is usually trained.
         preparation: Seconds of what is trained once, before; 0 of what is cached.
         memory: Bytes of the process of the largest trial; None if it is not known.
         gpu: Largest share of a GPU's memory that a trial holds; None without a GPU.
@@ -57,7 +56,6 @@ class Cost:
     longest: float
     whole: float
     usual: float
-    share: float
     preparation: Mapping[str, float]
     memory: int | None = None
     gpu: float | None = None
@@ -129,7 +127,7 @@ def cost(
     seconds = [trial_seconds(candidate, measured, found) for candidate in candidates]
     searched = [index for index, candidate in enumerate(candidates) if not candidate.origin.is_fixed]
     pool = searched or [*range(len(candidates))]
-    whole, usual, shares = [], [], []
+    whole, usual = [], []
     for number in range(done, num_trials):
         index = number if number < len(candidates) else pool[number % len(pool)]
         training, measuring, end = seconds[index]
@@ -138,7 +136,6 @@ def cost(
             share, ends = expected_share(number + 1, candidates[index].config.epochs, objectives, eta)
         whole.append(TRIAL_SECONDS + training + measuring + end)
         usual.append(TRIAL_SECONDS + share * (training + measuring) + ends * end)
-        shares.append(share)
     known = [TRIAL_SECONDS + sum(parts) for parts in seconds]
     preparation = sum(found.preparation.values()) + END_SECONDS
     return Cost(
@@ -148,7 +145,6 @@ def cost(
         longest=max(known),
         whole=makespan(whole, slots) + preparation,
         usual=makespan(usual, slots) + preparation,
-        share=sum(shares) / max(1, len(shares)),
         preparation=found.preparation,
         memory=max((each.memory for each in found.figures.values() if each.memory), default=None),
         gpu=max((each.gpu for each in found.figures.values() if each.gpu), default=None),

@@ -178,7 +178,7 @@ class _Session:
                 ledger, wanted, deadline=self.deadline, patience=self.limits.patience, interrupts=self.interrupts
             )
             if self._begins(searcher, ledger) or (enqueue_extra and not searcher.ends_early):
-                run = self._prepare(searcher, ledger, search)
+                run = self._prepare(searcher, ledger)
                 run(ledger.tally, self.record.num_trials, "trials")
                 if enqueue_extra and not ledger.unfinished and not searcher.ends_early:
                     enqueue_extra(ledger)
@@ -201,11 +201,11 @@ class _Session:
         self, searcher: LedgerSearcher, tally: Tally, count: int, noun: str
     ) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
         """Shows progress and defers signals in the block; gives what is to be called again and again, and `say`."""
-        shown = StudyProgress(tally, count, self.directory, self.console, noun, 1.0, self.deadline)
+        shown = StudyProgress(tally, count, self.directory, self.console, noun, deadline=self.deadline)
         with shown as progress, self.interrupts.deferred():
             yield announcing(progress, self.interrupts, searcher, self._keep), progress.say
 
-    def _prepare(self, searcher: LedgerSearcher, ledger: Ledger, search: bool) -> Callable[[Tally, int, str], None]:
+    def _prepare(self, searcher: LedgerSearcher, ledger: Ledger) -> Callable[[Tally, int, str], None]:
         """Joins the cluster and computes what trials share; returns what runs the ledger's trials."""
         plan, cluster = self.plan, self.cluster
         cluster.join()
