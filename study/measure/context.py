@@ -32,7 +32,7 @@ from study.measure.own_networks import NO_PLACES, Places
 
 MAX_IMAGES = 5_000
 MIN_GENERATED = 3_000
-_VERSION = 5
+_VERSION = 6
 
 
 @dataclass(frozen=True)

@@ -227,7 +227,7 @@ class _Session:
         execute_trials = functools.partial(
             execute,
             searcher,
-            RungScheduler(ledger, searcher, plan.eta),
+            RungScheduler(ledger, searcher, plan.eta, self.record.is_blind),
             plan.data,
             context,
             cache,
