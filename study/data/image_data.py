@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -41,6 +42,7 @@ class ImageData:
         classes: Names of the labels, in order; `UNLABELLED` without labels.
         summary: Sizes, hash, variance and suitable trial parameters.
         notes: What the user should know of it, one line each.
+        kept: Where the cache of studies may keep it, see `study.data.kept_folder`.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ImageData:
     classes: tuple[str, ...]
     summary: DataSummary
     notes: tuple[str, ...] = ()
+    kept: Path | None = None
 
     def split(self, name: str) -> Split:
         """The split called `train`, `validation` or `test`."""
@@ -127,8 +130,13 @@ def copies_notes(parts: Mapping[str, Split], names: Sequence[str], given: tuple[
     return [f"{len(shown):,} {what}: {named}"]
 
 
-def assemble(name: str, loaded: Loaded) -> ImageData:
+def assemble(name: str, loaded: Loaded, *, is_noted: bool = False) -> ImageData:
     """The data set called `name`. Its notes are logged as warnings, each beginning with the name.
+
+    Args:
+        name: What to call it.
+        loaded: What was read.
+        is_noted: What is to be noted of any data set is among its notes.
 
     Raises:
         UserError: All training images are the same.
@@ -152,10 +160,10 @@ def assemble(name: str, loaded: Loaded) -> ImageData:
         defaults=_defaults(channels, height, width, len(loaded.train)),
     )
     notes = list(loaded.notes)
-    if len(loaded.classes) < 2:
+    if len(loaded.classes) < 2 and not is_noted:
         what = "no labels" if loaded.classes == UNLABELLED else f"one class ({', '.join(loaded.classes)})"
         notes.append(f"{what}: samples are compared in a network trained without classes, and no figure shows classes")
-    if summary.held_out < FEW_IMAGES:
+    if summary.held_out < FEW_IMAGES and not is_noted:
         notes.append(f"only {summary.held_out} images to measure with: trust no score of samples")
     lines = tuple(f"{name}: {note}" for note in notes)
     for line in lines:

@@ -186,7 +186,7 @@ def make_plan(request: Request) -> Plan:
     if existing is not None and existing.storage is None and request.storage is None:
         check_ledger_file(request.directory)
     side = existing.image_size if existing and request.dataset.startswith("folder:") else request.image_size
-    data = request.data or load_data(request.loaded.space, request.dataset, request.data_dir, side)
+    data = request.data or load_data(request.loaded.space, request.dataset, request.data_dir, side, request.runs)
     names = ("seed", "epochs", "scheduler", "eta", "feature_network", "image_size")
     given = {"sampler": sampler, **{name: getattr(request, name) for name in names}}
     directions = _directions(request.loaded)
