@@ -55,12 +55,12 @@ def read_kept(path: Path) -> Loaded | None:
     """What `keep` wrote; None if there is no such file, or if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:  # which notices a flipped bit
-            parts = [
+            train, validation, test = (
                 Split(torch.from_numpy(file[f"{split}_images"]), torch.from_numpy(file[f"{split}_labels"]))
                 for split in SPLITS
-            ]
+            )
             said = json.loads(file["said"].tobytes())
-        return Loaded(*parts, tuple(said["classes"]), tuple(said["notes"]))
+        return Loaded(train, validation, test, tuple(said["classes"]), tuple(said["notes"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:

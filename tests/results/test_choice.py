@@ -87,8 +87,8 @@ def test_no_trial_is_recommended_while_none_beats_the_mean_image(
 ) -> None:
     """Studies that did not measure the mean image's error take the variance of the training images, 4.7 / 64."""
     error = 0.08 if measured else 4.7 / 64
-    changes = {"references": {"pca": {"validation": {"0": 0.08, "1": 0.05}}}} if measured else {"references": {}}
-    directory = make_study(tmp_path, trials=0, **changes)
+    evaluation = {"pca": {"validation": {"0": 0.08, "1": 0.05}}} if measured else {}
+    directory = make_study(tmp_path, trials=0, references=evaluation)
     for number, (fid, worse) in enumerate([(9.0, 1.0), (4.0, 1.02), (3.0, 1.03)]):
         write_trial(directory, number, VAE.replace(epochs=20), [_row(share * worse * error, fid, 0.5)])
     stopped = _row(0.1 * error, 1.0, 0.5)  # it has learned something, but nobody can take it
