@@ -27,7 +27,12 @@ class UserError(Exception):
 
 
 def located(error: BaseException) -> str | None:
-    """An error of a user's own code in one line: file, line, kind and message; None if no such code was involved."""
+    """An error of a user's own code in one line: file, line, kind and message; None if no such code was involved.
+
+    A ledger that fails beneath the code, while it asks for a parameter, is no error of the code.
+    """
+    if _is_the_ledgers(error):
+        return None
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     if not frames:
         return None
@@ -42,7 +47,8 @@ def located_errors(*, others: bool = True) -> Iterator[None]:
     """Turns an error of a user's own code into one line with its place.
 
     Args:
-        others: Whether errors that no such code has raised become one line too; if not, they pass as they are.
+        others: Whether errors that no such code has raised become one line too; if not, they pass as they are, as those
+            of a ledger that fails always do.
 
     Raises:
         UserError: The code raised an error.
@@ -53,9 +59,14 @@ def located_errors(*, others: bool = True) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:  # a user's code may raise anything
         place = located(error)
-        if place is None and not others:
+        if place is None and (not others or _is_the_ledgers(error)):
             raise
         raise UserError(place or f"{type(error).__name__}: {error}") from error
+
+
+def _is_the_ledgers(error: BaseException) -> bool:
+    kind = type(error)  # by name, because importing Optuna is slow, and the commands' help needs none
+    return (kind.__module__, kind.__name__) == ("optuna.exceptions", "StorageInternalError")
 
 
 def _is_users(file: str) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
-from study.errors import located
+from study.errors import located, located_errors
 
 
 def _raised_in(path: Path) -> BaseException:
@@ -35,3 +36,11 @@ def test_a_library_is_no_code_of_the_users(tmp_path: Path, folder: str, is_users
     path = tmp_path / folder / "module.py"
     expected = f"{path}, line 2: ValueError: no" if is_users else None
     assert located(_raised_in(path)) == expected
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_ledger_that_fails_beneath_a_users_code_is_no_error_of_the_code(others: bool) -> None:
+    lost = optuna.exceptions.StorageInternalError("An exception is raised during the commit.")
+    with pytest.raises(optuna.exceptions.StorageInternalError) as caught, located_errors(others=others):
+        raise lost
+    assert caught.value is lost and located(lost) is None

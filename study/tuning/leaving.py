@@ -7,6 +7,10 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from ray import tune
+
+LEAVING = "leaving"
+"""What a trial reports before it waits for its node's end."""
 MARK = "STUDY_LEAVING"
 """The environment variable with the file whose existence says so; deploy/ray-node.sh sets it for all of a node."""
 
@@ -18,10 +22,11 @@ def node_is_leaving() -> bool:
 
 
 def leave() -> NoReturn:
-    """Waits for the node's end, and this process's with it.
+    """Tells the driver, and waits for the node's end, and this process's with it.
 
-    A trial that Ray loses with a node that was drained counts as preempted, and begins again elsewhere from its
-    checkpoint. One that ended its own process, or raised an exception, would count as failed.
+    The trial then begins again elsewhere from its checkpoint, and `RungScheduler` does not let that count as a failure.
+    If it ended its own process now, it could begin again on this node.
     """
+    tune.report({LEAVING: True})
     while True:
         time.sleep(60)

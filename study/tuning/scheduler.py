@@ -17,6 +17,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from study.search.ledger import Ledger
 from study.search.rungs import Rungs, rung_epochs
 from study.search.trial_record import RECONSTRUCTION, RungResult
+from study.tuning.leaving import LEAVING
 from study.tuning.searcher import LedgerSearcher
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class RungScheduler(FIFOScheduler):
     """Multi-objective asynchronous successive halving. It stops a trial at once if an objective is not finite.
 
     A trial that a person has stopped ends at its next report. That is no decision of a rung, and none is recorded.
+    A trial whose node is about to leave may fail once more: if Ray misses the trial's process before the node, it
+    counts the loss as the trial's failure, and which comes first is chance.
 
     Args:
         ledger: The study's ledger.
@@ -62,8 +65,10 @@ class RungScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Answers Ray after every report: CONTINUE or STOP."""
+        if LEAVING in result and trial.max_failures >= 0:
+            trial.max_failures += 1
         epoch = result.get("epoch")
-        if epoch is None:  # the trial reports a failure and ends by itself
+        if epoch is None:  # the trial says why it will end by itself
             return TrialScheduler.CONTINUE
         values = [float(result.get(name, math.nan)) for name in self._ledger.objectives]
         if not all(map(math.isfinite, values)):

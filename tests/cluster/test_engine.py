@@ -444,7 +444,7 @@ def audit(project: Project, name: str, epochs: int = EPOCHS) -> None:
 
     frames = load_study(project.runs, name)
     assert sorted(frames.trials["number"]) == list(range(TRIALS))
-    assert set(frames.trials["outcome"]) == {"completed"}
+    assert set(frames.trials["outcome"]) == {"completed"}, frames.trials[["number", "outcome", "reason"]].to_string()
     for _, history in frames.history.groupby("number"):
         assert history["epoch"].tolist() == list(range(1, epochs + 1))
     assert not (project.runs / name / "optuna.db").exists()

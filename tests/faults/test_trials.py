@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.audit import audit, ledger_trials
 from study.disk.files import read_json
-from tests.faults.harness import epochs_of, expect_clean, meanwhile, study_run, wait_until
+from study.tuning.leaving import MARK
+from tests.faults.harness import Driver, epochs_of, expect_clean, meanwhile, study_run, wait_until
 
 SPACE = """
 from study.space import SearchSpace
@@ -62,6 +64,30 @@ def test_failing_trials_fail_alone(tmp_path: Path, ray_session: None, capfd: pyt
     expect_clean(found, "loss becomes NaN", "learning rate 1e30")
     expect_clean(found, "trial process killed once", "kill -9 after epoch 9")
     expect_clean(found, "trial process killed each time", "kill -9, --max-failures 2", 3)
+
+
+def test_a_trial_that_was_moved_has_not_failed(tmp_path: Path) -> None:
+    mark, trial = tmp_path / "leaving", tmp_path / "m" / "trials" / "0000"
+    options = ["--space", "wae_weight", "--name", "m", "--runs-dir", tmp_path, "--num-trials", 1, "--epochs", 240]
+    driver = Driver(*options, "--scheduler", "none", "--max-failures", 0, environment={MARK: str(mark)})
+    driver.wait_until(lambda: epochs_of(trial / "attempt-1") > 20, "an epoch")
+    mark.touch()
+    driver.wait_until(lambda: _waits(trial / "attempt-1"), "a trial that waits for its node's end")
+    trained = epochs_of(trial / "attempt-1")
+    mark.unlink()
+    # The process is gone, and its node is not: as if Ray had not yet missed the node, and so it counts a failure.
+    kill(trial / "attempt-1", 0)
+    status, output = driver.end()
+    assert status == 0, output
+    assert trained < 240 == trained + epochs_of(trial / "attempt-2")
+    found = audit(tmp_path / "m", 240, trials=1)
+    expect_clean(found, "node told to end", "its trial's process killed; --max-failures 0")
+
+
+def _waits(attempt: Path) -> bool:
+    before = epochs_of(attempt)
+    time.sleep(2)
+    return before == epochs_of(attempt)
 
 
 def test_a_study_of_failures_ends_early(tmp_path: Path, ray_session: None, capfd: pytest.CaptureFixture[str]) -> None:

@@ -149,9 +149,18 @@ def test_other_errors_are_none_of_the_databases() -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("operation", ["_tell", "record_rung", "_assign"])
+@pytest.mark.parametrize(
+    ("operation", "table"),
+    [
+        ("_tell", "trial_user_attributes"),
+        ("record_rung", "trial_user_attributes"),
+        ("_assign", "trial_user_attributes"),
+        ("_assign", "trial_params"),  # in the middle of the space's own `suggest`
+    ],
+)
 def test_a_study_whose_database_breaks_ends_in_one_line_and_can_be_resumed(
     operation: str,
+    table: str,
     tmp_path: Path,
     ray_session: None,
     capsys: pytest.CaptureFixture[str],
@@ -160,7 +169,6 @@ def test_a_study_whose_database_breaks_ends_in_one_line_and_can_be_resumed(
     database = tmp_path / "ledgers.db"
     options = ["--space", "wae_weight", "--name", "broken", "--runs-dir", tmp_path / "runs"]
     options += ["--storage", f"sqlite:///{database}"]
-    table = "trial_user_attributes"
     original = getattr(Ledger, operation)
 
     def rename(old: str, new: str) -> None:
