@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 
 from analysis import replicates
 from analysis.plotting import command, labels, naming, style
@@ -124,12 +125,14 @@ def plot(info: Tradeoff) -> Figure:
     _draw_fronts(axes, info)
     _set_axes(axes, info)
     _draw_replicates(axes, info)
-    _draw_baselines(axes, info)
+    real_data = _draw_baselines(axes, info)
     axes.set_title(f"{info.name}: reconstruction against sampling", pad=26 if info.pca else 8)
     figure.legend(handles=_legend(info), loc="outside right upper")
     if info.recommended is not None:
         figure.draw_without_rendering()  # from now on the axes have their size, on which labels depend
         _label_front(axes, info, info.recommended)
+        if real_data is not None:
+            labels.move_aside(axes, real_data)
     return figure
 
 
@@ -211,9 +214,9 @@ def _draw_replicates(axes: Axes, info: Tradeoff) -> None:
         axes.plot([x, x], [lows[index, 1], found.high[index, 1]], color=colour, linewidth=1.6, alpha=0.5, zorder=6)
 
 
-def _draw_baselines(axes: Axes, info: Tradeoff) -> None:
-    if info.real_data is not None:
-        style.draw_real_data(axes, info.y, info.real_data)
+def _draw_baselines(axes: Axes, info: Tradeoff) -> Annotation | None:
+    """Draws PCA's errors and the real-data baseline; returns the label of that."""
+    label = None if info.real_data is None else style.draw_real_data(axes, info.y, info.real_data)
     if info.pca:
         low, high = axes.get_xlim()
         inside = {f"d={d}": x for d, x in info.pca.items() if low < x < high}
@@ -222,6 +225,7 @@ def _draw_baselines(axes: Axes, info: Tradeoff) -> None:
         labels.label_lines(axes, inside)
         axes.annotate("dotted: PCA with d components", (1, 1), (0, 13), xycoords="axes fraction",
                       textcoords="offset points", ha="right", fontsize=7.5, color=style.GREY)  # fmt: skip
+    return label
 
 
 def _label_front(axes: Axes, info: Tradeoff, knee: int) -> None:

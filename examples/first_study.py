@@ -21,7 +21,7 @@ SPACE = study.SearchSpace(
 )
 
 if __name__ == "__main__":
-    found = study.run_study(SPACE, data="digits", num_trials=4, epochs=8, resume=True, create=True)
+    found = study.run_study(SPACE, data="digits", num_trials=4, epochs=24, resume=True, create=True)
 
     print(found.front[["number", "latent_dim", "weight", "val/reconstruction_mse", "val/sample_fid"]])
     if found.recommended is not None:

@@ -81,7 +81,8 @@ class Study:
 
     @property
     def recommended(self) -> pd.Series | None:
-        """The row of the recommended trial, the knee or the compromise; None if no trial was trained to its end."""
+        """The row of the recommended trial, the knee or the compromise; None if no trial was trained to its end, or if
+        none may be recommended: there are too few images, or no trial beats the mean image."""
         return None if self._choice.recommended is None else self.trials.iloc[self._choice.recommended]
 
     def figure(self, name: str = "tradeoff", *, x: str | None = None, y: str | None = None, **options: Any) -> Figure:

@@ -64,6 +64,7 @@ class Status(NamedTuple):
         changes: What `study control` has changed, a line each with its time.
         pause: The command that ends its pause; "" if it is not paused.
         job: The state of its Slurm job, as lines to print.
+        caution: Why no trial may be recommended, though some have completed; "" otherwise.
     """
 
     state: str
@@ -82,6 +83,7 @@ class Status(NamedTuple):
     changes: tuple[str, ...] = ()
     pause: str = ""
     job: tuple[str, ...] = ()
+    caution: str = ""
 
 
 def read_status(runs_dir: Path, name: str, now: float | None = None) -> Status:
@@ -137,6 +139,7 @@ def _status(
         changes=tuple(change.line for change in frames.study.changes),
         pause=go_on_command(directory) if paused else "",
         job=tuple(job_lines(directory)),
+        caution=choice.caution if choice.front.size else "",
     )
 
 
@@ -188,6 +191,8 @@ def lines(status: Status, name: str) -> list[str]:
         result.append(f"best         {metric.rpartition('/')[2]} {value:.4g} (trial {number})")
     if status.front:
         result.append(f"front        {len(status.front)} trials: {', '.join(map(str, status.front))}")
+    if status.caution:
+        result.append(f"caution      {status.caution}")
     if status.hypervolume is not None:
         moved = "grew with the last trial" if not status.stale else f"has not grown for {status.stale} trials"
         result.append(f"hypervolume  {status.hypervolume:.4f}, the front {moved}; {status.epochs} epochs spent")

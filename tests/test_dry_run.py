@@ -39,13 +39,14 @@ def test_dry_run_measures_what_the_study_will_cost(
     monkeypatch.delenv("STUDY_FORECAST")
     arguments = ["--space", "latent_grid", "--num-trials", 3, "--epochs", 2, "--dry-run"]
     assert study_run(*arguments, "--runs-dir", tmp_path / "runs") == 0
-    shown = capsys.readouterr().out.splitlines()[-5:]
-    assert [line.split()[0] for line in shown] == ["data", "network", "trial", "before", "study"]
+    shown = capsys.readouterr().out.splitlines()[-6:]
+    assert [line.split()[0] for line in shown] == ["data", "network", "training", "trial", "before", "study"]
     assert shown[0].startswith(
         "data     1x8x8, 8 bits a value; 1,077 to train, 360 to validate, 360 to test; 10 classes;"
     )
-    assert re.search(r"\d (s|min), 0\.\d+ GB of memory; measured with 2 at once in \d+ s", shown[2])
-    assert re.fullmatch(r"study    3 trials, 2 at once: about [\d.]+ (s|min)", shown[4])  # of a grid none is stopped
+    assert shown[2] == "training 2 epochs of 16 steps, 32 steps in all"  # what --epochs says counts
+    assert re.search(r"\d (s|min), 0\.\d+ GB of memory; measured with 2 at once in \d+ s", shown[3])
+    assert re.fullmatch(r"study    3 trials, 2 at once: about [\d.]+ (s|min)", shown[5])  # of a grid none is stopped
     assert not (tmp_path / "runs").exists()
 
 
@@ -62,7 +63,7 @@ def test_dry_run_of_a_study_that_exists_says_what_is_left(
         f"study 'small' exists in {runs}: 2 of 2 trials have ended (2 completed, 0 stopped, 0 failed), 0 left; "
         "nothing to do"
     )
-    assert [line.split()[0] for line in cost] == ["data", "network"]
+    assert [line.split()[0] for line in cost] == ["data", "network", "training"]
     assert study_run("--space", space, "--study", "small", "--runs-dir", runs, "--num-trials", 5, "--dry-run") == 0
     assert "2 of 5 trials have ended" in (out := capsys.readouterr().out) and "3 left; --resume continues it" in out
     assert study_run("--space", space, "--study", "small", "--runs-dir", runs, "--epochs", 9, "--dry-run") == 2

@@ -18,6 +18,7 @@ from study.cli import command_status
 from study.config import TrialConfig
 from study.data.datasets import ImageData, load_dataset
 from study.data.splits import Split, total_variance
+from study.disk.layout import cache_path
 from study.measure import context
 from study.measure.context import EvaluationContext, prepare_context
 from study.measure.evaluate import Evaluator
@@ -138,6 +139,7 @@ def test_photographs_go_through_the_command(
         [arrays] = (runs / "flowers" / "trials" / f"{number:04}").glob("attempt-1/arrays.npz")
         assert np.load(arrays)["samples"].shape[1:] == (3, 64, 64)
     assert (runs / "flowers" / "report" / "report.html").exists()
+    assert len([*cache_path(runs).glob("folder-*.npz")]) == 1  # the next start does not decode them again
 
 
 def test_the_perceptual_term_is_measured_by_the_perceptual_classifier(cache: Path) -> None:

@@ -15,7 +15,7 @@ from analysis.explorer.thumbnails import thumbnails
 from analysis.plotting import naming, style
 from study.config import EXTRA_ORIGINS, Origin, TrialConfig
 from study.measure.metrics import FITTED, METRICS, is_logarithmic, metric_name
-from study.results.choice import Choice, choose, full_weight, too_little_data, under_fitted, with_fitted_prior
+from study.results.choice import Choice, choose, full_weight, under_fitted, with_fitted_prior
 from study.results.frame import METRIC_PREFIXES, StudyFrames
 from study.results.recommendation import METHOD
 
@@ -50,7 +50,7 @@ def explorer(frames: StudyFrames, links: Mapping[str, str], runs: Path | None = 
     data = {
         "x": x,
         "y": y,
-        "caution": too_little_data(frames),
+        "caution": choose(frames).caution,
         "params": _params(frames),
         "metrics": [_metric(frames, name) for name in columns],
         "curves": list(_curve_names(frames)),

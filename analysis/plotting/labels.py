@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from analysis.plotting import style
@@ -85,6 +85,29 @@ def label_end(
             if not _extent(label).overlaps(_extent(taken)):
                 return
             label.remove()
+
+
+def move_aside(axes: Axes, label: Annotation) -> None:
+    """Moves the label at the right end of a horizontal line to the left end if it touches another text there, or below
+    the line; it stays if all of these are taken.
+
+    Args:
+        axes: With their final limits and all other labels.
+        label: Drawn with an offset above the line, in points.
+    """
+    others = [_extent(text) for text in axes.texts if text is not label and text.get_text()]
+    (_, height), (right, above) = label.xy, label.xyann
+    for x, side, y, anchor in (
+        (1.0, "right", above, "baseline"),
+        (0.0, "left", above, "baseline"),
+        (1.0, "right", -above, "top"),
+        (0.0, "left", -above, "top"),
+        (1.0, "right", above, "baseline"),
+    ):
+        label.xy, label.xyann = (x, height), (right if x else -right, y)
+        label.set(ha=side, va=anchor)
+        if not any(_extent(label).overlaps(other) for other in others):
+            return
 
 
 def _extent(label: Text) -> Bbox:

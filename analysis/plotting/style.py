@@ -18,7 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from analysis.plotting import naming
@@ -183,10 +183,13 @@ def log_axis(axes: Axes, which: str, values: np.ndarray, *, narrow: bool = False
     axis.set_minor_formatter(NullFormatter())
 
 
-def draw_real_data(axes: Axes, values: np.ndarray, baseline: float, *, named: bool = True) -> None:
+def draw_real_data(axes: Axes, values: np.ndarray, baseline: float, *, named: bool = True) -> Annotation:
     """Draws the real-data baseline: a dashed line, or an arrow to it if it is far below the values.
 
     Without `named`, the legend must name it, see `real_data_handles`.
+
+    Returns:
+        Its label, at the right.
     """
     text = f"real-data baseline: {naming.number(baseline)}" if named else ""
     if worth_showing(values, baseline):
@@ -196,9 +199,9 @@ def draw_real_data(axes: Axes, values: np.ndarray, baseline: float, *, named: bo
         text = f"↓ {text or naming.number(baseline)}"
         place, offset, transform = (1.0, 0.0), (-2, 4), axes.transAxes
         axes.set_ymargin(0.12)  # room for the text below the values, if the axis finds its own limits
-    axes.annotate(text, place, offset, xycoords=transform, textcoords="offset points", ha="right", fontsize=7.5,
-                  color=GREY, gid=_REAL_DATA, zorder=7,
-                  bbox={"facecolor": "white", "alpha": 0.7, "pad": 0.5, "linewidth": 0})  # fmt: skip
+    return axes.annotate(text, place, offset, xycoords=transform, textcoords="offset points", ha="right", fontsize=7.5,
+                         color=GREY, gid=_REAL_DATA, zorder=7,
+                         bbox={"facecolor": "white", "alpha": 0.7, "pad": 0.5, "linewidth": 0})  # fmt: skip
 
 
 def real_data_handles(panels: Iterable[Axes]) -> list[Line2D]:

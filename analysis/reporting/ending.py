@@ -22,7 +22,7 @@ from analysis.reporting import picks, second_opinion
 from analysis.reporting.page import write_report
 from study.config import UserError
 from study.disk.layout import ERROR, OUTCOME, PICTURE, WARNINGS, attempt_folders, report_path, trial_folders, trial_path
-from study.results.choice import Choice, choose, seed_groups, too_little_data
+from study.results.choice import Choice, choose, seed_groups
 from study.results.frame import MEMORY, StudyFrames, load_study
 from study.tracking.store import one_line
 
@@ -181,7 +181,7 @@ def show_warnings(console: Console, directory: Path) -> None:
 
 def _recommendation(frames: StudyFrames, choice: Choice) -> list[str]:
     if choice.recommended is None:
-        return [too_little_data(frames)]
+        return [choice.caution]
     between_seeds = picks.seed_noise(frames, choice, seed_groups(frames, np.flatnonzero(choice.eligible)))
     return [
         *picks.all_picks(frames, choice),

@@ -10,7 +10,7 @@ from analysis import replicates
 from analysis.plotting import naming
 from analysis.reporting import picks, second_opinion
 from study.results import pareto
-from study.results.choice import Choice, choose, front_of, seed_groups, too_little_data
+from study.results.choice import Choice, choose, front_of, seed_groups
 from study.results.frame import StudyFrames
 
 FEW_SEEDS = 4
@@ -57,8 +57,8 @@ def summarise(frames: StudyFrames) -> Summary:
     seeds = seed_groups(frames, np.flatnonzero(choice.eligible))
     noise = picks.seed_noise(frames, choice, seeds)
     methods = _methods(frames, choice)
-    if choice.front.size and choice.recommended is None:
-        return Summary([too_little_data(frames)], methods, noise)
+    if choice.front.size and choice.caution:
+        return Summary([choice.caution], methods, noise)
     if choice.recommended is None:
         return Summary(_nothing_completed(frames), methods, noise)
     sentences = [_recommendation(frames, choice)]

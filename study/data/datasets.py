@@ -5,6 +5,7 @@ To add one, write a loader `(directory, download) -> Loaded` and name it in `DAT
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -21,7 +22,9 @@ import torch
 from study.config import UserError
 from study.data.array_files import load_npy, load_npz
 from study.data.folder import load_folder
+from study.data.folder_layout import read_layout
 from study.data.image_data import HELD_OUT, ImageData, Loaded, assemble
+from study.data.kept_folder import kept_path, read_kept
 from study.data.splits import Split, three_way
 
 _PROBE_SECONDS = 6.0
@@ -31,7 +34,12 @@ Loader = Callable[[Path, bool], Loaded]
 
 
 def load_dataset(
-    name: str, data_dir: Path | None = None, *, download: bool = True, image_size: int | None = None
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    download: bool = True,
+    image_size: int | None = None,
+    cache: Path | None = None,
 ) -> ImageData:
     """Loads a data set. Downloads it if it is missing and `download` allows it.
 
@@ -41,6 +49,8 @@ def load_dataset(
             current folder.
         download: Whether missing data may be downloaded.
         image_size: Pixels of each side that the images of a folder get; by default what suits most of them.
+        cache: Where a folder's images may be kept, see `study.data.kept_folder`. They are looked for there; only `keep`
+            writes.
 
     Raises:
         UserError: The name is unknown, the data are missing and cannot be downloaded, files are damaged, a user's own
@@ -52,11 +62,22 @@ def load_dataset(
         raise UserError(f"--image-size: the images of {name} keep their size; only those of folder:PATH can be resized")
     if kind in READERS and path:
         file = Path(path).expanduser().absolute()
-        return assemble(f"{kind}:{file}", READERS[kind](file) if image_size is None else load_folder(file, image_size))
+        if kind == "folder":
+            return _folder(file, image_size, cache)
+        return assemble(f"{kind}:{file}", READERS[kind](file))
     if name not in DATASETS:
         own = ", ".join(f"{kind}:PATH" for kind in READERS)
         raise UserError(f"no data set {name!r}: choose from {', '.join(DATASETS)}, or {own}")
     return assemble(name, DATASETS[name](directory, download))
+
+
+def _folder(root: Path, side: int | None, cache: Path | None) -> ImageData:
+    """The images of a folder, from the cache or from their files."""
+    name, layout = f"folder:{root}", read_layout(root)
+    kept = None if cache is None else kept_path(cache, root, layout, side)
+    found = None if kept is None else read_kept(kept)
+    data = assemble(name, load_folder(root, side, layout)) if found is None else assemble(name, found, is_noted=True)
+    return dataclasses.replace(data, kept=kept)
 
 
 def _load_digits(directory: Path, download: bool) -> Loaded:

@@ -63,32 +63,34 @@ class Folder(NamedTuple):
     notes: tuple[str, ...]
 
 
-def load_folder(root: Path, side: int | None = None) -> Loaded:
+def load_folder(root: Path, side: int | None = None, layout: Layout | None = None) -> Loaded:
     """The three splits of a folder; those it lacks are cut from its training images.
 
     Args:
         root: The folder.
         side: As of `read_folder`.
+        layout: As of `read_folder`.
 
     Raises:
         UserError: As `read_folder`.
     """
-    found = read_folder(root, side)
+    found = read_folder(root, side, layout)
     return cut_missing(found.parts, found.given, found.classes, found.notes)
 
 
-def read_folder(root: Path, side: int | None = None) -> Folder:
+def read_folder(root: Path, side: int | None = None, layout: Layout | None = None) -> Folder:
     """Reads every image of a folder, see `study.data.folder_layout`.
 
     Args:
         root: The folder.
         side: Pixels of each side that all images get; by default what suits most of them.
+        layout: What the folder holds, if that is known.
 
     Raises:
         UserError: There is no such folder, its layout is ambiguous, it holds too few readable images or more than there
             is memory for, an image is too large to open safely, or pixels have a range that says nothing.
     """
-    layout = read_layout(root)
+    layout = layout or read_layout(root)
     files = [file.path for file in layout.files]
     # Pillow warns about odd metadata, and about sizes that `read_header` refuses.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,6 +19,12 @@ logger = logging.getLogger(__name__)
 
 HELD_OUT = 10_000
 """Images in the validation split of a large data set."""
+LEAST_STEPS = 1_500
+"""Training steps of a trial at a learning rate of .001, at least, if nobody says how many epochs it has.
+
+So the first rung, an eighth of them, is not before step 187, where every model has left the mean image behind
+(docs/search.md).
+"""
 UNLABELLED = ("images",)
 """The one class of images without labels."""
 SPLITS = ("train", "validation", "test")
@@ -34,6 +42,7 @@ class ImageData:
         classes: Names of the labels, in order; `UNLABELLED` without labels.
         summary: Sizes, hash, variance and suitable trial parameters.
         notes: What the user should know of it, one line each.
+        kept: Where the cache of studies may keep it, see `study.data.kept_folder`.
     """
 
     name: str
@@ -43,6 +52,7 @@ class ImageData:
     classes: tuple[str, ...]
     summary: DataSummary
     notes: tuple[str, ...] = ()
+    kept: Path | None = None
 
     def split(self, name: str) -> Split:
         """The split called `train`, `validation` or `test`."""
@@ -120,8 +130,13 @@ def copies_notes(parts: Mapping[str, Split], names: Sequence[str], given: tuple[
     return [f"{len(shown):,} {what}: {named}"]
 
 
-def assemble(name: str, loaded: Loaded) -> ImageData:
+def assemble(name: str, loaded: Loaded, *, is_noted: bool = False) -> ImageData:
     """The data set called `name`. Its notes are logged as warnings, each beginning with the name.
+
+    Args:
+        name: What to call it.
+        loaded: What was read.
+        is_noted: What is to be noted of any data set is among its notes.
 
     Raises:
         UserError: All training images are the same.
@@ -145,10 +160,10 @@ def assemble(name: str, loaded: Loaded) -> ImageData:
         defaults=_defaults(channels, height, width, len(loaded.train)),
     )
     notes = list(loaded.notes)
-    if len(loaded.classes) < 2:
+    if len(loaded.classes) < 2 and not is_noted:
         what = "no labels" if loaded.classes == UNLABELLED else f"one class ({', '.join(loaded.classes)})"
         notes.append(f"{what}: samples are compared in a network trained without classes, and no figure shows classes")
-    if summary.held_out < FEW_IMAGES:
+    if summary.held_out < FEW_IMAGES and not is_noted:
         notes.append(f"only {summary.held_out} images to measure with: trust no score of samples")
     lines = tuple(f"{name}: {note}" for note in notes)
     for line in lines:
@@ -159,9 +174,16 @@ def assemble(name: str, loaded: Loaded) -> ImageData:
 def _defaults(channels: int, height: int, width: int, train_size: int) -> Params:
     """Trial parameters by image size. Small sets get more epochs, so that all take about as many steps."""
     if channels * height * width <= 16 * 16:
-        return {"network": "mlp", "width": 128, "batch_size": 64, "learning_rate": 2e-3, "epochs": 60}
-    epochs = min(60, max(10, round(200_000 / train_size)))
-    shared: Params = {"batch_size": 128 if train_size >= 10_000 else 64, "learning_rate": 1e-3, "epochs": epochs}
+        tiny: Params = {"network": "mlp", "width": 128, "batch_size": 64, "learning_rate": 2e-3}
+        return {**tiny, "epochs": max(60, _epochs_of(LEAST_STEPS // 2, train_size, 64))}  # at twice the rate
+    batch = 128 if train_size >= 10_000 else 64
+    epochs = max(min(60, max(10, round(200_000 / train_size))), _epochs_of(LEAST_STEPS, train_size, batch))
+    shared: Params = {"batch_size": batch, "learning_rate": 1e-3, "epochs": epochs}
     if channels == 1 and height * width <= 32 * 32:
         return {"network": "mlp", "width": 512, **shared}
     return {"network": "conv", "width": 32, **shared}
+
+
+def _epochs_of(steps: int, train_size: int, batch: int) -> int:
+    """Epochs that have at least so many steps."""
+    return math.ceil(steps / max(1, train_size // batch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import subprocess
@@ -24,6 +25,8 @@ from study.ranges import RANGES
 from study.space import LoadedSpace
 
 FORMAT = 1
+BLIND_SHARE = 0.95
+"""A model that keeps more than this share of the mean image's error has learned next to nothing."""
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
 
 
@@ -139,6 +142,19 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
         """
         found = [self.evaluation.get(key) or {} for key in ("instrument", "second_instrument")]
         return tuple((network.get("name"), network.get("spec")) for network in found)
+
+    @property
+    def mean_image_error(self) -> float:
+        """The reconstruction error of a model that gives every validation image the mean of the training images.
+
+        Studies begun before this was measured have the training images' own: their variance.
+        """
+        measured = self.evaluation.get("pca", {}).get("validation", {}).get("0")
+        return self.data.total_variance / math.prod(self.data.shape) if measured is None else float(measured)
+
+    def is_blind(self, error: float) -> bool:
+        """Whether a model of this reconstruction error (per pixel, validation) does not beat the mean image clearly."""
+        return error > BLIND_SHARE * self.mean_image_error
 
     @property
     def described(self) -> Components:

@@ -19,7 +19,7 @@ _NUMBERS = 100_000
 
 
 def pca_errors(train: Tensor, splits: Mapping[str, Tensor]) -> dict[str, dict[int, float]]:
-    """Mean squared error per pixel of PCA reconstructions, for 1 to 64 components.
+    """Mean squared error per pixel of PCA reconstructions, for 0 to 64 components; without any it is the mean image's.
 
     Args:
         train: Images to fit the components to, as stored, [N, C, H, W]. Up to 1,024 numbers per image the fit is exact
@@ -35,16 +35,17 @@ def pca_errors(train: Tensor, splits: Mapping[str, Tensor]) -> dict[str, dict[in
 
 def _clipped_errors(pixels: Tensor, mean: Tensor, components: Tensor) -> dict[int, float]:
     """Error by number of components, of pixels [n, P], given the mean [P] and the components [k, P]."""
-    totals = [0.0] * len(components)
+    totals = [0.0] * (len(components) + 1)
     for block in pixels.split(max(1, _NUMBERS // pixels.shape[1])):
         values = as_float(block.cpu())
         weights = (values - mean) @ components.T
         reconstruction, error = mean.expand_as(values).clone(), torch.empty_like(values)
-        for index, component in enumerate(components):
-            reconstruction.addr_(weights[:, index], component)
+        for size in range(len(totals)):
+            if size:
+                reconstruction.addr_(weights[:, size - 1], components[size - 1])
             torch.clamp(reconstruction, 0, 1, out=error).sub_(values)
-            totals[index] += float(torch.dot(error.view(-1), error.view(-1)))
-    return {size: total / pixels.numel() for size, total in enumerate(totals, start=1)}
+            totals[size] += float(torch.dot(error.view(-1), error.view(-1)))
+    return {size: total / pixels.numel() for size, total in enumerate(totals)}
 
 
 def _components(pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:

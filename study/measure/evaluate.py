@@ -5,8 +5,8 @@ draws from its own random numbers, and leaves the model and the global generator
 therefore never changes a training.
 
 How many images: FID and the other feature metrics compare up to `max_images` real images with the same number of
-generated ones, but at least 3,000. Every trial uses the same images and the same codes. Averages over images use those
-same images of the validation split, and all images of the test split.
+generated ones, but at least 3,000, or 20 for each real one if that is less. Every trial uses the same images and the
+same codes. Averages over images use those same images of the validation split, and all images of the test split.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ class Choice(NamedTuple):
         members: Trials among which the recommended one is found, boolean [trials].
         candidates: Rows on their Pareto front, sorted like `front`.
         picks: The recommended trial and the nearly best in each objective, see `recommendation.picks_of`; none if there
-            is too little data.
+            is a caution.
+        caution: Why no trial may be recommended; "" if one may.
     """
 
     values: np.ndarray
@@ -41,6 +42,7 @@ class Choice(NamedTuple):
     members: np.ndarray
     candidates: np.ndarray
     picks: tuple[Pick, ...]
+    caution: str = ""
 
     @property
     def recommended(self) -> int | None:
@@ -81,7 +83,8 @@ def choose(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Ch
     unmade = np.isin(frames.text("regularizer"), _unmade(frames)) & from_normal
     copies = under(COPIES)
     choice = chosen_from(values, eligible, diversity, unjudged, frames.column(copies), copies, unmade)
-    return choice._replace(picks=()) if too_little_data(frames) else choice
+    caution = too_little_data(frames) or _nothing_learned(frames, eligible)
+    return choice._replace(picks=(), caution=caution) if caution else choice
 
 
 def too_little_data(frames: StudyFrames) -> str:
@@ -92,6 +95,19 @@ def too_little_data(frames: StudyFrames) -> str:
     return (
         f"Too little data to say anything: {held_out} images to measure with, {FEW_IMAGES} are the least. So there is "
         "no recommendation."
+    )
+
+
+def _nothing_learned(frames: StudyFrames, eligible: np.ndarray) -> str:
+    """Why no trial is recommended if none of them beats the mean image; "" if one does, or if that is not known."""
+    errors, epochs = frames.column(f"val/{RECONSTRUCTION}")[eligible], frames.column("epochs")[eligible]
+    if not np.isfinite(errors).any() or not frames.study.is_blind(best := float(np.nanmin(errors))):
+        return ""
+    share = best / frames.study.mean_image_error
+    return (
+        f"No trial beats the mean image: the best reconstruction keeps {100 * share:.0f} % of its error. The choice "
+        "among such trials is noise, so there is no recommendation. Begin a study with more epochs "
+        f"(--epochs above {int(epochs.max())})."
     )
 
 

@@ -12,7 +12,7 @@ from study.built_in import BUILT_IN
 from study.config import PARAMS, TrialConfig, UserError
 from study.disk.layout import trial_path
 from study.disk.study_json import StudyRecord
-from study.results.choice import choose, too_little_data
+from study.results.choice import choose
 from study.results.frame import StudyFrames, load_study
 
 _MSE = "val/reconstruction_mse"
@@ -111,7 +111,7 @@ def _row_of_front(frames: StudyFrames, nearly_best: str | None, max_mse: float |
     if not choice.front.size:
         raise UserError(frames.nothing("no trial was trained to its end"))
     if choice.recommended is None and max_mse is None:
-        raise UserError(f"study {frames.name}: {too_little_data(frames)} Choose a trial with --trial or --max-mse")
+        raise UserError(f"study {frames.name}: {choice.caution} Choose a trial with --trial or --max-mse")
     if nearly_best is not None:
         known = [name.rpartition("/")[2] for name in frames.objectives]
         wanted = nearly_best.rpartition("/")[2]

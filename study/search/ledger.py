@@ -224,10 +224,9 @@ class Ledger:
         ending.store(trial)
         self._tell(trial, ending)
 
-    def record_rung(self, number: int, epoch: int, values: Sequence[float], goes_on: bool) -> None:
+    def record_rung(self, result: RungResult) -> None:
         """Stores that a running trial came to a rung, and what was decided, before anything acts upon it."""
-        result = RungResult(number, epoch, list(values), goes_on)
-        trial_record.store_rung(self._running[number], self._rung_results, result)
+        trial_record.store_rung(self._running[result.number], self._rung_results, result)
         self._rung_results += 1
 
     def rung_results(self) -> list[RungResult]:

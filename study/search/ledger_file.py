@@ -26,7 +26,7 @@ from study.search.ledger import Ledger
 from study.search.narrowing import own_range, widened
 from study.search.rungs import rung_epochs
 from study.search.storage import open_storage
-from study.search.trial_record import BY_HAND, Ending, RungResult, rung_attribute
+from study.search.trial_record import BY_HAND, RECONSTRUCTION, Ending, RungResult, rung_attribute
 from study.space import SearchSpace
 
 _EXTRA = ("replicate_of", "retrain_of")
@@ -169,7 +169,8 @@ def _trial(
                 numbers = [value for value in values if value is not None]
                 if epoch == last and by_hand and epoch not in records.merged(merged[epoch][0] - 1):
                     continue  # no rung decided that, unless an earlier attempt came to it and went on
-                result = RungResult(described["number"], epoch, numbers, epoch < last or by_hand)
+                is_blind = record.is_blind(epochs[epoch].get(RECONSTRUCTION, 0.0))
+                result = RungResult(described["number"], epoch, numbers, epoch < last or by_hand, is_blind)
                 attributes |= rung_attribute(next(rungs), result)
     if ending is not None:
         attributes |= ending.attributes()

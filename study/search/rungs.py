@@ -5,11 +5,12 @@ on if no earlier one dominates it, or if it is within the top 1/eta (rounded up)
 only in part, an epsilon-net decides within it, so that the trials that go on stay spread along the front. (Schmucker
 et al., "Multi-objective Asynchronous Successive Halving", arXiv 2106.12639; Salinas et al., arXiv 2106.05680.)
 
-Two things differ from the papers. First, every trial of rank 0 goes on. This keeps both ends of a front and, with the
+Three things differ from the papers. First, every trial of rank 0 goes on. This keeps both ends of a front and, with the
 first rung at an eighth and eta = 2, most trials whose weight is still rising. Second, the net counts in additive
 epsilons between positions in the rung's order: how far a candidate is from those chosen before it (what they lack to
 dominate it), less how far it is behind the front (what it lacks not to be dominated). So a better trial never fares
-worse, and neither an objective's unit nor the order of the objectives matters.
+worse, and neither an objective's unit nor the order of the objectives matters. Third, no trial stops at a rung to which
+only models have come that do not beat the mean image: the choice among them would be noise.
 """
 
 from __future__ import annotations
@@ -208,20 +209,28 @@ class Rungs:
         self.eta = eta
         self._signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
         self._rungs: dict[int, Rung] = {}
+        self._seeing: set[int] = set()
 
-    def decide(self, epoch: int, values: Sequence[float]) -> bool:
-        """Takes in a trial's objectives at a rung, unless one is not finite. Returns whether the trial goes on."""
+    def decide(self, epoch: int, values: Sequence[float], *, is_blind: bool = False) -> bool:
+        """Takes in a trial's objectives at a rung, unless one is not finite. Returns whether the trial goes on.
+
+        Args:
+            epoch: The rung.
+            values: The objectives.
+            is_blind: Whether the trial does not beat the mean image. While all at a rung are, each of them goes on.
+        """
         signed = self._signs * np.asarray(values, dtype=np.float64)
         if not np.isfinite(signed).all():
             return False
-        rung = self._rung(epoch)
-        result = rung.goes_on(signed, self.eta)
-        rung.add(signed)
-        return result
+        result = self._rung(epoch).goes_on(signed, self.eta)
+        self.restore(epoch, values, is_blind=is_blind)
+        return result or epoch not in self._seeing
 
-    def restore(self, epoch: int, values: Sequence[float]) -> None:
+    def restore(self, epoch: int, values: Sequence[float], *, is_blind: bool = False) -> None:
         """Takes in a result that needs no decision."""
         self._rung(epoch).add(self._signs * np.asarray(values, dtype=np.float64))
+        if not is_blind:
+            self._seeing.add(epoch)
 
     def size(self, epoch: int) -> int:
         """Results at a rung so far."""

@@ -18,6 +18,8 @@ from study.space import SearchSpace
 
 BY_HAND = "by hand "
 """Tells in the reason of a stopped trial that no rung stopped it."""
+RECONSTRUCTION = "val/reconstruction_mse"
+"""The reconstruction error as epochs record and trials report it."""
 _RUNG = "rung:"
 
 
@@ -129,12 +131,14 @@ class RungResult(NamedTuple):
         epoch: The rung.
         values: Its objectives then, in the study's order.
         goes_on: What was decided.
+        is_blind: Whether it did not beat the mean image then.
     """
 
     number: int
     epoch: int
     values: list[float]
     goes_on: bool
+    is_blind: bool = False
 
 
 def store_rung(trial: optuna.trial.Trial, order: int, result: RungResult) -> None:
@@ -145,15 +149,17 @@ def store_rung(trial: optuna.trial.Trial, order: int, result: RungResult) -> Non
 
 def rung_attribute(order: int, result: RungResult) -> dict[str, Any]:
     """That user attribute by its name."""
-    return {f"{_RUNG}{result.epoch}": {"order": order, "values": result.values, "goes_on": result.goes_on}}
+    blind = {"blind": True} if result.is_blind else {}
+    return {f"{_RUNG}{result.epoch}": {"order": order, "values": result.values, "goes_on": result.goes_on, **blind}}
 
 
 def rung_results(trials: Iterable[FrozenTrial]) -> list[RungResult]:
     """All results at rungs, in the order in which they came."""
-    found = [
-        (record["order"], RungResult(trial.number, int(key.removeprefix(_RUNG)), record["values"], record["goes_on"]))
-        for trial in trials
-        for key, record in trial.user_attrs.items()
-        if key.startswith(_RUNG)
-    ]
+    found = []
+    for trial in trials:
+        for key, record in trial.user_attrs.items():
+            if key.startswith(_RUNG):
+                epoch, blind = int(key.removeprefix(_RUNG)), record.get("blind", False)
+                result = RungResult(trial.number, epoch, record["values"], record["goes_on"], blind)
+                found.append((record["order"], result))
     return [result for _, result in sorted(found)]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from study.config import DataSummary, Origin, TrialConfig
-from study.search.rungs import expected_share
+from study.search.rungs import expected_share, rung_epochs
 from study.tuning.measuring import Measured, evaluations
 
 MOST_MEASURED = 4
@@ -149,6 +149,20 @@ def cost(
         memory=max((each.memory for each in found.figures.values() if each.memory), default=None),
         gpu=max((each.gpu for each in found.figures.values() if each.gpu), default=None),
     )
+
+
+def training_line(candidates: Sequence[Candidate], train_size: int, *, stops: bool) -> str:
+    """Epochs and steps of a trial, and after how many steps trials are first compared if they may stop early."""
+    epochs = [candidate.config.epochs for candidate in candidates]
+    steps = [train_size // min(candidate.config.batch_size, train_size) for candidate in candidates]
+    whole = [n * each for n, each in zip(epochs, steps, strict=True)]
+    first = [rung_epochs(n)[0] * each for n, each in zip(epochs, steps, strict=True) if n > 1]
+
+    def spread(numbers: list[int]) -> str:
+        return between(f"{min(numbers):,}", f"{max(numbers):,}")
+
+    compared = f"; trials are first compared after {spread(first)}" if stops and first else ""
+    return f"training {spread(epochs)} epochs of {spread(steps)} steps, {spread(whole)} steps in all{compared}"
 
 
 def makespan(durations: Sequence[float], slots: int) -> float:

@@ -16,7 +16,7 @@ from study.config import Origin, TrialConfig, UserError
 from study.disk.layout import cache_path
 from study.errors import located_errors
 from study.model.building import build_autoencoder
-from study.session.cost import Candidate, Cost, cost, data_line, lines, network_line, to_measure
+from study.session.cost import Candidate, Cost, cost, data_line, lines, network_line, to_measure, training_line
 from study.session.feature_networks import places
 from study.session.plan import Plan, first_configs
 from study.session.resuming import recorded_instrument
@@ -56,6 +56,7 @@ def forecast(plan: Plan, cluster: Cluster, screen: Console, done: int = 0) -> Co
     bits = 8 if plan.data.train.images.dtype == torch.uint8 else 32
     say(data_line(plan.data.summary, len(plan.data.classes), bits))
     say(network_line(candidates))
+    say(training_line(candidates, plan.data.summary.train_size, stops=plan.eta is not None))
     if not is_wanted() or done >= plan.record.num_trials:
         return None
     begun = time.monotonic()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.data.datasets import DATASETS, ImageData, load_dataset
+from study.disk.layout import cache_path
 from study.errors import UserError, located_errors
 from study.space import SearchSpace
 
 
-def load_data(space: SearchSpace, name: str, data_dir: Path | None, image_size: int | None = None) -> ImageData:
+def load_data(
+    space: SearchSpace, name: str, data_dir: Path | None, image_size: int | None = None, runs: Path | None = None
+) -> ImageData:
     """The data set of a name.
 
     Args:
@@ -17,6 +20,7 @@ def load_data(space: SearchSpace, name: str, data_dir: Path | None, image_size: 
         name: One of those, or as of `load_dataset`.
         data_dir: Where downloaded data sets lie.
         image_size: As of `load_dataset`.
+        runs: The folder of all studies, whose cache may hold the images of a folder.
 
     Raises:
         UserError: There is no such data set, its code raised an error or gave something else, or its files are missing.
@@ -26,7 +30,8 @@ def load_data(space: SearchSpace, name: str, data_dir: Path | None, image_size: 
     if source is None and own and name not in DATASETS and ":" not in name:
         raise UserError(f"no data set {name!r}: choose from {', '.join([*own, *DATASETS])}, or folder:PATH")
     if source is None:
-        return load_dataset(name, data_dir, image_size=image_size)
+        cache = None if runs is None else cache_path(runs)
+        return load_dataset(name, data_dir, image_size=image_size, cache=cache)
     if image_size is not None:
         raise UserError(f"--image-size: data set {name!r} brings its images; let its load resize them")
     with located_errors():

@@ -186,13 +186,15 @@ def make_plan(request: Request) -> Plan:
     if existing is not None and existing.storage is None and request.storage is None:
         check_ledger_file(request.directory)
     side = existing.image_size if existing and request.dataset.startswith("folder:") else request.image_size
-    data = request.data or load_data(request.loaded.space, request.dataset, request.data_dir, side)
+    data = request.data or load_data(request.loaded.space, request.dataset, request.data_dir, side, request.runs)
     names = ("seed", "epochs", "scheduler", "eta", "feature_network", "image_size")
     given = {"sampler": sampler, **{name: getattr(request, name) for name in names}}
     directions = _directions(request.loaded)
     if existing is not None:
         check_resumable(existing, request.loaded, data.summary, directions, given, request.directory)
         warm_start.check_same(existing, request.warm_start, request.loaded.space, data.summary)
+        kept = dataclasses.replace(data.summary, defaults=existing.data.defaults)  # this version's may be others
+        data = dataclasses.replace(data, summary=kept)
         wanted = max(existing.num_trials, request.num_trials or 0)
         summary = data.summary if is_moved(existing, data.summary) else existing.data
         record = existing.replace(num_trials=wanted, data=summary, data_dir=_data_dir(request) or existing.data_dir)

@@ -13,6 +13,7 @@ from rich.console import Console
 from study.changes import Change
 from study.cli import DONE, FAILED, INTERRUPTED
 from study.config import UserError
+from study.data.kept_folder import keep
 from study.disk import study_json
 from study.disk.code import carry, code_for_trials
 from study.disk.layout import cache_path
@@ -213,6 +214,7 @@ class _Session:
         if unlocked and (self.plan.request.storage or self.record.storage) is None:
             self._say(f"note: {LOCAL_LOCKS.format(unlocked[0])}")
         cache, where = cache_path(plan.request.runs), places(plan.request.loaded, self.directory)
+        keep(plan.data)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
         context = prepare(
             plan.data, kinds(ledger, self.record.num_trials), cache, cluster, recorded_instrument(self.record), where
@@ -227,7 +229,7 @@ class _Session:
         execute_trials = functools.partial(
             execute,
             searcher,
-            RungScheduler(ledger, searcher, plan.eta),
+            RungScheduler(ledger, searcher, plan.eta, self.record.is_blind),
             plan.data,
             context,
             cache,

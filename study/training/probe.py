@@ -21,7 +21,7 @@ from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure.checks import Examination
 from study.measure.comparison import COPY_IMAGES, FeatureSet, nearest_distances
-from study.measure.context import MAX_IMAGES, MIN_GENERATED, Calibrated, EvaluationContext, compare_features
+from study.measure.context import MAX_IMAGES, Calibrated, EvaluationContext, compare_features, generated_count
 from study.measure.evaluate import IWAE_IMAGES, IWAE_SAMPLES, Evaluator
 from study.measure.features import Classifier
 from study.measure.instrument import Instrument, instrument, untrained, usual_specs
@@ -296,4 +296,4 @@ def _count(size: int, share: float, least: int) -> int:
 
 
 def _samples(size: int, share: float) -> int:
-    return max(_LEAST_SAMPLES, round(share * max(min(size, MAX_IMAGES), MIN_GENERATED)))
+    return max(_LEAST_SAMPLES, round(share * generated_count(min(size, MAX_IMAGES))))

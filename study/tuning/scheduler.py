@@ -8,6 +8,7 @@ reports that rung again and gets the same decision.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.experiment import Trial
@@ -15,6 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from study.search.ledger import Ledger
 from study.search.rungs import Rungs, rung_epochs
+from study.search.trial_record import RECONSTRUCTION, RungResult
 from study.tuning.leaving import LEAVING
 from study.tuning.searcher import LedgerSearcher
 
@@ -35,17 +37,25 @@ class RungScheduler(FIFOScheduler):
         ledger: The study's ledger.
         searcher: Knows the trial of the ledger behind each Ray trial.
         eta: One trial in eta continues at each rung; None stops only trials with objectives that are not finite.
+        is_blind: Whether a reconstruction error does not beat the mean image.
     """
 
-    def __init__(self, ledger: Ledger, searcher: LedgerSearcher, eta: float | None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        searcher: LedgerSearcher,
+        eta: float | None,
+        is_blind: Callable[[float], bool] = lambda error: False,
+    ) -> None:
         super().__init__()
         self._ledger = ledger
         self._searcher = searcher
         self._eta = eta
+        self._is_blind = is_blind
         self.rungs = Rungs(list(ledger.directions.values()), eta or math.inf)
         self._decided: dict[tuple[int, int], bool] = {}
         for result in ledger.rung_results():
-            self.rungs.restore(result.epoch, result.values)
+            self.rungs.restore(result.epoch, result.values, is_blind=result.is_blind)
             self._decided[result.number, result.epoch] = result.goes_on
 
     @property
@@ -64,20 +74,21 @@ class RungScheduler(FIFOScheduler):
         if not all(map(math.isfinite, values)):
             return TrialScheduler.STOP
         try:
-            goes_on = not self._searcher.is_stopped(trial.trial_id) and self._goes_on(trial.trial_id, epoch, values)
+            goes_on = not self._searcher.is_stopped(trial.trial_id) and self._goes_on(trial.trial_id, result, values)
         except Exception as error:  # as in LedgerSearcher.suggest; the trial is interrupted, not stopped
             self._searcher.error = self._searcher.error or error
             goes_on = True
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
-    def _goes_on(self, trial_id: str, epoch: int, values: list[float]) -> bool:
+    def _goes_on(self, trial_id: str, result: dict[str, Any], values: list[float]) -> bool:
         assignment = self._searcher.assignment(trial_id)
-        number, origin = assignment.number, assignment.origin
+        number, origin, epoch = assignment.number, assignment.origin, result["epoch"]
         if self._eta is None or origin.is_extra or epoch not in rung_epochs(assignment.config.epochs):
             return True
         if (number, epoch) not in self._decided:
-            goes_on = self.rungs.decide(epoch, values) or origin.is_fixed
-            self._ledger.record_rung(number, epoch, values, goes_on)
+            is_blind = self._is_blind(result.get(RECONSTRUCTION, 0.0))
+            goes_on = self.rungs.decide(epoch, values, is_blind=is_blind) or origin.is_fixed
+            self._ledger.record_rung(RungResult(number, epoch, values, goes_on, is_blind))
             self._decided[number, epoch] = goes_on
         return self._decided[number, epoch]
 

@@ -116,6 +116,24 @@ def test_the_label_of_an_end_does_not_touch_that_of_the_recommended_trial(tmp_pa
         assert not labels._extent(one).overlaps(labels._extent(other)), (one, other)
 
 
+@pytest.mark.parametrize(("fid", "at_left"), [(8.4, True), (3.5, False), (0.5, False)])  # in the way, below, far below
+def test_the_recommended_trial_s_label_does_not_touch_that_of_the_real_data(
+    tmp_path: Path, fid: float, at_left: bool
+) -> None:
+    directory = make_study(tmp_path, trials=0, references={"real_data": {"validation": {"sample_fid": fid}}})
+    for number, (mse, score) in enumerate([(0.01, 90.0), (0.034, 12.0), (0.04, 10.5), (0.012, 80.0)]):
+        row = {"epoch": 1, "train/weight": 0.1, "val/reconstruction_mse": mse, "val/sample_fid": score}
+        config = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1, seed=number)
+        write_trial(directory, number, config, [row])
+    [axes] = plot(tradeoff.info(load_study(tmp_path, "toy"))).axes
+    named = [text for text in axes.texts if text.get_text()]
+    [real_data] = [text for text in named if "real-data" in text.get_text()]
+    assert any("compromise: trial 1" in text.get_text() for text in named)
+    assert (real_data.get_horizontalalignment() == "left") == at_left
+    for one, other in itertools.combinations(named, 2):
+        assert not labels._extent(one).overlaps(labels._extent(other)), (one, other)
+
+
 def test_a_maximised_objective_reverses_the_front(frames: StudyFrames) -> None:
     turned = {"val/reconstruction_mse": "minimize", "val/sample_fid": "maximize"}
     info = tradeoff.info(dataclasses.replace(frames, records=(frames.study.replace(objectives=turned),)))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from study.config import TrialConfig, UserError
 from study.data import datasets
+from study.data.arrays import from_arrays
 from study.data.datasets import DATASETS, load_dataset
 
 
@@ -154,3 +155,16 @@ def test_faults_met_constant_images_are_refused(tmp_path: Path) -> None:
         Image.new("L", (8, 8), 99).save(path)
     with pytest.raises(UserError, match="all training images are the same"):
         load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("images", "side", "least"), [(100, 8, 750), (100, 32, 1_500), (1_000, 32, 1_500), (2_600, 32, 1_500)]
+)
+def test_small_sets_get_enough_steps(images: int, side: int, least: int) -> None:
+    """The fewest epochs with so many steps, but at least 60 where there are so few images."""
+    pixels = np.random.default_rng(0).integers(0, 256, (images, side, side), dtype=np.uint8)
+    summary = from_arrays(pixels).summary
+    epochs, batch = (int(summary.defaults[name]) for name in ("epochs", "batch_size"))
+    steps = summary.train_size // min(batch, summary.train_size)
+    assert epochs * steps >= least
+    assert epochs == 60 or (epochs - 1) * steps < least

@@ -20,11 +20,13 @@ def oracle(train: torch.Tensor, images: torch.Tensor, size: int) -> float:
 
 def test_metrics_pca_against_sklearn(digits: ImageData) -> None:
     errors = pca_errors(digits.train.images, {"test": digits.test.images})["test"]
-    assert list(errors) == list(range(1, 65))
+    assert list(errors) == list(range(65))
+    train, test = (images.numpy() / 255 for images in (digits.train.images, digits.test.images))
+    assert errors[0] == pytest.approx(np.square(test - train.mean(0)).mean(), rel=1e-5)
     for size in (1, 2, 8, 32):
         assert errors[size] == pytest.approx(oracle(digits.train.images, digits.test.images, size), rel=1e-4)
     assert errors[64] < 1e-6
-    assert all(errors[size] >= errors[size + 1] for size in range(1, 64))
+    assert all(errors[size] >= errors[size + 1] for size in range(64))
 
 
 def test_metrics_randomised_pca_is_close_to_the_exact_one(digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +38,7 @@ def test_metrics_randomised_pca_is_close_to_the_exact_one(digits: ImageData, mon
 
 def test_metrics_pca_of_few_images() -> None:
     images = torch.randint(0, 256, (6, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert list(pca_errors(images, {"validation": images[:2]})["validation"]) == [1, 2, 3, 4, 5]
+    assert list(pca_errors(images, {"validation": images[:2]})["validation"]) == [0, 1, 2, 3, 4, 5]
 
 
 def test_metrics_pca_of_mnist_is_what_is_known(mnist_dir: Path) -> None:

@@ -20,7 +20,7 @@ from study.data.datasets import ImageData
 from study.data.splits import Split
 from study.measure import evaluate
 from study.measure.comparison import FeatureSet, fid
-from study.measure.context import EvaluationContext, prepare_context
+from study.measure.context import EvaluationContext, generated_count, prepare_context
 from study.measure.evaluate import Evaluator
 from study.measure.generated import PRIOR_SEED
 from study.measure.metrics import FITTED, METRICS, MetricError
@@ -77,6 +77,7 @@ def test_context_of_the_digits(context: EvaluationContext, digits: ImageData) ->
     assert json.loads(json.dumps(summary)) == summary
     assert summary["instrument"]["accuracy"] >= 0.95
     assert summary["samples"] == {"validation": 3_000, "test": 3_000}
+    assert [generated_count(real) for real in (60, 149, 150, 3_000, 5_000)] == [1_200, 2_980, 3_000, 3_000, 5_000]
     assert summary["images"] == {"validation": 360, "test": 360}
     assert set(summary["real_data"]["validation"]) <= set(METRICS)
     assert summary["real_data"]["validation"]["sample_fid"] < 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from analysis import weight_curves
+from analysis.explorer.data import explorer
 from analysis.plotting import naming
 from analysis.reporting.ending import show
 from analysis.reporting.page import render
@@ -16,6 +18,7 @@ from study.config import FEW_IMAGES, TrialConfig, UserError
 from study.results.choice import choose, full_weight, too_little_data
 from study.results.frame import load_study
 from study.results.selection import select
+from study.status import lines, read_status
 from tests.helpers_study import make_study, study_record, write_trial
 
 VAE = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.5, epochs=1)
@@ -75,3 +78,35 @@ def test_faults_met_too_little_data_have_a_front_and_no_recommendation(
     with pytest.raises(UserError, match=r"Too little data .* Choose a trial with --trial or --max-mse"):
         select(tmp_path, "toy")
     assert select(tmp_path, "toy", max_mse=1.0).number in choice.front
+
+
+@pytest.mark.parametrize("share", [0.96, 0.94])
+@pytest.mark.parametrize("measured", [True, False])
+def test_no_trial_is_recommended_while_none_beats_the_mean_image(
+    tmp_path: Path, share: float, measured: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Studies that did not measure the mean image's error take the variance of the training images, 4.7 / 64."""
+    error = 0.08 if measured else 4.7 / 64
+    evaluation = {"pca": {"validation": {"0": 0.08, "1": 0.05}}} if measured else {}
+    directory = make_study(tmp_path, trials=0, references=evaluation)
+    for number, (fid, worse) in enumerate([(9.0, 1.0), (4.0, 1.02), (3.0, 1.03)]):
+        write_trial(directory, number, VAE.replace(epochs=20), [_row(share * worse * error, fid, 0.5)])
+    stopped = _row(0.1 * error, 1.0, 0.5)  # it has learned something, but nobody can take it
+    write_trial(directory, 3, VAE, [stopped], outcome="stopped")
+    frames = load_study(tmp_path, "toy")
+    choice, printed = choose(frames), "\n".join(lines(read_status(tmp_path, "toy"), "toy"))
+    assert choice.front.tolist() == [0, 1, 2]
+    if share < 0.95:
+        assert choice.recommended is not None and not choice.caution and "caution" not in printed
+        return
+    assert choice.recommended is None and choice.picks == ()
+    assert choice.caution.startswith("No trial beats the mean image: the best reconstruction keeps 96 % of its error.")
+    assert choice.caution.endswith("Begin a study with more epochs (--epochs above 20).")
+    assert summarise(frames).sentences == [choice.caution] and choice.caution in printed
+    show(Console(width=200), frames, directory)
+    assert choice.caution in " ".join(capsys.readouterr().out.split())
+    page = " ".join(render(frames, [], [], {}).split())
+    assert choice.caution in page and "Take trial" not in page
+    assert json.loads(explorer(frames, {}).replace("\\u003c", "<"))["caution"] == choice.caution
+    with pytest.raises(UserError, match=r"No trial beats the mean image.* Choose a trial with --trial or --max-mse"):
+        select(tmp_path, "toy")

@@ -23,14 +23,14 @@ from study.checks.study import check_files, check_ledger
 from study.cli import command_status
 from study.config import UserError
 from study.disk.layout import METRICS, ledger_path, new_attempt, progress_path, trial_folders, trial_path
-from study.disk.study_json import parse_study, read_study, write_study
+from study.disk.study_json import BLIND_SHARE, parse_study, read_study, write_study
 from study.results.frame import load_study
 from study.search.asked_ranges import Interval, check_range, searched_parameters
 from study.search.control import record_change
 from study.search.ledger import Ledger
 from study.search.ledger_file import check_ledger_file, rebuild
 from study.search.rungs import rung_epochs
-from study.search.trial_record import BY_HAND
+from study.search.trial_record import BY_HAND, RungResult
 from study.space import load_space
 from study.status import read_status
 from study.tuning.trainable import _resume_from
@@ -40,6 +40,8 @@ from tests.search.test_ledger import DIRECTIONS, open_ledger
 
 EPOCHS, TRIALS = 8, 16
 SPACE = load_space("wae_weight")
+MEAN_IMAGE = 0.5
+"""The error above which the study's trials do not beat the mean image: half of them."""
 
 
 def opened(directory: Path, sampler: str = "tpe") -> Ledger:
@@ -65,7 +67,8 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 file.write(json.dumps(row) + "\n")
             by_hand = number == 13 and epoch == last  # which no rung decided
             if epoch in rung_epochs(EPOCHS) and not by_hand:
-                ledger.record_rung(number, epoch, list(values.values()), epoch < last or number in (14, 15))
+                goes_on, is_blind = epoch < last or number in (14, 15), next(iter(values.values())) > MEAN_IMAGE
+                ledger.record_rung(RungResult(number, epoch, list(values.values()), goes_on, is_blind))
         if number == 14:
             ledger.record(number, "failed", epochs=last, reason="the loss became nan")
         elif last < EPOCHS and number != 15:
@@ -84,7 +87,15 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def write_record(directory: Path, sampler: str) -> None:
     data = dataclasses.asdict(made_summary())
-    changes = {"data": data, "space": "wae_weight", "space_hash": SPACE.hash, "epochs": EPOCHS, "eta": 2.0}
+    measured = {"pca": {"validation": {"0": MEAN_IMAGE / BLIND_SHARE}}}
+    changes = {
+        "data": data,
+        "references": measured,
+        "space": "wae_weight",
+        "space_hash": SPACE.hash,
+        "epochs": EPOCHS,
+        "eta": 2.0,
+    }
     record = study_record(directory.name, **changes, sampler=sampler, num_trials=TRIALS, outcome="interrupted")
     write_study(directory, parse_study(record, "study.json"))
 

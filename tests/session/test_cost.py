@@ -21,6 +21,7 @@ from study.session.cost import (
     makespan,
     network_line,
     to_measure,
+    training_line,
     trial_seconds,
 )
 from study.training.probe import Figures
@@ -115,6 +116,17 @@ def test_data_and_networks_are_a_line_each() -> None:
     ]
     assert network_line(pair) == "network  conv, mlp: 51,000 to 2.1 million parameters"
     assert network_line(pair[:1]) == "network  mlp: 51,000 parameters"
+
+
+def test_epochs_and_steps_are_a_line() -> None:
+    one, more = candidates(Origin.SEARCH), candidates(Origin.SEARCH, config=AE.replace(epochs=24, batch_size=1000))
+    line = "training 16 epochs of 9 steps, 144 steps in all"
+    assert training_line(one, 600, stops=False) == line
+    assert training_line(one, 600, stops=True) == f"{line}; trials are first compared after 18"
+    both = "training 16 to 24 epochs of 1 to 9 steps, 24 to 144 steps in all; trials are first compared after 3 to 18"
+    assert training_line([*one, *more], 600, stops=True) == both
+    single = candidates(Origin.SEARCH, config=AE.replace(epochs=1))  # has no rung
+    assert training_line(single, 600, stops=True) == "training 1 epochs of 9 steps, 9 steps in all"
 
 
 @pytest.mark.parametrize(

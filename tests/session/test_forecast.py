@@ -75,8 +75,8 @@ def test_a_forecast_says_what_is_left_and_what_fits(tmp_path: Path, monkeypatch:
     figures = {index: Figures(2.0, 0.5, 1.0, GB) for index in range(4)}
     found = Measured(figures, {"feature networks": 0.0}, 3, 3)
     said, cost, [asked] = _screened(monkeypatch, tmp_path, found, done=20)
-    assert [line.split()[0] for line in said] == ["data", "network", "trial", "before", "study", "memory"]
-    assert "4 trials, 4 at once" in said[4] and "3 of the 4 trials fit" in said[5]
+    assert [line.split()[0] for line in said] == ["data", "network", "training", "trial", "before", "study", "memory"]
+    assert "4 trials, 4 at once" in said[5] and "3 of the 4 trials fit" in said[6]
     assert cost.trials == 4 and cost.whole >= cost.usual
     assert 2 <= len(asked.configs) <= 4 and asked.code is None and not asked.perceptual
     assert not any(tmp_path.iterdir())
@@ -87,7 +87,7 @@ def test_a_forecast_says_why_nothing_was_measured(tmp_path: Path, monkeypatch: p
     assert cost is None
     assert said[-1] == "trial    its cost could not be measured: no node has room"
     said, cost, seen = _screened(monkeypatch, tmp_path, UserError("?"), done=24)
-    assert cost is None and not seen and len(said) == 2
+    assert cost is None and not seen and len(said) == 3
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("", True), ("on", True), ("off", False), ("0", False), ("No", False)])

@@ -20,7 +20,7 @@ from study.cli import build_command
 from study.config import UserError
 from study.disk.study_json import StudyRecord, read_study, write_study
 from study.ranges import RANGES
-from study.session.plan import Request, make_plan
+from study.session.plan import Request, first_configs, make_plan
 from study.session.resuming import resume_command
 from study.space import load_space
 from tests.data.test_folder import write_images
@@ -106,6 +106,18 @@ def test_faults_met_a_moved_folder_of_images_resumes(tmp_path: Path) -> None:
     resumed = make_plan(request(tmp_path / "runs", dataset=new, resume=True))
     assert not resumed.is_new and resumed.record == plan.record.replace(data=resumed.data.summary)
     assert f"--dataset {new} " in resume_command(resumed.record, tmp_path / "runs")
+
+
+def test_a_study_keeps_the_defaults_with_which_it_began(tmp_path: Path) -> None:
+    """An earlier version chose other epochs for such data."""
+    plan = make_plan(request(tmp_path))
+    earlier = dataclasses.replace(plan.record.data, defaults={**plan.record.data.defaults, "epochs": 7})
+    plan.request.directory.mkdir()
+    write_study(plan.request.directory, plan.record.replace(data=earlier))
+    resumed = make_plan(request(tmp_path, resume=True))
+    assert resumed.record.data == earlier
+    assert {trial["epochs"] for trial in first_configs(resumed, 3)} == {7}
+    assert {trial["epochs"] for trial in first_configs(plan, 3)} == {60}
 
 
 def test_the_size_of_a_folders_images_is_kept(tmp_path: Path) -> None:

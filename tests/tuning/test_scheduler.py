@@ -125,6 +125,15 @@ def test_what_is_not_finite_stops_and_leaves_no_trace(
     assert decisions == clean
 
 
+@given(st.lists(st.tuples(points, st.booleans()), max_size=40))
+def test_nobody_stops_where_none_has_beaten_the_mean_image(history: list[tuple[tuple[float, float], bool]]) -> None:
+    rungs, usual = Rungs(MINIMISE), decisions_of([values for values, _ in history])
+    for n, (values, is_blind) in enumerate(history):
+        one_sees = not all(blind for _, blind in history[: n + 1])
+        assert rungs.decide(1, values, is_blind=is_blind) == (usual[n] if one_sees else True)
+        assert rungs.decide(2, values, is_blind=True)  # another rung is another question
+
+
 @given(st.lists(st.integers(0, 100).map(float), max_size=60))
 def test_one_objective_gives_plain_successive_halving(values: list[float]) -> None:
     for n, goes_on in enumerate(decisions_of([(value,) for value in values], ("minimize",)), start=1):
@@ -239,6 +248,7 @@ class Driver:
         eta: float | None = 2.0,
         sampler: str = "random",
         commits: int | None = None,
+        mean_image: float = math.inf,
     ) -> None:
         directory.mkdir(exist_ok=True)
         storage = None if commits is None else dying_storage(directory, commits)
@@ -253,7 +263,7 @@ class Driver:
             storage=storage,
         )
         self.searcher = LedgerSearcher(self.ledger, num_trials)
-        self.scheduler = RungScheduler(self.ledger, self.searcher, eta)
+        self.scheduler = RungScheduler(self.ledger, self.searcher, eta, lambda error: error > mean_image)
 
     def report(self, trial_id: str, epoch: int, values: tuple[float, float]) -> str:
         """What Ray does with a report; returns the decision."""
@@ -351,7 +361,8 @@ def check_rungs(scheduler: RungScheduler, ledger: Ledger) -> None:
     never_stopped = {trial.number for trial in ledger.trials() if "origin" in trial.user_attrs}
     replayed = Rungs(list(DIRECTIONS.values()))
     for result in ledger.rung_results():
-        assert (replayed.decide(result.epoch, result.values) or result.number in never_stopped) == result.goes_on
+        goes_on = replayed.decide(result.epoch, result.values, is_blind=result.is_blind)
+        assert (goes_on or result.number in never_stopped) == result.goes_on
     assert scheduler.rungs.snapshot() == replayed.snapshot()
 
 
@@ -372,18 +383,22 @@ def test_a_search_stops_some_and_ends_whole(tmp_path: Path) -> None:
             assert trial.constraints == {"budget": 1 - trial.user_attrs["epochs"] / EPOCHS}
 
 
+@pytest.mark.parametrize("mean_image", [math.inf, 0.15])  # the second is beaten by some at the first rung
 @settings(max_examples=3)
-@given(st.integers(0, 10**6))
-def test_killed_five_times_at_random_moments(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+@given(seed=st.integers(0, 10**6))
+def test_killed_five_times_at_random_moments(
+    tmp_path_factory: pytest.TempPathFactory, mean_image: float, seed: int
+) -> None:
     directory = tmp_path_factory.mktemp("killed") / "s"
     random, checkpoints = np.random.RandomState(seed), {}
     for _ in range(5):
-        driver = Driver(directory, _space(), 12)
+        driver = Driver(directory, _space(), 12, mean_image=mean_image)
         for _, _ in zip(range(random.randint(1, 20)), driver.steps(checkpoints, random), strict=False):
             pass
-    driver = Driver(directory, _space(), 12)
+    driver = Driver(directory, _space(), 12, mean_image=mean_image)
     for _ in driver.steps(checkpoints, random):
         pass
+    assert {result.is_blind for result in driver.ledger.rung_results()} <= {False, mean_image < math.inf}
     check_ended(driver.ledger, 12)
     check_rungs(driver.scheduler, driver.ledger)
     again = Driver(directory, _space(), 12)
@@ -428,6 +443,27 @@ def test_a_driver_killed_before_it_stopped_a_trial_stops_it_when_it_reports_agai
         resumed.searcher.suggest(trial_id)
     assert [resumed.report(trial_id, 2, (5.0, 5.0)) for trial_id in ids] == [CONTINUE, CONTINUE, CONTINUE, STOP]
     assert resumed.scheduler.rungs.snapshot() == driver.scheduler.rungs.snapshot()
+
+
+def test_a_resumed_study_knows_whether_the_mean_image_was_beaten(tmp_path: Path) -> None:
+    ids = ["a", "b", "c", "d", "e", "f", "g"]
+
+    def opened() -> Driver:
+        driver = Driver(tmp_path / "s", _space(), 30, mean_image=1.0)
+        for trial_id in ids:
+            driver.searcher.suggest(trial_id)
+        return driver
+
+    driver = opened()
+    bad = [("a", (2.0, 2.0)), ("b", (3.0, 3.0)), ("c", (4.0, 4.0)), ("d", (5.0, 5.0))]
+    assert [driver.report(trial_id, 2, values) for trial_id, values in bad[:3]] == [CONTINUE] * 3
+    driver = opened()
+    assert driver.report("d", 2, bad[3][1]) == CONTINUE  # the worst of four, all of them blind
+    assert driver.report("e", 2, (0.5, 1.0)) == CONTINUE
+    driver = opened()
+    assert driver.report("f", 2, (6.0, 6.0)) == STOP  # one has beaten it now
+    assert driver.report("g", 4, (9.0, 9.0)) == CONTINUE  # but none at this rung
+    assert [result.is_blind for result in driver.ledger.rung_results()] == [True] * 4 + [False, True, True]
 
 
 @pytest.mark.parametrize("eta", [None, 2.0])
