@@ -31,6 +31,7 @@ from study.measure.context import EvaluationContext
 from study.measure.evaluate import Evaluator
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
+from study.model.precision import precision_warnings
 from study.search.rungs import rung_epochs
 from study.space import load_space
 from study.training import checkpoint
@@ -193,7 +194,7 @@ def _train(
 ) -> None:
     data, device = evaluator.data, evaluator.device
     state, complaints = _resume_from(directory, config.epochs, device)
-    _warn(attempt, complaints)
+    _warn(attempt, [*complaints, *precision_warnings(config.precision, device)])
     training = train(
         config,
         data,

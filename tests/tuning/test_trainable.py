@@ -174,6 +174,22 @@ def test_a_trial_goes_on_on_another_kind_of_device_with_new_random_numbers(cut_o
     assert losses == pytest.approx(others, rel=0.1)  # the weights and moments are those that were saved
 
 
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_bf16_on_a_processor_without_it_trains_and_warns(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_fast: bool
+) -> None:
+    monkeypatch.setitem(train.__globals__, "CONFIG", CONFIG.replace(precision="bf16"))
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: is_fast)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    directory = tmp_path / "trial"
+    directory.mkdir()
+    train(directory, 2)
+    assert [line["epoch"] for line in lines(directory, 1)] == [1, 2]
+    warnings = directory / "attempt-1" / "warnings.txt"
+    said = warnings.read_text().splitlines() if warnings.exists() else []
+    assert [line.partition(":")[0] for line in said] == ([] if is_fast else ["precision=bf16"])
+
+
 def test_where_a_trial_ran_is_on_record(ray_session: None) -> None:
     here = ray.get(ray.remote(trainable.process_info).remote())
     assert here["host"] == socket.gethostname() and here["pid"] != os.getpid()
