@@ -308,3 +308,11 @@ def test_denormal_numbers_are_zero_while_training_and_nowhere_else(few_digits: I
     trainer.train_epoch()
     assert not trainer.state()["optimizer"]["state"][0]["exp_avg"][:, 0].any()
     assert (torch.tensor(1e-39) * 0.9).item() > 0
+
+
+def test_a_caller_that_measures_the_end_itself_spares_the_last_evaluation(few_digits: ImageData) -> None:
+    config = _config(epochs=16)
+    whole = list(train(config, few_digits, evaluate=_evaluate))
+    spared = list(train(config, few_digits, evaluate=_evaluate, evaluate_last=False))
+    assert _numbers(spared[:-1]) == _numbers(whole[:-1])
+    assert spared[-1].train == whole[-1].train and whole[-1].metrics and not spared[-1].metrics
