@@ -32,6 +32,7 @@ from study.disk.files import write_atomic
 
 BENCHMARKS = {
     "trainer": "",
+    "precision": "",
     "roofline": "",
     "evaluation": "--data-dir",
     "startup": "",

@@ -4,14 +4,18 @@
 
 The minimal loop is `benchmarks.bare`. Both use the same network, data, batch size and one thread, and run alternately;
 the result is the median ratio of images per second over the pairs. If pythae is installed
-(`pip install -e '.[peers]'`), its trainer is measured too.
+(`pip install -e '.[peers]'`), its trainer is measured too. Training in bf16 is compared with float32 by CPU time:
+
+    python -m benchmarks.trainer --only precision
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from enum import StrEnum
 from typing import Annotated
 from unittest import mock
 
@@ -25,6 +29,7 @@ from study.cli import run_command
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
+from study.model.precision import has_fast_bf16
 from study.model.stacked import FirstStage
 from study.training.loop import Trainer
 from study.training.pretrained import Pretrained
@@ -32,6 +37,9 @@ from study.training.pretrained import Pretrained
 PAIRS, PEER_PAIRS = 7, 3
 IMAGES = 12_800
 BAR = 0.95
+PRECISION_BAR = 1.7
+"""bf16 over float32, wanted where the processor has instructions for it."""
+
 _KL = {"encoder": "gaussian", "regularizer": "kl", "weight": 1.0}
 _MMD = {"regularizer": "mmd", "kernel": "imq", "weight": 100.0}
 _GAN = {"regularizer": "adversarial", "weight": 10.0}
@@ -54,6 +62,25 @@ CASES: dict[str, dict[str, str | int | float]] = {
     "stacked WAE-MMD": {**_STACKED, **_MMD},
     "stacked WAE-GAN": {**_STACKED, **_GAN},
 }
+PRECISION_CASES: dict[str, tuple[dict[str, str | int | float], tuple[int, int, int], float | None]] = {
+    **{
+        name: (CASES[name], (1, 28, 28), PRECISION_BAR) for name in ("mlp AE", "mlp WAE-MMD", "conv AE", "conv WAE-MMD")
+    },
+    "mlp of 1,024": ({**_MLP, "width": 1024}, (1, 28, 28), PRECISION_BAR),
+    "conv of 32, 32 px": ({**_CONV, "width": 32}, (3, 32, 32), PRECISION_BAR),
+    "mlp of 128, 8 px": ({**_MLP, "width": 128, "batch_size": 64}, (1, 8, 8), None),
+    "conv of 16, 8 px": ({**_CONV, "batch_size": 64}, (1, 8, 8), None),
+}
+"""Trial parameters, the images' channels, height and width, and the bar, to compare bf16 with float32; the last two are
+the defaults' sizes on digits."""
+
+
+class Part(StrEnum):
+    """What `--only` names."""
+
+    LOOP = "loop"
+    PRECISION = "precision"
+    MEMORY = "memory"
 
 
 def made_data(images: int, shape: tuple[int, int, int] = (1, 28, 28)) -> ImageData:
@@ -157,6 +184,26 @@ def measure_channels_last(data: ImageData, pairs: int) -> list[Row]:
     ]
 
 
+def measure_precision(images: int, pairs: int) -> Iterator[Row]:
+    """The gain from training in bf16, by this process's CPU time: with one thread, other processes weigh less on it."""
+
+    def cpu_rate(trainer: Trainer) -> float:
+        start = time.process_time()
+        trainer.train_epoch()
+        return trainer.steps * trainer.batch_size / (time.process_time() - start)
+
+    is_fast = has_fast_bf16(torch.device("cpu"))
+    for name, (params, shape, bar) in PRECISION_CASES.items():
+        data = made_data(images, shape)
+        exact, low = (Trainer(TrialConfig.from_params({**params, "precision": p}), data) for p in ("float32", "bf16"))
+        for trainer in (exact, low):
+            trainer.train_epoch()
+        ours, theirs, ratio = interleaved(lambda low=low: cpu_rate(low), lambda exact=exact: cpu_rate(exact), pairs)
+        yield Row(f"{name}: precision=bf16, images/s", ours)
+        yield Row(f"{name}: precision=float32, images/s", theirs)
+        yield Row(f"{name}: precision=bf16 over float32", ratio, bar if is_fast else None)
+
+
 def _peer(config: TrialConfig, data: ImageData, codes: Tensor | None) -> Callable[[], None] | None:
     """An epoch of pythae; None if it is not installed or lacks the method."""
     if importlib.util.find_spec("pythae") is None:
@@ -169,17 +216,23 @@ def _peer(config: TrialConfig, data: ImageData, codes: Tensor | None) -> Callabl
 def main(
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of epochs of each case.")] = PAIRS,
     images: Annotated[int, typer.Option(min=1, help="Images of an epoch.")] = IMAGES,
+    only: Annotated[Part | None, typer.Option(help="One part of it.", show_default="all, one after another")] = None,
 ) -> int:
     """Prints the rows of every case."""
     torch.set_num_threads(1)
-    if importlib.util.find_spec("pythae") is None:
-        print("pythae is left out: pip install -e '.[peers]'")
     data = made_data(images)
     status = 0
-    for name, params in CASES.items():
-        status |= print_rows(measure(name, TrialConfig.from_params(params), data, pairs))
-    status |= print_rows(measure_denormals(data, pairs))
-    return status | print_rows(measure_channels_last(data, pairs))
+    if only in (None, Part.LOOP):
+        if importlib.util.find_spec("pythae") is None:
+            print("pythae is left out: pip install -e '.[peers]'")
+        for name, params in CASES.items():
+            status |= print_rows(measure(name, TrialConfig.from_params(params), data, pairs))
+    if only in (None, Part.PRECISION):
+        status |= print_rows(measure_precision(images // 8, 3 * pairs))
+    if only in (None, Part.MEMORY):
+        status |= print_rows(measure_denormals(data, pairs))
+        status |= print_rows(measure_channels_last(data, pairs))
+    return status
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from study.built_in import BUILT_IN
 from study.code_map import NO_MAP, map_shape, shape_text
 from study.components import FIELDS, NO_COMPONENTS, Components, Value, options_of
 from study.errors import UserError
-from study.ranges import RANGES
+from study.ranges import CHOICES, RANGES, typed
 
 Params = dict[str, str | int | float]
 
@@ -90,6 +90,8 @@ class TrialConfig:
         learning_rate_schedule: A name in `study.model.learning_rate.LEARNING_RATE_SCHEDULES`: how that size falls.
         weight_decay: AdamW's decay of the weights of encoder and decoder, per unit of learning rate.
         batch_size: Images in a step.
+        precision: In which numbers the networks are trained: `float32`, or `bf16`, see `study.model.precision`.
+            Losses, penalties, the optimiser and all measuring are in float32.
         epochs: Passes over the training split.
         seed: Seeds initialisation, batch order and noise.
         own: Hyperparameters of the space's own components, by trial parameter such as `mine.depth`, sorted.
@@ -115,6 +117,7 @@ class TrialConfig:
     learning_rate_schedule: str = "constant"
     weight_decay: float = 0.0
     batch_size: int = 64
+    precision: str = "float32"
     epochs: int = 60
     seed: int = 0
     own: tuple[tuple[str, Value], ...] = ()
@@ -129,8 +132,9 @@ class TrialConfig:
             raise UserError(f"target_error={self.target_error}: give a regularizer and a weight above 0 to begin with")
         if self.target_error and self.annealing != "constant":
             raise UserError(f"target_error={self.target_error}: it adapts the weight itself; use annealing=constant")
-        if self.encoder not in ("deterministic", "gaussian"):
-            raise UserError(f"encoder={self.encoder!r}: choose from deterministic, gaussian")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UserError(f"{name}={getattr(self, name)!r}: choose from {', '.join(choices)}")
 
     @property
     def method(self) -> str:
@@ -258,18 +262,7 @@ PARAMS: dict[str, str] = {
 
 def _read(name: str, kind: str, value: Any) -> str | int | float:
     try:
-        if isinstance(value, bool) or (kind == "str" and not isinstance(value, str)):
-            raise ValueError(value)
-        if kind == "str":
-            return value
-        number = float(value)
-        if kind == "int":
-            if isinstance(value, int):
-                return value
-            if not number.is_integer():
-                raise ValueError(value)
-            return int(value) if isinstance(value, str) else int(number)
-        return number
+        return typed(kind, value)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{name}={value!r}: it must be {'text' if kind == 'str' else 'of type ' + kind}") from None
 

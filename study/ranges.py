@@ -1,9 +1,10 @@
-"""What each number of an option, a record or a trial may be."""
+"""What each number of an option, a record or a trial may be, and each text that is no component's name."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,3 +65,30 @@ RANGES: dict[str, Range] = {
 
 Commands, records and search spaces all ask here, so that none accepts what another refuses.
 """
+
+CHOICES: dict[str, tuple[str, ...]] = {"encoder": ("deterministic", "gaussian"), "precision": ("float32", "bf16")}
+"""What a trial parameter that is text may be, except for names of components and data sets."""
+
+
+def typed(kind: str, value: Any) -> str | int | float:
+    """A value of a parameter, converted from text where it is a number.
+
+    Args:
+        kind: `str`, `int` or `float`.
+        value: As a space, a record or MLflow gives it.
+
+    Raises:
+        TypeError, ValueError, OverflowError: It is not of that kind.
+    """
+    if isinstance(value, bool) or (kind == "str" and not isinstance(value, str)):
+        raise ValueError(value)
+    if kind == "str":
+        return value
+    number = float(value)
+    if kind == "int":
+        if isinstance(value, int):
+            return value
+        if not number.is_integer():
+            raise ValueError(value)
+        return int(value) if isinstance(value, str) else int(number)
+    return number

@@ -23,6 +23,7 @@ configs = st.builds(
     learning_rate_schedule=st.sampled_from(["constant", "linear", "cosine"]),
     weight_decay=st.floats(0, 10),
     batch_size=st.integers(2, 4096),
+    precision=st.sampled_from(["float32", "bf16"]),
     epochs=st.integers(1, 10_000),
     seed=st.integers(0, 2**31 - 1),
 )
@@ -86,7 +87,8 @@ def test_every_run_has_the_same_keys() -> None:
         ({"weight_decay": -0.1}, "weight_decay"),
         ({"learning_rate_schedule": 1.0}, "learning_rate_schedule"),
         ({"annealing_fraction": 1.5}, "annealing_fraction"),
-        ({"encoder": "quantum"}, "deterministic, gaussian"),
+        ({"encoder": "quantum"}, "^encoder='quantum': choose from deterministic, gaussian$"),
+        ({"precision": "float16"}, "^precision='float16': choose from float32, bf16$"),
         ({"method": "VAE"}, "contradicts"),
     ],
 )

@@ -170,10 +170,10 @@ def show_gpu_memory(console: Console, frames: StudyFrames) -> None:
 
 
 def show_warnings(console: Console, directory: Path) -> None:
-    """Prints the first warning of resumed trials (for example, a damaged checkpoint), and how many more there are."""
+    """Prints the first warning of trials (for example, of a damaged checkpoint), and how many others there are."""
     attempts = (attempt for _, trial in trial_folders(directory) for _, attempt in attempt_folders(trial))
     files = [attempt / WARNINGS for attempt in attempts if (attempt / WARNINGS).is_file()]
-    lines = [line for path in files for line in path.read_text().splitlines()]
+    lines = [*dict.fromkeys(line for path in files for line in path.read_text().splitlines())]
     if lines:
         more = f" (and {len(lines) - 1} more in trials/*/attempt-*/warnings.txt)" if len(lines) > 1 else ""
         console.print(f"warning  {lines[0]}{more}", highlight=False, soft_wrap=True, markup=False)

@@ -83,7 +83,10 @@ class Autoencoder(nn.Module):
 
     def posterior(self, x: Tensor) -> Posterior:
         """The posterior of what the encoder reads: images [B, C, H, W], or the first stage's codes for `stacked`."""
-        outputs = self.encoder(x)  # [B, d] or [B, 2d]
+        return self.posterior_of(self.encoder(x))
+
+    def posterior_of(self, outputs: Tensor) -> Posterior:
+        """The posterior that the encoder's outputs describe, [B, d] or, of a `gaussian` encoder, [B, 2d]."""
         if self.config.encoder == "deterministic":
             return Posterior(outputs, None)
         mu, logvar = outputs.chunk(2, dim=1)  # [B, d] each

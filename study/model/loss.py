@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from study.model.autoencoder import Autoencoder
+from study.model.precision import run_network
 from study.model.regularizers.base import Regularizer
 
 
@@ -38,6 +39,8 @@ def compute_loss(
 ) -> LossTerms:
     """The loss per image, D(x, x̂) + w m(t) R(z), averaged over a batch.
 
+    Encoder and decoder run in the trial's `precision`, all else in float32.
+
     Args:
         model: The autoencoder.
         regularizer: R.
@@ -52,9 +55,9 @@ def compute_loss(
     config = model.config
     if config.perceptual_weight and features is None:
         raise ValueError(f"perceptual_weight={config.perceptual_weight}: give a feature extractor")
-    posterior = model.posterior(x)  # mu [B, d], logvar [B, d] or None
+    posterior = model.posterior_of(run_network(model.encoder, x, config.precision))  # mu [B, d], logvar [B, d] or None
     z = posterior.sample(generator)  # [B, d]
-    raw = model.decoder(z)  # [B, maps * C, H, W]
+    raw = run_network(model.decoder, z, config.precision)  # [B, maps * C, H, W]
     cost = model.likelihood.cost(raw, x)  # [B], nats
     if config.perceptual_weight and features is not None:
         cost = cost + config.perceptual_weight * perceptual_distance(features, model.likelihood.mean(raw), x)

@@ -39,7 +39,8 @@ MEMORY = "gpu_memory_share"
 
 _SPLITS = {"val": "validation"}
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrialConfig) if field.name in PARAMS}
-_KINDS = ("network", "likelihood", "annealing", "learning_rate_schedule", "perceptual_weight", "total_variation_weight")
+_KINDS = ("network", "likelihood", "annealing", "learning_rate_schedule", "perceptual_weight",
+          "total_variation_weight", "precision")  # fmt: skip
 Arrays = dict[str, np.ndarray]
 ArraySource = Callable[[int], "Arrays | None"]
 """Trial number -> its arrays (see `study.measure.pictures`), or None."""
@@ -199,9 +200,8 @@ def build_frames(
     """Builds frames from trial and epoch records; the leading columns and dtypes are fixed, whatever is missing."""
     name = study.name
     history: Any = pd.DataFrame(epochs)  # Any: pandas' types do not distinguish a column from a table
-    for column in ("number", "epoch", "time", *TIMES, MEMORY):
-        if column not in history:
-            history[column] = np.nan
+    for column in {"number", "epoch", "time", *TIMES, MEMORY} - {*history}:
+        history[column] = np.nan
     metrics = sorted(column for column in history if str(column).startswith(METRIC_PREFIXES))
     history = history[["number", "epoch", "time", *TIMES, MEMORY, *metrics]]
     history = history.apply(pd.to_numeric, errors="coerce").astype("float64")

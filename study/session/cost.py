@@ -76,8 +76,8 @@ def to_measure(candidates: Sequence[Candidate]) -> list[int]:
 def _kind(config: TrialConfig) -> tuple[object, ...]:
     """What decides the cost of a step beside the latent size; the most important first."""
     terms = (config.perceptual_weight > 0, config.total_variation_weight > 0, config.target_error > 0)
-    return (config.network, config.width, config.batch_size, terms, config.regularizer, config.encoder,
-            config.likelihood, config.kernel)  # fmt: skip
+    return (config.network, config.width, config.batch_size, config.precision, terms, config.regularizer,
+            config.encoder, config.likelihood, config.kernel)  # fmt: skip
 
 
 def trial_seconds(

@@ -48,7 +48,8 @@ def build_models(configs: list[Mapping[str, Any]], summary: DataSummary, space: 
     tried: set[tuple[str, ...]] = set()
     for number, params in enumerate(configs):
         config = TrialConfig.from_params({key: value for key, value in params.items() if key != "origin"}, space.own)
-        parts = (config.network, config.encoder, config.regularizer, config.likelihood, config.annealing)
+        names = ("network", "encoder", "regularizer", "likelihood", "annealing", "precision")
+        parts = tuple(getattr(config, name) for name in names)
         try:
             if space.components and parts not in tried:
                 tried.add(parts)

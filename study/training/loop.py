@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from study.config import TrialConfig
 from study.data.datasets import ImageData
@@ -139,7 +140,7 @@ class Trainer:
         wanted = graphs_wanted(self.device) and not self.config.runs_own_code
         return GraphedSteps(self.batch_size, self.generator) if wanted else None
 
-    def _first_rate(self) -> float | torch.Tensor:
+    def _first_rate(self) -> float | Tensor:
         # A number would be a constant of the graph.
         rate, is_constant = self.config.learning_rate, self.rate_schedule is constant
         return rate if is_constant or self._graphed is None else torch.tensor(rate, device=self.device)
@@ -202,7 +203,7 @@ class Trainer:
     def _train_epoch(self) -> dict[str, float]:
         self.model.train()
         order = torch.randperm(len(self.inputs), generator=self.generator, device=self.inputs.device)
-        terms: list[torch.Tensor] = []
+        terms: list[Tensor] = []
         weight = 0.0
         for step, batch in enumerate(order[: self.steps * self.batch_size].split(self.batch_size)):
             taken, total = self.epoch * self.steps + step, self.config.epochs * self.steps
@@ -232,7 +233,7 @@ class Trainer:
         if self.critic_optimizer is not None:
             self.critic_optimizer.set_learning_rate(rate)
 
-    def _unexplained(self, batch: torch.Tensor) -> float:
+    def _unexplained(self, batch: Tensor) -> float:
         """The unexplained variance of a batch; does not touch batch normalisation or the generator."""
         self.model.eval()
         unexplained = float(self.model.unexplained(as_float(batch)))
@@ -250,9 +251,7 @@ class Trainer:
         self.model.train()
         return error
 
-    def _step(
-        self, batch: torch.Tensor, weight: float | torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _step(self, batch: Tensor, weight: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Takes one optimisation step on the inputs at indices [B], without waiting for the device.
 
         Returns:
@@ -278,6 +277,7 @@ def train(
     device: str | torch.device = "cpu",
     pretrained: Pretrained = NOTHING_PRETRAINED,
     state: dict[str, Any] | None = None,
+    evaluate_last: bool = True,
 ) -> Generator[EpochResult]:
     """Trains one autoencoder, epoch by epoch.
 
@@ -290,6 +290,7 @@ def train(
         pretrained: The pretrained parts that the config needs, on `device`.
         state: `Trainer.state()` of an interrupted training of the same config. If it was saved on the CPU and training
             runs there, the epochs equal those of an uninterrupted training bit for bit.
+        evaluate_last: Whether to measure after the last epoch too; not if the caller measures in full there.
 
     Yields:
         One result per epoch, from the first that is not trained yet.
@@ -301,7 +302,7 @@ def train(
     trainer = Trainer(config, data, device, pretrained)
     if state is not None:
         trainer.load(state)
-    wanted = evaluation_epochs(config.epochs)
+    wanted = evaluation_epochs(config.epochs) - (set() if evaluate_last else {config.epochs})
     while trainer.epoch < config.epochs:
         start = time.perf_counter()
         means = trainer.train_epoch()

@@ -31,6 +31,7 @@ from study.measure.context import EvaluationContext
 from study.measure.evaluate import Evaluator
 from study.measure.metrics import MetricError
 from study.measure.pictures import write_history, write_pictures
+from study.model.precision import precision_warnings
 from study.search.rungs import rung_epochs
 from study.space import load_space
 from study.training import checkpoint
@@ -193,7 +194,7 @@ def _train(
 ) -> None:
     data, device = evaluator.data, evaluator.device
     state, complaints = _resume_from(directory, config.epochs, device)
-    _warn(attempt, complaints)
+    _warn(attempt, [*complaints, *precision_warnings(config.precision, device)])
     training = train(
         config,
         data,
@@ -201,6 +202,7 @@ def _train(
         device=device,
         pretrained=pretrain(config, data, cache, device=device),
         state=state,
+        evaluate_last=config.epochs == 1,  # nothing else tells which objective a model lacks
     )
     shown = evaluation_epochs(config.epochs, HISTORY)
     reported = {*(rung_epochs(config.epochs) if rungs else ()), config.epochs}
@@ -224,19 +226,19 @@ def _train(
                 _warn(attempt, [_in_the_file(line, code) for line in warned])
                 record |= final
                 prior = {"prior": fitted.record()}
-                metrics = {name: final[f"val/{name}"] for name in metrics}  # under the fitted prior, not its stand-in
+                metrics = {name.removeprefix("val/"): x for name, x in final.items() if name.startswith("val/")}
                 write_pictures(result.model, data, attempt, fitted)
                 record["final_seconds"] = time.perf_counter() - start
                 if device.type == "cuda":
                     record["gpu_memory_share"] = memory_share()
             file.write(json.dumps(record) + "\n")
             leaving = not last and node_is_leaving()
-            if result.metrics or leaving:
+            if metrics or leaving:
                 os.fsync(file.fileno())  # no checkpoint outlives the epochs that led to it
                 checkpoint.save(attempt, result.epoch, {**result.trainer.state(), "metrics": metrics, **prior})
             if leaving:
                 leave()
-            if result.epoch in reported or (result.metrics and stop.exists()):
+            if result.epoch in reported or (metrics and stop.exists()):
                 _report(result.epoch, result.multiplier, metrics)
 
 

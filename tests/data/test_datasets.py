@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -64,6 +66,15 @@ def test_real_mnist(mnist_dir: Path) -> None:
     assert data.summary.total_variance == pytest.approx(52.7, abs=0.1)
     assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert data.summary.hash == "1185e75940758aa7a415be4aa97363cb"
+
+
+def test_mnist_on_disk_is_read_without_torchvision_and_torchs_compiler(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    code = (
+        "import sys; from study.data.datasets import load_dataset; load_dataset('mnist', sys.argv[1], download=False); "
+        "assert not {'torchvision', 'torch._dynamo'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-5], lambda content: content[:2], lambda content: b"text"])

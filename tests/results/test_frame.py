@@ -96,7 +96,7 @@ def test_empty_and_full_studies_have_the_same_dtypes(tmp_path: Path) -> None:
     assert np.isnan(full.column("no such column")).all()
 
 
-@pytest.mark.parametrize("name", ["target_error", "learning_rate_schedule", "weight_decay"])
+@pytest.mark.parametrize("name", ["target_error", "learning_rate_schedule", "weight_decay", "precision"])
 def test_trials_recorded_before_a_parameter_existed_have_its_default(tmp_path: Path, name: str) -> None:
     directory = make_study(tmp_path, trials=3)
     path = directory / "trials" / "0001" / "trial.json"

@@ -116,10 +116,39 @@ def test_the_rate_follows_the_share_of_all_steps_for_any_number_of_epochs(few_di
                 assert optimizer is not None and optimizer.learning_rate == pytest.approx(1e-3 * last)
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv", "deep"])
+@pytest.mark.parametrize("regularizer", ["kl", "mmd", "adversarial"])
+def test_a_training_in_bf16_is_repeatable_and_resumes_exactly(tmp_path, few_digits, regularizer, network) -> None:
+    config = _config(regularizer=regularizer, encoder=_encoder(regularizer), network=network, precision="bf16")
+    whole = _numbers(_run(config, few_digits))
+    assert _numbers(_run(config, few_digits)) == whole
+    assert _resumed(config, few_digits, tmp_path) == whole[2:]
+    plain = _numbers(_run(config.replace(precision="float32"), few_digits))
+    assert plain != whole
+    for (_, exact, *_), (_, rounded, *_) in zip(plain, whole, strict=True):
+        assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.05)
+
+
+def test_what_a_training_in_bf16_keeps_is_in_float32(few_digits: ImageData) -> None:
+    trainer = Trainer(_config(regularizer="adversarial", network="deep", precision="bf16"), few_digits)
+    trainer.train_epoch()
+    state = trainer.state()
+    kept = [*state["model"].values(), *state["regularizer"].values()]
+    kept += [moment for name in ("optimizer", "critic_optimizer") for moment in _tensors(state[name])]
+    assert {value.dtype for value in kept if value.is_floating_point()} == {torch.float32}
+
+
+def _tensors(value) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [found for part in values for found in _tensors(part)]
+
+
 def test_a_checkpoint_from_before_rates_were_scheduled_goes_on(few_digits: ImageData) -> None:
     whole = _numbers(_run(_config(), few_digits))
     state = next(train(_config(), few_digits, evaluate=_evaluate)).trainer.state()
-    for name in ("learning_rate_schedule", "weight_decay"):
+    for name in ("learning_rate_schedule", "weight_decay", "precision"):
         del state["config"][name]
     assert _numbers(_run(_config(), few_digits, state)) == whole[1:]
 
@@ -279,3 +308,11 @@ def test_denormal_numbers_are_zero_while_training_and_nowhere_else(few_digits: I
     trainer.train_epoch()
     assert not trainer.state()["optimizer"]["state"][0]["exp_avg"][:, 0].any()
     assert (torch.tensor(1e-39) * 0.9).item() > 0
+
+
+def test_a_caller_that_measures_the_end_itself_spares_the_last_evaluation(few_digits: ImageData) -> None:
+    config = _config(epochs=16)
+    whole = list(train(config, few_digits, evaluate=_evaluate))
+    spared = list(train(config, few_digits, evaluate=_evaluate, evaluate_last=False))
+    assert _numbers(spared[:-1]) == _numbers(whole[:-1])
+    assert spared[-1].train == whole[-1].train and whole[-1].metrics and not spared[-1].metrics

@@ -20,6 +20,7 @@ from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.disk.layout import stop_path
 from study.measure.context import EvaluationContext, prepare_context
+from study.measure.evaluate import Evaluator
 from study.training import checkpoint
 from study.tuning import leaving, trainable
 from tests.helpers import Session
@@ -174,6 +175,22 @@ def test_a_trial_goes_on_on_another_kind_of_device_with_new_random_numbers(cut_o
     assert losses == pytest.approx(others, rel=0.1)  # the weights and moments are those that were saved
 
 
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_bf16_on_a_processor_without_it_trains_and_warns(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_fast: bool
+) -> None:
+    monkeypatch.setitem(train.__globals__, "CONFIG", CONFIG.replace(precision="bf16"))
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: is_fast)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    directory = tmp_path / "trial"
+    directory.mkdir()
+    train(directory, 2)
+    assert [line["epoch"] for line in lines(directory, 1)] == [1, 2]
+    warnings = directory / "attempt-1" / "warnings.txt"
+    said = warnings.read_text().splitlines() if warnings.exists() else []
+    assert [line.partition(":")[0] for line in said] == ([] if is_fast else ["precision=bf16"])
+
+
 def test_where_a_trial_ran_is_on_record(ray_session: None) -> None:
     here = ray.get(ray.remote(trainable.process_info).remote())
     assert here["host"] == socket.gethostname() and here["pid"] != os.getpid()
@@ -187,6 +204,39 @@ def test_a_trial_that_is_to_stop_reports_at_its_next_evaluation_though_it_is_no_
     stop_path(cut_off).touch()
     # The checkpoint of epoch 8 is one; a driver would end the trial there, this one lets it go on.
     assert train(cut_off, 12) == [8, 10]
+
+
+@pytest.mark.parametrize("epochs", [1, 16])
+def test_the_last_epoch_is_measured_once_in_full(
+    few_digits: ImageData, context: EvaluationContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    session, measured = Session(), []
+    search, full = Evaluator.search_metrics, Evaluator.final_measurement
+    watched = {"search_metrics": (search, "search"), "final_measurement": (full, "full")}
+    for name, (given, kind) in watched.items():
+
+        def measure(self, model, given=given, kind=kind, **options):
+            measured.append(kind)
+            return given(self, model, **options)
+
+        monkeypatch.setattr(Evaluator, name, measure)
+    monkeypatch.setattr(trainable.tune, "report", session.report)
+    monkeypatch.setattr(trainable, "process_info", lambda: {"device": "cpu"})
+    directory = tmp_path / "trial"
+    directory.mkdir()
+    work = {"directory": str(directory), "params": CONFIG.replace(epochs=epochs).to_params()}
+    shared = {"data": trainable.pack(few_digits), "context": context, "cache": tmp_path / "cache"}
+    trainable.run_trial(work, **shared, threads=1, rungs=True, objectives=("reconstruction_mse", "fitted_fid"))
+    # Of a single epoch, only a search's measurement says which objectives a model lacks.
+    assert measured == ["search"] * {1: 1, 16: 7}[epochs] + ["full"]
+    last, report = lines(directory, 1)[-1], session.reports[-1]
+    assert last["epoch"] == report["epoch"] == epochs
+    for name in ("val/reconstruction_mse", "val/fitted_fid", "val/mu_low"):
+        assert report[name] == last[name]
+    assert "test/fitted_fid" in last and "test/fitted_fid" not in report
+    [*_, newest] = checkpoints(directory)
+    assert newest.name == f"checkpoint-{epochs:06d}.pt"
+    assert checkpoint.load(newest)["metrics"]["fitted_fid"] == last["val/fitted_fid"]
 
 
 class _Left(BaseException):

@@ -105,3 +105,17 @@ def test_a_recommended_trial_that_a_plain_autoencoder_dominates_is_marked(tmp_pa
     assert "; ○ dominated)" in " ".join(itertools.chain(*lines))
     plain, recommended = (next(line for line in lines if method in line) for method in ("AE", "VAE"))
     assert plain[:2] == ["0", "AE"] and recommended[:3] == ["▸○", "1", "VAE"]
+
+
+def test_a_warning_that_several_trials_have_is_shown_once(study: Path) -> None:
+    def said() -> str:
+        console = Console(width=80, file=io.StringIO(), record=True)
+        ending.show_warnings(console, study)
+        return console.export_text()
+
+    assert said() == ""
+    for number in range(3):
+        (study / "trials" / f"{number:04d}" / "attempt-1" / "warnings.txt").write_text("no instructions for it\n")
+    assert said() == "warning  no instructions for it\n"
+    (study / "trials" / "0001" / "attempt-1" / "warnings.txt").write_text("no instructions for it\nanother\n")
+    assert said() == "warning  no instructions for it (and 1 more in trials/*/attempt-*/warnings.txt)\n"
