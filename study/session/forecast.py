@@ -53,10 +53,8 @@ def forecast(plan: Plan, cluster: Cluster, screen: Console, done: int = 0) -> Co
     except UserError as error:  # of a trial that may never come
         say(f"the study's cost is not known: {error}")
         return None
-    bits = 8 if plan.data.train.images.dtype == torch.uint8 else 32
-    say(data_line(plan.data.summary, len(plan.data.classes), bits))
-    say(network_line(candidates))
-    say(training_line(candidates, plan.data.summary.train_size, stops=plan.eta is not None))
+    for line in _facts(plan, candidates):
+        say(line)
     if not is_wanted() or done >= plan.record.num_trials:
         return None
     begun = time.monotonic()
@@ -82,6 +80,26 @@ def forecast(plan: Plan, cluster: Cluster, screen: Console, done: int = 0) -> Co
     for line in (*lines(total, took, found.at_once), *memory_lines(room(cluster.resources), found)):
         say(line)
     return total
+
+
+def facts(plan: Plan) -> list[str]:
+    """What is known without measuring, a line each: the data, the networks' sizes, epochs and steps of a trial.
+
+    Where a network of the first trials cannot be built, whose trial may never come, the data alone.
+    """
+    try:
+        return _facts(plan, known_candidates(plan))
+    except UserError:
+        return _facts(plan, [])
+
+
+def _facts(plan: Plan, candidates: list[Candidate]) -> list[str]:
+    summary, bits = plan.data.summary, 8 if plan.data.train.images.dtype == torch.uint8 else 32
+    known = [data_line(summary, len(plan.data.classes), bits)]
+    if candidates:
+        known.append(network_line(candidates))
+        known.append(training_line(candidates, summary.train_size, stops=plan.eta is not None))
+    return known
 
 
 def memory_lines(wanted: int, found: Measured) -> list[str]:

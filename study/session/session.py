@@ -24,6 +24,7 @@ from study.search.storage import public_url
 from study.session.announcing import announcing, begun_with
 from study.session.explained import RESUME, explained_errors
 from study.session.feature_networks import places
+from study.session.forecast import facts
 from study.session.plan import Plan
 from study.session.pretrained import kinds
 from study.session.progress import StudyProgress
@@ -215,6 +216,8 @@ class _Session:
             self._say(f"note: {LOCAL_LOCKS.format(unlocked[0])}")
         cache, where = cache_path(plan.request.runs), places(plan.request.loaded, self.directory)
         keep(plan.data)
+        for line in facts(plan) if plan.is_new else ():
+            self._say(line)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
         context = prepare(
             plan.data, kinds(ledger, self.record.num_trials), cache, cluster, recorded_instrument(self.record), where

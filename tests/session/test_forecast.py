@@ -12,7 +12,7 @@ from rich.console import Console
 
 from study.config import Origin, UserError
 from study.session import forecast as module
-from study.session.forecast import forecast, is_wanted, known_candidates, memory_lines
+from study.session.forecast import facts, forecast, is_wanted, known_candidates, memory_lines
 from study.session.plan import make_plan
 from study.training.probe import Figures
 from study.tuning.cluster import Cluster, Resources
@@ -50,6 +50,21 @@ def test_the_known_trials_come_with_the_size_of_their_networks(tmp_path: Path) -
     found = known_candidates(make_plan(request(tmp_path, num_trials=3)))
     assert [candidate.origin for candidate in found] == [Origin.BASELINE, Origin.FIRST, Origin.BASELINE]
     assert found[2].parameters - found[0].parameters == 128 * 8 + 8  # the Gaussian encoder's log variances
+
+
+def test_what_needs_no_measuring_is_said_even_if_a_later_trial_cannot_be_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(request(tmp_path, num_trials=3))
+    data, network, training = facts(plan)
+    assert data.startswith("data     1x8x8, 8 bits") and "total variance 4.65" in data
+    assert network.startswith("network  mlp: ") and training.startswith("training ")
+
+    def refuse(plan: Any) -> Any:
+        raise UserError("no such layer")
+
+    monkeypatch.setattr(module, "known_candidates", refuse)
+    assert facts(plan) == [data]
 
 
 def _screened(
