@@ -40,8 +40,9 @@ from study.measure.instrument import FAMILIES, network_spec
 from study.measure.network_training import BATCH, Task, train_networks
 from study.model import stacked
 from study.space import load_space
-from study.training.loop import Trainer, evaluation_epochs
+from study.training.loop import Trainer
 from study.training.pretrain import pretrain
+from study.tuning.measuring import evaluations
 
 MOST_OVER_BOUND = 1.4
 MOST_OF_AE = 0.5
@@ -183,8 +184,7 @@ def lower_bound(
     one_size = [config for config in configs if config.latent_dim == configs[len(configs) // 2].latent_dim]
     measured = in_processes(slots, evaluation_seconds, one_size, data_dir, cache)
     repeats = len(configs) / len(one_size)
-    partial = max(1, len(evaluation_epochs(configs[0].epochs)) - 1)  # the last is the full one
-    during = repeats * partial * sum(measured[::2])
+    during = repeats * evaluations(configs[0].epochs) * sum(measured[::2])
     phases = {
         "first stage and feature networks": preparation,
         "training": training,

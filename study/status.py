@@ -64,7 +64,7 @@ class Status(NamedTuple):
         changes: What `study control` has changed, a line each with its time.
         pause: The command that ends its pause; "" if it is not paused.
         job: The state of its Slurm job, as lines to print.
-        caution: Why no trial may be recommended, though some have completed; "" otherwise.
+        caution: Why no trial of a study that has ended may be recommended, though some have completed; "" otherwise.
     """
 
     state: str
@@ -139,7 +139,7 @@ def _status(
         changes=tuple(change.line for change in frames.study.changes),
         pause=go_on_command(directory) if paused else "",
         job=tuple(job_lines(directory)),
-        caution=choice.caution if choice.front.size else "",
+        caution=choice.caution if choice.front.size and driver is None else "",
     )
 
 

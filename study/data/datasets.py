@@ -23,8 +23,8 @@ from study.config import UserError
 from study.data.array_files import load_npy, load_npz
 from study.data.folder import load_folder
 from study.data.folder_layout import read_layout
-from study.data.image_data import HELD_OUT, ImageData, Loaded, assemble
-from study.data.kept_folder import kept_path, read_kept
+from study.data.image_data import HELD_OUT, SPLITS, ImageData, Loaded, assemble
+from study.data.kept_folder import kept_path, least_images, read_kept
 from study.data.splits import Split, three_way
 
 _PROBE_SECONDS = 6.0
@@ -76,8 +76,11 @@ def _folder(root: Path, side: int | None, cache: Path | None) -> ImageData:
     name, layout = f"folder:{root}", read_layout(root)
     kept = None if cache is None else kept_path(cache, root, layout, side)
     found = None if kept is None else read_kept(kept)
-    data = assemble(name, load_folder(root, side, layout)) if found is None else assemble(name, found, is_noted=True)
-    return dataclasses.replace(data, kept=kept)
+    if found is not None:
+        return assemble(name, found, is_noted=True)
+    data = assemble(name, load_folder(root, side, layout))
+    is_whole = sum(len(data.split(each)) for each in SPLITS) >= least_images(layout)
+    return dataclasses.replace(data, kept=kept if is_whole else None)
 
 
 def _load_digits(directory: Path, download: bool) -> Loaded:

@@ -42,7 +42,7 @@ class ImageData:
         classes: Names of the labels, in order; `UNLABELLED` without labels.
         summary: Sizes, hash, variance and suitable trial parameters.
         notes: What the user should know of it, one line each.
-        kept: Where the cache of studies may keep it, see `study.data.kept_folder`.
+        kept: Where the cache of studies may keep it, see `study.data.kept_folder`; None if it may not, or does already.
     """
 
     name: str

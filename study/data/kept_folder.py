@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import torch
+from PIL import Image
 
 from study.data.folder_layout import Layout
 from study.data.image_data import SPLITS, ImageData, Loaded
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 MOST_BYTES = 2**31
 """Larger sets are not kept, since that takes as much disk again."""
 _VERSION = 1
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 def kept_path(cache: Path, root: Path, layout: Layout, side: int | None) -> Path:
@@ -39,8 +42,15 @@ def kept_path(cache: Path, root: Path, layout: Layout, side: int | None) -> Path
         layout: What it holds.
         side: As of `read_folder`.
     """
-    shape = [_VERSION, PIL.__version__, str(root), side, layout.given, layout.labels, layout.nested]
-    digest = hashlib.blake2b(json.dumps(shape).encode(), digest_size=16)
+    what = [
+        _VERSION,
+        PIL.__version__,
+        sorted(Image.registered_extensions()),
+        layout.given,
+        layout.labels,
+        layout.nested,
+    ]
+    digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=16)
     for path in (*(file.path for file in layout.files), *layout.outside, *layout.others):
         try:
             found = os.stat(path)
@@ -48,7 +58,14 @@ def kept_path(cache: Path, root: Path, layout: Layout, side: int | None) -> Path
         except OSError:  # a link that leads nowhere
             state = ()
         digest.update(f"{os.fspath(path)}\0{state}\0".encode(errors="surrogateescape"))
-    return cache / f"folder-{digest.hexdigest()}.npz"
+    place = hashlib.blake2b(json.dumps([str(root), side]).encode(), digest_size=8).hexdigest()
+    return cache / f"folder-{place}-{digest.hexdigest()}.npz"
+
+
+def least_images(layout: Layout) -> int:
+    """How many images a folder must give to be kept: a file that looks like an image may be read the next time."""
+    known = Image.registered_extensions()
+    return sum(file.path.suffix.lower() in known for file in layout.files)
 
 
 def read_kept(path: Path) -> Loaded | None:
@@ -63,29 +80,32 @@ def read_kept(path: Path) -> Loaded | None:
         return Loaded(train, validation, test, tuple(said["classes"]), tuple(said["notes"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         logger.warning("%s cannot be read (%s), so the images are read again", path, error)
         return None
 
 
 def keep(data: ImageData) -> None:
-    """Keeps a folder's images where `kept_path` said, unless they are there or too large, or cannot be written."""
+    """Keeps a folder's images where `kept_path` said, in place of what it held before, unless they are too large."""
     path, splits = data.kept, [data.split(name) for name in SPLITS]
-    if path is None or path.exists() or sum(split.images.nbytes for split in splits) > MOST_BYTES:
+    if path is None or sum(split.images.nbytes for split in splits) > MOST_BYTES:
         return
     notes = [note.removeprefix(f"{data.name}: ") for note in data.notes]
     said = json.dumps({"classes": data.classes, "notes": notes}).encode()  # as ASCII, whatever is in the names
     arrays = {"said": np.frombuffer(said, np.uint8)}
     for name, split in zip(SPLITS, splits, strict=True):
         arrays |= {f"{name}_images": split.images.cpu().numpy(), f"{name}_labels": split.labels.cpu().numpy()}
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        for earlier in path.parent.glob(f"{path.name.rpartition('-')[0]}-*.npz"):
+            if earlier != path:
+                earlier.unlink(missing_ok=True)
     except OSError as error:
         logger.warning("%s cannot be written (%s), so the images are read again next time", path, error.strerror)
         with contextlib.suppress(OSError):

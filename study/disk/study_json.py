@@ -147,10 +147,9 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
     def mean_image_error(self) -> float:
         """The reconstruction error of a model that gives every validation image the mean of the training images.
 
-        Studies begun before this was measured have the training images' own: their variance.
+        Infinite in studies begun before this was measured.
         """
-        measured = self.evaluation.get("pca", {}).get("validation", {}).get("0")
-        return self.data.total_variance / math.prod(self.data.shape) if measured is None else float(measured)
+        return float(self.evaluation.get("pca", {}).get("validation", {}).get("0", math.inf))
 
     def is_blind(self, error: float) -> bool:
         """Whether a model of this reconstruction error (per pixel, validation) does not beat the mean image clearly."""

@@ -1,6 +1,6 @@
 """In which numbers encoder and decoder are trained: the trial parameter `precision`.
 
-bf16 is float32 with 8 digits of its mantissa in place of 24. Processors with AVX512-BF16 or AMX, and GPUs, multiply
+bf16 is float32 with 8 bits of its mantissa in place of 24. Processors with AVX512-BF16 or AMX, and GPUs, multiply
 such matrices faster. Under `bf16` torch's autocast runs both networks forward in it, and so their backward pass.
 Weights, what the networks return, and all that is computed from either stay in float32.
 """
@@ -29,12 +29,14 @@ def run_network(network: nn.Module, inputs: Tensor, precision: str) -> Tensor:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether a device has instructions for bf16: a CPU with AVX512-BF16 or AMX, a GPU from NVIDIA's Ampere on."""
+    """Whether a device has instructions for bf16, as AVX512-BF16, AMX and GPUs from Ampere on have."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # torch asks the processor, but under names that are not public.
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is None:  # an earlier torch cannot tell
+        return True
+    found = capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 
 
 def precision_warnings(precision: str, device: torch.device) -> list[str]:

@@ -99,15 +99,21 @@ def too_little_data(frames: StudyFrames) -> str:
 
 
 def _nothing_learned(frames: StudyFrames, eligible: np.ndarray) -> str:
-    """Why no trial is recommended if none of them beats the mean image; "" if one does, or if that is not known."""
-    errors, epochs = frames.column(f"val/{RECONSTRUCTION}")[eligible], frames.column("epochs")[eligible]
-    if not np.isfinite(errors).any() or not frames.study.is_blind(best := float(np.nanmin(errors))):
+    """Why no trial is recommended if none of them beats the mean image; "" if one does, if that is not known,
+    or if the study does not trade off that error."""
+    error = f"val/{RECONSTRUCTION}"
+    errors, epochs = frames.column(error)[eligible], frames.column("epochs")[eligible]
+    if error not in frames.objectives or not np.isfinite(errors).any():
+        return ""
+    best = float(np.nanmin(errors))
+    if not frames.study.is_blind(best):
         return ""
     share = best / frames.study.mean_image_error
     return (
-        f"No trial beats the mean image: the best reconstruction keeps {100 * share:.0f} % of its error. The choice "
-        "among such trials is noise, so there is no recommendation. Begin a study with more epochs "
-        f"(--epochs above {int(epochs.max())})."
+        "No completed trial of the search beats the mean image: the best reconstruction keeps "
+        f"{100 * share:.0f} % of its error. The choice among such trials is noise, so there is no recommendation. "
+        f"Begin a study with more epochs (--epochs above {int(epochs.max())}), or with smaller weights if all units "
+        "collapse."
     )
 
 

@@ -161,8 +161,9 @@ def training_line(candidates: Sequence[Candidate], train_size: int, *, stops: bo
     def spread(numbers: list[int]) -> str:
         return between(f"{min(numbers):,}", f"{max(numbers):,}")
 
-    compared = f"; trials are first compared after {spread(first)}" if stops and first else ""
-    return f"training {spread(epochs)} epochs of {spread(steps)} steps, {spread(whole)} steps in all{compared}"
+    compared = f"; trials are first compared after {spread(first)} of them" if stops and first else ""
+    noun = "epochs" if max(epochs) > 1 else "epoch"
+    return f"training {spread(epochs)} {noun} of {spread(steps)} steps, {spread(whole)} steps in all{compared}"
 
 
 def makespan(durations: Sequence[float], slots: int) -> float:

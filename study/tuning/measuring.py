@@ -104,8 +104,8 @@ def measure(asked: Asked, cluster: Cluster) -> Measured:
 
 
 def evaluations(epochs: int) -> int:
-    """How often a trial of that length is evaluated."""
-    return len(evaluation_epochs(epochs))
+    """How often a trial of that length is evaluated, beside the full measurement at its end."""
+    return max(1, len(evaluation_epochs(epochs)) - 1)
 
 
 def fitting(resources: Resources, memory: int | None) -> int | None:

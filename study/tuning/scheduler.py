@@ -65,10 +65,10 @@ class RungScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Answers Ray after every report: CONTINUE or STOP."""
-        if LEAVING in result and trial.max_failures >= 0:
+        if LEAVING in result:
             trial.max_failures += 1
         epoch = result.get("epoch")
-        if epoch is None:  # the trial says why it will end by itself
+        if epoch is None:  # the trial leaves, or reports a failure and ends by itself
             return TrialScheduler.CONTINUE
         values = [float(result.get(name, math.nan)) for name in self._ledger.objectives]
         if not all(map(math.isfinite, values)):

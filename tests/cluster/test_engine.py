@@ -627,7 +627,7 @@ def test_a_crashed_head_is_made_up_for_by_resume(project: Project) -> None:
     wait_for(lambda: list(folder.glob("*/outcome.json")), "a trial's end", driver)
     before = {name: project.inspect(name)["State"]["StartedAt"] for name in ("ray-head", "worker-1", "worker-2")}
     project.crash("ray-head")
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=PATIENCE)
 
     def restarted() -> bool:  # each worker gives up by itself after a minute, and the Engine starts it again
         return all(project.inspect(name)["State"]["StartedAt"] != started for name, started in before.items())
@@ -644,7 +644,7 @@ def test_stop_and_up_again_lose_no_epoch(project: Project) -> None:
     driver = begin(project, "stopped", epochs)
     wait_for(training(project, "stopped", 30), "trials on both workers", driver)
     project.compose("stop")
-    output, _ = driver.communicate(timeout=60)
+    output, _ = driver.communicate(timeout=PATIENCE)
     assert "Traceback" not in output, output
     trained = {
         attempt: (attempt / "metrics.jsonl").read_text().count("\n")
@@ -663,7 +663,7 @@ def test_an_engine_that_restarts_brings_everything_back(project: Project) -> Non
     driver = begin(project, "engine")
     wait_for(training(project, "engine", 5), "trials on both workers", driver)
     project.engine.restart()
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=PATIENCE)
     wait_for(healthy(project), "the containers to be back")
     end(start_study(project, "--name", "engine", "--resume"))
     audit(project, "engine")

@@ -101,6 +101,18 @@ def test_a_folder_that_has_changed_is_read_again(folder: Path, change: Callable[
     again = load(folder)
     assert contents(again) == contents(load_dataset(f"folder:{folder}")) != contents(first)
     assert again.kept != first.kept and first.kept is not None and first.kept.exists()
+    keep(again)
+    assert [*first.kept.parent.iterdir()] == [again.kept]  # the earlier content of this folder is of no more use
+
+
+def test_a_folder_with_a_file_that_cannot_be_read_is_read_again(folder: Path) -> None:
+    path = folder / "cat" / "00.png"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    broken = load(folder)
+    keep(broken)
+    assert len(broken.train) + len(broken.validation) + len(broken.test) == 11
+    assert not (folder.parent / "cache").exists()
 
 
 def test_another_size_is_kept_beside(folder: Path) -> None:
@@ -120,8 +132,12 @@ def test_a_damaged_file_is_told_and_the_images_are_read_again(
     keep(first)
     assert first.kept is not None
     first.kept.write_bytes(damage(first.kept.read_bytes()))
-    assert contents(load(folder)) == contents(first)
+    again = load(folder)
+    assert contents(again) == contents(first)
     assert "so the images are read again" in caplog.text
+    keep(again)
+    caplog.clear()
+    assert contents(load(folder)) == contents(first) and "read again" not in caplog.text
 
 
 def _flipped(content: bytes) -> bytes:

@@ -85,9 +85,12 @@ def test_a_trial_that_was_moved_has_not_failed(tmp_path: Path) -> None:
 
 
 def _waits(attempt: Path) -> bool:
-    before = epochs_of(attempt)
-    time.sleep(2)
-    return before == epochs_of(attempt)
+    """Whether its last epoch was saved, and no other has come since: evaluations come before."""
+    trained = epochs_of(attempt)
+    if not (attempt / f"checkpoint-{trained:06}.pt").exists():
+        return False
+    time.sleep(5)
+    return trained == epochs_of(attempt)
 
 
 def test_a_study_of_failures_ends_early(tmp_path: Path, ray_session: None, capfd: pytest.CaptureFixture[str]) -> None:

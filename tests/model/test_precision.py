@@ -108,13 +108,12 @@ def test_measuring_is_in_float32() -> None:
 
 
 def test_one_line_says_where_bf16_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": False}, raising=False)
     assert not has_fast_bf16(CPU)
     [line] = precision_warnings("bf16", CPU)
     assert "precision=bf16" in line and "no instructions for bf16" in line
     assert precision_warnings("float32", CPU) == []
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True}, raising=False)  # an ARM processor
     assert has_fast_bf16(CPU) and precision_warnings("bf16", CPU) == []
     monkeypatch.setattr(precision.torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     [line] = precision_warnings("bf16", torch.device("cuda"))

@@ -25,6 +25,7 @@ from study.search.ledger import Ledger
 from study.search.rungs import Rung, Rungs, expected_completions, expected_share, rung_epochs, suitable_eta
 from study.space import SearchSpace
 from study.training.loop import evaluation_epochs
+from study.tuning.leaving import LEAVING
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
 from tests.helpers import made_summary
@@ -398,7 +399,7 @@ def test_killed_five_times_at_random_moments(
     driver = Driver(directory, _space(), 12, mean_image=mean_image)
     for _ in driver.steps(checkpoints, random):
         pass
-    assert {result.is_blind for result in driver.ledger.rung_results()} <= {False, mean_image < math.inf}
+    assert all(result.is_blind == (result.values[0] > mean_image) for result in driver.ledger.rung_results())
     check_ended(driver.ledger, 12)
     check_rungs(driver.scheduler, driver.ledger)
     again = Driver(directory, _space(), 12)
@@ -443,6 +444,18 @@ def test_a_driver_killed_before_it_stopped_a_trial_stops_it_when_it_reports_agai
         resumed.searcher.suggest(trial_id)
     assert [resumed.report(trial_id, 2, (5.0, 5.0)) for trial_id in ids] == [CONTINUE, CONTINUE, CONTINUE, STOP]
     assert resumed.scheduler.rungs.snapshot() == driver.scheduler.rungs.snapshot()
+
+
+def test_a_trial_whose_node_leaves_may_fail_once_more(tmp_path: Path) -> None:
+    driver = Driver(tmp_path / "s", _space(), 1)
+    assert driver.searcher.suggest("a") != "FINISHED"
+    trial = SimpleNamespace(trial_id="a", max_failures=0)
+    for leaves in (1, 2):
+        assert driver.scheduler.on_trial_result(None, trial, {LEAVING: True}) == CONTINUE  # type: ignore[arg-type]
+        assert trial.max_failures == leaves
+    assert driver.ledger.rung_results() == []
+    driver.searcher.on_trial_complete("a", {LEAVING: True})  # the study is interrupted before the node ends
+    assert driver.ledger.tally.done == 0
 
 
 def test_a_resumed_study_knows_whether_the_mean_image_was_beaten(tmp_path: Path) -> None:
