@@ -101,7 +101,7 @@ def run_trial(
     cache: Path,
     threads: int,
     rungs: bool,
-    objectives: Sequence[str] = (),
+    objectives: Sequence[str] = ("reconstruction_mse", "sample_fid"),
     code: tuple[Path, Path] | None = None,
 ) -> None:
     """Trains one trial in this process, from its newest sound checkpoint if there is one.
@@ -226,7 +226,7 @@ def _train(
                 _warn(attempt, [_in_the_file(line, code) for line in warned])
                 record |= final
                 prior = {"prior": fitted.record()}
-                metrics = {name.removeprefix("val/"): x for name, x in final.items() if name.startswith("val/")}
+                metrics = {name: final[f"val/{name}"] for name in objectives}  # under the fitted prior itself
                 write_pictures(result.model, data, attempt, fitted)
                 record["final_seconds"] = time.perf_counter() - start
                 if device.type == "cuda":
