@@ -106,6 +106,7 @@ def ladders(data: ImageData, most_images: int = 5_000) -> list[Ladder]:
     scale = max(0.4, data.summary.height / REFERENCE_SIDE)
     pixels = (1, 2, 4) if scale > 0.5 else (1, 2)
     few = (1000, 200, 50) if len(real) > 2000 else (500, 200, 50)
+    left_out = [math.ceil(share * len(data.classes) / 10) for share in (1, 3, 5)]
     noise = torch.randn(real.shape, generator=torch.Generator().manual_seed(1))
     other = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(6))]
     reconstructions, samples = zip(*_pca(real), strict=True)
@@ -125,7 +126,7 @@ def ladders(data: ImageData, most_images: int = 5_000) -> list[Ladder]:
         made("blur", (0.6, 1.2, 2.0), lambda sigma: _rounded(blur(real, sigma * max(0.6, scale)))),
         made("noise", (0.05, 0.1, 0.2, 0.4), lambda sigma: _rounded(real + sigma * noise)),
         made("halves", (0.25, 0.5, 1.0), lambda share: _joined(real, share, generator())),
-        made("classes", (1, 3, 5), lambda count: real[labels >= count]),
+        made("classes", left_out, lambda count: real[labels >= count]),
         made("repeated", few, lambda count: real[torch.arange(len(real)) % int(count)]),
         Ladder("PCA", [real, *reconstructions]),
         Ladder("PCA samples", [real, *samples], held_out=True),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from benchmarks.controls import Ladder, elastic, ladders, shift
 from benchmarks.instrument import kept
 from study.data.datasets import ImageData
+from study.data.splits import Split
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,16 @@ def test_every_ladder_begins_with_real_images_and_leaves_them_step_by_step(
             assert distances == sorted(distances) and distances[0] > 0, name
     again = {ladder.name: ladder for ladder in ladders(digits)}
     assert all(torch.equal(*pair) for name in found for pair in zip(found[name].steps, again[name].steps, strict=True))
+
+
+def test_with_few_classes_fewer_are_left_out(digits: ImageData) -> None:
+    few = digits.train.labels < 5
+    train = Split(digits.train.images[few], digits.train.labels[few])
+    [ladder] = [each for each in ladders(dataclasses.replace(digits, train=train, classes=digits.classes[:5]))
+                if each.name == "classes"]  # fmt: skip
+    real, *changed = ladder.steps
+    for step, left in zip(changed, (1, 2, 3), strict=True):
+        assert len(step) == int((train.labels >= left).sum()) < len(real)
 
 
 def test_a_ladder_is_kept_if_its_scores_rise() -> None:
