@@ -7,7 +7,7 @@ WORKERS ?= 2
 COMPOSE ?= docker compose
 OUT ?= $(RUNS)/$(STUDY)/report
 
-.PHONY: study test test-browser test-all test-cluster test-others lint format ui report bench secrets up down cluster-study lock clean
+.PHONY: study test test-browser test-all lint format ui report bench secrets up down cluster-study lock clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,16 +29,9 @@ test: .venv/.installed
 test-browser: .venv/.installed
 	.venv/bin/python -m pytest -ra -m browser
 
-# What `test` leaves out; nothing runs twice. The cluster's tests mostly wait, so the others run beside them. Each half's
-# output comes when it has ended. Tests that call `make` themselves are no jobs of this one.
+# What `test` leaves out; nothing runs twice.
 test-all: test .venv/.cluster-installed
-	$(MAKE) --jobs 2 --output-sync=target test-cluster test-others
-
-test-cluster: .venv/.cluster-installed
-	env --unset MAKEFLAGS .venv/bin/python -m pytest -ra -m cluster
-
-test-others: .venv/.installed
-	env --unset MAKEFLAGS .venv/bin/python -m pytest -ra -m '(fault or browser or slow) and not cluster'
+	.venv/bin/python -m pytest -ra -m 'fault or cluster or browser or slow'
 
 lint: .venv/.installed
 	.venv/bin/ruff check .

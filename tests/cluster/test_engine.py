@@ -400,7 +400,7 @@ def test_a_study_that_cannot_run_says_why_in_one_line(
 
 # --- studies, and what may happen to them ---------------------------------------------------------------------------
 
-TRIALS, EPOCHS = 4, 60
+TRIALS, EPOCHS = 4, 120
 
 
 def begin(project: Project, name: str, epochs: int = EPOCHS, *options: object) -> Any:
@@ -498,7 +498,7 @@ def healthy(project: Project) -> Callable[[], bool]:
 def test_a_lost_worker_and_a_crashed_mlflow_cost_no_epoch(project: Project) -> None:
     lost = project.inspect("worker-2")["Config"]["Hostname"]
     driver = begin(project, "lost")
-    wait_for(training(project, "lost", 10), "trials on both workers", driver)
+    wait_for(training(project, "lost", 20), "trials on both workers", driver)
     project.engine.docker("kill", project.container("worker-2"))
     project.crash("mlflow")
     output = end(driver)
@@ -525,7 +525,7 @@ def test_a_crashed_worker_is_restarted(project: Project) -> None:
 
 
 def test_a_stopped_worker_saves_what_it_has_trained(project: Project) -> None:
-    epochs = 150
+    epochs = 200
     leaving = project.inspect("worker-2")["Config"]["Hostname"]
     driver = begin(project, "drained", epochs, "--max-failures", 0)  # to be moved is no failure
     wait_for(training(project, "drained", 30), "trials on both workers", driver)
@@ -622,10 +622,11 @@ def test_a_full_disk_loses_nothing(project: Project) -> None:
 
 
 def test_a_crashed_head_is_made_up_for_by_resume(project: Project) -> None:
+    before = {name: project.inspect(name)["State"]["StartedAt"] for name in ("ray-head", "worker-1", "worker-2")}
     driver = begin(project, "headless")
     folder = project.runs / "headless" / "trials"
     wait_for(lambda: list(folder.glob("*/outcome.json")), "a trial's end", driver)
-    before = {name: project.inspect(name)["State"]["StartedAt"] for name in ("ray-head", "worker-1", "worker-2")}
+    wait_for(training(project, "headless", 20), "the next trials on both workers", driver)
     project.crash("ray-head")
     driver.communicate(timeout=PATIENCE)
 
@@ -640,7 +641,7 @@ def test_a_crashed_head_is_made_up_for_by_resume(project: Project) -> None:
 
 
 def test_stop_and_up_again_lose_no_epoch(project: Project) -> None:
-    epochs = 150
+    epochs = 200
     driver = begin(project, "stopped", epochs)
     wait_for(training(project, "stopped", 30), "trials on both workers", driver)
     project.compose("stop")
