@@ -123,6 +123,7 @@ def test_every_run_has_the_same_params_and_its_pictures(finished: Path) -> None:
     assert len({tuple(sorted(child.data.params)) for child in children}) == 1
     assert "tradeoff.png" in [file.path for file in client.list_artifacts(parent.info.run_id)]
     report = {path.name for path in (finished / "small" / "report").iterdir()}
+    report -= {"live.html"}  # of a study that took more than a minute; it goes nowhere else
     assert "report.html" in report and "tradeoff.png" in report
     assert {Path(file.path).name for file in client.list_artifacts(parent.info.run_id, "report")} == report
     page = (finished / "small" / "report" / "report.html").read_text()
