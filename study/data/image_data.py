@@ -22,8 +22,8 @@ HELD_OUT = 10_000
 LEAST_STEPS = 1_500
 """Training steps of a trial at a learning rate of .001, at least, if nobody says how many epochs it has.
 
-So the first rung, an eighth of them, is not before step 187, where every model has left the mean image behind
-(docs/search.md).
+So the first rung, an eighth of them, is not before step 187, where all six models tried had left the mean
+image behind (docs/search.md).
 """
 UNLABELLED = ("images",)
 """The one class of images without labels."""

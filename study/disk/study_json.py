@@ -147,7 +147,7 @@ class StudyRecord(pydantic.BaseModel, frozen=True, extra="allow"):
     def mean_image_error(self) -> float:
         """The reconstruction error of a model that gives every validation image the mean of the training images.
 
-        Infinite in studies begun before this was measured.
+        Infinite in studies begun before this was measured, until they are resumed.
         """
         return float(self.evaluation.get("pca", {}).get("validation", {}).get("0", math.inf))
 
