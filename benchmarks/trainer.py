@@ -74,6 +74,16 @@ PRECISION_CASES: dict[str, tuple[dict[str, str | int | float], tuple[int, int, i
 """Trial parameters, the images' channels, height and width, and the bar, to compare bf16 with float32; the last two are
 the defaults' sizes on digits."""
 
+_DEEP = {**_MLP, **_KL, "network": "deep", "width": 16, "batch_size": 64, "likelihood": "laplace"}
+LAYOUT_CASES: dict[str, tuple[dict[str, str | int | float], tuple[int, int, int]]] = {
+    "conv VAE": (CASES["conv VAE"], (1, 28, 28)),
+    "conv VAE of 32, 32 px": ({**CASES["conv VAE"], "width": 32}, (3, 32, 32)),
+    "residual_f8, 32 px": ({**_DEEP, "network": "residual_f8", "latent_dim": 64, "width": 32}, (3, 32, 32)),
+    "deep, 32 px": (_DEEP, (3, 32, 32)),
+    "deep, 64 px": (_DEEP, (3, 64, 64)),
+}
+"""Trial parameters, and the images' channels, height and width."""
+
 
 class Part(StrEnum):
     """What `--only` names."""
@@ -163,12 +173,18 @@ def measure_denormals(data: ImageData, pairs: int) -> list[Row]:
     ]
 
 
-def measure_channels_last(data: ImageData, pairs: int) -> list[Row]:
+def measure_channels_last(images: int, pairs: int) -> Iterator[Row]:
     """The gain from channels-last memory, in training and in a first stage's decoder without gradients."""
-    images = len(data.train)
-    first, last = (Trainer(TrialConfig.from_params(CASES["conv VAE"]), data) for _ in range(2))
-    last.model.to(memory_format=torch.channels_last)
-    training = interleaved(lambda: rate(last.train_epoch, images), lambda: rate(first.train_epoch, images), pairs)[2]
+    for name, (params, shape) in LAYOUT_CASES.items():
+        data = made_data(images // shape[0] ** 2, shape)  # fewer of the images that take longer
+        first, last = (Trainer(TrialConfig.from_params(params), data) for _ in range(2))
+        first.model.to(memory_format=torch.contiguous_format)
+        last.model.to(memory_format=torch.channels_last)
+        for trainer in (first, last):
+            trainer.train_epoch()
+        _, _, ratio = interleaved(lambda last=last: _cpu_rate(last), lambda first=first: _cpu_rate(first), pairs)
+        yield Row(f"{name}: channels last over first", ratio)
+    data = made_data(images)
     codes = torch.randn(len(data.train), *FirstStage(data.summary).summary.shape)
     stages = [FirstStage(data.summary) for _ in range(2)]
     stages[1].to(memory_format=torch.channels_last)
@@ -178,30 +194,28 @@ def measure_channels_last(data: ImageData, pairs: int) -> list[Row]:
             return rate(lambda: [stage.decoder(batch) for batch in codes.split(256)], images)
 
     decoding = interleaved(lambda: decoded(stages[1]), lambda: decoded(stages[0]), pairs)[2]
-    return [
-        Row("conv VAE: channels last over first", training),
-        Row("first stage, decoding: channels last over first", decoding),
-    ]
+    yield Row("first stage, decoding: channels last over first", decoding)
 
 
 def measure_precision(images: int, pairs: int) -> Iterator[Row]:
-    """The gain from training in bf16, by this process's CPU time: with one thread, other processes weigh less on it."""
-
-    def cpu_rate(trainer: Trainer) -> float:
-        start = time.process_time()
-        trainer.train_epoch()
-        return trainer.steps * trainer.batch_size / (time.process_time() - start)
-
+    """The gain from training in bf16."""
     is_fast = has_fast_bf16(torch.device("cpu"))
     for name, (params, shape, bar) in PRECISION_CASES.items():
         data = made_data(images, shape)
         exact, low = (Trainer(TrialConfig.from_params({**params, "precision": p}), data) for p in ("float32", "bf16"))
         for trainer in (exact, low):
             trainer.train_epoch()
-        ours, theirs, ratio = interleaved(lambda low=low: cpu_rate(low), lambda exact=exact: cpu_rate(exact), pairs)
+        ours, theirs, ratio = interleaved(lambda low=low: _cpu_rate(low), lambda exact=exact: _cpu_rate(exact), pairs)
         yield Row(f"{name}: precision=bf16, images/s", ours)
         yield Row(f"{name}: precision=float32, images/s", theirs)
         yield Row(f"{name}: precision=bf16 over float32", ratio, bar if is_fast else None)
+
+
+def _cpu_rate(trainer: Trainer) -> float:
+    """Images per second of this process's CPU time: with one thread, other processes weigh less on it."""
+    start = time.process_time()
+    trainer.train_epoch()
+    return trainer.steps * trainer.batch_size / (time.process_time() - start)
 
 
 def _peer(config: TrialConfig, data: ImageData, codes: Tensor | None) -> Callable[[], None] | None:
@@ -231,7 +245,7 @@ def main(
         status |= print_rows(measure_precision(images // 8, 3 * pairs))
     if only in (None, Part.MEMORY):
         status |= print_rows(measure_denormals(data, pairs))
-        status |= print_rows(measure_channels_last(data, pairs))
+        status |= print_rows(measure_channels_last(images, pairs))
     return status
 
 

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
 import torch.nn as nn
 
 from study.components import Network
@@ -74,4 +75,5 @@ class Deep(Network):
             *itertools.chain(*itertools.starmap(_up, itertools.pairwise(back))),
             crop,
         )
-        return encoder, decoder
+        # One core trains 64x64 images a third to a half faster with the channels last (`benchmarks.trainer`).
+        return encoder.to(memory_format=torch.channels_last), decoder.to(memory_format=torch.channels_last)
