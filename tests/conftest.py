@@ -17,7 +17,7 @@ from study.data.datasets import ImageData, load_dataset
 from study.run import run
 from tests.helpers import small
 
-_OWN_SPACE = """
+OWN_SPACE = """
 from study import Metric, SearchSpace
 
 
@@ -82,7 +82,7 @@ def small_study(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> 
     Tests copy it. The space is `mine.py` beside the folder.
     """
     runs = tmp_path_factory.mktemp("small") / "my runs"
-    (runs.parent / "mine.py").write_text(_OWN_SPACE)
+    (runs.parent / "mine.py").write_text(OWN_SPACE)
     assert command_status(run, [str(part) for part in small_study_options(runs, runs.parent / "mine.py")]) == 0
     return runs
 

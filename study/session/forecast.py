@@ -5,9 +5,15 @@ STUDY_FORECAST=off leaves the measuring out.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import math
 import os
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -20,11 +26,36 @@ from study.session.cost import Candidate, Cost, cost, data_line, lines, network_
 from study.session.feature_networks import places
 from study.session.plan import Plan, first_configs
 from study.session.resuming import recorded_instrument
-from study.tuning.cluster import Cluster, room
+from study.tuning.cluster import Cluster, Resources, room
 from study.tuning.measuring import Asked, Measured, measure
 
 KNOWN_TRIALS = 64
 """Trials that are asked of the space to measure some of them."""
+
+
+LARGE = 1e12
+"""Work of a study, as `_work` counts it, from which a study measures at its start.
+
+Two processes of two cores (AMD EPYC) took one minute for 8e10 (digits), 6.5 for 5e12 (MNIST, fully connected) and 24
+for 3e12 (CIFAR-10, convolutions). Measuring takes some 20 seconds.
+"""
+
+Say = Callable[[str], None]
+"""Shows the user a line."""
+
+
+class Forecast(NamedTuple):
+    """What was found.
+
+    Attributes:
+        cost: What is left of the study costs; None if it could not be measured.
+        lines: The same in words.
+        resources: What a trial gets, with its memory if that is known and one trial fits.
+    """
+
+    cost: Cost | None
+    lines: list[str]
+    resources: Resources
 
 
 def is_wanted() -> bool:
@@ -57,43 +88,106 @@ def forecast(plan: Plan, cluster: Cluster, screen: Console, done: int = 0) -> Co
         say(line)
     if not is_wanted() or done >= plan.record.num_trials:
         return None
-    begun = time.monotonic()
-    chosen = to_measure(candidates)
+    found = _measured(plan, cluster, candidates, done)
+    for line in found.lines:
+        say(line)
+    return found.cost
+
+
+class Forecasting:
+    """Says what a study begins with; measures what its trials cost while the driver prepares what they share.
+
+    A small study is not measured: that would take long beside it, and its trials are small.
+
+    Args:
+        plan: The study.
+        cluster: It has been joined.
+        done: Trials that have ended.
+        say: Shows a line; an earlier session has said what a study begins with.
+    """
+
+    def __init__(self, plan: Plan, cluster: Cluster, done: int, say: Say) -> None:
+        self._resources, self._say = cluster.resources, say
+        self._found: list[Forecast] = []
+        self._thread: threading.Thread | None = None
+        try:
+            candidates = known_candidates(plan)
+        except UserError:  # of a trial that may never come
+            candidates = []
+        for line in _facts(plan, candidates) if plan.is_new else ():
+            say(line)
+        if not candidates or not is_wanted() or _work(candidates, plan, done) < LARGE:
+            return
+        preparing = self._preparing = threading.Event()
+        preparing.set()
+
+        def work() -> None:
+            # Where Ray is left meanwhile, any error may come, and nobody waits for the answer.
+            with contextlib.suppress(Exception):
+                self._found.append(_measured(plan, cluster, candidates, done, preparing.is_set))
+
+        self._thread = threading.Thread(target=work, name="forecast", daemon=True)
+        self._thread.start()
+
+    def resources(self) -> Resources:
+        """What a trial gets; says what was found. Call it when all is prepared: it waits for what is still measured."""
+        if self._thread is None:
+            return self._resources
+        self._preparing.clear()
+        self._thread.join()
+        for found in self._found:
+            for line in found.lines:
+                self._say(line)
+            return found.resources
+        return self._resources
+
+
+def _work(candidates: list[Candidate], plan: Plan, done: int) -> float:
+    """About how many numbers a study's networks compute in the trials that are left, over all images and epochs."""
+    pixels = math.prod(plan.data.summary.shape)
+    each = sum(c.config.epochs * (c.parameters + 50 * pixels) for c in candidates) / len(candidates)
+    return (plan.record.num_trials - done) * plan.data.summary.train_size * each
+
+
+def _measured(
+    plan: Plan,
+    cluster: Cluster,
+    candidates: list[Candidate],
+    done: int,
+    is_preparing: Callable[[], bool] | None = None,
+) -> Forecast:
+    resources, begun, chosen = cluster.resources, time.monotonic(), to_measure(candidates)
     try:
-        found = measure(_asked(plan, [candidates[index] for index in chosen]), cluster)
+        found = measure(_asked(plan, [candidates[index] for index in chosen]), cluster, is_preparing)
     except UserError as error:
-        say(f"trial    its cost could not be measured: {error}")
-        return None
+        return Forecast(None, [f"trial    its cost could not be measured: {error}"], resources)
     if not found.figures:
-        return None
-    took = time.monotonic() - begun
+        return Forecast(None, [], resources)
+    took, wanted = time.monotonic() - begun, room(resources)
+    fit = room(limited := dataclasses.replace(resources, memory=_memory(found)))
     total = cost(
         candidates,
         {position: candidates[index] for position, index in enumerate(chosen)},
         found,
         num_trials=plan.record.num_trials,
         done=done,
-        slots=max(1, room(cluster.resources)),
+        slots=max(1, fit),
         objectives=len(plan.record.objectives),
         eta=plan.eta,
     )
-    for line in (*lines(total, took, found.at_once), *memory_lines(room(cluster.resources), found)):
-        say(line)
-    return total
+    told = [*lines(total, took, found.at_once), *memory_lines(wanted, fit, limited.memory)]
+    return Forecast(total, told, limited if fit else resources)
 
 
-def facts(plan: Plan) -> list[str]:
+def _memory(found: Measured) -> int:
+    return max((figures.memory or 0 for figures in found.figures.values()), default=0)
+
+
+def _facts(plan: Plan, candidates: list[Candidate]) -> list[str]:
     """What is known without measuring, a line each: the data, the networks' sizes, epochs and steps of a trial.
 
     Where a network of the first trials cannot be built, whose trial may never come, the data alone.
     """
-    try:
-        return _facts(plan, known_candidates(plan))
-    except UserError:
-        return _facts(plan, [])
-
-
-def _facts(plan: Plan, candidates: list[Candidate]) -> list[str]:
     summary, bits = plan.data.summary, 8 if plan.data.train.images.dtype == torch.uint8 else 32
     known = [data_line(summary, len(plan.data.classes), bits)]
     if candidates:
@@ -102,18 +196,19 @@ def _facts(plan: Plan, candidates: list[Candidate]) -> list[str]:
     return known
 
 
-def memory_lines(wanted: int, found: Measured) -> list[str]:
-    """A line of advice if more trials would run at once than fit into memory.
+def memory_lines(wanted: int, fit: int, memory: int) -> list[str]:
+    """A line if more trials would run at once than fit into memory.
 
     Args:
-        wanted: How many run at once.
-        found: What was measured.
+        wanted: How many would.
+        fit: How many fit.
+        memory: Bytes of each.
     """
-    if found.fits is None or found.fits >= wanted:
+    if fit >= wanted:
         return []
-    each = max((figures.memory or 0 for figures in found.figures.values()), default=0)
-    fit = f"{found.fits} of the {wanted} trials fit" if found.fits else "not even one trial fits"
-    return [f"memory   {fit} into it at once, at {each / 1e9:.2g} GB each: add --max-concurrent {max(1, found.fits)}"]
+    if not fit:
+        return [f"memory   not even one trial fits, at {memory / 1e9:.2g} GB: make networks or batches smaller"]
+    return [f"memory   {fit} of the {wanted} trials fit at once, at {memory / 1e9:.2g} GB each: no more are begun"]
 
 
 def known_candidates(plan: Plan) -> list[Candidate]:

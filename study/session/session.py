@@ -24,7 +24,7 @@ from study.search.storage import public_url
 from study.session.announcing import announcing, begun_with
 from study.session.explained import RESUME, explained_errors
 from study.session.feature_networks import places
-from study.session.forecast import facts
+from study.session.forecast import Forecasting
 from study.session.plan import Plan
 from study.session.pretrained import kinds
 from study.session.progress import StudyProgress
@@ -216,8 +216,7 @@ class _Session:
             self._say(f"note: {LOCAL_LOCKS.format(unlocked[0])}")
         cache, where = cache_path(plan.request.runs), places(plan.request.loaded, self.directory)
         keep(plan.data)
-        for line in facts(plan) if plan.is_new else ():
-            self._say(line)
+        forecasting = Forecasting(plan, cluster, ledger.tally.done, self._say)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
         context = prepare(
             plan.data, kinds(ledger, self.record.num_trials), cache, cluster, recorded_instrument(self.record), where
@@ -236,7 +235,7 @@ class _Session:
             plan.data,
             context,
             cache,
-            resources=cluster.resources,
+            resources=forecasting.resources(),
             max_failures=self.limits.max_failures,
             code=code_for_trials(self.record, self.directory),
         )

@@ -55,16 +55,19 @@ class Resources:
         cpus: CPU cores of a trial; also its threads.
         gpus: GPUs of a trial; a fraction lets several share one.
         max_concurrent: Most trials at once; None for as many as fit.
+        memory: Bytes that a trial holds, so that no more begin on a node than it has room for; 0 if not known.
     """
 
     cpus: float = 1
     gpus: float = 0
     max_concurrent: int | None = None
+    memory: int = 0
 
     @property
     def bundle(self) -> dict[str, float]:
         """What a trial asks Ray for, all of it on one node."""
-        return {name: amount for name, amount in (("CPU", self.cpus), ("GPU", self.gpus)) if amount > 0}
+        asked = (("CPU", self.cpus), ("GPU", self.gpus), ("memory", self.memory))
+        return {name: amount for name, amount in asked if amount > 0}
 
 
 class Cluster:
@@ -259,9 +262,9 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def room(resources: Resources, memory: float = 0) -> int:
-    """How many trials may run at once on the present nodes; each holds `memory` bytes, if that is known."""
-    bundle = {**resources.bundle, **({"memory": memory} if memory else {})}
+def room(resources: Resources) -> int:
+    """How many trials may run at once on the present nodes."""
+    bundle = resources.bundle
     fit = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in bundle.items()) for node in _nodes())
     return fit if resources.max_concurrent is None else min(fit, resources.max_concurrent)
 

@@ -21,7 +21,7 @@ from study.training.loop import evaluation_epochs
 from study.training.preparation import preparation_seconds
 from study.training.probe import Figures, measure_trial
 from study.training.stopwatch import Stopwatch
-from study.tuning.cluster import Cluster, Resources, room
+from study.tuning.cluster import Cluster, room
 from study.tuning.trainable import assigned_device, keep_to_share, memory_share, own_components, pack, unpack
 
 ENOUGH_SECONDS = 8.0
@@ -64,21 +64,25 @@ class Measured(NamedTuple):
 
     Attributes:
         figures: By position among the configurations; those that there was no time for are left out.
-        preparation: Seconds to train what trials share and is not cached, by its name.
+        preparation: Seconds to train what trials share and is not cached, by its name; empty if that was not asked.
         at_once: How many processes measured at the same time.
-        fits: Trials that fit into the nodes' memory at once; None if that is not known.
     """
 
     figures: dict[int, Figures]
     preparation: dict[str, float]
     at_once: int
-    fits: int | None
 
 
-def measure(asked: Asked, cluster: Cluster) -> Measured:
+def measure(asked: Asked, cluster: Cluster, is_preparing: Callable[[], bool] | None = None) -> Measured:
     """Measures on a cluster that has been joined.
 
     The largest configuration is measured alone first, because more trials than memory allows must not begin even here.
+
+    Args:
+        asked: What to measure.
+        cluster: Where.
+        is_preparing: Whether what trials share is being computed now, which keeps one more process busy. None if that
+            has not begun, and its time is to be estimated too.
 
     Raises:
         UserError: A configuration cannot be measured, or no node has room for it now.
@@ -88,40 +92,27 @@ def measure(asked: Asked, cluster: Cluster) -> Measured:
     packed, threads = ray.put(pack(_sent(asked))), max(1, int(resources.cpus))
     rest = (asked.network, asked.places, threads, asked.code)
     first = _answers([task(_measure).remote(asked.configs[:1], packed, *rest, True)])[0]
-    fits = fitting(resources, first[0].memory) if 0 in first else None
-    at_once = min(room(resources), _MOST_PROCESSES, _MOST_PROCESSES if fits is None else max(1, fits))
-    needs = {"perceptual": asked.perceptual, "first_stage": asked.first_stage}
-    [preparation] = _answers([task(_prepare_seconds).remote(packed, asked.network, asked.cache, needs)])
+    known = dataclasses.replace(resources, memory=first[0].memory or 0 if 0 in first else 0)
+    preparation: dict[str, float] = {}
+    if is_preparing is None:
+        needs = {"perceptual": asked.perceptual, "first_stage": asked.first_stage}
+        [preparation] = _answers([task(_prepare_seconds).remote(packed, asked.network, asked.cache, needs)])
+    free = room(known) - (is_preparing is not None and is_preparing())
+    at_once = max(1, min(free, _MOST_PROCESSES))
     if at_once == 1:
         others = _answers([task(_measure).remote(asked.configs[1:], packed, *rest, False)])[0]
         figures = {**first, **{index + 1: found for index, found in others.items()}}
-        return Measured(figures, preparation, 1, _fitting_all(resources, figures))
+        return Measured(figures, preparation, 1)
     _answers([task(_begin).remote() for _ in range(at_once)])  # they import, so that all measure at the same time
     found = _answers([task(_measure).remote(asked.configs, packed, *rest, False) for _ in range(at_once)])
     figures = {index: _mean([each[index] for each in found if index in each]) for index in set().union(*found)}
     figures[0] = figures[0]._replace(memory=first[0].memory)  # with the comparisons at a trial's end
-    return Measured(figures, preparation, at_once, _fitting_all(resources, figures))
+    return Measured(figures, preparation, at_once)
 
 
 def evaluations(epochs: int) -> int:
     """How often a trial of that length is evaluated, beside the full measurement at its end."""
     return max(1, len(evaluation_epochs(epochs)) - 1)
-
-
-def fitting(resources: Resources, memory: int | None) -> int | None:
-    """How many trials the nodes' memory allows at once, as Ray counts it; None if it is not known.
-
-    Args:
-        resources: What a trial gets.
-        memory: Bytes that a trial holds.
-    """
-    if not memory:
-        return None
-    return room(dataclasses.replace(resources, max_concurrent=None), memory)
-
-
-def _fitting_all(resources: Resources, figures: dict[int, Figures]) -> int | None:
-    return fitting(resources, max((each.memory or 0 for each in figures.values()), default=0))
 
 
 def _sent(asked: Asked) -> ImageData:

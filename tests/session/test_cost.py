@@ -38,7 +38,7 @@ def candidates(*origins: Origin, config: TrialConfig = AE) -> list[Candidate]:
 
 
 def measured(figures: dict[int, Figures] = FIGURES, **preparation: float) -> Measured:
-    return Measured(figures, preparation, 2, None)
+    return Measured(figures, preparation, 2)
 
 
 def test_the_extremes_and_the_most_frequent_kinds_are_measured() -> None:

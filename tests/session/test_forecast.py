@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,17 @@ import pytest
 import ray
 from rich.console import Console
 
+from benchmarks.studies import trial_intervals
+from study.cli import command_status
 from study.config import Origin, UserError
+from study.run import run
 from study.session import forecast as module
-from study.session.forecast import facts, forecast, is_wanted, known_candidates, memory_lines
-from study.session.plan import make_plan
+from study.session.forecast import Forecasting, forecast, is_wanted, known_candidates, memory_lines
+from study.session.plan import Plan, make_plan
 from study.training.probe import Figures
-from study.tuning.cluster import Cluster, Resources
-from study.tuning.measuring import Asked, Measured, fitting
+from study.tuning.cluster import Cluster, Resources, room
+from study.tuning.measuring import Asked, Measured
+from tests.conftest import OWN_SPACE, small_study_options
 from tests.session.test_plan import request
 from tests.tuning.test_cluster import HEAD, _set_nodes
 
@@ -24,26 +30,25 @@ GB = 1_000_000_000
 NODES = [HEAD, {"CPU": 8.0, "memory": 7.0 * GB}, {"CPU": 4.0, "memory": 30.0 * GB}]
 
 
-def measured(memory: int | None, resources: Resources) -> Measured:
-    return Measured({0: Figures(1.0, 1.0, 1.0, memory)}, {"feature networks": 0.0}, 2, fitting(resources, memory))
-
-
 @pytest.mark.parametrize(
-    ("memory", "wanted", "line"),
+    ("memory", "asked", "fit", "line"),
     [
-        (1 * GB // 2, 12, None),
-        (None, 12, None),
+        (GB // 2, 12, 12, None),
+        (0, 12, 12, None),
         # Three of 2 GB on the first node, four processors on the second.
-        (2 * GB, 12, "memory   7 of the 12 trials fit into it at once, at 2 GB each: add --max-concurrent 7"),
-        (2 * GB, 5, None),
-        (40 * GB, 2, "memory   not even one trial fits into it at once, at 40 GB each: add --max-concurrent 1"),
+        (2 * GB, None, 7, "memory   7 of the 12 trials fit at once, at 2 GB each: no more are begun"),
+        (2 * GB, 5, 5, None),
+        (40 * GB, 2, 0, "memory   not even one trial fits, at 40 GB: make networks or batches smaller"),
     ],
 )
-def test_advice_if_more_trials_would_begin_than_fit(
-    monkeypatch: pytest.MonkeyPatch, memory: int | None, wanted: int, line: str | None
+def test_no_more_trials_begin_than_fit(
+    monkeypatch: pytest.MonkeyPatch, memory: int, asked: int | None, fit: int, line: str | None
 ) -> None:
     _set_nodes(monkeypatch, NODES)
-    assert memory_lines(wanted, measured(memory, Resources(cpus=1))) == ([] if line is None else [line])
+    resources = Resources(cpus=1, max_concurrent=asked)
+    known = dataclasses.replace(resources, memory=memory)
+    assert room(known) == fit
+    assert memory_lines(room(resources), fit, memory) == ([] if line is None else [line])
 
 
 def test_the_known_trials_come_with_the_size_of_their_networks(tmp_path: Path) -> None:
@@ -52,11 +57,16 @@ def test_the_known_trials_come_with_the_size_of_their_networks(tmp_path: Path) -
     assert found[2].parameters - found[0].parameters == 128 * 8 + 8  # the Gaussian encoder's log variances
 
 
+def _begun(plan: Plan, done: int = 0, cpus: float = 1) -> tuple[list[str], Resources]:
+    said: list[str] = []
+    return said, Forecasting(plan, Cluster(None, Resources(cpus=cpus)), done, said.append).resources()
+
+
 def test_what_needs_no_measuring_is_said_even_if_a_later_trial_cannot_be_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan(request(tmp_path, num_trials=3))
-    data, network, training = facts(plan)
+    (data, network, training), _ = _begun(plan)
     assert data.startswith("data     1x8x8, 8 bits") and "total variance 4.65" in data
     assert network.startswith("network  mlp: ") and training.startswith("training ")
 
@@ -64,15 +74,14 @@ def test_what_needs_no_measuring_is_said_even_if_a_later_trial_cannot_be_built(
         raise UserError("no such layer")
 
     monkeypatch.setattr(module, "known_candidates", refuse)
-    assert facts(plan) == [data]
+    assert _begun(plan)[0] == [data]
 
 
-def _screened(
-    monkeypatch: pytest.MonkeyPatch, runs: Path, found: Measured | UserError, done: int = 0
-) -> tuple[list[str], Any, list[Asked]]:
+def _measuring(monkeypatch: pytest.MonkeyPatch, found: Measured | UserError) -> list[Asked]:
+    """Puts made-up figures in place of measuring, on a node of four processors and 3 GB; collects what was asked."""
     seen: list[Asked] = []
 
-    def measure(asked: Asked, cluster: Cluster) -> Measured:
+    def measure(asked: Asked, cluster: Cluster, is_preparing: Callable[[], bool] | None = None) -> Measured:
         seen.append(asked)
         if isinstance(found, UserError):
             raise found
@@ -81,17 +90,59 @@ def _screened(
     monkeypatch.setenv("STUDY_FORECAST", "")
     monkeypatch.setattr(module, "measure", measure)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0, "memory": 3.0 * GB}}])
+    return seen
+
+
+def figures(memory: int) -> Measured:
+    return Measured({index: Figures(2.0, 0.5, 1.0, memory) for index in range(4)}, {}, 3)
+
+
+def test_a_large_study_says_its_hours_and_keeps_to_the_memory_when_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LARGE", 0)
+    seen = _measuring(monkeypatch, figures(GB))
+    plan = make_plan(request(tmp_path, num_trials=24))
+    said, resources = _begun(plan)
+    assert [line.split()[0] for line in said] == ["data", "network", "training", "trial", "study", "memory"]
+    assert "24 trials, 3 at once" in said[4]
+    assert resources.memory == GB and room(resources) == 3
+    said, _ = _begun(dataclasses.replace(plan, is_new=False), done=20)
+    assert [line.split()[0] for line in said] == ["trial", "study", "memory"] and "4 trials" in said[1]
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("found", [figures(4 * GB), UserError("no node has room")])
+def test_what_cannot_be_kept_to_does_not_hold_a_study_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: Measured | UserError
+) -> None:
+    monkeypatch.setattr(module, "LARGE", 0)
+    _measuring(monkeypatch, found)
+    said, resources = _begun(make_plan(request(tmp_path)))
+    assert resources == Resources(cpus=1)
+    assert "not even one trial fits" in said[-1] or "could not be measured: no node has room" in said[-1]
+
+
+def test_a_study_of_minutes_is_not_measured_at_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _measuring(monkeypatch, figures(GB))
+    said, resources = _begun(make_plan(request(tmp_path, num_trials=60)))
+    assert not seen and len(said) == 3 and resources == Resources(cpus=1)
+
+
+def _screened(
+    monkeypatch: pytest.MonkeyPatch, runs: Path, found: Measured | UserError, done: int = 0
+) -> tuple[list[str], Any, list[Asked]]:
+    seen = _measuring(monkeypatch, found)
     cluster, printed = Cluster(None, Resources(cpus=1)), io.StringIO()
     cost = forecast(make_plan(request(runs)), cluster, Console(file=printed, width=200), done)
     return printed.getvalue().splitlines(), cost, seen
 
 
 def test_a_forecast_says_what_is_left_and_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = {index: Figures(2.0, 0.5, 1.0, GB) for index in range(4)}
-    found = Measured(figures, {"feature networks": 0.0}, 3, 3)
+    found = figures(GB)._replace(preparation={"feature networks": 0.0})
     said, cost, [asked] = _screened(monkeypatch, tmp_path, found, done=20)
     assert [line.split()[0] for line in said] == ["data", "network", "training", "trial", "before", "study", "memory"]
-    assert "4 trials, 4 at once" in said[5] and "3 of the 4 trials fit" in said[6]
+    assert "4 trials, 3 at once" in said[5] and "3 of the 4 trials fit" in said[6]
     assert cost.trials == 4 and cost.whole >= cost.usual
     assert 2 <= len(asked.configs) <= 4 and asked.code is None and not asked.perceptual
     assert not any(tmp_path.iterdir())
@@ -109,3 +160,18 @@ def test_a_forecast_says_why_nothing_was_measured(tmp_path: Path, monkeypatch: p
 def test_the_environment_leaves_it_out(monkeypatch: pytest.MonkeyPatch, value: str, wanted: bool) -> None:
     monkeypatch.setenv("STUDY_FORECAST", value)
     assert is_wanted() == wanted
+
+
+def test_a_study_trains_one_trial_after_the_other_where_two_do_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_session: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STUDY_FORECAST", "")
+    monkeypatch.setattr(module, "LARGE", 0)
+    [node] = [each["Resources"]["memory"] for each in ray.nodes() if each["Alive"]]
+    monkeypatch.setattr(module, "_memory", lambda found: int(0.6 * node))
+    (space := tmp_path / "mine.py").write_text(OWN_SPACE)
+    assert command_status(run, [str(part) for part in small_study_options(tmp_path / "runs", space)]) == 0
+    said = capfd.readouterr().out
+    assert "memory   1 of the 2 trials fit at once" in said and "study    2 trials, 1 at once: about " in said
+    first, second = trial_intervals(tmp_path / "runs" / "small")
+    assert first.end <= second.start
