@@ -8,8 +8,9 @@ says nothing about how much that stage's seed matters.
     python -m study.run --space latent_dim_seeds --dataset mnist
 
 Cost: 45 minutes on two CPU cores, measured while another study ran on them; `latent_dim` takes a minute per model.
-Found on MNIST (docs/experiments.md): at 21 dimensions the WAE's `sample_fid` is 0.48, 0.47 and 0.51 of the AE's, so it
-is below half for two of three seeds, and 0.49 on average. At 8 dimensions it is 0.21 to 0.28 of it.
+Found on MNIST (docs/experiments.md): at 21 dimensions the WAE's `sample_fid` is 0.46, 0.44 and 0.53 of the AE's, so it
+is below half for two of three seeds. At 8 dimensions it is 0.30 to 0.39 of it. Under the fitted prior nothing is left
+of that at 8 dimensions.
 """
 
 from __future__ import annotations

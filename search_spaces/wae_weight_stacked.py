@@ -9,7 +9,7 @@ the VAE from there.
     python -m analysis.weight_curves --study wae_weight_stacked-mnist --out weight_curves.png
 
 Cost: 37 minutes on two CPU cores, measured while another study ran on them; `latent_dim` takes a minute per model.
-Found on MNIST (docs/experiments.md, one seed): up to the middle weight the WAE's error is within 3 % of the AE's and
+Found on MNIST (docs/experiments.md, one seed): up to the middle weight the WAE's error is within 5 % of the AE's and
 below the VAE's, and its samples are best there too. Beyond it both get worse, and at the strongest weight its error is
 above the VAE's at either size, as in the source. At 21 dimensions no weight makes it sample as well as the VAE.
 """
