@@ -26,8 +26,9 @@ from study.measure.cache import cached, content_key
 from study.measure.checks import Examination, examine
 from study.measure.comparison import FeatureSet, Neighbourhood
 from study.measure.features import images_per_batch
-from study.measure.instrument import FAMILIES, Instrument, instrument, other_instrument
+from study.measure.instrument import FAMILIES, Instrument, instrument, other_instrument, trained_instrument
 from study.measure.metrics import METRICS, require_finite
+from study.measure.network_training import NetworkSpec
 from study.measure.own_networks import NO_PLACES, Places
 
 MAX_IMAGES = 5_000
@@ -140,6 +141,15 @@ def prepare_context(
     record = cached(cache_dir / f"context-{key}.pt", lambda: calibrate.measure_real(first, second))
     training = record.pop("training").numpy()
     return EvaluationContext(first=first, second=second, notes=tuple(notes), training=training, **record)
+
+
+def prepare_instrument(spec: NetworkSpec, data: ImageData, cache_dir: Path, device: torch.device | str) -> None:
+    """Trains networks and computes their features of real images, for `prepare_context` to find in the cache.
+
+    Raises:
+        UserError: The networks see nothing in these images.
+    """
+    _Calibrator(data, cache_dir, device, MAX_IMAGES)(trained_instrument("", spec, data, cache_dir))
 
 
 class _Calibrator:

@@ -21,8 +21,10 @@ from ray.tune.search import ConcurrencyLimiter
 from study.config import TrialConfig, UserError
 from study.data.datasets import ImageData
 from study.measure.context import EvaluationContext, prepare_context
+from study.measure.features import is_tiny
 from study.measure.metrics import metric_name
 from study.measure.own_networks import NO_PLACES, Places
+from study.training.parts import Part, missing_parts
 from study.training.pretrain import pretrain
 from study.tuning.cluster import Cluster, Resources, room
 from study.tuning.scheduler import RungScheduler
@@ -53,8 +55,10 @@ def prepare(
 ) -> EvaluationContext:
     """Computes what trials share, before the first of them.
 
-    On a cluster a task with a trial's resources does it, because the driver's node may have none. If this process
-    started Ray and no GPU is asked for, it does the work itself and saves the imports of another process.
+    If two or more of its parts are missing in the cache, tasks make them at the same time. With tiny images the imports
+    of another process would take longer. On a cluster a task with a trial's resources does the rest, because the
+    driver's node may have none. If this process started Ray and no GPU is asked for, it does the rest itself and saves
+    the imports of another process.
 
     Args:
         data: The data set.
@@ -72,6 +76,12 @@ def prepare(
     """
     resources = cluster.resources
     threads = max(1, int(resources.cpus))
+    parts = [] if is_tiny(data.summary) else missing_parts(data.summary, configs, cache, feature_network)
+    if len(parts) > 1 and room(resources) > 1:
+        make = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=0)(_make)
+        packed = ray.put(pack(data))
+        made = [make.remote(part, packed, cache, threads) for part in parts]
+        ray.wait(made, num_returns=len(made))  # what has failed is made again below, which says why
     if cluster.is_here and not resources.gpus:
         return _compute(data, configs, cache, feature_network, places, threads, "cpu")
     task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_prepare)
@@ -83,6 +93,13 @@ def prepare(
         raise
     except ray.exceptions.OutOfMemoryError as error:
         raise UserError("the data do not fit into memory: free some, or take a machine with more") from error
+
+
+def _make(part: Part, packed: Any, cache: Path, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    part(unpack(packed), cache, assigned_device())
 
 
 def _prepare(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import ray
 import torch
 from ray.tune.execution.tune_controller import TuneController
 
+from study.config import UserError
 from study.data.datasets import ImageData
 from study.measure.context import prepare_context
 from study.tuning import execute, trainable
@@ -88,3 +91,29 @@ def test_faults_met_ray_does_not_wait_long_for_trials_that_are_cut_off() -> None
         assert controller._actor_force_cleanup_timeout == execute.CUT_OFF_SECONDS
     assert not hasattr(TuneController, "_actor_force_cleanup_timeout")  # others' studies keep Ray's own
     assert "_actor_force_cleanup_timeout" in TuneController._cleanup_stopping_actors.__code__.co_names
+
+
+def _meets(own: str, other: str, data: ImageData, cache: Path, device: str) -> None:
+    (cache / own).write_text(f"{data.name} {device}")
+    until = time.monotonic() + 60
+    while not (cache / other).exists():
+        assert time.monotonic() < until, "the other part is not made at the same time"
+        time.sleep(0.05)
+    (cache / f"{own} met").touch()
+
+
+def _fails(data: ImageData, cache: Path, device: str) -> None:
+    raise UserError("made again by the driver, which says why")
+
+
+def test_parts_that_are_missing_are_made_at_the_same_time(
+    tmp_path: Path, ray_session: None, few_digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [functools.partial(_meets, "a", "b"), functools.partial(_meets, "b", "a"), _fails]
+    monkeypatch.setattr(execute, "is_tiny", lambda summary: False)
+    monkeypatch.setattr(execute, "missing_parts", lambda *given: parts)
+    monkeypatch.setattr(execute, "_compute", lambda *given: "the rest")
+    monkeypatch.setattr(Cluster, "is_here", True)
+    assert execute.prepare(few_digits, [], tmp_path, Cluster(None, Resources())) == "the rest"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "a met", "b met"}
+    assert (tmp_path / "a").read_text() == "digits cpu"
