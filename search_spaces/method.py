@@ -15,20 +15,20 @@ N(0, I), so compare its `fitted_fid`.
 from __future__ import annotations
 
 from study.built_in import BUILT_IN
-from study.space import SearchSpace, first_weight, weight_range
+from study.space import SearchSpace, first_weight, latent_sizes, weight_range
 
-LATENT_DIMS = (2, 4, 8, 16)
 REGULARIZERS = ("none", "kl", "mmd", "adversarial", "sliced_wasserstein", "info_vae", "rae_l2")
 SAID = BUILT_IN.of_kind("regularizer")
 """What each regularizer says of itself: a class of yours, or the description of a built-in one."""
 
 
 def suggest(trial, data):
+    small, middle, large = latent_sizes(data)
     regularizer = trial.suggest_categorical("regularizer", REGULARIZERS)
     encoders = list(SAID[regularizer].methods)
     params = {
         "regularizer": regularizer,
-        "latent_dim": trial.suggest_categorical("latent_dim", LATENT_DIMS),
+        "latent_dim": trial.suggest_categorical("latent_dim", (small // 2, small, middle, large)),
     }
     if regularizer == "none":
         return params
@@ -44,17 +44,18 @@ def suggest(trial, data):
 
 
 def first_points(data):
-    points = [{"regularizer": "none", "latent_dim": 8}]
+    small, middle, large = latent_sizes(data)
+    points = [{"regularizer": "none", "latent_dim": middle}]
     for regularizer in REGULARIZERS[1:]:
-        point = {"regularizer": regularizer, "latent_dim": 8, "weight": first_weight(data, SAID[regularizer])}
+        point = {"regularizer": regularizer, "latent_dim": middle, "weight": first_weight(data, SAID[regularizer])}
         point["annealing"] = "constant"
         if len(SAID[regularizer].methods) > 1:
             point["encoder"] = "deterministic"
         if SAID[regularizer].uses_kernel:
             point["kernel"] = "imq"
         points.append(point)
-    ramp = {"annealing": "linear", "annealing_fraction": 0.5, "latent_dim": 4}
-    return [*points, {"regularizer": "none", "latent_dim": 16}, *({**point, **ramp} for point in points[1:3])]
+    ramp = {"annealing": "linear", "annealing_fraction": 0.5, "latent_dim": small}
+    return [*points, {"regularizer": "none", "latent_dim": large}, *({**point, **ramp} for point in points[1:3])]
 
 
 SPACE = SearchSpace(

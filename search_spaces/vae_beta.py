@@ -12,28 +12,28 @@ objectives get worse.
 
 from __future__ import annotations
 
-from study.space import SearchSpace, weight_range
-
-LATENT_DIMS = (4, 8, 16)
+from study.space import SearchSpace, latent_sizes, weight_range
 
 
 def suggest(trial, data):
     low, high = weight_range(data, "kl")
     return {
         "weight": trial.suggest_float("weight", low, high, log=True),
-        "latent_dim": trial.suggest_categorical("latent_dim", LATENT_DIMS),
+        "latent_dim": trial.suggest_categorical("latent_dim", latent_sizes(data)),
     }
 
 
 def baselines(data):
     plain = {"encoder": "deterministic", "regularizer": "none", "weight": 0.0}
     unregularised = {"encoder": "gaussian", "regularizer": "none", "weight": 0.0}
-    return [{**method, "latent_dim": 8} for method in (plain, unregularised)]
+    _, middle, _ = latent_sizes(data)
+    return [{**method, "latent_dim": middle} for method in (plain, unregularised)]
 
 
 def first_points(data):
-    multiples = (0.001, 0.01, 0.1)
-    return [{"weight": multiple * data.total_variance, "latent_dim": size} for size in (8, 4) for multiple in multiples]
+    multiples, (small, middle, _) = (0.001, 0.01, 0.1), latent_sizes(data)
+    sizes = (middle, small)
+    return [{"weight": multiple * data.total_variance, "latent_dim": size} for size in sizes for multiple in multiples]
 
 
 SPACE = SearchSpace(

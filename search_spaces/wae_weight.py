@@ -12,16 +12,14 @@ slowly and `sample_fid` falls; then both rise. The plain AE has the lowest error
 
 from __future__ import annotations
 
-from study.space import SearchSpace, weight_range
-
-LATENT_DIMS = (4, 8, 16)
+from study.space import SearchSpace, latent_sizes, weight_range
 
 
 def suggest(trial, data):
     low, high = weight_range(data, "mmd")
     return {
         "weight": trial.suggest_float("weight", low, high, log=True),
-        "latent_dim": trial.suggest_categorical("latent_dim", LATENT_DIMS),
+        "latent_dim": trial.suggest_categorical("latent_dim", latent_sizes(data)),
         "kernel": trial.suggest_categorical("kernel", ("imq", "rbf")),
     }
 
@@ -29,18 +27,19 @@ def suggest(trial, data):
 def baselines(data):
     plain = {"encoder": "deterministic", "regularizer": "none", "weight": 0.0, "kernel": "none"}
     variational = {"encoder": "gaussian", "regularizer": "kl", "weight": 0.01 * data.total_variance, "kernel": "none"}
-    return [{**method, "latent_dim": size} for size in (8, 16, 4) for method in (plain, variational)]
+    small, middle, large = latent_sizes(data)
+    return [{**method, "latent_dim": size} for size in (middle, large, small) for method in (plain, variational)]
 
 
 def first_points(data):
-    variance = data.total_variance
+    variance, (small, middle, large) = data.total_variance, latent_sizes(data)
     return [
-        {"weight": 0.003 * variance, "latent_dim": 8, "kernel": "imq"},
-        {"weight": 0.3 * variance, "latent_dim": 8, "kernel": "imq"},
-        {"weight": 0.3 * variance, "latent_dim": 4, "kernel": "imq"},
-        {"weight": 0.03 * variance, "latent_dim": 16, "kernel": "imq"},
-        {"weight": 0.3 * variance, "latent_dim": 8, "kernel": "rbf"},
-        {"weight": 3.0 * variance, "latent_dim": 8, "kernel": "imq"},
+        {"weight": 0.003 * variance, "latent_dim": middle, "kernel": "imq"},
+        {"weight": 0.3 * variance, "latent_dim": middle, "kernel": "imq"},
+        {"weight": 0.3 * variance, "latent_dim": small, "kernel": "imq"},
+        {"weight": 0.03 * variance, "latent_dim": large, "kernel": "imq"},
+        {"weight": 0.3 * variance, "latent_dim": middle, "kernel": "rbf"},
+        {"weight": 3.0 * variance, "latent_dim": middle, "kernel": "imq"},
     ]
 
 

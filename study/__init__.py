@@ -20,7 +20,7 @@ from study.components import Curve, Network
 from study.config import DataSummary, TrialConfig, UserError
 from study.found import Study, load_study
 from study.objects import DataSource, FeatureNetwork, OwnFigure
-from study.space import SearchSpace, first_weight, weight_range
+from study.space import SearchSpace, first_weight, latent_sizes, weight_range
 
 if TYPE_CHECKING:
     from study.data.arrays import from_arrays
@@ -53,6 +53,7 @@ __all__ = [
     "draw_prior",
     "first_weight",
     "from_arrays",
+    "latent_sizes",
     "load_study",
     "preview_study",
     "run_study",

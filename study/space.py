@@ -21,6 +21,7 @@ from study.ranges import RANGES
 from study.source import Source, code_hash, gather, run
 from study.space_code import EARLIER_HASHES, code_of_space, definition_of
 from study.weights import first_weight as first_weight
+from study.weights import latent_sizes as latent_sizes
 from study.weights import weight_range as weight_range
 
 if TYPE_CHECKING:

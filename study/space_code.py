@@ -21,21 +21,25 @@ EARLIER_HASHES = {
     "95f0cbece0b56d1df5991cce94d9b200a2dbf471": "5f7c044bb3587d656e8fabc0069a18de9aa144a0",
     "82fe4caf4bfcb7ac6570b3a49d50f2ae53f0da2b": "a7e3fd9771b12d11f27e6c6d2ba732a1e2485f1c",
     "5a6a3de9b2c290cd57d35f43970449b24650aee3": "357eef00bff56b3d24ca5354172a1f1484e949a4",
-    "84991a362dd0fcacc6ec316b45bf7d5d3378ae68": "d3b7cb26adf6d4ba69c8abec7d032ab5cfbbbc88",
-    "aa6f88542ec67881db0cd55f71112bc3faed3da7": "bd8f712c4fd6a8c750916fbb1eca7385e9fda7b9",
+    "84991a362dd0fcacc6ec316b45bf7d5d3378ae68": "68630481647f66285d9f51b93011d489bfadfe2e",
+    "aa6f88542ec67881db0cd55f71112bc3faed3da7": "72fc8b172bf3ee4127c492f63f10429eb28a3c24",
     "618bf590ad4abb5c740d836f3e022670f2f60341": "d381c7b00dcf72562a43049341ad20ce211a7453",
-    "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c61": "4aa661a63679446a04b988a0bedbfafca9cb642c",
+    "27f2f2eb9d39cff6a37cf3ea0bff8eb316f30c61": "b1abac28abf043f013958621df0f3149b43a1ecc",
     "77f6f412a7643b00dd8bdd06d0c3f935d755cca4": "6a48db32736a45c95d580b84e8fa281c8fc5bca3",
     "ebfe64c2195b3b53d03c49a1e4cc3348f74f1c1e": "3e70fdf15b13f32da416a8c9b60029ec3837683d",
     "b749d640606e1ccba1f28f030ec1e79fff8ee6f0": "5f7c044bb3587d656e8fabc0069a18de9aa144a0",
     "19a6b45bda33f75c203ad009c552b6356272a2ad": "a7e3fd9771b12d11f27e6c6d2ba732a1e2485f1c",
     "4bfc0caae4442fc3b9a2bdd90f5d35f4c693d3a5": "d381c7b00dcf72562a43049341ad20ce211a7453",
     "210142ac8d0eab7b14035027cb28bc148ec73c69": "c105038bda290877d22b09aa029fb8f2f3fcece3",
-    "67b7322a5ee18d128218b399927125ecd499c006": "d3b7cb26adf6d4ba69c8abec7d032ab5cfbbbc88",
+    "67b7322a5ee18d128218b399927125ecd499c006": "68630481647f66285d9f51b93011d489bfadfe2e",
+    "4aa661a63679446a04b988a0bedbfafca9cb642c": "b1abac28abf043f013958621df0f3149b43a1ecc",
+    "d3b7cb26adf6d4ba69c8abec7d032ab5cfbbbc88": "68630481647f66285d9f51b93011d489bfadfe2e",
+    "bd8f712c4fd6a8c750916fbb1eca7385e9fda7b9": "72fc8b172bf3ee4127c492f63f10429eb28a3c24",
 }
 """Hash that an earlier version recorded of a built-in space -> hash of its code today; 40 digits of each.
 
-Version 0.1 hashed the file's bytes, the first lines. The last are of code that was written anew with the same trials.
+Version 0.1 hashed the file's bytes, the first lines. The others are of code that was written anew with the same trials,
+those of the last three lines for images of up to 1,024 numbers.
 """
 
 

@@ -1,4 +1,4 @@
-"""Weights of a regularizer on a data set: what it says in multiples of the data's total pixel variance, as numbers."""
+"""What a space takes from the data: latent sizes, and weights in multiples of their total pixel variance."""
 
 from __future__ import annotations
 
@@ -6,6 +6,25 @@ from typing import Any
 
 from study.built_in import BUILT_IN
 from study.config import DataSummary
+
+_LATENT_SIZES = ((1_024, (4, 8, 16)), (4_096, (16, 32, 64)))
+_LARGE_LATENT_SIZES = (32, 64, 128)
+
+
+def latent_sizes(data: DataSummary) -> tuple[int, int, int]:
+    """A small, a middle and a large latent size for images of this size.
+
+    Published sizes are 8 (Tolstikhin et al., arXiv 1711.01558) and 16 (Ghosh et al., arXiv 1903.12436) on MNIST, 128 on
+    CIFAR-10 (the latter), and 64 on faces of 64x64 pixels (both).
+
+    Args:
+        data: The data set's summary.
+
+    Returns:
+        4, 8, 16 for images of up to 1,024 numbers; 16, 32, 64 up to 4,096; 32, 64, 128 beyond.
+    """
+    numbers = data.channels * data.height * data.width
+    return next((sizes for most, sizes in _LATENT_SIZES if numbers <= most), _LARGE_LATENT_SIZES)
 
 
 def weight_range(data: DataSummary, *regularizers: Any) -> tuple[float, float]:

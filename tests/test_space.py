@@ -13,7 +13,7 @@ from study.built_in import METHODS
 from study.config import TrialConfig, UserError
 from study.model.building import REGULARIZERS, SCHEDULES
 from study.search.samplers import build_sampler
-from study.space import SearchSpace, builtin_spaces, first_weight, load_space, weight_range
+from study.space import SearchSpace, builtin_spaces, first_weight, latent_sizes, load_space, weight_range
 from tests.helpers import made_summary
 
 SUMMARIES = [made_summary(), made_summary(1, 28, 28, 53.0), made_summary(3, 32, 32, 190.0)]
@@ -107,6 +107,18 @@ def test_the_joint_space_reaches_every_method_and_suits_the_sampler() -> None:
         seen.add(config.method)
         study.tell(trial, [config.weight, number % 7])
     assert seen == set(METHODS) - {"Gaussian AE", "CWAE", "CWAE Gaussian"}
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "sizes"),
+    [(1, 8, (4, 8, 16)), (1, 28, (4, 8, 16)), (1, 32, (4, 8, 16)), (3, 32, (16, 32, 64)), (3, 64, (32, 64, 128))],
+)
+def test_latent_sizes_grow_with_the_images(channels: int, side: int, sizes: tuple[int, ...]) -> None:
+    data = made_summary(channels=channels, height=side, width=side)
+    assert latent_sizes(data) == sizes
+    for name in ("wae_weight", "vae_beta", "method"):
+        known = {point["latent_dim"] for points in load_space(name).space.known_trials(data) for point in points}
+        assert known <= set(sizes) and sizes[1] in known
 
 
 def test_weight_ranges_grow_with_the_data_and_join() -> None:
