@@ -22,9 +22,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.plotting import command, naming, style
+from analysis.plotting.noise import network_noise
 from study.results.choice import choose, replicates_of, under_fitted
 from study.results.frame import StudyFrames
-from study.results.recommendation import SCORE_NOISE
 
 CONFIDENCE = 0.95
 
@@ -95,7 +95,7 @@ def info(frames: StudyFrames, objectives: tuple[str, ...] | None = None) -> Repl
         rows = rows[np.lexsort(raw[rows].T[::-1])]
     values = [raw[found[row]] for row in rows]
     seed = frames.column("seed")
-    shared = np.array([SCORE_NOISE if naming.is_network_score(name) else 0.0 for name in names])
+    shared = network_noise(frames, names)
     mean, low, high = _intervals(values, shared)
     knee = np.flatnonzero(rows == choice.recommended)
     return Replicates(

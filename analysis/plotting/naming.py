@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from study.built_in import METHODS
-from study.measure.metrics import METRICS, is_logarithmic, metric_name
+from study.measure.metrics import METRICS, metric_name
 from study.results.choice import full_weight
 from study.results.frame import StudyFrames
 
@@ -48,11 +48,6 @@ def nearly_best(column: str) -> str:
     """What a trial is that is nearly the best in an objective: `Nearly the best samples`."""
     names = {"reconstruction_mse": "reconstruction", "sample_fid": "samples", "fitted_fid": "samples"}
     return f"Nearly the best {names.get(metric_name(column), short_label(column))}"
-
-
-def is_network_score(column: str) -> bool:
-    """Whether a metric is a Fréchet distance, which depends on the feature network's seed and the images drawn."""
-    return is_logarithmic(column) and metric_name(column).endswith("_fid")
 
 
 def class_name(frames: StudyFrames, label: int) -> str:

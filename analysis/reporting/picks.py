@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.plotting import naming
+from analysis.plotting.noise import network_noise
 from study.results import pareto
 from study.results.choice import Choice, choose, replicates_of
 from study.results.choice import with_fitted_prior as with_fitted
 from study.results.frame import StudyFrames
-from study.results.recommendation import METHOD, SCORE_NOISE
+from study.results.recommendation import METHOD
 
 
 def trial(frames: StudyFrames, row: int) -> str:
@@ -95,7 +96,7 @@ def certainty(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float
 
 def _changed(frames: StudyFrames, choice: Choice, between_seeds: Sequence[float]) -> str:
     names = list(frames.objectives)
-    noise = np.array([SCORE_NOISE if naming.is_network_score(name) else 0.0 for name in names])
+    noise = network_noise(frames, names)
     source = "the measurement's noise"
     if np.isfinite(between_seeds).all():  # seeds share the feature networks, so these have noise beside it
         noise, source = np.hypot(noise, between_seeds), f"{source} and the spread between seeds"

@@ -26,7 +26,7 @@ from study.measure.cache import cached, content_key
 from study.measure.checks import Examination, examine
 from study.measure.comparison import FeatureSet, Neighbourhood
 from study.measure.features import images_per_batch
-from study.measure.instrument import FAMILIES, Instrument, instrument, other_instrument, trained_instrument
+from study.measure.instrument import Instrument, families, instrument, other_instrument, trained_instrument
 from study.measure.metrics import METRICS, require_finite
 from study.measure.network_training import NetworkSpec
 from study.measure.own_networks import NO_PLACES, Places
@@ -129,7 +129,7 @@ def prepare_context(
         UserError: The network that was asked for cannot be used, or none sees anything in these images.
     """
     calibrate = _Calibrator(data, cache_dir, device, max_images)
-    names = [name for name, task in FAMILIES.items() if not task.classes or data.summary.num_classes > 1]
+    names = families(data.summary)
     first, notes = _first(calibrate, names if feature_network is None else [feature_network], places)
     second = _second(calibrate, first.instrument, names)
     if second is None:

@@ -18,6 +18,7 @@ from study.measure.features import Architecture
 from study.measure.instrument import (
     FAMILIES,
     check_name,
+    families,
     instrument,
     network_spec,
     other_instrument,
@@ -28,6 +29,23 @@ from study.measure.own_networks import CustomInstrument, Places
 from tests.helpers import made_summary
 
 SMALL = NetworkSpec(FAMILIES["classes"], Architecture("perceptron", (16,), 0, 8), (1, 2), 2_000, 3e-3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "classes", "names"),
+    [
+        (1, 28, 10, ["classes", "contrast"]),
+        (3, 32, 10, ["contrast", "classes"]),
+        (3, 8, 10, ["classes", "contrast"]),
+        (3, 32, 1, ["contrast"]),
+        (1, 28, 0, ["contrast"]),
+    ],
+)
+def test_grey_and_tiny_images_are_measured_by_classes_first(
+    channels: int, side: int, classes: int, names: list[str]
+) -> None:
+    summary = made_summary(channels=channels, height=side, width=side)
+    assert families(dataclasses.replace(summary, num_classes=classes)) == names
 
 
 @pytest.mark.parametrize("name", FAMILIES)
