@@ -36,6 +36,7 @@ from study.training.team import Team
 END_SECONDS = 5.0
 """How long another process may take to end."""
 _TOLD_SECONDS = 5.0
+_WORDS_OF_GROUP = ("gloo", "nccl", "timed out", "timeout", "connection closed", "connection reset")
 
 
 def train_on(
@@ -179,7 +180,8 @@ class _Others:
         awaited = [*self._connections, *(process.sentinel for process in self._processes)]
         if multiprocessing.connection.wait(awaited, _TOLD_SECONDS):
             return self._lost()
-        return f"another device's process does not answer ({error})" if is_of_group(str(error)) else None
+        first = next(iter(str(error).splitlines()), "")
+        return f"another device's process does not answer ({first})" if is_of_group(first) else None
 
     def _listen(self) -> bool:
         """Takes in what the others tell. Whether one has told an error, or has ended."""
@@ -220,4 +222,4 @@ class _Others:
 
 def is_of_group(error: str) -> bool:
     """Whether an error's message is one of torch.distributed, which says little of the cause."""
-    return any(word in error.lower() for word in ("gloo", "nccl", "timed out", "connection"))
+    return any(word in error.lower() for word in _WORDS_OF_GROUP)

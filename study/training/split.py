@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from study.model.precision import run_network
+from study.training.scopes import drawn_devices
 
 _share: contextvars.ContextVar[tuple[int, int] | None] = contextvars.ContextVar("share", default=None)
 """Rows of this process and of all, while a network is split."""
@@ -57,7 +58,7 @@ class _Split(torch.autograd.Function):
         own = inputs.detach()[ctx.begin : ctx.begin + counts[rank]].requires_grad_(ctx.needs_input_grad[3])
         token = _share.set((counts[rank], len(inputs)))
         try:
-            with torch.enable_grad(), torch.random.fork_rng(enabled=seed is not None):
+            with torch.enable_grad(), torch.random.fork_rng(drawn_devices(), enabled=seed is not None):
                 if seed is not None:
                     torch.manual_seed(seed)
                 # A network may change what it is given in place, but not a leaf of the graph.

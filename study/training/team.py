@@ -31,6 +31,9 @@ class Team:
         size: How many there are. If there are several, torch.distributed's default group joins them.
         draws: Whether the networks may draw from torch's global generator, as a user's own may.
         tell: Of process 0, hands what the others need for an epoch to them, beside the tensors.
+
+    Attributes:
+        is_busy: Whether others may be waited for: within an epoch.
     """
 
     def __init__(

@@ -59,6 +59,19 @@ class Noisy(study.Network):
         return encoder, decoder
 
 
+class Norm(nn.BatchNorm1d):
+    pass
+
+
+@dataclass(frozen=True)
+class Remembering(Noisy):
+    name: ClassVar[str] = "remembering"
+
+    def build(self, size):
+        encoder, decoder = super().build(size)
+        return nn.Sequential(encoder, Norm(size.encoder_outputs)), decoder
+
+
 class Loose(study.Regularizer):
     name: ClassVar[str] = "loose"
     methods: ClassVar[dict[str, str]] = {"deterministic": "AE-loose"}
@@ -68,9 +81,9 @@ class Loose(study.Regularizer):
         return random.random() * z.square().sum(dim=1).mean()
 
 
-SPACE = study.SearchSpace(question="?", suggest=lambda trial, data: {}, components=(Noisy, Loose))
+SPACE = study.SearchSpace(question="?", suggest=lambda trial, data: {}, components=(Noisy, Remembering, Loose))
 """
-"""A network of a user's own, with dropout, and a penalty with random numbers that are not torch's."""
+"""A network of a user's own with dropout; one that keeps means of some images; a penalty with numbers of `random`."""
 DRIVER = """
 import multiprocessing, sys
 import torch
@@ -178,9 +191,10 @@ def test_dropout_differs_between_the_devices_and_not_from_run_to_run(tmp_path: P
     assert alone.train != first[0].train
 
 
-def test_what_is_random_in_one_process_alone_ends_the_training(tmp_path: Path, data: ImageData) -> None:
+@pytest.mark.parametrize("changes", [{"regularizer": "loose", "weight": 10.0}, {"network": "remembering"}])
+def test_what_differs_between_the_processes_ends_the_training(tmp_path: Path, data: ImageData, changes: Any) -> None:
     path = tmp_path / "own.py"
-    config = _own_config(path, regularizer="loose", weight=10.0)
+    config = _own_config(path, **changes)
     with pytest.raises(TrainingError, match=r"different models in epoch 1 .* on one device"):
         list(_training(config, data, TWO, components=functools.partial(_own, path)))
     assert _nothing_is_left()

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import multiprocessing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 import torch.nn as nn
+from torch import Tensor
 
+from study.components import Components
 from study.config import TrialConfig
 from study.data.datasets import ImageData
+from study.model.autoencoder import Autoencoder, Posterior
+from study.model.regularizers.base import Regularizer, draw_prior
 from study.training.follower import meet, part
 from study.training.loop import Trainer
 from study.training.split import WholeBatchNorm, know_whole_batches, row_counts
 from study.training.team import ALONE, Team
 from tests.helpers import small
+
+
+class Recoding(Regularizer):
+    """Calls both networks itself, in training mode, where they normalise batches."""
+
+    name: ClassVar[str] = "recoding"
+    methods: ClassVar[dict[str, str]] = {"deterministic": "AE-recoding"}
+
+    def forward(self, model: Autoencoder, posterior: Posterior, z: Tensor, generator: torch.Generator | None) -> Tensor:
+        codes = draw_prior(z, generator)
+        return (model.encoder(model.decoder(codes)) - codes).square().mean()
+
 
 METHODS: dict[str, dict[str, Any]] = {
     "AE": {"regularizer": "none", "weight": 0.0},
@@ -36,6 +52,7 @@ CASES: dict[str, dict[str, Any]] = {
        for method, params in METHODS.items() for network, units in NETWORKS.items()},
     "batch normalisation": {"network": "deep", "regularizer": "mmd", "kernel": "rbf"},
     "batch normalisation, VAE": {"network": "deep", "encoder": "gaussian", "regularizer": "kl"},
+    "own penalty": {"network": "deep", "regularizer": "recoding"},
     "requested error": {"network": "deep", "encoder": "gaussian", "regularizer": "kl", "target_error": 0.03},
     "observing schedule": {**METHODS["WAE-MMD"], "annealing": "quality_gated", "annealing_fraction": 0.5},
     "decay and falling rate": {"regularizer": "none", "weight_decay": 0.1, "learning_rate_schedule": "cosine"},
@@ -47,7 +64,7 @@ IN_BF16 = {"network": "conv", "precision": "bf16"}
 
 def _config(params: dict[str, Any]) -> TrialConfig:
     base = {"width": 16, "latent_dim": 3, "epochs": 3, "weight": 0.1, "learning_rate": 1e-3, "batch_size": BATCH}
-    return TrialConfig.from_params({**base, **params})
+    return TrialConfig.from_params({**base, **params}, Components((Recoding,)))
 
 
 def _trained(params: dict[str, Any], data: ImageData, team: Team) -> tuple[list[dict[str, float]], dict[str, Any]]:
@@ -103,19 +120,17 @@ def test_rows_are_shared_as_evenly_as_possible(rows: int, processes: int, counts
     assert row_counts(rows, processes) == counts
 
 
-def test_batch_normalisation_that_is_not_split_is_torchs() -> None:
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_batch_normalisation_that_is_not_split_is_torchs(momentum: float | None) -> None:
     torch.manual_seed(0)
-    made = [nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, momentum=momentum)) for momentum in (0.1, None)]
-    for network in made:
-        twin = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, momentum=network[1].momentum))
-        twin.load_state_dict(network.state_dict())
-        parameters = {name: id(value) for name, value in network.named_parameters()}
-        know_whole_batches(network)
-        assert isinstance(network[1], WholeBatchNorm)
-        assert {name: id(value) for name, value in network.named_parameters()} == parameters
-        for training in (True, False):
-            x = torch.randn(5, 2, 6, 6)
-            network.train(training), twin.train(training)
-            assert torch.equal(network(x), twin(x))
-        assert network.state_dict().keys() == twin.state_dict().keys()
-        torch.testing.assert_close(network.state_dict(), twin.state_dict(), rtol=0, atol=0)
+    network, twin = (nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, momentum=momentum)) for _ in range(2))
+    twin.load_state_dict(network.state_dict())
+    parameters = {name: id(value) for name, value in network.named_parameters()}
+    know_whole_batches(network)
+    assert isinstance(network[1], WholeBatchNorm)
+    assert {name: id(value) for name, value in network.named_parameters()} == parameters
+    for training in (True, False):
+        x = torch.randn(5, 2, 6, 6)
+        assert torch.equal(network.train(training)(x), twin.train(training)(x))
+    assert network.state_dict().keys() == twin.state_dict().keys()
+    torch.testing.assert_close(network.state_dict(), twin.state_dict(), rtol=0, atol=0)
