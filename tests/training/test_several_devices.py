@@ -232,6 +232,7 @@ def test_a_killed_process_ends_the_training_with_one_line(data: ImageData) -> No
     assert _nothing_is_left()
 
 
+@pytest.mark.fault
 def test_a_process_that_hangs_ends_the_training(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower, "TIMEOUT", datetime.timedelta(seconds=3))  # of this process
     training = _training(_config(epochs=1000), data, TWO)
@@ -269,6 +270,7 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.fault
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_outlives_a_killed_trial(tmp_path: Path, number: signal.Signals) -> None:
