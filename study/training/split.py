@@ -61,8 +61,7 @@ class _Split(torch.autograd.Function):
             with torch.enable_grad(), torch.random.fork_rng(drawn_devices(), enabled=seed is not None):
                 if seed is not None:
                     torch.manual_seed(seed)
-                # A network may change what it is given in place, but not a leaf of the graph.
-                outputs = run_network(network, own.clone() if own.requires_grad else own, precision)
+                outputs = run_network(network, own.clone(), precision)  # it may change what it is given in place
         finally:
             _share.reset(token)
         ctx.own, ctx.outputs, ctx.parameters = own, outputs, parameters
@@ -75,7 +74,8 @@ class _Split(torch.autograd.Function):
         wanted = [*([ctx.own] if ctx.own.requires_grad else []), *ctx.parameters]
         found = list(torch.autograd.grad(ctx.outputs, wanted, rows, allow_unused=True))
         inputs = found.pop(0) if ctx.own.requires_grad else None
-        _sum_over_processes([gradient for gradient in found if gradient is not None])
+        totals = iter(_sums_over_processes([gradient for gradient in found if gradient is not None]))
+        found = [gradient if gradient is None else next(totals) for gradient in found]
         if inputs is not None:
             inputs = _gathered(inputs, ctx.counts)
         return (None, None, None, inputs, *found)
@@ -90,14 +90,14 @@ def _gathered(rows: Tensor, counts: list[int]) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
-def _sum_over_processes(tensors: list[Tensor]) -> None:
-    """Replaces each tensor by its sum over all processes, in one go."""
+def _sums_over_processes(tensors: list[Tensor]) -> list[Tensor]:
+    """The sum of each tensor over all processes, in one go."""
     if not tensors:
-        return
+        return []
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(total.view(tensor.shape))
+    totals = flat.split([tensor.numel() for tensor in tensors])
+    return [total.view(tensor.shape).to(tensor.dtype) for tensor, total in zip(tensors, totals, strict=True)]
 
 
 @final

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -229,7 +230,9 @@ def test_trials_of_a_gpu_study_stay_on_nodes_with_gpus(tmp_path: Path, start_nod
     assert [gpu for gpu, _ in driver.attempts()] == [True] * 4
 
 
-def test_a_trial_with_two_gpus_is_trained_by_two_processes(tmp_path: Path, start_nodes: Callable[..., Nodes]) -> None:
+def test_a_trial_with_two_gpus_is_trained_by_two_processes_and_outlives_a_lost_one(
+    tmp_path: Path, start_nodes: Callable[..., Nodes]
+) -> None:
     nodes = start_nodes("gpus")
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -238,7 +241,11 @@ def test_a_trial_with_two_gpus_is_trained_by_two_processes(tmp_path: Path, start
     # The second process, too, loads the user's own network from the study's folder.
     driver = Driver(nodes, tmp_path / "runs" / "two", trials=2, epochs=8, space=str(folder / "own.py"), gpus=2)
     driver.wait_for(lambda: len(_processes_of_devices()) == 1, "a second process")
+    os.kill(_processes_of_devices()[0], signal.SIGKILL)
     driver.finish(trials=2)
+    [error] = driver.directory.glob("trials/*/attempt-1/error.txt")
+    assert error.read_text().splitlines()[-1].endswith("LostDevice: the trial's process on cpu ended: status -9")
+    assert len(list(driver.directory.glob("trials/*/attempt-2/metrics.jsonl"))) == 1
     assert not _processes_of_devices()
     [process, *_] = (read_json(path) for path in driver.directory.glob("trials/*/attempt-*/process.json"))
     assert process is not None and len(process["gpus"]) == 2
