@@ -79,7 +79,7 @@ def run_study(
         resume: Continue the study of this name. A finished one is returned as it is.
         create: With `resume`, begin the study if there is none.
         cpus_per_trial: CPU cores of a trial.
-        gpus_per_trial: GPUs of a trial.
+        gpus_per_trial: GPUs of a trial: a share of one, or a whole number, of which all train it.
         max_concurrent: Most trials at once.
         max_failures: Retries of a trial whose process died.
         address: A running Ray cluster; by default Ray starts here and ends with the study.

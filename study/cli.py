@@ -72,7 +72,9 @@ AddressOption = Annotated[
 ]
 MaxFailuresOption = Annotated[int, ranged("max_failures", help="Retries of a trial whose process died.")]
 CpusOption = Annotated[float, ranged("cpus_per_trial", help="CPU cores for each trial.")]
-GpusOption = Annotated[float, ranged("gpus_per_trial", help="GPUs for each trial; 0.25 puts four on one GPU.")]
+GpusOption = Annotated[
+    float, ranged("gpus_per_trial", help="GPUs for each trial; 0.25 puts four on one GPU, 2 trains each on two.")
+]
 
 DISTRIBUTION = "autoencoder-tradeoff-study"
 PROJECT_FILE = Path(__file__).parents[1] / "pyproject.toml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from typing import Any
 
@@ -15,19 +16,24 @@ class Range:
         low: The smallest, or what it must exceed.
         high: The largest, or what it must stay below.
         is_open: The ends do not belong to it.
+        whole_above: Above this, it must be a whole number.
     """
 
     low: float
     high: float
     is_open: bool = False
+    whole_above: float = math.inf
 
     def holds(self, value: float) -> bool:
         """Whether a value lies in it; NaN does not."""
-        return self.low < value < self.high if self.is_open else self.low <= value <= self.high
+        inside = self.low < value < self.high if self.is_open else self.low <= value <= self.high
+        return inside and (value <= self.whole_above or float(value).is_integer())
 
     def __str__(self) -> str:
         if self.high == _LARGEST:
             return f"a finite number, {'above' if self.is_open else 'at least'} {self.low:g}"
+        if self.whole_above < self.high:
+            return f"from {self.low:g} to {self.whole_above:g}, or a whole number up to {self.high:.15g}"
         return (
             f"above {self.low:g} and below {self.high:g}"
             if self.is_open
@@ -57,7 +63,7 @@ RANGES: dict[str, Range] = {
     "replicates": Range(0, 1000),
     "time_budget": Range(1, 1e9),
     "cpus_per_trial": Range(0.01, 1e6),
-    "gpus_per_trial": Range(0, 1e6),
+    "gpus_per_trial": Range(0, 1e6, whole_above=1),
     "max_concurrent": Range(1, 1_000_000),
     "max_failures": Range(0, 1_000_000),
 }

@@ -50,6 +50,7 @@ def test_command_and_function_have_the_same_options() -> None:
         ({"epochs": 2.5}, "epochs: 2.5 is no whole number"),
         ({"seed": True}, "seed: True is no whole number"),
         ({"time_budget": float("nan")}, "time_budget: nan is not in its range"),
+        ({"gpus_per_trial": 1.5}, "gpus_per_trial: 1.5 is not in its range: it must be from 0 to 1, or a whole number"),
         ({"cpus_per_trial": None}, "cpus_per_trial: None is no number"),
         ({"sampler": "nope"}, "--sampler nope: choose from tpe"),
         ({"scheduler": "nope"}, "--scheduler nope: choose from asha"),

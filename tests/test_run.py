@@ -343,7 +343,7 @@ def test_a_collapsed_first_stage_ends_the_study_in_one_line(
     assert not list(tmp_path.glob("latent_dim/trials/*/outcome.json"))
 
 
-@pytest.mark.parametrize("option", [("--seed", 2**31), ("--eta", 1e7)])
+@pytest.mark.parametrize("option", [("--seed", 2**31), ("--eta", 1e7), ("--gpus-per-trial", 1.5)])
 def test_a_setting_that_no_record_could_hold_is_refused_in_one_line(tmp_path: Path, capsys, option) -> None:
     assert study_run("--space", "wae_weight", "--runs-dir", tmp_path / "runs", "--dry-run", *option) == 2
     error = capsys.readouterr().err

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn as nn
 from torch import Tensor
 
 from study.model.autoencoder import Autoencoder
@@ -36,6 +37,7 @@ def compute_loss(
     weight: float | Tensor,
     generator: torch.Generator | None,
     features: Callable[[Tensor], Tensor] | None = None,
+    run: Callable[[nn.Module, Tensor, str], Tensor] = run_network,
 ) -> LossTerms:
     """The loss per image, D(x, x̂) + w m(t) R(z), averaged over a batch.
 
@@ -48,6 +50,7 @@ def compute_loss(
         weight: w * m(t), a number or a 0-dim tensor.
         generator: Source of posterior noise and prior draws, on x's device.
         features: Frozen feature extractor, images -> [B, F]. Needed if `perceptual_weight` is above 0.
+        run: As `run_network`, for encoder and decoder.
 
     Raises:
         ValueError: `features` is needed and missing.
@@ -55,9 +58,9 @@ def compute_loss(
     config = model.config
     if config.perceptual_weight and features is None:
         raise ValueError(f"perceptual_weight={config.perceptual_weight}: give a feature extractor")
-    posterior = model.posterior_of(run_network(model.encoder, x, config.precision))  # mu [B, d], logvar [B, d] or None
+    posterior = model.posterior_of(run(model.encoder, x, config.precision))  # mu [B, d], logvar [B, d] or None
     z = posterior.sample(generator)  # [B, d]
-    raw = run_network(model.decoder, z, config.precision)  # [B, maps * C, H, W]
+    raw = run(model.decoder, z, config.precision)  # [B, maps * C, H, W]
     cost = model.likelihood.cost(raw, x)  # [B], nats
     if config.perceptual_weight and features is not None:
         cost = cost + config.perceptual_weight * perceptual_distance(features, model.likelihood.mean(raw), x)

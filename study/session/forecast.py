@@ -157,6 +157,10 @@ def _measured(
     is_preparing: Callable[[], bool] | None = None,
 ) -> Forecast:
     resources, begun, chosen = cluster.resources, time.monotonic(), to_measure(candidates)
+    if resources.gpus > 1:
+        return Forecast(
+            None, [f"trial    its cost on {resources.gpus:g} GPUs is not known: it is measured on one"], resources
+        )
     try:
         found = measure(_asked(plan, [candidates[index] for index in chosen]), cluster, is_preparing)
     except UserError as error:

@@ -125,3 +125,8 @@ def _checkpoints_of(attempt: Path) -> list[tuple[int, Path]]:
 
 def _epoch(found: tuple[int, Path]) -> int:
     return found[0]
+
+
+def continues_randomness(state: dict[str, Any], device: str | torch.device) -> bool:
+    """Whether a device can continue the random numbers of `Trainer.state()`; GPU and CPU generators differ."""
+    return state["generator"].numel() == torch.Generator(device).get_state().numel()

@@ -27,9 +27,12 @@ from study.model.loss import compute_loss
 from study.model.regularizers.base import CriticRegularizer, Regularizer
 from study.model.schedules.base import Schedule
 from study.model.target_error import LEAST_CHECKS, WeightControl, build_control, in_turn
+from study.training.checkpoint import continues_randomness
+from study.training.errors import TrainingError
 from study.training.graph import GraphedSteps, graphs_wanted
 from study.training.pretrained import Pretrained
 from study.training.scopes import denormals_flushed, own_randomness
+from study.training.team import ALONE, Team
 
 CRITIC_BETAS = (0.5, 0.999)
 """Adam's betas for a WAE-GAN's critic. With the defaults, the codes' MMD to the prior was twice as large on MNIST."""
@@ -41,18 +44,9 @@ EVALUATIONS = 8
 """Evaluations spread over a training, so that metrics exist at 1/8, 1/4, 1/2 and the end of any training."""
 
 
-class TrainingError(Exception):
-    """The loss is no longer finite. Training cannot continue, and a second try would end the same way."""
-
-
 def evaluation_epochs(epochs: int, evaluations: int = EVALUATIONS) -> frozenset[int]:
     """The epochs, from 1, after which a training of this length is evaluated. The last is always one of them."""
     return frozenset(math.ceil(part * epochs / evaluations) for part in range(1, evaluations + 1))
-
-
-def continues_randomness(state: dict[str, Any], device: str | torch.device) -> bool:
-    """Whether a device can continue the random numbers of `Trainer.state()`; GPU and CPU generators differ."""
-    return state["generator"].numel() == torch.Generator(device).get_state().numel()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +83,7 @@ class Trainer:
         data: The data set, already on `device`.
         device: Where to train.
         pretrained: The pretrained parts that the config needs, on `device`.
+        team: This process's part in a training on several devices.
 
     Raises:
         UserError: The config names something unknown, or its parts do not fit together.
@@ -101,14 +96,15 @@ class Trainer:
         data: ImageData,
         device: str | torch.device = "cpu",
         pretrained: Pretrained = NOTHING_PRETRAINED,
+        team: Team = ALONE,
     ) -> None:
-        self.config = config
+        self.config, self.team = config, team
         self.device = torch.device(device)
         self.features = pretrained.features
         self.inputs = data.train.images
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.model: Autoencoder = build_autoencoder(config, data.summary).to(device)
+            self.model: Autoencoder = team.adopt(build_autoencoder(config, data.summary).to(device))
             self.regularizer: Regularizer = build_regularizer(config).to(device)
         if self.model.first_stage is not None:
             if pretrained.first_stage is None or pretrained.codes is None:
@@ -136,8 +132,8 @@ class Trainer:
         self.multiplier = 0.0
 
     def _graphed_steps(self) -> GraphedSteps | None:
-        # A graph would freeze what a user's own code decides in Python.
-        wanted = graphs_wanted(self.device) and not self.config.runs_own_code
+        # A graph would freeze what a user's own code decides in Python. Of several devices, none has been tried.
+        wanted = graphs_wanted(self.device) and not self.config.runs_own_code and self.team is ALONE
         return GraphedSteps(self.batch_size, self.generator) if wanted else None
 
     def _first_rate(self) -> float | Tensor:
@@ -164,7 +160,7 @@ class Trainer:
         """Continues the training from `state`.
 
         If it was saved on another kind of device, random numbers restart from the config's seed and the epoch; see
-        `continues_randomness`.
+        `study.training.checkpoint.continues_randomness`.
 
         Raises:
             ValueError: The state belongs to another config.
@@ -195,10 +191,12 @@ class Trainer:
             The epoch's means, as in `EpochResult.train`.
 
         Raises:
-            TrainingError: The loss is not finite.
+            TrainingError: The loss is not finite, or the processes of several devices do not agree.
         """
+        self.team.begin(self.state)
         with denormals_flushed(), own_randomness(self.config, self.epoch):
-            return self._train_epoch()
+            means = self._train_epoch()
+        return self.team.agree(self.state, means)
 
     def _train_epoch(self) -> dict[str, float]:
         self.model.train()
@@ -236,7 +234,7 @@ class Trainer:
     def _unexplained(self, batch: Tensor) -> float:
         """The unexplained variance of a batch; does not touch batch normalisation or the generator."""
         self.model.eval()
-        unexplained = float(self.model.unexplained(as_float(batch)))
+        unexplained = self.team.agreed(float(self.model.unexplained(as_float(batch))))
         self.model.train()
         return unexplained
 
@@ -247,7 +245,7 @@ class Trainer:
         images = in_turn(self.validation, turn, max(self.batch_size, self.check_every * self.batch_size // 4))
         self.model.eval()
         x = as_float(images)
-        error = float((self.model.reconstruct(x) - x).square().mean())
+        error = self.team.agreed(float((self.model.reconstruct(x) - x).square().mean()))
         self.model.train()
         return error
 
@@ -259,7 +257,7 @@ class Trainer:
         """
         x = as_float(self.inputs[batch])
         self.optimizer.zero_grad()
-        terms = compute_loss(self.model, self.regularizer, x, weight, self.generator, self.features)
+        terms = compute_loss(self.model, self.regularizer, x, weight, self.generator, self.features, self.team.run)
         terms.loss.backward()
         self.optimizer.step()
         if self.critic_optimizer is not None and isinstance(self.regularizer, CriticRegularizer):
@@ -278,6 +276,7 @@ def train(
     pretrained: Pretrained = NOTHING_PRETRAINED,
     state: dict[str, Any] | None = None,
     evaluate_last: bool = True,
+    team: Team = ALONE,
 ) -> Generator[EpochResult]:
     """Trains one autoencoder, epoch by epoch.
 
@@ -291,6 +290,7 @@ def train(
         state: `Trainer.state()` of an interrupted training of the same config. If it was saved on the CPU and training
             runs there, the epochs equal those of an uninterrupted training bit for bit.
         evaluate_last: Whether to measure after the last epoch too; not if the caller measures in full there.
+        team: As of `Trainer`; see `study.training.several_devices`.
 
     Yields:
         One result per epoch, from the first that is not trained yet.
@@ -299,7 +299,7 @@ def train(
         TrainingError: The loss is not finite.
         UserError: The config names something unknown, or its parts do not fit together.
     """
-    trainer = Trainer(config, data, device, pretrained)
+    trainer = Trainer(config, data, device, pretrained, team)
     if state is not None:
         trainer.load(state)
     wanted = evaluation_epochs(config.epochs) - (set() if evaluate_last else {config.epochs})

@@ -35,7 +35,12 @@ def own_randomness(config: TrialConfig, epoch: int) -> Iterator[None]:
     if not config.runs_own_code:
         yield
         return
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(drawn_devices()):
         [seed] = np.random.SeedSequence((config.seed, epoch)).generate_state(1, np.uint64)
         torch.manual_seed(int(seed))
         yield
+
+
+def drawn_devices() -> list[int]:
+    """The GPU, if any, whose global generator this process uses. It may see others, which other processes use."""
+    return [torch.cuda.current_device()] if torch.cuda.is_initialized() else []

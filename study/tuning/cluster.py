@@ -53,7 +53,7 @@ class Resources:
 
     Attributes:
         cpus: CPU cores of a trial; also its threads.
-        gpus: GPUs of a trial; a fraction lets several share one.
+        gpus: GPUs of a trial; a fraction lets several share one, and a trial uses all of several.
         max_concurrent: Most trials at once; None for as many as fit.
         memory: Bytes that a trial holds, so that no more begin on a node than it has room for; 0 if not known.
     """

@@ -35,8 +35,10 @@ from study.model.precision import precision_warnings
 from study.search.rungs import rung_epochs
 from study.space import load_space
 from study.training import checkpoint
-from study.training.loop import EpochResult, TrainingError, continues_randomness, evaluation_epochs, train
+from study.training.errors import TrainingError
+from study.training.loop import EpochResult, evaluation_epochs
 from study.training.pretrain import pretrain
+from study.training.several_devices import train_on
 from study.tuning.leaving import leave, node_is_leaving
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -67,6 +69,18 @@ def unpack(packed: tuple[DataSummary, tuple[str, ...], Arrays]) -> ImageData:
 def assigned_device() -> str:
     """`cuda` if Ray gave this process a GPU, else `cpu`: other GPUs of the machine belong to other trials."""
     return "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+
+
+def trial_devices(here: dict[str, Any]) -> list[str]:
+    """The devices of a trial, its own process's first: one for each GPU that Ray gave it, or the CPU.
+
+    Args:
+        here: `process_info()`.
+    """
+    device, count = here["device"], len(here.get("gpus", ()))
+    if count < 2:
+        return [device]
+    return [f"{device}:{number}" for number in range(count)] if device == "cuda" else [device] * count
 
 
 def process_info() -> dict[str, Any]:
@@ -135,7 +149,8 @@ def run_trial(
     try:
         own = NO_COMPONENTS if code is None else own_components(code[0])
         trial = TrialConfig.from_params(config["params"], own)
-        _train(trial, directory, attempt, _evaluator(data, context, device, own), cache, rungs, objectives, code)
+        evaluator, devices = _evaluator(data, context, device, own), trial_devices(here)
+        _train(trial, directory, attempt, evaluator, devices, cache, rungs, objectives, code)
     except (TrainingError, MetricError, UserError) as error:
         (attempt / ERROR).write_text(traceback.format_exc())
         tune.report({"failure": _in_the_file(str(error), code)})
@@ -187,6 +202,7 @@ def _train(
     directory: Path,
     attempt: Path,
     evaluator: Evaluator,
+    devices: Sequence[str],
     cache: Path,
     rungs: bool,
     objectives: Sequence[str],
@@ -195,14 +211,15 @@ def _train(
     data, device = evaluator.data, evaluator.device
     state, complaints = _resume_from(directory, config.epochs, device)
     _warn(attempt, [*complaints, *precision_warnings(config.precision, device)])
-    training = train(
+    training = train_on(
+        devices,
         config,
         data,
         evaluate=functools.partial(evaluator.search_metrics, objectives=objectives),
-        device=device,
         pretrained=pretrain(config, data, cache, device=device),
         state=state,
         evaluate_last=config.epochs == 1,  # nothing else tells which objective a model lacks
+        components=None if code is None else functools.partial(own_components, code[0]),
     )
     shown = evaluation_epochs(config.epochs, HISTORY)
     reported = {*(rung_epochs(config.epochs) if rungs else ()), config.epochs}
@@ -229,7 +246,7 @@ def _train(
                 metrics = {name: final[f"val/{name}"] for name in objectives}  # under the fitted prior itself
                 write_pictures(result.model, data, attempt, fitted)
                 record["final_seconds"] = time.perf_counter() - start
-                if device.type == "cuda":
+                if device.type == "cuda" and len(devices) == 1:  # of several it says little of a whole one
                     record["gpu_memory_share"] = memory_share()
             file.write(json.dumps(record) + "\n")
             leaving = not last and node_is_leaving()
@@ -260,7 +277,7 @@ def _resume_from(directory: Path, epochs: int, device: torch.device) -> tuple[di
     state, complaints = checkpoint.newest(directory, device, before=min(epochs, recorded + 1))
     if held > recorded:
         complaints.append(f"{directory}: metrics.jsonl lacks epoch {recorded + 1}, which a checkpoint is later than")
-    if state is not None and not continues_randomness(state, device):
+    if state is not None and not checkpoint.continues_randomness(state, device):
         complaints.append(
             f"{directory}: epoch {state['epoch']} was trained on another kind of device than this one ({device}): "
             "it continues with new random numbers"

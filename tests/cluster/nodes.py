@@ -1,6 +1,7 @@
 """`python -m tests.cluster.nodes KIND...`: a Ray cluster of some nodes as processes of this machine.
 
-A head without CPUs and nodes of two kinds: `cpu` has one CPU; `gpu` has four and a GPU, which Ray takes our word for.
+A head without CPUs and nodes of three kinds: `cpu` has one CPU; `gpu` has four and a GPU, which Ray takes our word for;
+`gpus` has two of each.
 It prints the cluster's address, obeys the lines `add KIND` and `remove KIND`, each answered with Ray's id of the node,
 and ends when its input does.
 """
@@ -13,7 +14,11 @@ from typing import Any
 from ray.cluster_utils import Cluster
 
 STORE_BYTES = 100_000_000
-KINDS: dict[str, dict[str, Any]] = {"cpu": {"num_cpus": 1}, "gpu": {"num_cpus": 4, "num_gpus": 1}}
+KINDS: dict[str, dict[str, Any]] = {
+    "cpu": {"num_cpus": 1},
+    "gpu": {"num_cpus": 4, "num_gpus": 1},
+    "gpus": {"num_cpus": 2, "num_gpus": 2},
+}
 
 
 def main() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -226,6 +228,42 @@ def test_trials_of_a_gpu_study_stay_on_nodes_with_gpus(tmp_path: Path, start_nod
     driver = Driver(nodes, tmp_path / "runs" / "gpus", trials=4, gpus=0.5)
     driver.finish(trials=4)
     assert [gpu for gpu, _ in driver.attempts()] == [True] * 4
+
+
+def test_a_trial_with_two_gpus_is_trained_by_two_processes_and_outlives_a_lost_one(
+    tmp_path: Path, start_nodes: Callable[..., Nodes]
+) -> None:
+    nodes = start_nodes("gpus")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, text in GONE.items():
+        (folder / name).write_text(text)
+    # The second process, too, loads the user's own network from the study's folder.
+    driver = Driver(nodes, tmp_path / "runs" / "two", trials=2, epochs=8, space=str(folder / "own.py"), gpus=2)
+    driver.wait_for(lambda: len(_processes_of_devices()) == 1, "a second process")
+    os.kill(_processes_of_devices()[0], signal.SIGKILL)
+    driver.finish(trials=2)
+    [error] = driver.directory.glob("trials/*/attempt-1/error.txt")
+    assert error.read_text().splitlines()[-1].endswith("LostDevice: the trial's process on cpu ended: status -9")
+    assert len(list(driver.directory.glob("trials/*/attempt-2/metrics.jsonl"))) == 1
+    assert not _processes_of_devices()
+    [process, *_] = (read_json(path) for path in driver.directory.glob("trials/*/attempt-*/process.json"))
+    assert process is not None and len(process["gpus"]) == 2
+
+
+def _processes_of_devices() -> list[int]:
+    """The processes of this machine that a trial's process has started for another device."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if b"multiprocessing.spawn" in path.read_bytes() and b"ray" in _parent_command(path.parent):
+                found.append(int(path.parent.name))
+    return found
+
+
+def _parent_command(process: Path) -> bytes:
+    parent = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+    return Path(f"/proc/{parent}/cmdline").read_bytes()
 
 
 def test_a_space_of_ones_own_runs_on_nodes_that_never_see_its_folder(

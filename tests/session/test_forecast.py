@@ -156,6 +156,15 @@ def test_a_forecast_says_why_nothing_was_measured(tmp_path: Path, monkeypatch: p
     assert cost is None and not seen and len(said) == 3
 
 
+def test_the_cost_of_a_trial_on_several_gpus_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE", 0)
+    seen, said = _measuring(monkeypatch, figures(GB)), []
+    resources = Resources(cpus=1, gpus=2)
+    plan = make_plan(request(tmp_path))
+    assert Forecasting(plan, Cluster(None, resources), 0, said.append).resources() == resources
+    assert said[-1] == "trial    its cost on 2 GPUs is not known: it is measured on one" and not seen
+
+
 @pytest.mark.parametrize(("value", "wanted"), [("", True), ("on", True), ("off", False), ("0", False), ("No", False)])
 def test_the_environment_leaves_it_out(monkeypatch: pytest.MonkeyPatch, value: str, wanted: bool) -> None:
     monkeypatch.setenv("STUDY_FORECAST", value)

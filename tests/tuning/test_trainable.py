@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from study.disk.layout import stop_path
 from study.measure.context import EvaluationContext, prepare_context
 from study.measure.evaluate import Evaluator
 from study.training import checkpoint
+from study.training.errors import LostDevice
 from study.tuning import leaving, trainable
 from tests.helpers import Session
 
@@ -281,3 +284,52 @@ def test_a_trial_does_not_begin_on_a_node_that_is_to_end(node: Path, train: Trai
     with pytest.raises(_Left):
         train(tmp_path, 2)
     assert not any(tmp_path.glob("attempt-*"))
+
+
+@pytest.mark.parametrize(
+    ("here", "devices"),
+    [
+        ({"device": "cpu"}, ["cpu"]),
+        ({"device": "cpu", "gpus": []}, ["cpu"]),
+        ({"device": "cuda", "gpus": [3]}, ["cuda"]),
+        ({"device": "cuda", "gpus": [1, 3]}, ["cuda:0", "cuda:1"]),  # Ray hides the others, so CUDA counts from 0
+        ({"device": "cpu", "gpus": ["0", "1", "2"]}, ["cpu", "cpu", "cpu"]),
+    ],
+)
+def test_a_trial_trains_on_every_gpu_that_it_was_given(here: dict[str, Any], devices: list[str]) -> None:
+    assert trainable.trial_devices(here) == devices
+
+
+@pytest.fixture
+def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainable, "trial_devices", lambda here: ["cpu", "cpu"])
+
+
+def test_a_trial_goes_on_on_two_devices(cut_off: Path, train: Train, two_devices: None) -> None:
+    twin = Path(shutil.copytree(cut_off, cut_off.with_name("twin")))
+    assert train(cut_off, CUT_OFF + 2) == [CUT_OFF]
+    assert not multiprocessing.active_children()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainable, "trial_devices", lambda here: ["cpu"])
+        train(twin, CUT_OFF + 2)
+    for found, expected in zip(lines(cut_off, 2), lines(twin, 2), strict=True):
+        assert found.keys() == expected.keys()
+        for name in {"train/loss", "train/reconstruction", "val/reconstruction_mse"} & found.keys():
+            assert found[name] == pytest.approx(expected[name], rel=1e-5)
+
+
+def test_a_device_that_is_lost_is_an_error_of_the_trial_which_ray_retries(
+    train: Train, tmp_path: Path, two_devices: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, directory = trainable._record, tmp_path / "trial"
+    directory.mkdir()
+
+    def record_and_kill(result: Any) -> dict[str, Any]:
+        [other] = multiprocessing.active_children()
+        os.kill(other.pid or 0, signal.SIGKILL)
+        return record(result)
+
+    monkeypatch.setattr(trainable, "_record", record_and_kill)
+    with pytest.raises(LostDevice, match="the trial's process on cpu ended: status -9"):
+        train(directory, 16)
+    assert "LostDevice" in (directory / "attempt-1" / "error.txt").read_text()
