@@ -76,7 +76,8 @@ def info(frames: StudyFrames, trials: Sequence[str] = ()) -> LatentScatter:
             )
             axes = "" if codes.shape[1] <= 2 else f", z{pair[0] + 1} and z{pair[1] + 1}"
             which = f"trial {trial.trial}, " if trials else ""
-            panels.append(Panel(f"{trial.method}\n{which}d={codes.shape[1]}{axes}", shown, labels, steps))
+            kind, _, size = trial.text.partition(", d=")
+            panels.append(Panel(f"{kind}\n{which}d={size}{axes}", shown, labels, steps))
     panels = panels[:MOST_PANELS]
     return LatentScatter("", panels, {label: naming.class_name(frames, label) for label in _classes(panels)})
 

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from benchmarks.feature_networks import build
 from benchmarks.instrument import PARAMS, Instrument
-from search_spaces.method import LATENT_DIMS
 from study.config import TrialConfig
 from study.data.datasets import ImageData
 from study.data.pixels import as_float
@@ -35,6 +34,7 @@ TRIALS, IMAGES = 180, 3_000
 COPIES = "copies"
 SCORES = tuple(f"{name}_{seed}" for seed in range(SEEDS) for name in ("score", "precision", "coverage"))
 COLUMNS = ("number", "method", "latent_dim", "weight", "reconstruction", *SCORES)
+LATENT_DIMS = (2, 4, 8, 16)
 _METHODS = ("AE", "VAE", "WAE-MMD", "SWAE", "RAE-L2", "InfoVAE", "WAE-GAN")
 _COPIED = 50
 

@@ -63,7 +63,7 @@ def plot_traversal(info: Traversal) -> Figure:
     angle = np.linspace(0, 2 * np.pi, 100)
     below.plot(RADIUS * np.cos(angle), RADIUS * np.sin(angle), color="black", linewidth=0.8, linestyle="--")
     below.plot(path[:, 0], path[:, 1], color="black", linewidth=1.4, marker="o", markersize=4, markerfacecolor="white")
-    below.plot(path[-1, 0], path[-1, 1], color="black", marker="o", markersize=6)
+    below.plot(path[-1, 0], path[-1, 1], color="black", marker="s", markersize=7, markeredgecolor="white")
     below.set_aspect("equal", adjustable="datalim")
     below.set_xlabel(f"z{pair[0] + 1}")
     below.set_ylabel(f"z{pair[1] + 1}" if len(pair) > 1 else "")
@@ -80,7 +80,7 @@ def plot_traversal(info: Traversal) -> Figure:
             marker="o",
             markersize=4,
             markerfacecolor="white",
-            label="the walk, to\nthe black dot",
+            label="the walk, to\nthe square",
         )
     )
     figure.legend(handles=handles, loc="outside right lower", fontsize=7.5)

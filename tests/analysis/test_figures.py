@@ -421,6 +421,17 @@ def test_codes_are_drawn_by_their_widest_coordinates(toy: StudyFrames) -> None:
     assert all(len(panel.points) == len(panel.labels) for panel in info.panels)
 
 
+def test_maps_that_differ_in_their_weight_say_so(tmp_path: Path) -> None:
+    directory = make_study(tmp_path, trials=0)
+    row = {"epoch": 1, "val/reconstruction_mse": 0.02, "val/sample_fid": 9.0, "train/weight": 0.1}
+    for index, weight in enumerate((0.01, 0.1)):
+        config = TrialConfig(latent_dim=2, encoder="gaussian", regularizer="kl", weight=weight)
+        folder = write_trial(directory, index, config, [row], origin="grid")
+        np.savez(folder / "attempt-1" / "arrays.npz", **arrays_of(config, index))
+    panels = latent_scatter.info(load_study(tmp_path, "toy")).panels
+    assert [panel.title for panel in panels[1:]] == ["VAE\nd=2, w=0.01", "VAE\nd=2, w=0.1"]
+
+
 def test_the_latent_space_is_drawn_in_two_and_three_dimensions_with_a_path(tmp_path: Path) -> None:
     directory = make_study(tmp_path, trials=0)
     vae = TrialConfig(encoder="gaussian", regularizer="kl", weight=0.1)
