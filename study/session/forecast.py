@@ -110,10 +110,10 @@ class Forecasting:
         self._resources, self._say = cluster.resources, say
         self._found: list[Forecast] = []
         self._thread: threading.Thread | None = None
-        try:
-            candidates = known_candidates(plan)
-        except UserError:  # of a trial that may never come
-            candidates = []
+        candidates: list[Candidate] = []
+        if plan.is_new or is_wanted():
+            with contextlib.suppress(UserError):  # of a trial that may never come
+                candidates = known_candidates(plan)
         for line in _facts(plan, candidates) if plan.is_new else ():
             say(line)
         if not candidates or not is_wanted() or _work(candidates, plan, done) < LARGE:
