@@ -240,7 +240,9 @@ def misplaced(scores: dict[Model, float]) -> int:
 def main(
     dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; repeat it for several.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Networks of each candidate.")] = 5,
-    candidate: Annotated[list[str] | None, typer.Option(help="Only this one; repeat it for several.")] = None,
+    candidate: Annotated[
+        list[str] | None, typer.Option(help="This one alone, beside the first; repeat it for several.")
+    ] = None,
     data_dir: DataOption = Path("data"),
     cache: CacheOption = Path("runs/cache"),
 ) -> int:

@@ -50,7 +50,7 @@ class Forecast(NamedTuple):
     Attributes:
         cost: What is left of the study costs; None if it could not be measured.
         lines: The same in words.
-        resources: What a trial gets, with its memory if that is known and one trial fits.
+        resources: What a trial gets, with its memory if that is known and it fits; one trial at once if it does not.
     """
 
     cost: Cost | None
@@ -180,7 +180,7 @@ def _measured(
         eta=plan.eta,
     )
     told = [*lines(total, took, found.at_once), *memory_lines(wanted, fit, limited.memory)]
-    return Forecast(total, told, limited if fit else resources)
+    return Forecast(total, told, limited if fit else dataclasses.replace(resources, max_concurrent=1))
 
 
 def _memory(found: Measured) -> int:

@@ -119,7 +119,7 @@ def test_what_cannot_be_kept_to_does_not_hold_a_study_up(
     monkeypatch.setattr(module, "LARGE", 0)
     _measuring(monkeypatch, found)
     said, resources = _begun(make_plan(request(tmp_path)))
-    assert resources == Resources(cpus=1)
+    assert resources == Resources(cpus=1, max_concurrent=1 if isinstance(found, Measured) else None)
     assert "not even one trial fits" in said[-1] or "could not be measured: no node has room" in said[-1]
 
 
