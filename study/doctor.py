@@ -113,7 +113,7 @@ def _rebuild(directory: Path | None) -> int:
     if record.storage is not None:
         raise UserError(f"the ledger of study {record.name!r} lies in {record.storage}: restore it there")
     loaded = load_space(recorded_space(record, directory))
-    if not loaded.is_same(record.space_hash):
+    if not loaded.is_same(record.space_hash, record.data):
         raise UserError(f"{loaded.path} is not the space that study {record.name!r} began with: restore it first")
     with driving(directory):
         count, aside = rebuild(directory, record, loaded.space)

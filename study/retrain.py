@@ -65,7 +65,7 @@ def retrain(
     from study.tuning.cluster import Cluster, Resources
 
     loaded = load_space(recorded_space(selection.study, selection.directory))
-    if not loaded.is_same(selection.study.space_hash):  # the study must not begin anew
+    if not loaded.is_same(selection.study.space_hash, selection.study.data):  # the study must not begin anew
         raise UserError(f"{loaded.path} has changed since study {study!r} began: restore it")
     plan = make_plan(
         Request(

@@ -7,7 +7,9 @@ from typing import Any
 from study.built_in import BUILT_IN
 from study.config import DataSummary
 
-_LATENT_SIZES = ((1_024, (4, 8, 16)), (4_096, (16, 32, 64)))
+EARLIER_LATENT_SIZES = (4, 8, 16)
+"""What the built-in searches had for images of any size before they followed the data."""
+_LATENT_SIZES = ((1_024, EARLIER_LATENT_SIZES), (4_096, (16, 32, 64)))
 _LARGE_LATENT_SIZES = (32, 64, 128)
 
 

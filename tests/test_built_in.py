@@ -119,3 +119,14 @@ def test_earlier_hashes_lead_to_spaces_of_today() -> None:
     today = {load_space(name).hash[:40] for name in builtin_spaces()}
     assert set(EARLIER_HASHES.values()) <= today
     assert not today & EARLIER_HASHES.keys()
+
+
+@pytest.mark.parametrize("side", [8, 28])
+@pytest.mark.parametrize("name", ["wae_weight", "vae_beta", "method"])
+def test_earlier_searches_go_on_only_where_their_latent_sizes_are_as_they_were(name: str, side: int) -> None:
+    loaded = load_space(name)
+    earlier = [recorded for recorded, today in EARLIER_HASHES.items() if today == loaded.hash[:40]]
+    assert earlier
+    for recorded in earlier:
+        assert loaded.is_same(recorded, made_summary(height=side, width=side))
+        assert not loaded.is_same(recorded, made_summary(channels=3, height=32, width=32))

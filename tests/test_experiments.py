@@ -30,10 +30,10 @@ from study.run import run
 from study.space import load_space
 from study.training.loop import train
 from study.training.pretrain import pretrain
-from study.tuning import execute
+from study.tuning import preparing
 from tests.helpers import made_summary
 
-_PREPARE = execute._prepare
+_PREPARE = preparing._prepare
 
 
 def flowers(root: Path, count: int = 12) -> Path:
@@ -118,7 +118,7 @@ def _prepare_for_few_samples(*arguments: Any) -> EvaluationContext:
 def test_photographs_go_through_the_command(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execute, "_prepare", _prepare_for_few_samples)
+    monkeypatch.setattr(preparing, "_prepare", _prepare_for_few_samples)
     folder, runs = flowers(tmp_path / "flowers", count=6), tmp_path / "runs"
     command = ["--space", "loss_terms", "--dataset", f"folder:{folder}", "--name", "flowers"]
     limits = ["--num-trials", "2", "--epochs", "1", "--runs-dir", str(runs)]

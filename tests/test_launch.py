@@ -17,6 +17,7 @@ from study.config import UserError
 from study.dry_run import preview
 from study.launch import Options, load_object
 from study.space import SearchSpace, load_space
+from tests.helpers import made_summary
 from tests.test_space_code import SCRIPT, made
 
 SPACE_FILE = """
@@ -77,7 +78,8 @@ def test_a_space_of_a_cell_is_named_and_hashed_by_its_code() -> None:
         ]
     )
     assert first.name == same.name == "notebook"
-    assert first.hash == same.hash and first.is_same(same.hash) and not other.is_same(first.hash)
+    data = made_summary()
+    assert first.hash == same.hash and first.is_same(same.hash, data) and not other.is_same(first.hash, data)
 
 
 def test_a_space_of_a_script_has_its_name(tmp_path: Path) -> None:
@@ -95,9 +97,9 @@ def test_a_script_and_the_command_continue_the_same_study(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "__main__", main)
     by_object = load_object(main.SPACE)
     assert by_path.hash != by_object.hash
-    assert by_path.is_same(by_object.hash) and by_object.is_same(by_path.hash)
+    assert by_path.is_same(by_object.hash, made_summary()) and by_object.is_same(by_path.hash, made_summary())
     changed = dataclasses.replace(by_object, whole=by_path.path.read_bytes().replace(b"return {}", b"return {0: 1}"))
-    assert not changed.is_same(by_path.hash)
+    assert not changed.is_same(by_path.hash, made_summary())
 
 
 def test_a_space_of_an_imported_file_is_that_file(tmp_path: Path) -> None:

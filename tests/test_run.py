@@ -27,13 +27,13 @@ from study.run import run
 from study.session.resuming import resume_command
 from study.status import lines, read_status
 from study.status import main as status_command
-from study.tuning import execute
+from study.tuning import preparing
 from study.tuning.cluster import Cluster
-from study.tuning.execute import prepare
+from study.tuning.preparing import prepare
 from tests.helpers_study import study_record
 
 ROOT = Path(__file__).parents[1]
-_PREPARE = execute._prepare
+_PREPARE = preparing._prepare
 ODD_SPACE = """
 from study.space import SearchSpace
 
@@ -336,7 +336,7 @@ def _prepare_with_a_stage_that_collapses(*arguments: Any) -> EvaluationContext:
 def test_a_collapsed_first_stage_ends_the_study_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(execute, "_prepare", _prepare_with_a_stage_that_collapses)
+    monkeypatch.setattr(preparing, "_prepare", _prepare_with_a_stage_that_collapses)
     assert study_run("--space", "latent_dim", "--epochs", 1, "--runs-dir", tmp_path) == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
     assert "first stage of network=stacked collapsed" in line and "use another network" in line

@@ -26,7 +26,14 @@ from study.measure.cache import cached, content_key
 from study.measure.checks import Examination, examine
 from study.measure.comparison import FeatureSet, Neighbourhood
 from study.measure.features import images_per_batch
-from study.measure.instrument import Instrument, families, instrument, other_instrument, trained_instrument
+from study.measure.instrument import (
+    Instrument,
+    families,
+    instrument,
+    other_instrument,
+    second_families,
+    trained_instrument,
+)
 from study.measure.metrics import METRICS, require_finite
 from study.measure.network_training import NetworkSpec
 from study.measure.own_networks import NO_PLACES, Places
@@ -129,9 +136,9 @@ def prepare_context(
         UserError: The network that was asked for cannot be used, or none sees anything in these images.
     """
     calibrate = _Calibrator(data, cache_dir, device, max_images)
-    names = families(data.summary)
-    first, notes = _first(calibrate, names if feature_network is None else [feature_network], places)
-    second = _second(calibrate, first.instrument, names)
+    names = families(data.summary) if feature_network is None else [feature_network]
+    first, notes = _first(calibrate, names, places)
+    second = _second(calibrate, second_families(first.instrument.name, data.summary))
     if second is None:
         notes.append("no second feature network sees anything in these images, so there is no second_fid")
     elif second.examination.faults:
@@ -149,7 +156,7 @@ def prepare_instrument(spec: NetworkSpec, data: ImageData, cache_dir: Path, devi
     Raises:
         UserError: The networks see nothing in these images.
     """
-    _Calibrator(data, cache_dir, device, MAX_IMAGES)(trained_instrument("", spec, data, cache_dir))
+    _Calibrator(data, cache_dir, device, MAX_IMAGES)(trained_instrument("of this study", spec, data, cache_dir))
 
 
 class _Calibrator:
@@ -239,10 +246,9 @@ def _first(calibrate: _Calibrator, names: list[str], places: Places) -> tuple[Ca
     return chosen, notes
 
 
-def _second(calibrate: _Calibrator, first: Instrument, names: list[str]) -> Calibrated | None:
-    """An instrument of another family, else other networks of the same; None if none of them sees anything."""
-    others = (name for name in names if name != first.name)
-    makers = [functools.partial(instrument, name, networks=1) for name in others]
+def _second(calibrate: _Calibrator, names: list[str]) -> Calibrated | None:
+    """An instrument of one of these families, else of other networks; None if none of them sees anything."""
+    makers = [functools.partial(instrument, name, networks=1) for name in names]
     found = None
     for make in (*makers, other_instrument):
         with contextlib.suppress(UserError):  # it gives every image the same features

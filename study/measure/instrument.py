@@ -39,8 +39,16 @@ def families(summary: DataSummary) -> list[str]:
     less on its seed (`benchmarks.instrument`). `classes` needs two classes.
     """
     is_colour = summary.channels > 1 and not is_tiny(summary)
-    known = ("contrast", "classes") if is_colour else ("classes", "contrast")
-    return [name for name in known if not FAMILIES[name].classes or summary.num_classes > 1]
+    found = second_families("", summary)
+    return found[::-1] if is_colour else found
+
+
+def second_families(first: str, summary: DataSummary) -> list[str]:
+    """The families for the network beside the first one, the one to prefer first.
+
+    Not in the order of `families`: studies that are resumed keep their second network by it.
+    """
+    return [name for name, task in FAMILIES.items() if name != first and (not task.classes or summary.num_classes > 1)]
 
 
 def network_spec(task: Task, summary: DataSummary, *, networks: int | None = None) -> NetworkSpec:
@@ -193,9 +201,8 @@ def usual_specs(name: str | None, summary: DataSummary) -> tuple[NetworkSpec | N
     Returns:
         None for a first instrument that is not trained here.
     """
-    names = families(summary)
-    first = name or names[0]
-    others = [family for family in names if family != first]
+    first = name or families(summary)[0]
+    others = second_families(first, summary)
     second = network_spec(FAMILIES[others[0]], summary, networks=1) if others else _other_spec(summary)
     return network_spec(FAMILIES[first], summary) if first in FAMILIES else None, second
 

@@ -45,7 +45,7 @@ class Cost:
         longest: Seconds of the longest.
         whole: Wall-clock seconds if no trial stops early.
         usual: Wall-clock seconds if trials stop as the rule usually stops them.
-        preparation: Seconds of what is trained once, before; 0 of what is cached; empty once a study prepares it.
+        preparation: Seconds of what is trained once, before; 0 of what is cached.
         memory: Bytes of the process of the largest trial; None if it is not known.
         gpu: Largest share of a GPU's memory that a trial holds; None without a GPU.
     """
@@ -204,8 +204,7 @@ def lines(found: Cost, took: float, at_once: int) -> list[str]:
         f"trial    {between(duration(found.shortest), duration(found.longest))}{held}; measured{side} in {took:.0f} s"
     ]
     shared = [f"{name} {'cached' if not s else 'about ' + duration(s)}" for name, s in found.preparation.items()]
-    if shared:
-        told.append(f"before   {', '.join(shared)}")
+    told.append(f"before   {', '.join(shared)}")
     trials = f"{found.trials} trial{'s' * (found.trials != 1)}, {found.slots} at once"
     total = f"study    {trials}: about {duration(found.usual)}"
     if duration(found.whole) != duration(found.usual):

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import NamedTuple
 
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
-from study.config import Origin, TrialConfig, UserError
+from study.config import DataSummary, Origin, TrialConfig, UserError
 from study.disk.layout import cache_path
 from study.errors import located_errors
 from study.model.building import build_autoencoder
@@ -32,16 +32,11 @@ from study.tuning.measuring import Asked, Measured, measure
 KNOWN_TRIALS = 64
 """Trials that are asked of the space to measure some of them."""
 
+LARGE = 2e13
+"""A study of so many multiply-adds, over all images and epochs that are left, is measured at its start.
 
-LARGE = 1e12
-"""Work of a study, as `_work` counts it, from which a study measures at its start.
-
-Two processes of two cores (AMD EPYC) took one minute for 8e10 (digits), 6.5 for 5e12 (MNIST, fully connected) and 24
-for 3e12 (CIFAR-10, convolutions). Measuring takes some 20 seconds.
+Two cores (AMD EPYC) train about 1e12 a minute. Measuring takes some 20 seconds.
 """
-
-Say = Callable[[str], None]
-"""Shows the user a line."""
 
 
 class Forecast(NamedTuple):
@@ -94,8 +89,8 @@ def forecast(plan: Plan, cluster: Cluster, screen: Console, done: int = 0) -> Co
     return found.cost
 
 
-class Forecasting:
-    """Says what a study begins with; measures what its trials cost while the driver prepares what they share.
+def at_start(plan: Plan, cluster: Cluster, done: int, say: Callable[[str], None]) -> Resources:
+    """Says what a new study begins with, and measures what the trials of a large one cost.
 
     A small study is not measured: that would take long beside it, and its trials are small.
 
@@ -103,66 +98,67 @@ class Forecasting:
         plan: The study.
         cluster: It has been joined.
         done: Trials that have ended.
-        say: Shows a line; an earlier session has said what a study begins with.
+        say: Shows a line.
+
+    Returns:
+        What a trial gets.
     """
-
-    def __init__(self, plan: Plan, cluster: Cluster, done: int, say: Say) -> None:
-        self._resources, self._say = cluster.resources, say
-        self._found: list[Forecast] = []
-        self._thread: threading.Thread | None = None
-        candidates: list[Candidate] = []
-        if plan.is_new or is_wanted():
-            with contextlib.suppress(UserError):  # of a trial that may never come
-                candidates = known_candidates(plan)
-        for line in _facts(plan, candidates) if plan.is_new else ():
-            say(line)
-        if not candidates or not is_wanted() or _work(candidates, plan, done) < LARGE:
-            return
-        preparing = self._preparing = threading.Event()
-        preparing.set()
-
-        def work() -> None:
-            # Where Ray is left meanwhile, any error may come, and nobody waits for the answer.
-            with contextlib.suppress(Exception):
-                self._found.append(_measured(plan, cluster, candidates, done, preparing.is_set))
-
-        self._thread = threading.Thread(target=work, name="forecast", daemon=True)
-        self._thread.start()
-
-    def resources(self) -> Resources:
-        """What a trial gets; says what was found. Call it when all is prepared: it waits for what is still measured."""
-        if self._thread is None:
-            return self._resources
-        self._preparing.clear()
-        self._thread.join()
-        for found in self._found:
-            for line in found.lines:
-                self._say(line)
-            return found.resources
-        return self._resources
+    candidates: list[Candidate] = []
+    if plan.is_new or is_wanted():
+        with contextlib.suppress(UserError):  # of a trial that may never come
+            candidates = known_candidates(plan)
+    for line in _facts(plan, candidates) if plan.is_new else ():
+        say(line)
+    if not candidates or not is_wanted() or _work(plan, candidates, done) < LARGE:
+        return cluster.resources
+    say("measuring what a trial costs")
+    found = _measured(plan, cluster, candidates, done)
+    for line in found.lines:
+        say(line)
+    return found.resources
 
 
-def _work(candidates: list[Candidate], plan: Plan, done: int) -> float:
-    """About how many numbers a study's networks compute in the trials that are left, over all images and epochs."""
-    pixels = math.prod(plan.data.summary.shape)
-    each = sum(c.config.epochs * (c.parameters + 50 * pixels) for c in candidates) / len(candidates)
+def _work(plan: Plan, candidates: list[Candidate], done: int) -> float:
+    """Multiply-adds of a study's networks in the trials that are left, once for each image and epoch."""
+    configs = [candidates[index].config for index in to_measure(candidates)]
+    each = sum(config.epochs * multiply_adds(config, plan.data.summary) for config in configs) / len(configs)
     return (plan.record.num_trials - done) * plan.data.summary.train_size * each
 
 
-def _measured(
-    plan: Plan,
-    cluster: Cluster,
-    candidates: list[Candidate],
-    done: int,
-    is_preparing: Callable[[], bool] | None = None,
-) -> Forecast:
+def multiply_adds(config: TrialConfig, summary: DataSummary) -> int:
+    """Multiply-adds of linear and convolutional layers for one image, there and back.
+
+    torch's own counter imports its compiler, a second for each study that starts. A network that cannot run without
+    numbers, as a user's own may, counts with its parameters.
+    """
+    total = 0
+
+    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(weight := getattr(layer, "weight", None), Tensor) and weight.ndim > 1:
+            total += weight.numel() * min(math.prod(each.shape[2:]) for each in (inputs[0], output))
+
+    with torch.device("meta"), torch.no_grad():
+        model = build_autoencoder(config, summary).eval()
+        shape = model.first_stage.summary.shape if model.first_stage else summary.shape
+        for layer in (*model.encoder.modules(), *model.decoder.modules()):
+            layer.register_forward_hook(add)
+        try:
+            model.encoder(torch.empty(1, *shape))
+            model.decoder(torch.empty(1, config.latent_dim))
+        except Exception:  # anything may be wrong for a user's own network here, where nothing is computed
+            return sum(parameter.numel() for parameter in model.parameters())
+    return total
+
+
+def _measured(plan: Plan, cluster: Cluster, candidates: list[Candidate], done: int) -> Forecast:
     resources, begun, chosen = cluster.resources, time.monotonic(), to_measure(candidates)
     if resources.gpus > 1:
         return Forecast(
             None, [f"trial    its cost on {resources.gpus:g} GPUs is not known: it is measured on one"], resources
         )
     try:
-        found = measure(_asked(plan, [candidates[index] for index in chosen]), cluster, is_preparing)
+        found = measure(_asked(plan, [candidates[index] for index in chosen]), cluster)
     except UserError as error:
         return Forecast(None, [f"trial    its cost could not be measured: {error}"], resources)
     if not found.figures:

@@ -55,7 +55,7 @@ def check_resumable(
         raise UserError(
             f"study {name!r} was begun with --space {record.space}: choose another --study for {loaded.name}"
         )
-    if not loaded.is_same(record.space_hash):
+    if not loaded.is_same(record.space_hash, record.data):
         changed = ", ".join(changed_files(loaded, directory)) or str(loaded.path)
         raise UserError(f"{changed} has changed since study {name!r} began: restore it, or choose another --study")
     if record.data.name != data.name and not is_moved(record, data):
@@ -86,7 +86,7 @@ def check_resumable(
 def begins_anew(record: StudyRecord, loaded: LoadedSpace, directory: Path) -> bool:
     """Whether a study takes another space file: its own has changed, and no trial has completed, so nothing is lost."""
     outcomes = [(read_json(trial / OUTCOME) or {}).get("outcome") for _, trial in trial_folders(directory)]
-    has_changed = record.space == loaded.name and not loaded.is_same(record.space_hash)
+    has_changed = record.space == loaded.name and not loaded.is_same(record.space_hash, record.data)
     return has_changed and "completed" not in outcomes
 
 
@@ -149,7 +149,7 @@ def recorded_space(record: StudyRecord, directory: Path) -> str:
         record: The study's record.
         directory: The study's folder. Its copy counts where the file itself is gone or has changed.
     """
-    if record.space in builtin_spaces() and load_space(record.space).is_same(record.space_hash):
+    if record.space in builtin_spaces() and load_space(record.space).is_same(record.space_hash, record.data):
         return record.space
     path = Path(record.space_path)
     for candidate in (path, carried_path(record, directory)):

@@ -24,7 +24,7 @@ from study.search.storage import public_url
 from study.session.announcing import announcing, begun_with
 from study.session.explained import RESUME, explained_errors
 from study.session.feature_networks import places
-from study.session.forecast import Forecasting
+from study.session.forecast import at_start
 from study.session.plan import Plan
 from study.session.pretrained import kinds
 from study.session.progress import StudyProgress
@@ -32,9 +32,10 @@ from study.session.resuming import begin_anew, check_same_instrument, recorded_i
 from study.tracking import Mirror, default_tracking_uri
 from study.tracking.store import check_server, check_uri, sync_command
 from study.tuning.cluster import Cluster
-from study.tuning.execute import execute, prepare, wait_while_paused
+from study.tuning.execute import execute, wait_while_paused
 from study.tuning.interrupts import Interrupts
 from study.tuning.preflight import check_nodes
+from study.tuning.preparing import prepare
 from study.tuning.scheduler import RungScheduler
 from study.tuning.searcher import LedgerSearcher
 
@@ -180,7 +181,7 @@ class _Session:
                 ledger, wanted, deadline=self.deadline, patience=self.limits.patience, interrupts=self.interrupts
             )
             if self._begins(searcher, ledger) or (enqueue_extra and not searcher.ends_early):
-                run = self._prepare(searcher, ledger)
+                run = self._prepare(searcher, ledger, ledger.tally.done if search else self.record.num_trials)
                 run(ledger.tally, self.record.num_trials, "trials")
                 if enqueue_extra and not ledger.unfinished and not searcher.ends_early:
                     enqueue_extra(ledger)
@@ -207,8 +208,11 @@ class _Session:
         with shown as progress, self.interrupts.deferred():
             yield announcing(progress, self.interrupts, searcher, self._keep), progress.say
 
-    def _prepare(self, searcher: LedgerSearcher, ledger: Ledger) -> Callable[[Tally, int, str], None]:
-        """Joins the cluster and computes what trials share; returns what runs the ledger's trials."""
+    def _prepare(self, searcher: LedgerSearcher, ledger: Ledger, done: int) -> Callable[[Tally, int, str], None]:
+        """Joins the cluster and computes what trials share; returns what runs the ledger's trials.
+
+        Of the study's trials, `done` need no training any more.
+        """
         plan, cluster = self.plan, self.cluster
         cluster.join()
         unlocked = check_nodes(self.directory)
@@ -216,7 +220,7 @@ class _Session:
             self._say(f"note: {LOCAL_LOCKS.format(unlocked[0])}")
         cache, where = cache_path(plan.request.runs), places(plan.request.loaded, self.directory)
         keep(plan.data)
-        forecasting = Forecasting(plan, cluster, ledger.tally.done, self._say)
+        resources = at_start(plan, cluster, done, self._say)
         self.console.print("preparing what all trials share: feature networks, scores of real images", highlight=False)
         context = prepare(
             plan.data, kinds(ledger, self.record.num_trials), cache, cluster, recorded_instrument(self.record), where
@@ -235,7 +239,7 @@ class _Session:
             plan.data,
             context,
             cache,
-            resources=forecasting.resources(),
+            resources=resources,
             max_failures=self.limits.max_failures,
             code=code_for_trials(self.record, self.directory),
         )

@@ -214,7 +214,7 @@ def _space(record: StudyRecord, directory: Path) -> LoadedSpace | None:
     """The study's space; None if its file is not at hand as it was."""
     with contextlib.suppress(UserError, OSError):
         loaded = load_space(recorded_space(record, directory))
-        return loaded if loaded.is_same(record.space_hash) else None
+        return loaded if loaded.is_same(record.space_hash, record.data) else None
     return None
 
 

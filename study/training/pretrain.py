@@ -35,8 +35,17 @@ def pretrain(
     features = perceptual_classifier(data, cache_dir).to(device) if config.perceptual_weight > 0 else None
     if not config.reads_codes:
         return Pretrained(features=features)
-    record = cached(first_stage_path(data.summary, cache_dir), lambda: _first_stage(data))
+    record = first_stage(data, cache_dir)
     return Pretrained(record["state"], record["codes"].to(device), features)
+
+
+def first_stage(data: ImageData, cache_dir: Path) -> dict[str, Any]:
+    """The `state` of a data set's first stage and the training images' `codes`, from the cache or trained now.
+
+    Raises:
+        UserError: It collapsed.
+    """
+    return cached(first_stage_path(data.summary, cache_dir), lambda: _first_stage(data))
 
 
 def first_stage_path(summary: DataSummary, cache_dir: Path) -> Path:

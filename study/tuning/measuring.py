@@ -64,7 +64,7 @@ class Measured(NamedTuple):
 
     Attributes:
         figures: By position among the configurations; those that there was no time for are left out.
-        preparation: Seconds to train what trials share and is not cached, by its name; empty if that was not asked.
+        preparation: Seconds to train what trials share and is not cached, by its name.
         at_once: How many processes measured at the same time.
     """
 
@@ -73,16 +73,10 @@ class Measured(NamedTuple):
     at_once: int
 
 
-def measure(asked: Asked, cluster: Cluster, is_preparing: Callable[[], bool] | None = None) -> Measured:
+def measure(asked: Asked, cluster: Cluster) -> Measured:
     """Measures on a cluster that has been joined.
 
     The largest configuration is measured alone first, because more trials than memory allows must not begin even here.
-
-    Args:
-        asked: What to measure.
-        cluster: Where.
-        is_preparing: Whether what trials share is being computed now, which keeps one more process busy. None if that
-            has not begun, and its time is to be estimated too.
 
     Raises:
         UserError: A configuration cannot be measured, or no node has room for it now.
@@ -93,12 +87,9 @@ def measure(asked: Asked, cluster: Cluster, is_preparing: Callable[[], bool] | N
     rest = (asked.network, asked.places, threads, asked.code)
     first = _answers([task(_measure).remote(asked.configs[:1], packed, *rest, True)])[0]
     known = dataclasses.replace(resources, memory=first[0].memory or 0 if 0 in first else 0)
-    preparation: dict[str, float] = {}
-    if is_preparing is None:
-        needs = {"perceptual": asked.perceptual, "first_stage": asked.first_stage}
-        [preparation] = _answers([task(_prepare_seconds).remote(packed, asked.network, asked.cache, needs)])
-    free = room(known) - (is_preparing is not None and is_preparing())
-    at_once = max(1, min(free, _MOST_PROCESSES))
+    at_once = max(1, min(room(known), _MOST_PROCESSES))
+    needs = {"perceptual": asked.perceptual, "first_stage": asked.first_stage}
+    [preparation] = _answers([task(_prepare_seconds).remote(packed, asked.network, asked.cache, needs)])
     if at_once == 1:
         others = _answers([task(_measure).remote(asked.configs[1:], packed, *rest, False)])[0]
         figures = {**first, **{index + 1: found for index, found in others.items()}}

@@ -22,7 +22,9 @@ from study.measure.instrument import (
     instrument,
     network_spec,
     other_instrument,
+    second_families,
     trained_instrument,
+    usual_specs,
 )
 from study.measure.network_training import NetworkSpec, Task, contrastive_loss
 from study.measure.own_networks import CustomInstrument, Places
@@ -46,6 +48,15 @@ def test_grey_and_tiny_images_are_measured_by_classes_first(
 ) -> None:
     summary = made_summary(channels=channels, height=side, width=side)
     assert families(dataclasses.replace(summary, num_classes=classes)) == names
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("classes", "contrast"), ("contrast", "classes"), ("imagenet", "classes"), ("a:b", "classes")]
+)
+def test_a_resumed_study_of_colour_images_finds_its_second_network(first: str, second: str) -> None:
+    summary = made_summary(channels=3, height=32, width=32)
+    assert second_families(first, summary)[0] == second
+    assert usual_specs(first, summary)[1] == network_spec(FAMILIES[second], summary, networks=1)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

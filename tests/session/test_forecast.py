@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,24 @@ from rich.console import Console
 
 from benchmarks.studies import trial_intervals
 from study.cli import command_status
-from study.config import Origin, UserError
+from study.config import Origin, TrialConfig, UserError
 from study.run import run
 from study.session import forecast as module
-from study.session.forecast import Forecasting, forecast, is_wanted, known_candidates, memory_lines
+from study.session.forecast import at_start, forecast, is_wanted, known_candidates, memory_lines, multiply_adds
 from study.session.plan import Plan, make_plan
 from study.training.probe import Figures
 from study.tuning.cluster import Cluster, Resources, room
 from study.tuning.measuring import Asked, Measured
 from tests.conftest import OWN_SPACE, small_study_options
+from tests.helpers import made_summary
 from tests.session.test_plan import request
 from tests.tuning.test_cluster import HEAD, _set_nodes
 
 GB = 1_000_000_000
 NODES = [HEAD, {"CPU": 8.0, "memory": 7.0 * GB}, {"CPU": 4.0, "memory": 30.0 * GB}]
+
+
+FACTS = ("data", "network", "training")
 
 
 @pytest.mark.parametrize(
@@ -57,9 +60,9 @@ def test_the_known_trials_come_with_the_size_of_their_networks(tmp_path: Path) -
     assert found[2].parameters - found[0].parameters == 128 * 8 + 8  # the Gaussian encoder's log variances
 
 
-def _begun(plan: Plan, done: int = 0, cpus: float = 1) -> tuple[list[str], Resources]:
+def _begun(plan: Plan, done: int = 0) -> tuple[list[str], Resources]:
     said: list[str] = []
-    return said, Forecasting(plan, Cluster(None, Resources(cpus=cpus)), done, said.append).resources()
+    return said, at_start(plan, Cluster(None, Resources(cpus=1)), done, said.append)
 
 
 def test_what_needs_no_measuring_is_said_even_if_a_later_trial_cannot_be_built(
@@ -81,7 +84,7 @@ def _measuring(monkeypatch: pytest.MonkeyPatch, found: Measured | UserError) -> 
     """Puts made-up figures in place of measuring, on a node of four processors and 3 GB; collects what was asked."""
     seen: list[Asked] = []
 
-    def measure(asked: Asked, cluster: Cluster, is_preparing: Callable[[], bool] | None = None) -> Measured:
+    def measure(asked: Asked, cluster: Cluster) -> Measured:
         seen.append(asked)
         if isinstance(found, UserError):
             raise found
@@ -94,7 +97,7 @@ def _measuring(monkeypatch: pytest.MonkeyPatch, found: Measured | UserError) -> 
 
 
 def figures(memory: int) -> Measured:
-    return Measured({index: Figures(2.0, 0.5, 1.0, memory) for index in range(4)}, {}, 3)
+    return Measured({index: Figures(2.0, 0.5, 1.0, memory) for index in range(4)}, {"feature networks": 0.0}, 3)
 
 
 def test_a_large_study_says_its_hours_and_keeps_to_the_memory_when_it_begins(
@@ -104,11 +107,12 @@ def test_a_large_study_says_its_hours_and_keeps_to_the_memory_when_it_begins(
     seen = _measuring(monkeypatch, figures(GB))
     plan = make_plan(request(tmp_path, num_trials=24))
     said, resources = _begun(plan)
-    assert [line.split()[0] for line in said] == ["data", "network", "training", "trial", "study", "memory"]
-    assert "24 trials, 3 at once" in said[4]
+    assert [line.split()[0] for line in said] == [*FACTS, "measuring", "trial", "before", "study", "memory"]
+    assert "24 trials, 3 at once" in said[6]
     assert resources.memory == GB and room(resources) == 3
     said, _ = _begun(dataclasses.replace(plan, is_new=False), done=20)
-    assert [line.split()[0] for line in said] == ["trial", "study", "memory"] and "4 trials" in said[1]
+    assert [line.split()[0] for line in said] == ["measuring", "trial", "before", "study", "memory"]
+    assert "4 trials" in said[3]
     assert len(seen) == 2
 
 
@@ -125,7 +129,8 @@ def test_what_cannot_be_kept_to_does_not_hold_a_study_up(
 
 def test_a_study_of_minutes_is_not_measured_at_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = _measuring(monkeypatch, figures(GB))
-    said, resources = _begun(make_plan(request(tmp_path, num_trials=60)))
+    plan = make_plan(request(tmp_path, num_trials=60))
+    said, resources = _begun(plan)
     assert not seen and len(said) == 3 and resources == Resources(cpus=1)
 
 
@@ -139,9 +144,8 @@ def _screened(
 
 
 def test_a_forecast_says_what_is_left_and_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = figures(GB)._replace(preparation={"feature networks": 0.0})
-    said, cost, [asked] = _screened(monkeypatch, tmp_path, found, done=20)
-    assert [line.split()[0] for line in said] == ["data", "network", "training", "trial", "before", "study", "memory"]
+    said, cost, [asked] = _screened(monkeypatch, tmp_path, figures(GB), done=20)
+    assert [line.split()[0] for line in said] == [*FACTS, "trial", "before", "study", "memory"]
     assert "4 trials, 3 at once" in said[5] and "3 of the 4 trials fit" in said[6]
     assert cost.trials == 4 and cost.whole >= cost.usual
     assert 2 <= len(asked.configs) <= 4 and asked.code is None and not asked.perceptual
@@ -161,8 +165,22 @@ def test_the_cost_of_a_trial_on_several_gpus_is_not_known(tmp_path: Path, monkey
     seen, said = _measuring(monkeypatch, figures(GB)), []
     resources = Resources(cpus=1, gpus=2)
     plan = make_plan(request(tmp_path))
-    assert Forecasting(plan, Cluster(None, resources), 0, said.append).resources() == resources
+    assert at_start(plan, Cluster(None, resources), 0, said.append) == resources
     assert said[-1] == "trial    its cost on 2 GPUs is not known: it is measured on one" and not seen
+
+
+@pytest.mark.parametrize(
+    ("network", "side", "expected"),
+    [
+        # 64-64-64, mean and log variance of 4 units, and back.
+        ("mlp", 8, 64 * 64 + 64 * 64 + 64 * 8 + 4 * 64 + 64 * 64 + 64 * 64),
+        # Convolutions of 4x4 with stride 2: 64 channels on 14x14 and 7x7 pixels, 256 units; and back.
+        ("conv_64", 28, 2 * (16 * 64 * 14 * 14 + 16 * 64 * 64 * 7 * 7 + 64 * 49 * 256) + 256 * 8 + 4 * 256),
+    ],
+)
+def test_the_work_of_a_network_is_counted_by_its_layers(network: str, side: int, expected: int) -> None:
+    config = TrialConfig(network=network, width=64, latent_dim=4, encoder="gaussian", regularizer="kl", weight=1.0)
+    assert multiply_adds(config, made_summary(height=side, width=side)) == expected
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("", True), ("on", True), ("off", False), ("0", False), ("No", False)])
@@ -176,10 +194,13 @@ def test_a_study_trains_one_trial_after_the_other_where_two_do_not_fit(
 ) -> None:
     monkeypatch.setenv("STUDY_FORECAST", "")
     monkeypatch.setattr(module, "LARGE", 0)
+    if room(Resources(max_concurrent=2)) < 2:
+        pytest.skip("needs two processors")
     [node] = [each["Resources"]["memory"] for each in ray.nodes() if each["Alive"]]
     monkeypatch.setattr(module, "_memory", lambda found: int(0.6 * node))
     (space := tmp_path / "mine.py").write_text(OWN_SPACE)
-    assert command_status(run, [str(part) for part in small_study_options(tmp_path / "runs", space)]) == 0
+    options = [*small_study_options(tmp_path / "runs", space), "--max-concurrent", 2]
+    assert command_status(run, [str(part) for part in options]) == 0
     said = capfd.readouterr().out
     assert "memory   1 of the 2 trials fit at once" in said and "study    2 trials, 1 at once: about " in said
     first, second = trial_intervals(tmp_path / "runs" / "small")

@@ -26,7 +26,8 @@ def test_only_what_the_cache_lacks_is_a_part(few_digits: ImageData, tmp_path: Pa
     def count(*configs: TrialConfig, network: str | None = None) -> int:
         return len(missing_parts(summary, configs, tmp_path, network))
 
-    assert (count(), count(STACKED), count(STACKED, PERCEPTUAL)) == (2, 3, 4)
+    both = STACKED.replace(perceptual_weight=0.1)
+    assert (count(), count(STACKED), count(STACKED, PERCEPTUAL, both)) == (2, 3, 4)
     first, second = usual_specs(None, summary)
     assert first is not None
     networks_path(second, summary, tmp_path).touch()
