@@ -29,8 +29,11 @@ from study.cli import run_command
 from study.config import DataSummary, TrialConfig
 from study.data.datasets import ImageData
 from study.data.splits import Split
+from study.model.autoencoder import Autoencoder
+from study.model.building import build_autoencoder
 from study.model.precision import has_fast_bf16
 from study.model.stacked import FirstStage
+from study.training import loop
 from study.training.loop import Trainer
 from study.training.pretrained import Pretrained
 
@@ -177,9 +180,7 @@ def measure_channels_last(images: int, pairs: int) -> Iterator[Row]:
     """The gain from channels-last memory, in training and in a first stage's decoder without gradients."""
     for name, (params, shape) in LAYOUT_CASES.items():
         data = made_data(images // shape[0] ** 2, shape)  # fewer of the images that take longer
-        first, last = (Trainer(TrialConfig.from_params(params), data) for _ in range(2))
-        first.model.to(memory_format=torch.contiguous_format)
-        last.model.to(memory_format=torch.channels_last)
+        first, last = (_laid_out(params, data, form) for form in (torch.contiguous_format, torch.channels_last))
         for trainer in (first, last):
             trainer.train_epoch()
         _, _, ratio = interleaved(lambda last=last: _cpu_rate(last), lambda first=first: _cpu_rate(first), pairs)
@@ -195,6 +196,16 @@ def measure_channels_last(images: int, pairs: int) -> Iterator[Row]:
 
     decoding = interleaved(lambda: decoded(stages[1]), lambda: decoded(stages[0]), pairs)[2]
     yield Row("first stage, decoding: channels last over first", decoding)
+
+
+def _laid_out(params: dict[str, str | int | float], data: ImageData, form: torch.memory_format) -> Trainer:
+    """A trainer whose weights, and so Adam's moments too, lie in memory in this form."""
+
+    def build(config: TrialConfig, summary: DataSummary) -> Autoencoder:
+        return build_autoencoder(config, summary).to(memory_format=form)
+
+    with mock.patch.object(loop, "build_autoencoder", build):
+        return Trainer(TrialConfig.from_params(params), data)
 
 
 def measure_precision(images: int, pairs: int) -> Iterator[Row]:

@@ -119,6 +119,10 @@ def test_latent_sizes_grow_with_the_images(channels: int, side: int, sizes: tupl
     for name in ("wae_weight", "vae_beta", "method"):
         known = {point["latent_dim"] for points in load_space(name).space.known_trials(data) for point in points}
         assert known <= set(sizes) and sizes[1] in known
+        trial = optuna.create_study().ask()
+        load_space(name).space.suggest(trial, data)
+        choices = trial.distributions["latent_dim"]
+        assert isinstance(choices, optuna.distributions.CategoricalDistribution) and choices.choices[-3:] == sizes
 
 
 def test_weight_ranges_grow_with_the_data_and_join() -> None:

@@ -209,10 +209,7 @@ class _Session:
             yield announcing(progress, self.interrupts, searcher, self._keep), progress.say
 
     def _prepare(self, searcher: LedgerSearcher, ledger: Ledger, done: int) -> Callable[[Tally, int, str], None]:
-        """Joins the cluster and computes what trials share; returns what runs the ledger's trials.
-
-        Of the study's trials, `done` need no training any more.
-        """
+        """Joins the cluster and computes what trials share; returns what runs the trials. `done` need no training."""
         plan, cluster = self.plan, self.cluster
         cluster.join()
         unlocked = check_nodes(self.directory)

@@ -163,7 +163,7 @@ class _Others:
             self._watching.join()
         for connection in self._connections:
             connection.close()
-        part(failed=why is not None)
+        part(failed=error is not None and self.team.is_busy)  # the others wait within an exchange
         until = time.monotonic() + END_SECONDS
         for process in self._processes:
             process.join(max(0.0, until - time.monotonic()))

@@ -210,7 +210,9 @@ def _train(
 ) -> None:
     data, device = evaluator.data, evaluator.device
     state, complaints = _resume_from(directory, config.epochs, device)
-    _warn(attempt, [*complaints, *precision_warnings(config.precision, device)])
+    unseen = [f"torch sees none of its {len(devices)} GPUs: it trains in as many processes on the CPU"]
+    unseen = unseen if len(devices) > 1 and device.type == "cpu" else []
+    _warn(attempt, [*complaints, *unseen, *precision_warnings(config.precision, device)])
     training = train_on(
         devices,
         config,

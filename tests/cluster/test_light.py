@@ -240,30 +240,28 @@ def test_a_trial_with_two_gpus_is_trained_by_two_processes_and_outlives_a_lost_o
         (folder / name).write_text(text)
     # The second process, too, loads the user's own network from the study's folder.
     driver = Driver(nodes, tmp_path / "runs" / "two", trials=2, epochs=8, space=str(folder / "own.py"), gpus=2)
-    driver.wait_for(lambda: len(_processes_of_devices()) == 1, "a second process")
-    os.kill(_processes_of_devices()[0], signal.SIGKILL)
+    driver.wait_for(lambda: len(_processes_of_devices(driver.directory)) == 1, "a second process")
+    os.kill(_processes_of_devices(driver.directory)[0], signal.SIGKILL)
     driver.finish(trials=2)
     [error] = driver.directory.glob("trials/*/attempt-1/error.txt")
     assert error.read_text().splitlines()[-1].endswith("LostDevice: the trial's process on cpu ended: status -9")
     assert len(list(driver.directory.glob("trials/*/attempt-2/metrics.jsonl"))) == 1
-    assert not _processes_of_devices()
+    assert not _processes_of_devices(driver.directory)
     [process, *_] = (read_json(path) for path in driver.directory.glob("trials/*/attempt-*/process.json"))
     assert process is not None and len(process["gpus"]) == 2
 
 
-def _processes_of_devices() -> list[int]:
-    """The processes of this machine that a trial's process has started for another device."""
+def _processes_of_devices(study: Path) -> list[int]:
+    """The processes that the processes of a study's trials have started for other devices."""
+    records = filter(None, map(read_json, study.glob("trials/*/attempt-*/process.json")))
+    trials = {str(record["pid"]) for record in records}
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"multiprocessing.spawn" in path.read_bytes() and b"ray" in _parent_command(path.parent):
-                found.append(int(path.parent.name))
+            parent = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+            if parent in trials and b"multiprocessing.spawn" in process.joinpath("cmdline").read_bytes():
+                found.append(int(process.name))
     return found
-
-
-def _parent_command(process: Path) -> bytes:
-    parent = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
-    return Path(f"/proc/{parent}/cmdline").read_bytes()
 
 
 def test_a_space_of_ones_own_runs_on_nodes_that_never_see_its_folder(

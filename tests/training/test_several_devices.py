@@ -81,10 +81,20 @@ class Loose(study.Regularizer):
         return (1 if multiprocessing.parent_process() is None else 100) * z.square().sum(dim=1).mean()
 
 
-SPACE = study.SearchSpace(question="?", suggest=lambda trial, data: {}, components=(Noisy, Remembering, Loose))
+class Failing(study.Regularizer):
+    name: ClassVar[str] = "failing"
+    methods: ClassVar[dict[str, str]] = {"deterministic": "AE-failing"}
+
+    def forward(self, model, posterior, z, generator):
+        if multiprocessing.parent_process() is None:
+            raise RuntimeError("out of memory")
+        return z.square().sum(dim=1).mean()
+
+
+SPACE = study.SearchSpace(question="?", suggest=lambda trial, data: {}, components=(Noisy, Remembering, Loose, Failing))
 """
 """A network of a user's own with dropout; one that keeps means of some images; a penalty that differs between
-processes."""
+processes, and one that fails in the first alone."""
 DRIVER = """
 import multiprocessing, sys
 import torch
@@ -197,6 +207,14 @@ def test_what_differs_between_the_processes_ends_the_training(tmp_path: Path, da
     path = tmp_path / "own.py"
     config = _own_config(path, **changes)
     with pytest.raises(TrainingError, match=r"different models in epoch 1 .* on one device"):
+        list(_training(config, data, TWO, components=functools.partial(_own, path)))
+    assert _nothing_is_left()
+
+
+def test_an_error_of_the_first_process_alone_ends_the_others(tmp_path: Path, data: ImageData) -> None:
+    path = tmp_path / "own.py"
+    config = _own_config(path, regularizer="failing")
+    with pytest.raises(RuntimeError, match="out of memory"):
         list(_training(config, data, TWO, components=functools.partial(_own, path)))
     assert _nothing_is_left()
 
