@@ -19,7 +19,8 @@ from study.errors import UserError, located_errors
 from study.grid import Derive, GridSuggest, Values
 from study.ranges import RANGES
 from study.source import Source, code_hash, gather, run
-from study.space_code import code_of_space, definition_of, is_earlier
+from study.space_code import EARLIER_HASHES, SIZED_HASHES, code_of_space, definition_of
+from study.weights import EARLIER_LATENT_SIZES
 from study.weights import first_weight as first_weight
 from study.weights import latent_sizes as latent_sizes
 from study.weights import weight_range as weight_range
@@ -277,7 +278,9 @@ class LoadedSpace:
 
     def is_same(self, recorded: str, data: DataSummary) -> bool:
         """Whether a study of these data recorded this space's hash, or that of the space as an object of its file."""
-        if self.source.is_same(recorded) or is_earlier(recorded, self.hash, data):
+        sizes_are_as_they_were = self.hash[:40] not in SIZED_HASHES or latent_sizes(data) == EARLIER_LATENT_SIZES
+        earlier = EARLIER_HASHES.get(recorded[:40]) == self.hash[:40] and sizes_are_as_they_were
+        if self.source.is_same(recorded) or earlier:
             return True
         if self.whole is not None and recorded == code_hash(self.whole):
             return True

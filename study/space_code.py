@@ -11,9 +11,6 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from study.config import DataSummary
-from study.weights import EARLIER_LATENT_SIZES, latent_sizes
-
 if TYPE_CHECKING:
     from study.space import SearchSpace
 
@@ -44,19 +41,12 @@ EARLIER_HASHES = {
 
 Version 0.1 hashed the file's bytes, the first lines. The others are of code that was written anew with the same trials.
 """
-_SIZED = {
+SIZED_HASHES = {
     "b1abac28abf043f013958621df0f3149b43a1ecc",
     "68630481647f66285d9f51b93011d489bfadfe2e",
     "72fc8b172bf3ee4127c492f63f10429eb28a3c24",
 }
 """Code of today whose trials are those of earlier code only where latent sizes are as they were."""
-
-
-def is_earlier(recorded: str, today: str, data: DataSummary) -> bool:
-    """Whether an earlier version recorded this hash of code that has the same trials as today's on these data."""
-    if EARLIER_HASHES.get(recorded[:40]) != today[:40]:
-        return False
-    return today[:40] not in _SIZED or latent_sizes(data) == EARLIER_LATENT_SIZES
 
 
 def code_of_space(space: SearchSpace) -> bytes | None:
